@@ -1,0 +1,135 @@
+"""Every column of the raw tables, once: its name, kind and whether a shop must have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+USER_ID: Final = "user_id"
+SESSION_ID: Final = "session_id"
+ITEM_ID: Final = "item_id"
+AGE: Final = "age"
+GENDER: Final = "gender"
+TITLE: Final = "title"
+DESCRIPTION: Final = "description"
+CATEGORY_L1: Final = "category_l1"
+CATEGORY_L2: Final = "category_l2"
+PRICE: Final = "price"
+IMAGE_PATH: Final = "image_path"
+LAUNCHED_AT: Final = "launched_at"
+TIMESTAMP: Final = "timestamp"
+DEVICE_TYPE: Final = "device_type"
+EVENT: Final = "event"
+EVENT_ID: Final = "event_id"
+REQUEST_ID: Final = "request_id"
+LABEL: Final = "label"
+POSITION: Final = "position"
+CLICKED: Final = "clicked"
+EXPLORED: Final = "explored"
+PROPENSITY: Final = "propensity"
+ARM: Final = "arm"
+BUNDLE_VERSION: Final = "bundle_version"
+DAY: Final = "day"
+"""Partition key `day=YYYY-MM-DD`, a shop-local day."""
+
+TOP_CATEGORY: Final = "top_category"
+TOP_CATEGORY_LONG: Final = "top_category_long"
+
+EVENTS: Final = ("view", "click", "cart", "purchase")
+"""Legal values of `event`; a missing event is a view."""
+
+
+class Kind(StrEnum):
+    """Kind of a raw column; integers are accepted where a float is expected."""
+
+    STRING = "string"
+    INT = "int64"
+    FLOAT = "float64"
+    BOOL = "bool"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a raw table."""
+
+    name: str
+    kind: Kind
+    required: bool = False
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A raw table: its folder name, key column and columns."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: str | None = None
+    partitioned: bool = False
+    at_least_one_of: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+USERS: Final = TableSchema(
+    "users",
+    (
+        Column(USER_ID, Kind.STRING, required=True, nullable=False),
+        Column(AGE, Kind.FLOAT),
+        Column(GENDER, Kind.STRING),
+    ),
+    key=USER_ID,
+)
+ITEMS: Final = TableSchema(
+    "items",
+    (
+        Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
+        Column(TITLE, Kind.STRING),
+        Column(DESCRIPTION, Kind.STRING),
+        Column(CATEGORY_L1, Kind.STRING),
+        Column(CATEGORY_L2, Kind.STRING),
+        Column(GENDER, Kind.STRING),
+        Column(PRICE, Kind.FLOAT),
+        Column(IMAGE_PATH, Kind.STRING),
+        Column(LAUNCHED_AT, Kind.INT),
+    ),
+    key=ITEM_ID,
+)
+INTERACTIONS: Final = TableSchema(
+    "interactions",
+    (
+        Column(USER_ID, Kind.STRING),
+        Column(SESSION_ID, Kind.STRING),
+        Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
+        Column(TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(DEVICE_TYPE, Kind.STRING),
+        Column(EVENT, Kind.STRING),
+        Column(EVENT_ID, Kind.STRING),
+        Column(REQUEST_ID, Kind.STRING),
+        Column(LABEL, Kind.FLOAT),
+    ),
+    partitioned=True,
+    at_least_one_of=(USER_ID, SESSION_ID),
+)
+IMPRESSIONS: Final = TableSchema(
+    "impressions",
+    (
+        Column(REQUEST_ID, Kind.STRING, required=True, nullable=False),
+        Column(USER_ID, Kind.STRING),
+        Column(SESSION_ID, Kind.STRING),
+        Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
+        Column(POSITION, Kind.INT, required=True, nullable=False),
+        Column(TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(CLICKED, Kind.BOOL),
+        Column(DEVICE_TYPE, Kind.STRING),
+        Column(EXPLORED, Kind.BOOL),
+        Column(PROPENSITY, Kind.FLOAT),
+        Column(ARM, Kind.STRING),
+        Column(BUNDLE_VERSION, Kind.STRING),
+    ),
+    partitioned=True,
+    at_least_one_of=(USER_ID, SESSION_ID),
+)

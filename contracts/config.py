@@ -1,0 +1,111 @@
+"""Strict configuration: a pydantic base, YAML files that hold values only, and `key=value` overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from contracts.errors import ConfigError
+
+EXTENDS = "extends"
+
+
+class StrictConfig(BaseModel):
+    """Base of every config class: unknown keys are refused, values are frozen, docstrings document fields."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+ConfigT = TypeVar("ConfigT", bound=StrictConfig)
+
+
+def load_config(cls: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:
+    """Reads a YAML file, lays `key=value` overrides over it and checks the result.
+
+    A file may name a base with `extends: other.yaml` (relative to itself); its own values win, key by key.
+
+    Args:
+        cls: the config class.
+        path: the YAML file.
+        overrides: `dotted.key=value` strings; values are read as YAML.
+
+    Raises:
+        ConfigError: the file is missing or no mapping, or a key or value is not legal.
+    """
+    values = read_values(Path(path))
+    for override in overrides:
+        _apply_override(values, override)
+    return validate(cls, values, source=str(path))
+
+
+def validate(cls: type[ConfigT], values: Mapping[str, Any], *, source: str) -> ConfigT:
+    """Builds a config from plain values; the error names the source, the key, what was got and what is legal."""
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(cls, entry) for entry in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file with its `extends` chain resolved."""
+    if not path.is_file():
+        raise ConfigError(f"no config file at {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}, expected a mapping of keys to values")
+    parent = values.pop(EXTENDS, None)
+    return values if parent is None else merge(read_values(path.parent / str(parent)), values)
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Mapping `top` over `base`, nested mappings key by key."""
+    merged = dict(base)
+    for key, value in top.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} is not of the form key=value, for example simulator.seed=7")
+    *parents, last = key.split(".")
+    target = values
+    for name in parents:
+        child = target.setdefault(name, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
+        target = child
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+
+
+def _explain(cls: type[BaseModel], entry: Any) -> str:
+    location = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
+        return f"unknown key {location!r}; legal keys: {legal}"
+    got = "" if entry["type"] == "missing" else f" (got {entry.get('input')!r})"
+    where = f"{location}: " if location else ""
+    return f"{where}{entry['msg']}{got}"
+
+
+def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    current: Any = cls
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        current = field.annotation if field is not None else None
+    return list(getattr(current, "model_fields", {}))

@@ -1,0 +1,85 @@
+"""The one exception tree. Each class maps to an HTTP status and a stable code that clients may rely on.
+
+A message says what was got, what was expected, and the fix or the legal values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class RecommenderError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class ConfigError(RecommenderError):
+    """A config file or override has an unknown key, a wrong value or an impossible combination."""
+
+    code = "invalid_config"
+
+
+class DataError(RecommenderError):
+    """Input tables cannot be used: nothing is written."""
+
+    code = "invalid_data"
+
+
+class SchemaError(DataError):
+    """A table lacks a column or has one of a wrong type; names file, column and value."""
+
+    code = "invalid_schema"
+
+
+class BundleError(RecommenderError):
+    """An artifact bundle is missing, damaged, or made for something else."""
+
+    code = "invalid_bundle"
+
+
+class RegistryError(RecommenderError):
+    """The registry has no such entry, or somebody else changed it at the same time."""
+
+    code = "registry_conflict"
+
+
+class StoreError(RecommenderError):
+    """A store did not answer, or answered something that cannot be used. The answer degrades."""
+
+    code = "store_unavailable"
+    http_status = 503
+
+
+class RequestError(RecommenderError):
+    """The client's request is at fault."""
+
+    code = "invalid_request"
+    http_status = 422
+
+
+class NotFoundError(RequestError):
+    """The named thing does not exist."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class OverloadedError(RecommenderError):
+    """More requests wait than the gateway may hold; try again after `retry_after_s`."""
+
+    code = "overloaded"
+    http_status = 429
+
+
+class NotReadyError(RecommenderError):
+    """No bundle is loaded yet, or the asked version is not."""
+
+    code = "not_ready"
+    http_status = 503

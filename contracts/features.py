@@ -1,0 +1,146 @@
+"""Feature views as plain data, the order of the model inputs, and the history features.
+
+Both sides build their arrays with these functions, so that offline and online features are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from contracts import columns as c
+from contracts.clock import DAY_S
+from contracts.ids import PAD_ROW, BoolArray, FloatArray, IntArray, LongArray
+
+AGE_BINNED: Final = "age_binned"
+PRICE_LOG_NORM: Final = "price_log_norm"
+
+QUERY_CATEGORICALS: Final = (c.USER_ID, c.GENDER, AGE_BINNED, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG, c.DEVICE_TYPE)
+"""Columns of `QueryFeatures.categorical`, in order."""
+QUERY_CONTINUOUS: Final = ("age_norm", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+"""Columns of `QueryFeatures.continuous`, in order."""
+ITEM_GENDER: Final = "item_gender"
+ITEM_CATEGORICALS: Final = (c.CATEGORY_L1, c.CATEGORY_L2, ITEM_GENDER)
+"""Columns of `ItemFeatures.categorical`, in order; the encoded item id is apart because it is per model."""
+ITEM_CONTINUOUS: Final = (PRICE_LOG_NORM,)
+"""Columns of `ItemFeatures.continuous`, in order."""
+
+SESSION_GAP_S: Final = 1_800
+"""A session ends after this many quiet seconds."""
+TOP_CATEGORY_WINDOW_S: Final = DAY_S
+ITEM_AGE_EDGES_DAYS: Final = (1, 2, 3, 4, 6, 8, 11, 15, 31)
+"""Upper bounds of the item age buckets in whole days; the last bucket is open, and also that of unknown launches."""
+NUM_ITEM_AGE_BUCKETS: Final = len(ITEM_AGE_EDGES_DAYS) + 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a feature view; `dtype` is `float`, `string` or `int`."""
+
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class FeatureViewSpec:
+    """A feature view without Feast: entity key, fields and how old a joined row may be."""
+
+    name: str
+    entity_key: str
+    fields: tuple[Field, ...]
+    ttl_days: int
+    description: str
+
+
+USER_PROFILE: Final = FeatureViewSpec(
+    "user_profile", c.USER_ID, (Field(c.AGE, "float"), Field(c.GENDER, "string")), 3650, "what users told the shop"
+)
+USER_ACTIVITY: Final = FeatureViewSpec(
+    "user_activity",
+    c.USER_ID,
+    (Field(c.TOP_CATEGORY, "string"), Field(c.TOP_CATEGORY_LONG, "string")),
+    3650,
+    "what users did: most frequent category of the 24 hours before the last event, and of all earlier days",
+)
+FEATURE_VIEWS: Final = (USER_PROFILE, USER_ACTIVITY)
+
+
+@dataclass(frozen=True)
+class History:
+    """The last N interactions before a time, newest first.
+
+    Attributes:
+        rows: ItemRow [B, N] int32, -1 pads at the end.
+        age_s: seconds between the interaction and now, [B, N] float32, 0 where padded.
+        same_session: whether it lies in the session that is still going on now, [B, N].
+    """
+
+    rows: IntArray
+    age_s: FloatArray
+    same_session: BoolArray
+
+    def __post_init__(self) -> None:
+        shapes = [self.rows.shape, self.age_s.shape, self.same_session.shape]
+        if self.rows.ndim != 2 or len(set(shapes)) != 1:
+            raise ValueError(f"history arrays must all be [B, N], got {shapes}")
+
+
+def history_features(rows: IntArray, timestamps: LongArray, now: LongArray, history_days: int) -> History:
+    """History features from interactions in order of time.
+
+    Args:
+        rows: ItemRow [B, N], newest first, -1 pads at the end.
+        timestamps: Unix seconds [B, N]; ignored where padded.
+        now: Unix seconds [B], not before any of the timestamps.
+        history_days: interactions older than this many days are left out.
+
+    Returns:
+        The interactions that are young enough, still newest first and padded at the end.
+    """
+    age = now[:, None] - timestamps
+    kept = (rows != PAD_ROW) & (age <= history_days * DAY_S)
+    age = np.where(kept, np.maximum(age, 0), 0)
+    gaps = np.diff(age, axis=1, prepend=0)
+    same_session = np.logical_and.accumulate(kept & (gaps < SESSION_GAP_S), axis=1)
+    return History(np.where(kept, rows, PAD_ROW).astype(np.int32), age.astype(np.float32), same_session)
+
+
+def item_age_days(launched_at: LongArray, now: LongArray) -> LongArray:
+    """Whole days since launch, broadcast over both; items that are not launched yet have age 0."""
+    age_s: LongArray = np.maximum(np.asarray(now) - launched_at, 0)
+    return age_s // DAY_S
+
+
+def item_age_bucket(launched_at: LongArray, now: LongArray) -> IntArray:
+    """Age bucket 0 … `NUM_ITEM_AGE_BUCKETS` - 1, broadcast over launch times and nows (Unix seconds).
+
+    A launch time of 0 means that the item was always there: the oldest bucket.
+    """
+    return np.digitize(item_age_days(launched_at, now), ITEM_AGE_EDGES_DAYS).astype(np.int32)
+
+
+def top_category(categories: IntArray, timestamps: LongArray) -> int:
+    """The most frequent category of the 24 hours that end at the last event; ties go to the newest.
+
+    Args:
+        categories: codes [n] in order of time; 0 = the item has no category, it does not count.
+        timestamps: Unix seconds [n], ascending; the window ends at the last of them and is (last - 24 h, last].
+
+    Returns:
+        A code, or 0 when no event in the window has a category.
+    """
+    if len(categories) == 0:
+        return 0
+    inside = (timestamps > timestamps[-1] - TOP_CATEGORY_WINDOW_S) & (categories > 0)
+    return most_frequent(categories[inside])
+
+
+def most_frequent(categories: IntArray) -> int:
+    """The most frequent code; ties go to the one that occurred last; 0 for none."""
+    if len(categories) == 0:
+        return 0
+    counts = np.bincount(categories)
+    best = counts == counts.max()
+    return int(categories[np.flatnonzero(best[categories])[-1]])

@@ -1,0 +1,45 @@
+"""The three id types. They are never mixed and never clipped.
+
+- `RawId`: the shop's own string, the only id that stores and clients see.
+- `ItemRow`: position in the bundle's catalogue; index, columns and stages use it; -1 pads.
+- `EncodedId`: row of an embedding table; 0 is out of vocabulary (OOV).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+RawId = NewType("RawId", str)
+ItemRow = NewType("ItemRow", int)
+EncodedId = NewType("EncodedId", int)
+
+OOV = EncodedId(0)
+PAD_ROW = ItemRow(-1)
+
+IntArray = NDArray[np.int32]
+LongArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+AnyArray = NDArray[Any]
+
+
+def check_rows(rows: IntArray, num_items: int, *, allow_pad: bool = False) -> None:
+    """Refuses item rows outside the catalogue.
+
+    Args:
+        rows: ItemRow values of any shape.
+        num_items: size of the catalogue.
+        allow_pad: whether -1 is a legal value.
+
+    Raises:
+        ValueError: a row is out of range.
+    """
+    if rows.size == 0:
+        return
+    low = -1 if allow_pad else 0
+    smallest, largest = int(rows.min()), int(rows.max())
+    if smallest < low or largest >= num_items:
+        raise ValueError(f"item rows span [{smallest}, {largest}], expected within [{low}, {num_items - 1}]")

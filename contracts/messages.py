@@ -1,0 +1,180 @@
+"""Batch-first messages between stages. Frozen, checked at construction, small: rows and scores, never features.
+
+B = requests in the batch, N = history length, T = candidates of all requests, one after the other (ragged).
+Every message carries the bundle version that it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS, History
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
+
+
+def _check(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, expected {np.dtype(dtype)}{list(shape)}")
+
+
+@dataclass(frozen=True)
+class RequestBatch:
+    """What the gateway hands to the pipeline.
+
+    Attributes:
+        bundle_version: stamped by the gateway; every stage answers with this version or refuses.
+        now: the clock's now, Unix seconds: history, eligibility and item age use it.
+        request_ids: one a request.
+        user_ids: raw ids; None = anonymous.
+        session_ids: raw ids; the subject of the stores where there is no user id.
+        recent_items: raw item ids that the client saw itself, newest last, appended to stored history.
+        device_types: raw strings, None = not told.
+        context_time: [B] int64 Unix seconds, gives hour and weekday only.
+        k: [B] int32, items wanted.
+        budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
+    """
+
+    bundle_version: str
+    now: int
+    request_ids: tuple[str, ...]
+    user_ids: tuple[str | None, ...]
+    session_ids: tuple[str | None, ...]
+    recent_items: tuple[tuple[str, ...], ...]
+    device_types: tuple[str | None, ...]
+    context_time: LongArray
+    k: IntArray
+    budget_ms: FloatArray
+
+    def __post_init__(self) -> None:
+        size = len(self.request_ids)
+        for name in ("user_ids", "session_ids", "recent_items", "device_types"):
+            if len(getattr(self, name)) != size:
+                raise ValueError(f"{name} has {len(getattr(self, name))} entries, expected {size}, one a request")
+        _check("context_time", self.context_time, (size,), np.int64)
+        _check("k", self.k, (size,), np.int32)
+        _check("budget_ms", self.budget_ms, (size,), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+    @property
+    def subjects(self) -> tuple[str | None, ...]:
+        """Whose history and seen items count: the user, else the session, else nobody."""
+        return tuple(
+            user if user is not None else session for user, session in zip(self.user_ids, self.session_ids, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class QueryFeatures:
+    """Model inputs of the query side.
+
+    Attributes:
+        bundle_version: the version whose transforms made them.
+        now: [B] int64 Unix seconds; eligibility and item age are as of this time.
+        categorical: [B, 6] int32 encoded ids, columns `QUERY_CATEGORICALS`.
+        continuous: [B, 5] float32, columns `QUERY_CONTINUOUS`.
+        history: the last N interactions, newest first.
+    """
+
+    bundle_version: str
+    now: LongArray
+    categorical: IntArray
+    continuous: FloatArray
+    history: History
+
+    def __post_init__(self) -> None:
+        size = len(self.now)
+        _check("now", self.now, (size,), np.int64)
+        _check("categorical", self.categorical, (size, len(QUERY_CATEGORICALS)), np.int32)
+        _check("continuous", self.continuous, (size, len(QUERY_CONTINUOUS)), np.float32)
+        if len(self.history.rows) != size:
+            raise ValueError(f"history is of {len(self.history.rows)} queries, expected {size}")
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ragged candidates: those of request b are `rows[offsets[b]:offsets[b + 1]]`.
+
+    Attributes:
+        bundle_version: whose ItemRows these are.
+        rows: [T] int32 ItemRow.
+        scores: [T] float32; of retrieval, or of the ranker once it ran.
+        lengths: [B] int32, summing to T.
+    """
+
+    bundle_version: str
+    rows: IntArray
+    scores: FloatArray
+    lengths: IntArray
+
+    def __post_init__(self) -> None:
+        _check("lengths", self.lengths, (len(self.lengths),), np.int32)
+        total = int(self.lengths.sum())
+        _check("rows", self.rows, (total,), np.int32)
+        _check("scores", self.scores, (total,), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def offsets(self) -> LongArray:
+        """[B + 1] int64 starts and ends."""
+        return np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)])
+
+    @property
+    def owners(self) -> LongArray:
+        """[T] int64: the request that each candidate belongs to."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def where(self, mask: BoolArray) -> Candidates:
+        """The candidates under a mask [T], in their order."""
+        lengths = np.bincount(self.owners[mask], minlength=len(self)).astype(np.int32)
+        return Candidates(self.bundle_version, self.rows[mask], self.scores[mask], lengths)
+
+    def with_scores(self, scores: FloatArray) -> Candidates:
+        """The same rows with other scores [T]."""
+        return replace(self, scores=scores)
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """A filter's verdict: every candidate is in exactly one of the two."""
+
+    kept: Candidates
+    removed: Candidates
+    reason: str
+
+    @classmethod
+    def split(cls, candidates: Candidates, keep: BoolArray, reason: str) -> FilterResult:
+        """Splits candidates by a mask [T]."""
+        return cls(candidates.where(keep), candidates.where(~keep), reason)
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """The ranked items of every request and how they came about.
+
+    Attributes:
+        ranked: best first within a request; scores are sigmoids of the ranker's logits.
+        retrieved: what retrieval returned, before any filter.
+        degraded: per request, names of the parts that were replaced or left out.
+        stage_ms: wall milliseconds by stage name.
+        removed: how many candidates each filter reason removed in the batch.
+    """
+
+    ranked: Candidates
+    retrieved: Candidates
+    degraded: tuple[tuple[str, ...], ...]
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    removed: dict[str, int] = field(default_factory=dict)
+
+
+SeenMask = Callable[[Candidates], BoolArray]
+"""Tells for candidates [T] whether their request's subject has seen them; evaluation passes exact sets."""
