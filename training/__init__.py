@@ -1,0 +1,1 @@
+"""Preparing tables, training models, evaluating them and writing bundles."""

@@ -1,0 +1,157 @@
+"""Configuration of the simulated shop: presets, sizes and what may be overridden."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from contracts.columns import ITEMS, USERS
+from contracts.config import StrictConfig
+
+PresetName = Literal["easy", "hard"]
+SizeName = Literal["debug", "demo", "reference"]
+
+
+class Preset(StrictConfig):
+    """How predictable the choices are."""
+
+    uniform_share: float = Field(ge=0, le=1)
+    """Share of the choices that fall on any launched item alike (eps)."""
+    similar_share: float = Field(ge=0, lt=1)
+    """Share of the remaining choices that follow the session's last item (pi); 0 at a session's first event."""
+    num_similar: int = Field(ge=1)
+    """How many nearest items of the last item are candidates of such a choice."""
+    popularity_slope: float = Field(ge=0)
+    """Base popularity falls with this times the logarithm of the popularity rank."""
+    persona_weight: float = Field(ge=0, le=1)
+    """Weight of a persona's favourite categories against the sizes of the categories."""
+
+
+class Size(StrictConfig):
+    """How large the shop is."""
+
+    num_users: int
+    """Users with a profile."""
+    num_items: int
+    """Items of the whole period, those that launch during it included."""
+    num_events: int
+    """Interactions of the whole period."""
+    slates_per_day: int
+    """Logged impressions: slates shown a day."""
+
+
+PRESETS: Final[dict[PresetName, Preset]] = {
+    "easy": Preset(
+        uniform_share=0.05, similar_share=0.45, num_similar=12, popularity_slope=0.9, persona_weight=0.85
+    ),
+    "hard": Preset(
+        uniform_share=0.10, similar_share=0.35, num_similar=40, popularity_slope=0.7, persona_weight=0.65
+    ),
+}
+SIZES: Final[dict[SizeName, Size]] = {
+    "debug": Size(num_users=500, num_items=300, num_events=15_000, slates_per_day=50),
+    "demo": Size(num_users=6_000, num_items=2_500, num_events=250_000, slates_per_day=500),
+    "reference": Size(num_users=300_000, num_items=2_465, num_events=13_000_000, slates_per_day=5_000),
+}
+
+
+class DriftConfig(StrictConfig):
+    """How the shop changes during the period; all zero means that it does not."""
+
+    category_std: float = Field(default=0.0, ge=0)
+    """Daily step of the random walk on the log weight of each category."""
+    popularity_std: float = Field(default=0.0, ge=0)
+    """Daily step of the random walk on the popularity of each item."""
+    latent_hazard: float = Field(default=0.0, ge=0, lt=1)
+    """Probability a day that a user's taste, persona and price tier are drawn anew."""
+
+
+class ImpressionsConfig(StrictConfig):
+    """The logged slates and how users click on them."""
+
+    slates_per_day: int | None = Field(default=None, ge=0)
+    """Slates shown a day; null takes the size's number, 0 writes no impressions."""
+    slate_size: int = Field(default=10, ge=1)
+    """Items of one slate; positions count from 0."""
+    policy_noise_std: float = Field(default=1.0, ge=0)
+    """Noise of the logging policy on the log popularity, drawn once a day and item."""
+    click_bias: float = -2.0
+    """Logit of a click on an item as likely as any other, at position 0 (a0)."""
+    click_slope: float = Field(default=0.8, gt=0)
+    """Growth of the logit with the log of an item's probability over the uniform one (a1)."""
+    click_clip: float = Field(default=4.0, gt=0)
+    """That log ratio is clipped to plus and minus this."""
+    position_slope: float = Field(default=0.5, ge=0)
+    """The logit falls with this times log(1 + position)."""
+
+
+class SimulatorConfig(StrictConfig):
+    """A simulated shop with a known best ranking."""
+
+    preset: PresetName = "hard"
+    """How predictable the choices are."""
+    size: SizeName = "demo"
+    """Number of users, items, events and slates, unless overridden below."""
+    seed: int = Field(default=0, ge=0)
+    """Same seed and same dates, same tables."""
+    timezone: str = "UTC"
+    """IANA name; days, dayparts and weekends are those of the shop."""
+    num_days: int = Field(default=14, ge=2)
+    """Shop-local days."""
+    start_date: date | None = None
+    """First day; null lets the period end yesterday."""
+    num_users: int | None = Field(default=None, ge=1)
+    """Replaces the size's number."""
+    num_items: int | None = Field(default=None, ge=10)
+    """Replaces the size's number."""
+    num_events: int | None = Field(default=None, ge=1)
+    """Replaces the size's number."""
+    items_path: Path | None = None
+    """A Parquet file or folder with a real catalogue instead of a drawn one."""
+    users_path: Path | None = None
+    """A Parquet file or folder with real users instead of drawn ones."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Raw column to its name in the given tables, for example `title: name`."""
+    describe_taste: bool = True
+    """Whether a given item's description gets one sentence with colour and material, so that text carries them."""
+    drift: DriftConfig = DriftConfig()
+    """How the shop changes during the period."""
+    impressions: ImpressionsConfig = ImpressionsConfig()
+    """The logged slates."""
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, columns: dict[str, str]) -> dict[str, str]:
+        legal = {*ITEMS.names, *USERS.names}
+        unknown = sorted(set(columns) - legal)
+        if unknown:
+            raise ValueError(f"columns renames {unknown}, expected raw columns among {sorted(legal)}")
+        return columns
+
+    @model_validator(mode="after")
+    def _no_number_beside_a_table(self) -> SimulatorConfig:
+        if self.items_path is not None and self.num_items is not None:
+            raise ValueError(f"num_items={self.num_items} with items_path={self.items_path}: take one of the two")
+        if self.users_path is not None and self.num_users is not None:
+            raise ValueError(f"num_users={self.num_users} with users_path={self.users_path}: take one of the two")
+        return self
+
+    @property
+    def parameters(self) -> Preset:
+        """The preset's numbers."""
+        return PRESETS[self.preset]
+
+    @property
+    def counts(self) -> Size:
+        """The size's numbers with the overrides; users and items of given tables are counted there instead."""
+        size = SIZES[self.size]
+        slates = self.impressions.slates_per_day
+        return Size(
+            num_users=self.num_users or size.num_users,
+            num_items=self.num_items or size.num_items,
+            num_events=self.num_events or size.num_events,
+            slates_per_day=size.slates_per_day if slates is None else slates,
+        )
