@@ -1,0 +1,56 @@
+# Everything a person types. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SIZE ?= demo
+PORT ?= 8000
+PLACEMENT ?=
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format test test-all demo serve bench docs clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Make .venv with everything that demo and tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make setup PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the environment into $(VENV): about 7 GB, a few minutes."
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+lint: setup  ## Format check, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup  ## The tests without the slow ones, at most ten minutes on two cores
+	$(BIN)/pytest -m "not slow and not browser and not gpu" $(TEST_ARGS)
+
+test-all: setup  ## The slow ones and the browser's, too; REQUIRE_ALL=1 turns missing system programs into failures
+	$(BIN)/pytest -m "slow or browser or gpu" $(TEST_ARGS)
+
+demo: setup  ## Simulated shop, whole pipeline, server and a first recommendation (SIZE=demo|debug, PORT=8000)
+	@$(BIN)/python -m ray_apps.demo --size $(SIZE) --port $(PORT) $(if $(PLACEMENT),--placement $(PLACEMENT))
+
+serve: setup  ## Serve the production bundle (PLACEMENT=staged|fused, PORT=8000)
+	@$(BIN)/python -m ray_apps.serve --placement $(or $(PLACEMENT),staged) --port $(PORT)
+
+bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
+	@mkdir -p var/benchmarks
+	@for program in simulator training demo; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
+
+docs: setup  ## Regenerate the generated parts of docs/
+	$(BIN)/python -m docs.generate
+
+clean:  ## Remove everything generated (var/), keep the environment
+	rm -rf var

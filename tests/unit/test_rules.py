@@ -1,0 +1,152 @@
+"""The rules of the house, as tests."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contracts.config import StrictConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("contracts", "training", "serving", "ray_apps")
+MAY_IMPORT = {
+    "contracts": {"contracts"},
+    "training": {"contracts", "training"},
+    "serving": {"contracts", "serving", "training.models"},
+    "ray_apps": {"contracts", "training", "serving", "ray_apps"},
+}
+HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
+MAX_MODULE_LINES = 400
+MAX_FUNCTION_LINES = 50
+FORBIDDEN_AT_IMPORT = {"basicConfig", "mkdir", "makedirs", "getenv", "init", "connect", "urlopen"}
+LEGAL_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox"}
+
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ALL_CODE = MODULES + sorted((ROOT / "benchmarks").rglob("*.py")) + sorted((ROOT / "tests").rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_level_calls(tree: ast.Module) -> Iterator[ast.Call]:
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if isinstance(statement, ast.If) and "__main__" in ast.unparse(statement.test):
+            continue
+        yield from (node for node in ast.walk(statement) if isinstance(node, ast.Call))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_follow_the_arrow(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    for imported in imports_of(ast.parse(path.read_text())):
+        if imported.split(".")[0] not in PACKAGES:
+            continue
+        legal = any(imported == base or imported.startswith(base + ".") for base in MAY_IMPORT[package])
+        leads_there = any(base.startswith(imported + ".") for base in MAY_IMPORT[package])
+        assert legal or leads_there, f"{name_of(path)} imports {imported}; {package} may import {MAY_IMPORT[package]}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "contracts").rglob("*.py")), ids=name_of)
+def test_contracts_import_nothing_heavy(path: Path) -> None:
+    for imported in imports_of(ast.parse(path.read_text())):
+        assert imported.split(".")[0] not in HEAVY_IN_CONTRACTS, f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", ALL_CODE, ids=name_of)
+def test_modules_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MAX_MODULE_LINES, f"{name_of(path)}: is there a room missing?"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_happens_at_import(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for call in module_level_calls(tree):
+        called = ast.unparse(call.func).split(".")[-1]
+        assert called not in FORBIDDEN_AT_IMPORT, f"{name_of(path)}:{call.lineno} calls {called} at import"
+    for statement in tree.body:
+        if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.If):
+            assert "os.environ" not in ast.unparse(statement), f"{name_of(path)}: environment read at import"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_randomness_is_passed_in(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"np.random", "numpy.random"}:
+            assert node.attr in LEGAL_RANDOM, f"{name_of(path)}:{node.lineno} uses the global np.random.{node.attr}"
+
+
+def all_config_classes() -> list[type[StrictConfig]]:
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages([str(ROOT / package)], prefix=package + "."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+
+    def below(cls: type[StrictConfig]) -> Iterator[type[StrictConfig]]:
+        for child in cls.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return [cls for cls in below(StrictConfig) if cls.__module__.split(".")[0] in PACKAGES]
+
+
+def test_every_setting_is_documented() -> None:
+    classes = all_config_classes()
+    assert classes
+    missing = [
+        f"{cls.__qualname__}.{name}"
+        for cls in classes
+        for name, field in cls.model_fields.items()
+        if not (field.description or "").strip()
+    ]
+    assert not missing, f"settings without a line of documentation: {missing}"
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands_of(document: Path) -> Iterator[str]:
+    for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", document.read_text(), flags=re.DOTALL):
+        yield from (line.strip() for line in block.splitlines() if line.strip() and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_in_documents_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for command in commands_of(document):
+        for target in re.findall(r"\bmake ((?:[a-z-]+ ?)+)", command):
+            assert set(target.split()) <= targets, f"{name_of(document)}: {command}"
+        for module in re.findall(r"python -m ([\w.]+)", command):
+            path = ROOT / (module.replace(".", "/"))
+            known = path.with_suffix(".py").exists() or (path / "__main__.py").exists() or module in {"venv", "pytest"}
+            assert known, f"{name_of(document)}: no module {module} for {command!r}"
+        for path in re.findall(r"\bconfigs/[\w./-]+", command):
+            assert (ROOT / path).exists(), f"{name_of(document)}: no {path} for {command!r}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), f"{name_of(document)} links to {target}"
