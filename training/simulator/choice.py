@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator.config import Preset
 
 DoubleArray = NDArray[np.float64]
+Codes = NDArray[np.integer[Any]]
+"""Small non-negative integers of any width."""
 
 DEVICES: Final = ("mobile", "desktop", "tablet")
 NUM_DAYPARTS: Final = 4
@@ -167,14 +169,14 @@ class ChoiceModel:
         rows = np.arange(self.num_items, dtype=np.int64)[:, None] * (self.num_items + 1)
         return (rows + self.neighbours).ravel()
 
-    def similar_prob(self, day: LongArray, last: IntArray, item: IntArray) -> DoubleArray:
+    def similar_prob(self, day: Codes | int, last: Codes, item: Codes) -> DoubleArray:
         """K(item | last), elementwise; 0 where last is -1."""
         key = last.astype(np.int64) * (self.num_items + 1) + item
         place = np.minimum(np.searchsorted(self._pair_keys, key), len(self._pair_keys) - 1)
         probs = self.neighbour_probs.reshape(len(self.launched), -1)[day, place]
         return np.where(self._pair_keys[place] == key, probs, 0.0)
 
-    def similar_weight(self, day: LongArray, last: IntArray) -> DoubleArray:
+    def similar_weight(self, day: Codes | int, last: Codes) -> DoubleArray:
         """pi_s, elementwise: pi where there is a last item and K is not empty."""
         return np.where((last >= 0) & self.has_similar[day, np.maximum(last, 0)], self.similar_share, 0.0)
 
@@ -253,7 +255,7 @@ def _within(items: ItemTraits, latent: LatentSpace, popularity: DoubleArray, age
     weight *= (age_days >= 0)[:, None, None]
     one_hot = np.eye(int(items.category_l1.max()) + 1)[items.category_l1]
     total = (weight @ one_hot)[..., items.category_l1]
-    return np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+    return _ratio(weight, total)
 
 
 def nearest_items(items: ItemTraits, num_similar: int) -> IntArray:
@@ -281,4 +283,10 @@ def _neighbour_probs(neighbours: IntArray, popularity: DoubleArray, launched: Bo
     weight = np.exp(_SIMILAR_POPULARITY * popularity) * launched
     padded = np.pad(weight, ((0, 0), (0, 1)))[:, neighbours]
     total = padded.sum(axis=2, keepdims=True)
-    return np.divide(padded, total, out=np.zeros_like(padded), where=total > 0)
+    return _ratio(padded, total)
+
+
+def _ratio(part: DoubleArray, total: DoubleArray) -> DoubleArray:
+    """Part over total, 0 where the total is 0."""
+    ratio: DoubleArray = np.divide(part, total, out=np.zeros_like(part), where=total > 0)
+    return ratio

@@ -44,12 +44,8 @@ class Size(StrictConfig):
 
 
 PRESETS: Final[dict[PresetName, Preset]] = {
-    "easy": Preset(
-        uniform_share=0.05, similar_share=0.45, num_similar=12, popularity_slope=0.9, persona_weight=0.85
-    ),
-    "hard": Preset(
-        uniform_share=0.10, similar_share=0.35, num_similar=40, popularity_slope=0.7, persona_weight=0.65
-    ),
+    "easy": Preset(uniform_share=0.05, similar_share=0.45, num_similar=12, popularity_slope=0.9, persona_weight=0.85),
+    "hard": Preset(uniform_share=0.10, similar_share=0.35, num_similar=40, popularity_slope=0.7, persona_weight=0.65),
 }
 SIZES: Final[dict[SizeName, Size]] = {
     "debug": Size(num_users=500, num_items=300, num_events=15_000, slates_per_day=50),

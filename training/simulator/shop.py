@@ -15,12 +15,14 @@ from training.simulator.choice import (
     NO_GENDER,
     NUM_AGES,
     NUM_DAYPARTS,
+    Codes,
     DoubleArray,
     Effects,
     ItemTraits,
     LatentSpace,
 )
 from training.simulator.config import DriftConfig, Preset
+from training.simulator.inverse_cdf import InverseCdf
 
 AGE_WEIGHTS: Final = (0.18, 0.32, 0.25, 0.15, 0.10)
 DEVICE_WEIGHTS: Final = (0.5, 0.4, 0.1)
@@ -51,12 +53,13 @@ def launch_days(num_items: int, num_days: int, rng: np.random.Generator) -> IntA
     return days.astype(np.int32)
 
 
-def standardise_in_category(values: DoubleArray, category: IntArray) -> DoubleArray:
+def standardise_in_category(values: DoubleArray, category: Codes) -> DoubleArray:
     """z-scores within each category [N]; 0 where all values are the same."""
     count = np.maximum(np.bincount(category), 1)
     centred = values - (np.bincount(category, values) / count)[category]
     std = np.sqrt(np.bincount(category, centred**2) / count)[category]
-    return np.divide(centred, std, out=np.zeros_like(centred), where=std > 1e-9)
+    scores: DoubleArray = np.divide(centred, std, out=np.zeros_like(centred), where=std > 1e-9)
+    return scores
 
 
 def draw_effects(
@@ -146,7 +149,8 @@ class Population:
 
     def latent_on(self, day: int) -> IntArray:
         """Class z of every user on a day [U]."""
-        return self.latent[:, min(day, self.latent.shape[1] - 1)]
+        column: IntArray = self.latent[:, min(day, self.latent.shape[1] - 1)]
+        return column
 
 
 def draw_population(
@@ -177,9 +181,7 @@ def draw_population(
 
 
 def _draw_latent(profiles: Profiles, prior: DoubleArray, rng: np.random.Generator) -> IntArray:
-    cells = prior.reshape(-1, prior.shape[-1]).cumsum(axis=1)
+    num_classes = prior.shape[-1]
     cell = profiles.age_bin * prior.shape[1] + profiles.gender
-    # Rows end at 1: adding the row number makes one ascending array of all rows.
-    flat = (cells / cells[:, -1:] + np.arange(len(cells))[:, None]).ravel()
-    drawn = np.searchsorted(flat, cell + rng.random(len(cell)), side="right")
-    return (drawn - cell * prior.shape[-1]).astype(np.int32)
+    drawn = InverseCdf.of_rows(prior.reshape(-1, num_classes)).draw(cell, rng)
+    return (drawn - cell * num_classes).astype(np.int32)

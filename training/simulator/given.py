@@ -1,0 +1,184 @@
+"""Real items and users as the input of a simulated shop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from contracts import columns as c
+from contracts.errors import DataError, SchemaError
+from contracts.ids import IntArray
+from training.simulator import vocabulary as words
+from training.simulator.catalogue import Catalogue, price_bands
+from training.simulator.choice import GENDERS, NO_GENDER, DoubleArray, ItemTraits
+from training.simulator.config import SimulatorConfig
+from training.simulator.period import Period
+from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
+from training.simulator.texts import Wording, taste_sentence, write_text
+
+_ONE_CATEGORY = "all"
+_LOG_PRICE_MEAN, _LOG_PRICE_STD = 3.9, 0.8
+_TYPES = {c.Kind.STRING: pa.string(), c.Kind.FLOAT: pa.float64(), c.Kind.INT: pa.int64(), c.Kind.BOOL: pa.bool_()}
+
+
+def read_table(path: Path, schema: c.TableSchema, renames: Mapping[str, str]) -> pa.Table:
+    """Reads the raw columns that a given table has, in the contract's types.
+
+    Args:
+        path: a Parquet file or folder.
+        schema: the raw table.
+        renames: raw column to its name in the file.
+
+    Raises:
+        SchemaError: there is no such table, the key column is missing, or a column has a wrong type.
+        DataError: a key is null or occurs twice, or the table is empty.
+    """
+    if not path.exists():
+        raise SchemaError(f"no {schema.name} table at {path}; expected a Parquet file or folder")
+    table = ds.dataset(path, format="parquet").to_table()
+    columns = {}
+    for column in schema.columns:
+        name = renames.get(column.name, column.name)
+        if name in table.column_names:
+            columns[column.name] = _cast(table[name], column, path)
+        elif column.name in renames:
+            raise SchemaError(f"{path}: no column {name!r} for {column.name}; it has {table.column_names}")
+    if schema.key is None or schema.key not in columns:
+        raise SchemaError(f"{path}: no column {schema.key!r}; it has {table.column_names}; rename one by `columns`")
+    keys = columns[schema.key]
+    if len(keys) == 0:
+        raise DataError(f"{path}: the {schema.name} table is empty, expected at least one row")
+    if keys.null_count:
+        raise DataError(f"{path}: {keys.null_count} rows have no {schema.key}")
+    counts = pc.value_counts(keys.combine_chunks())
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        raise DataError(
+            f"{path}: {schema.key} {twice[0]['values'].as_py()!r} occurs more than once; ids must be unique"
+        )
+    return pa.table(columns)
+
+
+def _cast(values: pa.ChunkedArray, column: c.Column, path: Path) -> pa.ChunkedArray:
+    wanted = _TYPES[column.kind]
+    try:
+        if column.kind is not c.Kind.STRING and not pa.types.is_integer(values.type) and values.type != wanted:
+            raise pa.ArrowInvalid(f"type {values.type}")
+        return values.cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(f"{path}: column {column.name} is {values.type}, expected {column.kind}: {error}") from error
+
+
+def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Generator) -> Catalogue:
+    """The given items, filled up: whatever is missing is drawn or derived, the rest stays as it is.
+
+    Missing category_l1 is one category for all, missing category_l2 the category_l1, missing gender `Any`; missing
+    prices and launch days are drawn; a missing text is written. The taste is always drawn, shown in the picture and,
+    with `describe_taste`, told in one sentence at the end of the description. A launch takes effect at the next
+    shop-local midnight.
+    """
+    assert config.items_path is not None
+    table = read_table(config.items_path, c.ITEMS, config.columns)
+    count = len(table)
+    l1_names = _strings(table, c.CATEGORY_L1, [_ONE_CATEGORY] * count)
+    l2_names = _strings(table, c.CATEGORY_L2, l1_names)
+    _, category_l1 = np.unique(l1_names, return_inverse=True)
+    _, category_l2 = np.unique(
+        [f"{one}\n{two}" for one, two in zip(l1_names, l2_names, strict=True)], return_inverse=True
+    )
+    price = _prices(table, config.items_path, rng)
+    traits = ItemTraits(
+        category_l1=category_l1.astype(np.int32),
+        category_l2=category_l2.astype(np.int32),
+        price_z=standardise_in_category(np.log(price), category_l1),
+        gender=_genders(table),
+        taste=rng.integers(0, len(words.TASTES), count).astype(np.int32),
+        popularity=popularity(count, config.parameters, rng),
+        launch_day=_launches(table, period, rng),
+    )
+    if not (traits.launch_day <= 0).any():
+        raise DataError(
+            f"{config.items_path}: no item is launched by the first day {period.names[0]}; set start_date later"
+        )
+    titles, descriptions = _texts(table, config, traits, l1_names, l2_names, rng)
+    item_ids = table[c.ITEM_ID].to_pylist()
+    return Catalogue(item_ids, titles, descriptions, l1_names, l2_names, price, traits)
+
+
+def _strings(table: pa.Table, name: str, default: list[str]) -> list[str]:
+    if name not in table.column_names:
+        return default
+    return [own or other for own, other in zip(table[name].to_pylist(), default, strict=True)]
+
+
+def _prices(table: pa.Table, path: Path, rng: np.random.Generator) -> DoubleArray:
+    drawn: DoubleArray = np.round(np.exp(rng.normal(_LOG_PRICE_MEAN, _LOG_PRICE_STD, len(table))), 2)
+    if c.PRICE not in table.column_names:
+        return drawn
+    price = table[c.PRICE].to_numpy().astype(np.float64)
+    filled: DoubleArray = np.where(np.isnan(price), drawn, price)
+    if (filled <= 0).any():
+        row = int(np.argmax(filled <= 0))
+        raise DataError(f"{path}: price {filled[row]} of item {table[c.ITEM_ID][row].as_py()!r} is not positive")
+    return filled
+
+
+def _genders(table: pa.Table) -> IntArray:
+    if c.GENDER not in table.column_names:
+        return np.full(len(table), NO_GENDER, dtype=np.int32)
+    codes = pc.index_in(table[c.GENDER], pa.array(GENDERS)).fill_null(NO_GENDER)
+    genders: IntArray = codes.to_numpy().astype(np.int32)
+    return genders
+
+
+def _launches(table: pa.Table, period: Period, rng: np.random.Generator) -> IntArray:
+    drawn = launch_days(len(table), period.num_days, rng)
+    if c.LAUNCHED_AT not in table.column_names:
+        return drawn
+    known = table[c.LAUNCHED_AT].is_valid().to_numpy()
+    seconds = table[c.LAUNCHED_AT].fill_null(0).to_numpy()
+    # The last second before a launch lies in the day before the first full one.
+    full_day = period.calendar.day(seconds - 1) + 1 - period.first_day
+    days: IntArray = np.where(known, full_day, drawn).astype(np.int32)
+    return days
+
+
+def _texts(
+    table: pa.Table,
+    config: SimulatorConfig,
+    traits: ItemTraits,
+    l1_names: list[str],
+    l2_names: list[str],
+    rng: np.random.Generator,
+) -> tuple[list[str], list[str]]:
+    titles = _strings(table, c.TITLE, [""] * len(table))
+    descriptions = _strings(table, c.DESCRIPTION, [""] * len(table))
+    bands = price_bands(traits.price_z)
+    for row, (l1, l2) in enumerate(zip(l1_names, l2_names, strict=True)):
+        taste = int(traits.taste[row])
+        title, text = write_text(Wording(l1, l2, (l2,), taste, int(bands[row]), int(traits.gender[row])), rng)
+        titles[row] = titles[row] or title
+        told = f"{descriptions[row]} {taste_sentence(taste, rng)}" if config.describe_taste else descriptions[row]
+        descriptions[row] = told if descriptions[row] else text
+    return titles, descriptions
+
+
+def read_users(path: Path, renames: Mapping[str, str], rng: np.random.Generator) -> tuple[pa.Array, Profiles]:
+    """The given users; missing ages are drawn as for drawn users, so are genders where the whole column is missing.
+
+    A gender other than F and M is a user without preference.
+    """
+    table = read_table(path, c.USERS, renames)
+    drawn = draw_profiles(len(table), rng)
+    age, gender = drawn.age, drawn.gender
+    if c.AGE in table.column_names:
+        given = table[c.AGE].to_numpy().astype(np.float32)
+        age = np.where(np.isnan(given), age, given).astype(np.float32)
+    if c.GENDER in table.column_names:
+        gender = _genders(table)
+    return table[c.USER_ID].combine_chunks(), Profiles(age, gender)

@@ -1,0 +1,198 @@
+"""The one function that makes a shop: raw tables, pictures and the truth behind them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from contracts import columns as c
+from contracts.clock import Clock, SystemClock
+from contracts.errors import DataError
+from contracts.files import atomic_dir
+from contracts.ids import BoolArray, IntArray, LongArray
+from training.simulator import pictures, tables
+from training.simulator.catalogue import Catalogue, draw_catalogue
+from training.simulator.choice import ChoiceModel, LatentSpace, build_choice_model
+from training.simulator.config import SimulatorConfig
+from training.simulator.given import read_catalogue, read_users
+from training.simulator.period import Period
+from training.simulator.sampling import Choosers, sample_items
+from training.simulator.sessions import Sessions, draw_sessions, event_times
+from training.simulator.shop import Population, draw_effects, draw_population, draw_profiles
+from training.simulator.truth import TRUTH, Truth
+
+LATENT = LatentSpace()
+
+
+@dataclass(frozen=True)
+class SimulationSummary:
+    """What was simulated, and how long it took.
+
+    Attributes:
+        preset, size: of the config.
+        num_users, num_items, num_events, num_impressions: rows of the tables.
+        first_day, last_day: `YYYY-MM-DD`, shop-local.
+        timezone: IANA name.
+        seconds: wall-clock, writing included.
+    """
+
+    preset: str
+    size: str
+    num_users: int
+    num_items: int
+    num_events: int
+    num_impressions: int
+    first_day: str
+    last_day: str
+    timezone: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A drawn or given shop before anybody visits it."""
+
+    period: Period
+    catalogue: Catalogue
+    user_ids: pa.Array
+    population: Population
+    model: ChoiceModel
+
+
+@dataclass(frozen=True)
+class DayEvents:
+    """One day's events by timestamp; all arrays are [E].
+
+    Attributes:
+        session: row of the sessions.
+        item: row of the catalogue.
+        timestamp: Unix seconds.
+    """
+
+    session: LongArray
+    item: IntArray
+    timestamp: LongArray
+
+
+def simulate(config: SimulatorConfig, raw_dir: Path, clock: Clock | None = None) -> SimulationSummary:
+    """Simulates a shop and writes its raw tables, pictures and truth to `raw_dir` in one step.
+
+    Args:
+        config: the shop.
+        raw_dir: replaced if it was written by a simulation, otherwise it must not exist or be empty.
+        clock: tells which day was yesterday; the machine's clock if not given.
+
+    Raises:
+        DataError: `raw_dir` holds something else, or a given table cannot be used.
+        ConfigError: the events do not fit into the period.
+    """
+    started = time.perf_counter()
+    if raw_dir.exists() and any(raw_dir.iterdir()) and not (raw_dir / TRUTH).is_dir():
+        raise DataError(f"{raw_dir} holds files that no simulation wrote; choose another raw_dir or empty it")
+    shop = build_shop(config, Period.of(config, clock or SystemClock()))
+    sessions = draw_sessions(shop.population, shop.period, config.counts.num_events, _rng(config, 3))
+    with atomic_dir(raw_dir) as folder:
+        _write_shop(folder, shop, config)
+        num_events, num_impressions = _write_days(folder, shop, sessions, config)
+    return SimulationSummary(
+        preset=config.preset,
+        size=config.size,
+        num_users=len(shop.population),
+        num_items=len(shop.catalogue),
+        num_events=num_events,
+        num_impressions=num_impressions,
+        first_day=shop.period.names[0],
+        last_day=shop.period.names[-1],
+        timezone=config.timezone,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def build_shop(config: SimulatorConfig, period: Period) -> Shop:
+    """Draws items, users and their hidden tastes; given tables are read instead."""
+    items_rng, users_rng, effects_rng = _rng(config, 0), _rng(config, 1), _rng(config, 2)
+    if config.items_path is None:
+        catalogue = draw_catalogue(config.counts.num_items, period.num_days, config.parameters, items_rng)
+    else:
+        catalogue = read_catalogue(config, period, items_rng)
+    if config.users_path is None:
+        profiles = draw_profiles(config.counts.num_users, users_rng)
+        user_ids = pa.array([f"u{row + 1}" for row in range(len(profiles.age))])
+    else:
+        user_ids, profiles = read_users(config.users_path, config.columns, users_rng)
+    model = build_model(catalogue, config, period, effects_rng)
+    population = draw_population(profiles, model.prior, config.drift.latent_hazard, period.num_days, users_rng)
+    return Shop(period, catalogue, user_ids, population, model)
+
+
+def build_model(catalogue: Catalogue, config: SimulatorConfig, period: Period, rng: np.random.Generator) -> ChoiceModel:
+    """The choice model of a catalogue."""
+    effects = draw_effects(catalogue.traits, LATENT, config.drift, period.num_days, rng)
+    return build_choice_model(
+        catalogue.traits, effects, LATENT, config.parameters, period.weekend, config.drift.latent_hazard
+    )
+
+
+def simulate_day(shop: Shop, sessions: Sessions, day: int, rng: np.random.Generator) -> DayEvents:
+    """Draws the choices of a day's sessions.
+
+    Args:
+        shop: the shop.
+        sessions: all sessions of the period.
+        day: days after the first day.
+        rng: of this day.
+    """
+    low, high = np.searchsorted(sessions.day, [day, day + 1])
+    today = sessions.take(slice(low, high))
+    profiles = shop.population.profiles
+    choosers = Choosers(
+        age_bin=profiles.age_bin[today.user],
+        gender=profiles.gender[today.user],
+        context=today.context,
+        latent=shop.population.latent_on(day)[today.user],
+        length=today.length,
+    )
+    items = sample_items(shop.model, day, choosers, rng)
+    happened: BoolArray = items >= 0
+    times = event_times(today, rng)[:, : items.shape[1]][happened]
+    order = np.argsort(times, kind="stable")
+    session = low + np.nonzero(happened)[0]
+    return DayEvents(session[order], items[happened][order], times[order])
+
+
+def _write_shop(folder: Path, shop: Shop, config: SimulatorConfig) -> None:
+    tables.write_users(folder, shop.user_ids, shop.population.profiles)
+    tables.write_items(folder, shop.catalogue, shop.period)
+    names = [tables.image_path(item_id) for item_id in shop.catalogue.item_ids]
+    (folder / tables.IMAGES).mkdir()
+    pictures.draw_pictures(folder, names, shop.catalogue.traits, shop.catalogue.price_band, config.seed)
+    Truth(shop.model, shop.population.latent, shop.period, config.impressions).save(folder)
+
+
+def _write_days(folder: Path, shop: Shop, sessions: Sessions, config: SimulatorConfig) -> tuple[int, int]:
+    """Writes interactions and impressions; returns their numbers of rows."""
+    writer = tables.InteractionWriter(folder, shop.user_ids, pa.array(shop.catalogue.item_ids, pa.string()))
+    num_events = num_impressions = 0
+    for day, name in enumerate(shop.period.names):
+        rng = _rng(config, 4, day)
+        events = simulate_day(shop, sessions, day, rng)
+        writer.write(
+            name,
+            user=sessions.user[events.session],
+            session=events.session,
+            item=events.item,
+            timestamp=events.timestamp,
+            device=sessions.device[events.session],
+            event=rng.choice(len(c.EVENTS), len(events.item), p=tables.EVENT_PROBS).astype(np.int32),
+        )
+        num_events += len(events.item)
+    return num_events, num_impressions
+
+
+def _rng(config: SimulatorConfig, *stream: int) -> np.random.Generator:
+    """A stream of its own for each purpose, so that one size does not disturb another part."""
+    return np.random.default_rng([config.seed, *stream])
