@@ -2,17 +2,17 @@
 
 Layout (arrays are .npy files that every replica of a machine maps; no pickle anywhere):
 
-    manifest.json, transforms.json
+    manifest.json, manifest.sha256 (of manifest.json), transforms.json
     items/   categorical [I, 3] int32 · continuous [I, 1] float32 · text, image [I, D] float32
              has_text, has_image [I] bool
              launched_at [I] int64 (0 = always) · withdrawn [I] bool · price [I] float64 (NaN = none)
              item_id, title, description, category_l1, category_l2, gender, image_path: string columns
     two_tower/ config.json · weights.safetensors · encoded_id [I] int32 · candidate [I, E] float32
     ranker/    config.json · weights.safetensors · encoded_id [I] int32
-    index/     faiss.index
+    index/     faiss.index (flat: searched exactly)
     pca/       text.safetensors · image.safetensors
     bloom/     hashes [I, 2] uint64
-    popularity/ global [n] int32 · by_category.json
+    popularity/ global [n] int32 · by_category.json {column: {category: [ItemRow]}}; best first
     reference_stats.json
 """
 
@@ -36,9 +36,24 @@ from contracts.transforms import FittedTransforms
 
 SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
+MANIFEST_DIGEST: Final = "manifest.sha256"
 TRANSFORMS: Final = "transforms.json"
 INDEX: Final = "index/faiss.index"
 STRING_COLUMNS: Final = ("item_id", "title", "description", "category_l1", "category_l2", "gender", "image_path")
+PER_ITEM_ARRAYS: Final = (
+    *(
+        f"items/{name}"
+        for name in (
+            *("categorical", "continuous", "text", "image", "has_text", "has_image"),
+            *("launched_at", "withdrawn", "price"),
+        )
+    ),
+    "two_tower/encoded_id",
+    "two_tower/candidate",
+    "ranker/encoded_id",
+    "bloom/hashes",
+)
+"""Arrays with one row an item."""
 _CHUNK = 1 << 20
 
 
@@ -170,6 +185,18 @@ def file_entry(path: Path) -> FileEntry:
     return FileEntry(sha256=digest.hexdigest(), size=path.stat().st_size)
 
 
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Fills in the files that the folder holds and writes manifest and digest; nothing may be added afterwards."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {path.relative_to(folder).as_posix(): file_entry(path) for path in paths}
+    files = {name: entry for name, entry in files.items() if name not in (MANIFEST, MANIFEST_DIGEST)}
+    sealed = manifest.model_copy(update={"files": files})
+    text = sealed.model_dump_json(indent=2)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_DIGEST).write_text(hashlib.sha256(text.encode()).hexdigest(), encoding="ascii")
+    return sealed
+
+
 def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     """Opens a bundle and refuses a missing, damaged or foreign one by name.
 
@@ -188,6 +215,7 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     for name, entry in manifest.files.items():
         _check_file(folder / name, name, entry, manifest.version, verify=verify)
     bundle = Bundle(folder, manifest)
+    _check_lengths(bundle)
     for name, vocabulary in bundle.transforms.vocabularies.items():
         if manifest.vocabulary_hashes.get(name) != vocabulary.digest:
             raise BundleError(f"bundle {manifest.version}: vocabulary {name!r} is not the one that the manifest names")
@@ -198,14 +226,29 @@ def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"no {MANIFEST} in {folder}; expected the folder of a bundle")
+    content = path.read_bytes()
+    digest = folder / MANIFEST_DIGEST
+    if not digest.is_file():
+        raise BundleError(f"no {MANIFEST_DIGEST} in {folder}; copy the bundle again or build it anew")
+    if digest.read_bytes() != hashlib.sha256(content).hexdigest().encode():
+        raise BundleError(f"{path} does not match {MANIFEST_DIGEST}; it is damaged")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(content)
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found != SCHEMA_VERSION:
             raise BundleError(f"{path} has schema version {found!r}, this code reads {SCHEMA_VERSION}; build it anew")
         return Manifest.model_validate(values)
     except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
+
+
+def _check_lengths(bundle: Bundle) -> None:
+    """Every array and column by ItemRow is as long as the catalogue."""
+    lengths = {f"{name}.npy": len(bundle.array(name)) for name in PER_ITEM_ARRAYS}
+    lengths |= {f"items/{name}": len(bundle.strings(f"items/{name}")) for name in STRING_COLUMNS}
+    for name, length in lengths.items():
+        if length != bundle.num_items:
+            raise BundleError(f"bundle {bundle.version}: {name!r} has {length} rows for {bundle.num_items} items")
 
 
 def _check_file(path: Path, name: str, entry: FileEntry, version: str, *, verify: bool) -> None:

@@ -1,0 +1,200 @@
+"""Writes the files of an artifact bundle, seals, verifies and publishes the folder in one rename."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.bundle import (
+    INDEX,
+    SCHEMA_VERSION,
+    STRING_COLUMNS,
+    TRANSFORMS,
+    EncoderEntry,
+    Manifest,
+    open_bundle,
+    seal,
+)
+from contracts.catalogue import ItemFeatures
+from contracts.errors import BundleError, DataError
+from contracts.ids import BoolArray, IntArray
+from contracts.strings import StringColumn
+from contracts.transforms import FittedTransforms
+
+logger = logging.getLogger(__name__)
+TWO_TOWER_FILES: Final = ("config.json", "weights.safetensors", "encoded_id.npy", "candidate.npy")
+RANKER_FILES: Final = ("config.json", "weights.safetensors", "encoded_id.npy")
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """Everything that goes into a bundle; I items, row = ItemRow.
+
+    Attributes:
+        shop: whose ids it speaks.
+        raw_dir: folder of the raw tables.
+        first_day: first day of the data window, YYYY-MM-DD.
+        last_day: last day of the data window.
+        transforms: the fitted transforms.
+        items: model inputs of the items.
+        strings: `contracts.bundle.STRING_COLUMNS`, each [I] with None for missing.
+        price: [I] float64, NaN = none.
+        has_text, has_image: [I].
+        bloom_hashes: [I, 2] uint64.
+        popular: ItemRows, best first.
+        popular_by_category: ItemRows by column and category, best first.
+        reference_stats: what drift is measured against, JSON values.
+        two_tower_dir, ranker_dir: folders of the trained models.
+        index_file: the FAISS index.
+        pca_files: by `text` and `image`.
+        encoders: by `text` and `image`.
+        dims: named sizes.
+        metrics: headline figures.
+        missing: optional columns that the shop lacks.
+        warnings: what a reader should know.
+        config: the job's config, as values.
+        parent: bundle that it comes from.
+    """
+
+    shop: str
+    raw_dir: str
+    first_day: str
+    last_day: str
+    transforms: FittedTransforms
+    items: ItemFeatures
+    strings: Mapping[str, Sequence[str | None]]
+    price: NDArray[np.float64]
+    has_text: BoolArray
+    has_image: BoolArray
+    bloom_hashes: NDArray[np.uint64]
+    popular: IntArray
+    popular_by_category: Mapping[str, Mapping[str, list[int]]]
+    reference_stats: Mapping[str, Any]
+    two_tower_dir: Path
+    ranker_dir: Path
+    index_file: Path
+    pca_files: Mapping[str, Path]
+    encoders: Mapping[str, EncoderEntry]
+    dims: Mapping[str, int]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+
+
+def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
+    """Writes `bundles_dir/version`: to a temporary place, verified by opening it, then renamed.
+
+    Equal parts give files of equal checksums. A version that exists with the same files is left as it is.
+
+    Raises:
+        BundleError: the version exists with other files, or what was written does not open.
+        DataError: a model, index or PCA file is missing.
+    """
+    bundles_dir.mkdir(parents=True, exist_ok=True)
+    final = bundles_dir / version
+    with tempfile.TemporaryDirectory(dir=bundles_dir, prefix=f".{version}.") as temporary:
+        folder = Path(temporary) / version
+        _write_files(parts, folder)
+        sealed = seal(folder, _manifest(parts, version))
+        open_bundle(folder)
+        if final.exists():
+            _refuse_other(final, sealed)
+            return final
+        folder.rename(final)  # fails if somebody else was faster: a rename never replaces a filled folder
+    logger.info("bundle %s: %d files in %s", version, len(sealed.files), final)
+    return final
+
+
+def _write_files(parts: BundleParts, folder: Path) -> None:
+    arrays = {f"items/{name}": getattr(parts.items, name) for name in parts.items.__dataclass_fields__}
+    arrays |= {
+        "items/has_text": parts.has_text,
+        "items/has_image": parts.has_image,
+        "items/price": parts.price,
+        "items/withdrawn": np.zeros(len(parts.items), dtype=bool),
+        "bloom/hashes": parts.bloom_hashes,
+        "popularity/global": parts.popular,
+    }
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+    for column in STRING_COLUMNS:
+        StringColumn.pack(parts.strings[column]).save(folder / "items" / column)
+    _write_json(folder / "popularity/by_category.json", parts.popular_by_category)
+    _write_json(folder / "reference_stats.json", parts.reference_stats)
+    (folder / TRANSFORMS).write_text(parts.transforms.to_json(), encoding="utf-8")
+    for name in TWO_TOWER_FILES:
+        _copy(parts.two_tower_dir / name, folder / "two_tower" / name)
+    for name in RANKER_FILES:
+        _copy(parts.ranker_dir / name, folder / "ranker" / name)
+    _copy(parts.index_file, folder / INDEX)
+    for name, source in parts.pca_files.items():
+        _copy(source, folder / "pca" / f"{name}.safetensors")
+
+
+def _manifest(parts: BundleParts, version: str) -> Manifest:
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        version=version,
+        shop=parts.shop,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parent=parts.parent,
+        git_revision=git_revision(),
+        raw_dir=parts.raw_dir,
+        timezone=parts.transforms.timezone,
+        first_day=parts.first_day,
+        last_day=parts.last_day,
+        num_items=len(parts.items),
+        dims=dict(parts.dims),
+        vocabulary_hashes={name: vocabulary.digest for name, vocabulary in parts.transforms.vocabularies.items()},
+        files={},
+        metrics=dict(parts.metrics),
+        encoders=dict(parts.encoders),
+        missing=parts.missing,
+        warnings=parts.warnings,
+        config=dict(parts.config),
+    )
+
+
+def _refuse_other(existing: Path, sealed: Manifest) -> None:
+    old, new = open_bundle(existing).manifest.files, sealed.files
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if changed:
+        raise BundleError(
+            f"bundle {sealed.version} exists with other content ({', '.join(changed)}); "
+            "bundles are immutable: choose another version"
+        )
+
+
+def git_revision() -> str | None:
+    """Revision of the code, `-dirty` if it has changes; None outside a clone or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, sort_keys=True, ensure_ascii=False), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise DataError(f"no file {source.name!r} in {source.parent}; run the job that writes it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

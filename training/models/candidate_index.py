@@ -1,0 +1,155 @@
+"""Top candidates by query · candidate + bias, exact or through FAISS; a search never returns -1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import faiss
+import numpy as np
+
+from contracts.errors import BundleError
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
+from contracts.top_k import top_k
+
+_FETCH_FACTORS: Final = (4, 16)
+"""The approximate index is asked for this many times k; where the mask leaves too few, for the next; then exactly."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Ragged search results, best first within a query, exact ties by ItemRow.
+
+    Attributes:
+        rows: [T] int32 ItemRow.
+        scores: [T] float32.
+        lengths: [B] int32: min(k, number of eligible items).
+    """
+
+    rows: IntArray
+    scores: FloatArray
+    lengths: IntArray
+
+
+class CandidateIndex:
+    """Searches the candidate embeddings of a bundle.
+
+    Args:
+        candidates: [I, E] float32, may be memory-mapped.
+        approximate: a FAISS index over the same embeddings, or None for exact search.
+    """
+
+    def __init__(self, candidates: FloatArray, approximate: Any = None) -> None:
+        self._candidates = np.asarray(candidates)
+        self._all_rows = np.arange(len(candidates), dtype=np.int32)
+        self._approximate = approximate
+
+    @classmethod
+    def open(cls, index_file: Path, candidates: FloatArray) -> CandidateIndex:
+        """Opens a saved index; a flat one means exact search over `candidates`.
+
+        Raises:
+            BundleError: the index is of other embeddings.
+        """
+        index = faiss.read_index(str(index_file))
+        if (index.ntotal, index.d) != candidates.shape:
+            raise BundleError(
+                f"{index_file.name} holds {index.ntotal} embeddings of {index.d}, the candidates are "
+                f"{list(candidates.shape)}; build the index anew"
+            )
+        return cls(candidates, None if isinstance(index, faiss.IndexFlat) else index)
+
+    @property
+    def is_exact(self) -> bool:
+        return self._approximate is None
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    def search(
+        self, queries: FloatArray, k: int, bias: FloatArray | None = None, eligible: BoolArray | None = None
+    ) -> Found:
+        """The k best eligible items of each query.
+
+        Args:
+            queries: [B, E] float32.
+            k: items wanted.
+            bias: added to the inner products, [I] or [B, I] float32.
+            eligible: items that may come back, [I] or [B, I]; None = all.
+        """
+        if eligible is None:
+            wanted = np.full(len(queries), min(k, len(self)))
+        else:
+            wanted = np.minimum(k, np.broadcast_to(np.count_nonzero(eligible, axis=-1), len(queries)))
+        if self._approximate is None:
+            rows, scores = self._search_exactly(queries, k, bias, eligible)
+        else:
+            rows, scores = self._search_approximately(queries, k, wanted, bias, eligible)
+        inside = np.arange(rows.shape[1]) < wanted[:, None]
+        return Found(rows[inside], scores[inside], wanted.astype(np.int32))
+
+    def _search_exactly(
+        self, queries: FloatArray, k: int, bias: FloatArray | None, eligible: BoolArray | None
+    ) -> tuple[IntArray, FloatArray]:
+        """Best first, [B, min(k, I)]; items that are not eligible come last with score -inf."""
+        scores = queries @ self._candidates.T
+        if bias is not None:
+            scores += bias
+        if eligible is not None:
+            scores = np.where(eligible, scores, np.float32(-np.inf))
+        return top_k(scores, self._all_rows, k)
+
+    def _search_approximately(
+        self, queries: FloatArray, k: int, wanted: AnyArray, bias: FloatArray | None, eligible: BoolArray | None
+    ) -> tuple[IntArray, FloatArray]:
+        """As `_search_exactly`, over what the FAISS index fetches; queries left with too little search exactly."""
+        size = min(k, len(self))
+        rows = np.zeros((len(queries), size), dtype=np.int32)
+        scores = np.full((len(queries), size), -np.inf, dtype=np.float32)
+        open_queries = np.arange(len(queries))
+        for factor in _FETCH_FACTORS:
+            part = _Part(open_queries, bias, eligible)
+            found, raw = self._fetch(queries[open_queries], min(k * factor, len(self)))
+            safe = np.maximum(found, 0)
+            usable = (found >= 0) & part.eligible_at(safe)
+            biased = np.where(usable, raw + part.bias_at(safe), np.float32(-np.inf))
+            enough = usable.sum(axis=1) >= wanted[open_queries]
+            done = open_queries[enough]
+            rows[done], scores[done] = top_k(biased[enough], safe[enough], size)
+            open_queries = open_queries[~enough]
+            if len(open_queries) == 0:
+                return rows, scores
+        part = _Part(open_queries, bias, eligible)
+        rows[open_queries], scores[open_queries] = self._search_exactly(
+            queries[open_queries], k, part.bias, part.eligible
+        )
+        return rows, scores
+
+    def _fetch(self, queries: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
+        """FAISS's own answer, [B, count], padded with -1."""
+        parameters = None
+        if isinstance(self._approximate, faiss.IndexHNSW):
+            depth = max(count, self._approximate.hnsw.efSearch)
+            parameters = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]  # not in its stubs
+        scores, rows = self._approximate.search(np.ascontiguousarray(queries), count, params=parameters)
+        return rows.astype(np.int32), scores
+
+
+class _Part:
+    """Bias and mask of some of the queries, whether shared by all queries or one row a query."""
+
+    def __init__(self, queries: AnyArray, bias: FloatArray | None, eligible: BoolArray | None) -> None:
+        self.bias = bias if bias is None or bias.ndim == 1 else bias[queries]
+        self.eligible = eligible if eligible is None or eligible.ndim == 1 else eligible[queries]
+
+    def bias_at(self, rows: IntArray) -> AnyArray:
+        return np.zeros(1, np.float32) if self.bias is None else _at(self.bias, rows)
+
+    def eligible_at(self, rows: IntArray) -> AnyArray:
+        return np.ones(1, dtype=bool) if self.eligible is None else _at(self.eligible, rows)
+
+
+def _at(values: AnyArray, rows: IntArray) -> AnyArray:
+    """Values of [I] or [B, I] at rows [B, M]."""
+    return values[rows] if values.ndim == 1 else np.take_along_axis(values, rows.astype(np.int64), axis=1)
