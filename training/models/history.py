@@ -1,0 +1,88 @@
+"""What a subject did before, as vectors: the last item apart, and attention pooling over the last N."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.models.inputs import ItemTensors, QueryTensors
+from training.models.layers import ContentScale, FieldEmbeddings, embedding, unique_rows
+from training.models.schema import ModelSchema
+
+_AGE_BUCKETS: Final = 24
+_SHORTEST_AGE_S: Final = 60.0
+_BUCKETS_PER_DOUBLING: Final = 1.5
+_EXCLUDED: Final = -1e9
+
+
+class ItemEncoder(nn.Module):
+    """Vectors of items in a history: an id embedding of its own plus a projection of the content.
+
+    The id embedding is apart from the candidate tower's, so that training the query side alone leaves the candidates
+    as they are; the content gives items without a training positive a meaning too.
+    """
+
+    def __init__(self, schema: ModelSchema, items: ItemTensors, dim: int, id_dropout: float) -> None:
+        super().__init__()
+        self.id_dropout = id_dropout
+        self.item_id = embedding(schema.cardinalities["item_id"], dim)
+        self.fields = FieldEmbeddings(schema.item_cardinalities())
+        self.text, self.image = ContentScale(items.text), ContentScale(items.image)
+        width = self.fields.width + items.continuous.shape[1] + schema.text_dim + schema.image_dim
+        self.content = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+    def forward(self, items: ItemTensors, rows: Tensor) -> Tensor:
+        """Vectors [n, dim] of ItemRows [n]."""
+        ids = items.ids(rows, self.id_dropout if self.training else 0.0)
+        parts = [*self.fields(items.categorical[rows]), items.continuous[rows]]
+        parts += [self.text(items.text[rows]), self.image(items.image[rows])]
+        content: Tensor = self.content(torch.cat(parts, dim=1))
+        vectors: Tensor = self.item_id(ids) + content
+        return vectors
+
+
+class HistoryEncoder(nn.Module):
+    """Query-side vectors of the last N interactions; V = `num_heads` + 2 vectors of `dim`.
+
+    Head h weighs interaction n by softmax_n(a_h(item) + b_h(age of the interaction) + c_h(same session)); the other
+    two vectors are the last item, and the last item only while its session goes on. An empty history gives zeros.
+    """
+
+    def __init__(self, schema: ModelSchema, items: ItemTensors, *, dim: int, num_heads: int, id_dropout: float) -> None:
+        super().__init__()
+        self.dim, self.num_heads = dim, num_heads
+        self.num_vectors = num_heads + 2
+        self.encoder = ItemEncoder(schema, items, dim, id_dropout)
+        self.item_weight = nn.Linear(dim, num_heads)
+        self.age_weight = embedding(_AGE_BUCKETS, num_heads)
+        self.session_weight = nn.Parameter(torch.zeros(num_heads))
+        self._prepared: Tensor | None = None
+
+    def prepare(self, items: ItemTensors) -> None:
+        """Computes the vectors of the whole catalogue once, for scoring with fixed weights."""
+        self._prepared = self.encoder(items, torch.arange(len(items), device=items.encoded_id.device))
+
+    def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
+        """Vectors [B, V, dim]: the heads, the last item, the last item of the session that goes on."""
+        valid = queries.history_rows >= 0
+        if self._prepared is not None:
+            vectors, place = self._prepared, queries.history_rows.clamp(min=0)
+        else:
+            used, place = unique_rows(queries.history_rows.clamp(min=0), len(items))
+            vectors = self.encoder(items, used)
+        weights = F.embedding(place, self.item_weight(vectors)) + self.age_weight(age_bucket(queries.history_age_s))
+        weights = weights + queries.same_session[..., None] * self.session_weight
+        weights = weights.masked_fill(~valid[..., None], _EXCLUDED).softmax(dim=1) * valid[..., None]
+        gathered = F.embedding(place, vectors)
+        pooled = torch.bmm(weights.transpose(1, 2), gathered)
+        last = gathered[:, :1] * valid[:, :1, None]
+        return torch.cat([pooled, last, last * queries.same_session[:, :1, None]], dim=1)
+
+
+def age_bucket(age_s: Tensor) -> Tensor:
+    """Bucket of the age of an interaction, any shape: from a minute to a month in steps of a factor of 1.6."""
+    steps = torch.log2(age_s.clamp(min=_SHORTEST_AGE_S) / _SHORTEST_AGE_S) * _BUCKETS_PER_DOUBLING
+    return steps.long().clamp(max=_AGE_BUCKETS - 1)

@@ -1,0 +1,57 @@
+"""What every ranker can do, and the builders that the config chooses from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from torch import Tensor, nn
+
+from contracts.config import StrictConfig, validate
+from contracts.errors import ConfigError
+from training.models.dlrm import DLRM, DLRMConfig
+from training.models.inputs import ItemTensors, QueryTensors
+from training.models.schema import ModelSchema
+
+
+class Ranker(Protocol):
+    """Scores candidates of queries; the served score is the sigmoid of the logit."""
+
+    def score(
+        self, queries: QueryTensors, rows: Tensor, owners: Tensor, retrieval_scores: Tensor, age_bucket: Tensor
+    ) -> Tensor:
+        """Scores ragged candidates.
+
+        Args:
+            queries: B queries.
+            rows: ItemRows [T] int64.
+            owners: [T] int64, ascending: the query that each candidate belongs to.
+            retrieval_scores: [T] float32.
+            age_bucket: [T] int64, `contracts.features.item_age_bucket` at the time of the request.
+
+        Returns:
+            Logits [T].
+        """
+        ...
+
+
+Builder = Callable[[Any, ModelSchema, ItemTensors], nn.Module]
+RANKERS: Final[dict[str, tuple[type[StrictConfig], Builder]]] = {"dlrm": (DLRMConfig, DLRM)}
+"""Config class and builder of each ranker, by its name in the config. Add a ranker here."""
+
+
+def ranker_entry(name: str) -> tuple[type[StrictConfig], Builder]:
+    """Config class and builder of a ranker.
+
+    Raises:
+        ConfigError: no ranker has this name.
+    """
+    if name not in RANKERS:
+        raise ConfigError(f"unknown ranker {name!r}; legal values: {', '.join(sorted(RANKERS))}")
+    return RANKERS[name]
+
+
+def build_ranker(name: str, config: dict[str, Any], schema: ModelSchema, items: ItemTensors) -> nn.Module:
+    """Builds a ranker from its name and the plain values of its config."""
+    config_class, build = ranker_entry(name)
+    return build(validate(config_class, config, source=f"config of ranker {name!r}"), schema, items)

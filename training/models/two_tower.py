@@ -1,0 +1,133 @@
+"""The two-tower retrieval model: query · candidate, plus a bias by the item's age."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contracts.config import StrictConfig
+from contracts.features import ITEM_CONTINUOUS, NUM_ITEM_AGE_BUCKETS, QUERY_CONTINUOUS
+from training.models.history import HistoryEncoder
+from training.models.inputs import ItemTensors, QueryTensors
+from training.models.layers import ContentScale, FieldEmbeddings, embedding, embedding_dim, mlp
+from training.models.schema import ModelSchema
+
+
+class TwoTowerConfig(StrictConfig):
+    """Shape of both towers. The defaults are ours; the reference has no history, item age, dropout or wider layers."""
+
+    output_dim: int = Field(default=64, ge=1)
+    """Width of query and candidate embeddings."""
+    hidden_dims: tuple[int, ...] = (128,)
+    """Hidden layers of both towers."""
+    continuous_dim: int = Field(default=8, ge=1)
+    """Width of the linear projection of a tower's continuous features."""
+    history_length: int = Field(default=32, ge=0)
+    """Last interactions that the query tower reads; 0 for none."""
+    history_days: int = Field(default=30, ge=1)
+    """Interactions older than this are not read."""
+    history_dim: int = Field(default=64, ge=1)
+    """Width of the history's item vectors."""
+    history_heads: int = Field(default=4, ge=1)
+    """Attention heads that pool the history."""
+    item_age: bool = True
+    """Whether an additive bias by item age is learned and added in retrieval."""
+    id_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout after the hidden layers."""
+    normalise: bool = False
+    """Whether embeddings are divided by their length before the product."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divisor of the product."""
+
+
+class QueryTower(nn.Module):
+    """Query features and history to an embedding [B, output_dim]."""
+
+    def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
+        super().__init__()
+        self.history_length = config.history_length
+        self.fields = FieldEmbeddings(schema.query_cardinalities())
+        self.continuous = nn.Linear(len(QUERY_CONTINUOUS), config.continuous_dim)
+        width = self.fields.width + config.continuous_dim
+        self.history: HistoryEncoder | None = None
+        if config.history_length:
+            self.history = HistoryEncoder(
+                schema, items, dim=config.history_dim, num_heads=config.history_heads, id_dropout=config.id_dropout
+            )
+            width += self.history.num_vectors * config.history_dim + 1
+        self.mlp = mlp([width, *config.hidden_dims, config.output_dim], config.dropout)
+
+    def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
+        """Embeddings [B, output_dim]."""
+        parts = [*self.fields(queries.categorical), self.continuous(queries.continuous)]
+        if self.history is not None:
+            queries = queries.last(self.history_length)
+            count = (queries.history_rows >= 0).sum(dim=1, keepdim=True)
+            parts += [self.history(items, queries).flatten(1), count.float().log1p()]
+        embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
+        return embeddings
+
+
+class CandidateTower(nn.Module):
+    """Item features to an embedding [n, output_dim]."""
+
+    def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
+        super().__init__()
+        self.id_dropout = config.id_dropout
+        rows = schema.cardinalities["item_id"]
+        self.item_id = embedding(rows, embedding_dim(rows))
+        self.fields = FieldEmbeddings(schema.item_cardinalities())
+        self.continuous = nn.Linear(len(ITEM_CONTINUOUS), config.continuous_dim)
+        self.text, self.image = ContentScale(items.text), ContentScale(items.image)
+        content = schema.text_dim + schema.image_dim
+        width = embedding_dim(rows) + self.fields.width + config.continuous_dim + content
+        self.mlp = mlp([width, *config.hidden_dims, config.output_dim], config.dropout)
+
+    def forward(self, items: ItemTensors, rows: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Embeddings [n, output_dim] of ItemRows [n]; `hidden` [n] bool marks ids to treat as out of vocabulary."""
+        ids = items.ids(rows, self.id_dropout if self.training else 0.0, hidden)
+        parts = [self.item_id(ids), *self.fields(items.categorical[rows]), self.continuous(items.continuous[rows])]
+        parts += [self.text(items.text[rows]), self.image(items.image[rows])]
+        embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
+        return embeddings
+
+
+class TwoTower(nn.Module):
+    """Scores of a query and an item: query · candidate / temperature + bias[age bucket of the item].
+
+    The bias is apart from the embeddings: it changes with the day, the index stays as it is. The division by the
+    temperature is part of the query embedding, so that every caller takes the plain product.
+    """
+
+    age_bias: Tensor
+
+    def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
+        super().__init__()
+        self.config, self.schema, self.items = config, schema, items
+        self.query_tower = QueryTower(config, schema, items)
+        self.candidate_tower = CandidateTower(config, schema, items)
+        bias = torch.zeros(NUM_ITEM_AGE_BUCKETS)
+        if config.item_age:
+            self.age_bias = nn.Parameter(bias)
+        else:
+            self.register_buffer("age_bias", bias)
+
+    def query(self, queries: QueryTensors) -> Tensor:
+        """Query embeddings [B, E]."""
+        return self._normalised(self.query_tower(self.items, queries)) / self.config.temperature
+
+    def candidate(self, rows: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Candidate embeddings [n, E] of ItemRows [n]; `hidden` [n] bool marks ids to treat as out of vocabulary."""
+        return self._normalised(self.candidate_tower(self.items, rows, hidden))
+
+    def prepare(self) -> None:
+        """Computes what depends on weights and catalogue only, for scoring with fixed weights."""
+        if self.query_tower.history is not None:
+            self.query_tower.history.prepare(self.items)
+
+    def _normalised(self, embeddings: Tensor) -> Tensor:
+        return F.normalize(embeddings, dim=1) if self.config.normalise else embeddings
