@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -98,14 +98,16 @@ def _explain(cls: type[BaseModel], entry: Any) -> str:
     if entry["type"] == "extra_forbidden":
         legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
         return f"unknown key {location!r}; legal keys: {legal}"
-    got = "" if entry["type"] == "missing" else f" (got {entry.get('input')!r})"
+    whole_section = entry["type"] == "value_error" and isinstance(entry.get("input"), Mapping)
+    got = "" if entry["type"] == "missing" or whole_section else f" (got {entry.get('input')!r})"
     where = f"{location}: " if location else ""
-    return f"{where}{entry['msg']}{got}"
+    return f"{where}{entry['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     current: Any = cls
     for part in location:
         field = getattr(current, "model_fields", {}).get(part)
-        current = field.annotation if field is not None else None
+        annotation = None if field is None else field.annotation
+        current = next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), None)
     return list(getattr(current, "model_fields", {}))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import model_validator
 
 from contracts.config import StrictConfig, load_config
 from contracts.errors import ConfigError
@@ -11,6 +12,14 @@ from contracts.errors import ConfigError
 class Inner(StrictConfig):
     depth: int = 1
     """How deep."""
+    width: int = 1
+    """How wide, at most the depth."""
+
+    @model_validator(mode="after")
+    def _no_wider_than_deep(self) -> Inner:
+        if self.width > self.depth:
+            raise ValueError(f"width={self.width} is above depth={self.depth}")
+        return self
 
 
 class Outer(StrictConfig):
@@ -20,6 +29,8 @@ class Outer(StrictConfig):
     """What is inside."""
     sizes: tuple[int, ...] = ()
     """Sizes."""
+    other: Inner | None = None
+    """Perhaps another one inside."""
 
 
 def write(path: Path, text: str) -> Path:
@@ -42,9 +53,11 @@ def test_a_file_extends_another_key_by_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("nam: x\nname: y\n", [], r"a.yaml: unknown key 'nam'; legal keys: inner, name, sizes"),
-        ("name: y\ninner:\n  dept: 1\n", [], r"unknown key 'inner.dept'; legal keys: depth"),
+        ("nam: x\nname: y\n", [], r"a.yaml: unknown key 'nam'; legal keys: inner, name, other, sizes"),
+        ("name: y\ninner:\n  dept: 1\n", [], r"unknown key 'inner.dept'; legal keys: depth, width"),
         ("name: y\ninner:\n  depth: deep\n", [], r"inner.depth: .*integer.* \(got 'deep'\)"),
+        ("name: y\nother:\n  dept: 1\n", [], r"unknown key 'other.dept'; legal keys: depth, width"),
+        ("name: y\ninner:\n  width: 2\n", [], r"a.yaml: inner: width=2 is above depth=1$"),
         ("{}\n", [], r"name: Field required"),
         ("- a\n", [], r"holds a list, expected a mapping"),
         ("a: [\n", [], r"is not valid YAML"),
