@@ -1,0 +1,122 @@
+"""The command line that all jobs share: parse, build, run, and one clear line when the input is at fault."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from contracts.errors import RecommenderError
+from ray_apps.jobs.config import JobConfig, load_job_config
+from ray_apps.jobs.lock import job_lock
+from ray_apps.jobs.runner import execute
+from ray_apps.jobs.workspace import Job, Workspace
+
+EXIT_OK, EXIT_BUG, EXIT_REFUSED = 0, 1, 2
+OVERRIDES = """
+settings are given as key=value and replace the config file's, for example
+  python -m ray_apps.jobs.{name} --config configs/jobs/debug.yaml
+  python -m ray_apps.jobs.{name} --config configs/jobs/demo.yaml raw_dir=DIR var_dir=DIR seed=7
+"""
+
+
+def main(job: Job, argv: Sequence[str] | None = None) -> int:
+    """Runs one job from the command line; returns the exit status."""
+    return run_command(job.name, describe(job), lambda workspace, force: execute(job, workspace, force=force), argv)
+
+
+def run_command(
+    name: str, description: str, run: Callable[[Workspace, bool], object], argv: Sequence[str] | None
+) -> int:
+    """Parses the arguments and calls `run` under the var folder's lock.
+
+    Returns:
+        0; 2 when the input is at fault, with one line on stderr; 1 with a traceback for everything else.
+    """
+    arguments = build_parser(name, description).parse_intermixed_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        config = load_job_config(arguments.config, arguments.overrides)
+        with job_lock(config.var_dir, name):
+            run(Workspace(config), arguments.force)
+    except Exception as error:
+        return report_error(error)
+    return EXIT_OK
+
+
+def build_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The arguments of a job."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m ray_apps.jobs.{name}",
+        description=description,
+        epilog=OVERRIDES.format(name=name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, for example configs/jobs/demo.yaml")
+    parser.add_argument("--force", action="store_true", help="run again what is finished already")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the file's")
+    return parser
+
+
+def describe(job: Job) -> str:
+    """Purpose, inputs, outputs and settings of a job."""
+    inputs = ", ".join(source.name for source in job.inputs) or "nothing"
+    lines = [job.purpose, "", f"reads the output of: {inputs}", "", "settings:"]
+    for section in job.sections:
+        lines += describe_section(section)
+    return "\n".join(lines)
+
+
+def describe_section(name: str) -> list[str]:
+    """A line for each setting of a section of the job config."""
+    field = JobConfig.model_fields[name]
+    model = _model_of(field.annotation)
+    return [f"  {name}: {field.description}"] if model is None else list(_settings(model, name))
+
+
+def report_error(error: Exception) -> int:
+    """Prints an error: one line when the input is at fault, else a traceback; returns the exit status."""
+    for cause in _causes(error):
+        if isinstance(cause, RecommenderError):
+            print(f"error: {cause.message}", file=sys.stderr)
+            return EXIT_REFUSED
+    traceback.print_exception(error)
+    return EXIT_BUG
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from; Ray wraps the errors of its workers, with the original as `cause`."""
+    waiting: list[BaseException] = [error]
+    known: set[int] = set()
+    while waiting:
+        current = waiting.pop(0)
+        if id(current) in known:
+            continue
+        known.add(id(current))
+        yield current
+        wrapped = [
+            getattr(current, "cause", None),
+            current.__cause__,
+            *getattr(current, "worker_failures", {}).values(),
+        ]
+        waiting += [item for item in wrapped if isinstance(item, BaseException)]
+
+
+def _model_of(annotation: object) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
+
+
+def _settings(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = _model_of(field.annotation)
+        if inner is not None:
+            yield from _settings(inner, f"{prefix}.{name}")
+        else:
+            default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+            yield f"  {prefix}.{name} ({default}): {field.description}"

@@ -1,0 +1,115 @@
+"""The configuration of the main job: one section for each part, and the checks between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
+from contracts.config import StrictConfig, load_config, merge
+from serving.stores.config import StoreConfig
+from training.embeddings import EmbedConfig
+from training.evaluation import EvaluationConfig
+from training.features.config import PreprocessConfig
+from training.index import IndexConfig
+from training.simulator import SimulatorConfig
+from training.trainers.ranker import RankerTrainConfig
+from training.trainers.two_tower import TwoTowerTrainConfig
+
+SEEDED = ("simulator", "preprocess", "embed", "two_tower", "ranker", "index", "evaluation")
+ZONED = ("simulator", "preprocess")
+VAR_DIR = Path("var")
+SHOP = "shop"
+
+
+class ClusterConfig(StrictConfig):
+    """A Ray cluster that a job starts when RAY_ADDRESS names none."""
+
+    object_store_memory_mb: int | None = Field(default=None, ge=80)
+    """Shared memory for Ray's objects; null lets Ray take its share of the machine's memory."""
+
+
+class JobConfig(StrictConfig):
+    """From raw tables to a served bundle."""
+
+    raw_dir: Path | None = None
+    """Folder with users/, items/, interactions/day=…/; used as it is. Null simulates a shop below var_dir."""
+    var_dir: Path = VAR_DIR
+    """Folder of everything that is generated."""
+    shop: str = Field(default=SHOP, pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    """Name of the shop: prefix of bundle versions and of its keys in the stores."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of every section that does not set its own."""
+    timezone: str = "UTC"
+    """The shop's, IANA name; of every section that does not set its own."""
+    simulator: SimulatorConfig | None = None
+    """The simulated shop; null where the tables are given by raw_dir."""
+    preprocess: PreprocessConfig = PreprocessConfig()
+    """Reading, split and features."""
+    embed: EmbedConfig = EmbedConfig()
+    """Text and picture encoders."""
+    two_tower: TwoTowerTrainConfig = TwoTowerTrainConfig()
+    """Retrieval model and its training."""
+    ranker: RankerTrainConfig = RankerTrainConfig()
+    """Ranking model and its training."""
+    index: IndexConfig = IndexConfig()
+    """Retrieval index."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The report."""
+    stores: StoreConfig = StoreConfig()
+    """Online stores."""
+    ray: ClusterConfig = ClusterConfig()
+    """The local cluster."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, values: Any) -> Any:
+        """Lays the shared values under the sections: what a section sets itself stays."""
+        if not isinstance(values, Mapping):
+            return values
+        shared: dict[str, Any] = {}
+        for key, sections in (("seed", SEEDED), ("timezone", ZONED)):
+            if key in values:
+                shared = merge(shared, {name: {key: values[key]} for name in sections})
+        var_dir = Path(str(values.get("var_dir", VAR_DIR)))
+        stores = {"feast_dir": var_dir / "feast", "embedded": {"data_dir": var_dir / "redis"}}
+        shared["stores"] = {**stores, "shop": values.get("shop", SHOP)}
+        if values.get("simulator") is None:
+            shared.pop("simulator", None)
+        return merge(shared, values)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.raw_dir is None and self.simulator is None:
+            raise ValueError("raw_dir and simulator are both null: name a folder of raw tables or simulate a shop")
+        if self.simulator is not None and self.simulator.timezone != self.preprocess.timezone:
+            raise ValueError(
+                f"simulator.timezone={self.simulator.timezone} differs from preprocess.timezone="
+                f"{self.preprocess.timezone}; set timezone once, at the top"
+            )
+        if self.stores.shop != self.shop:
+            raise ValueError(f"stores.shop={self.stores.shop} differs from shop={self.shop}; leave stores.shop out")
+        return self
+
+    def with_dates(self, clock: Clock) -> JobConfig:
+        """The same config with the simulator's open start date settled, so that a run may pass midnight."""
+        simulator = self.simulator
+        if simulator is None or simulator.start_date is not None:
+            return self
+        today = int(ShopCalendar(simulator.timezone).day(clock.now()))
+        settled = SimulatorConfig.model_validate(
+            {**simulator.model_dump(), "start_date": day_to_name(today - simulator.num_days)}
+        )
+        return self.model_copy(update={"simulator": settled})
+
+
+def load_job_config(path: str | Path, overrides: Sequence[str] = (), clock: Clock | None = None) -> JobConfig:
+    """Reads a job config; see `contracts.config.load_config`.
+
+    Raises:
+        ConfigError: a key, value or combination is not legal.
+    """
+    return load_config(JobConfig, path, overrides).with_dates(clock or SystemClock())

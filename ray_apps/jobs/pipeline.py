@@ -1,0 +1,59 @@
+"""The main job: every step from raw tables to filled stores, finished ones reused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ray_apps.jobs import (
+    build_index,
+    embed,
+    evaluate,
+    materialize,
+    preprocess,
+    publish,
+    simulate,
+    train_dlrm,
+    train_two_tower,
+)
+from ray_apps.jobs.cli import run_command
+from ray_apps.jobs.runner import execute, say
+from ray_apps.jobs.workspace import Workspace
+
+JOBS = (
+    simulate.JOB,
+    preprocess.JOB,
+    embed.JOB,
+    train_two_tower.JOB,
+    train_dlrm.JOB,
+    build_index.JOB,
+    evaluate.JOB,
+    publish.JOB,
+    materialize.JOB,
+)
+
+
+def run_pipeline(workspace: Workspace, force: bool = False) -> dict[str, float]:
+    """Runs every job in order; returns the seconds of each, 0 where its output was reused."""
+    seconds = {}
+    for job in JOBS:
+        if workspace.is_given(job):
+            say(job.name, f"tables given in {workspace.output(job)}")
+            continue
+        seconds[job.name] = execute(job, workspace, force=force)
+    return seconds
+
+
+def describe() -> str:
+    """The jobs in order and what each does."""
+    lines = [f"  {job.name:<16} {job.purpose}" for job in JOBS]
+    return "\n".join(["Runs every job in order and reuses what is finished:", "", *lines])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_command("pipeline", describe(), run_pipeline, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Makes the bundle the production one in the registry."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from contracts.registry import Registry
+from ray_apps.jobs import build_index
+from ray_apps.jobs.cli import main
+from ray_apps.jobs.workspace import Job, Workspace
+
+
+def run(workspace: Workspace, _: Path) -> str:
+    """Promotes the bundle unless it is in production."""
+    version = workspace.output(build_index.JOB).name
+    registry = Registry.open(workspace.registry)
+    if registry.production() == version:
+        return f"{version} is in production (reused)"
+    registry.promote(version, reason="built by the main job")
+    return f"{version} is in production now"
+
+
+JOB = Job(
+    name="publish",
+    purpose="Makes the bundle the production one in the registry.",
+    sections=(),
+    inputs=(build_index.JOB,),
+    run=run,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

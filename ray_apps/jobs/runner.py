@@ -1,0 +1,48 @@
+"""Running jobs: a finished one is reused, each prints one line with its time."""
+
+from __future__ import annotations
+
+import time
+
+from ray_apps.jobs.cluster import connect
+from ray_apps.jobs.workspace import Job, Workspace
+
+
+def execute(job: Job, workspace: Workspace, *, force: bool = False) -> float:
+    """Runs one job unless its output is there.
+
+    Args:
+        job: what to run.
+        workspace: the var folder and config.
+        force: run it even if it is finished.
+
+    Returns:
+        Seconds that it took, 0 when it was reused.
+
+    Raises:
+        DataError: a job that it reads from has not been run.
+    """
+    started = time.perf_counter()
+    if job.place is None:
+        if job.uses_ray:
+            connect(workspace.config.ray)
+        say(job.name, job.run(workspace, workspace.root), time.perf_counter() - started)
+        return time.perf_counter() - started
+    done = workspace.finished(job)
+    if done is not None and not force:
+        say(job.name, f"{done.summary} (reused)")
+        return 0.0
+    if job.uses_ray:
+        connect(workspace.config.ray)
+    record = workspace.begin(job, force=force)
+    summary = job.run(workspace, workspace.root / record.output)
+    seconds = time.perf_counter() - started
+    workspace.finish(job, record, seconds=seconds, summary=summary)
+    say(job.name, summary, seconds)
+    return seconds
+
+
+def say(stage: str, text: str, seconds: float | None = None) -> None:
+    """Prints a stage line: name, what came out, seconds."""
+    clock = "" if seconds is None else f"{seconds:6.1f} s"
+    print(f"{stage:<16} {clock:>8}  {text}", flush=True)

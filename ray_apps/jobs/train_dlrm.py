@@ -1,0 +1,38 @@
+"""Trains the ranking model with Ray Train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ray_apps.jobs import embed, preprocess, train_two_tower
+from ray_apps.jobs.cli import main
+from ray_apps.jobs.workspace import Job, Workspace, fingerprint_folder
+from training.trainers.ranker import train_ranker
+
+
+def run(workspace: Workspace, out_dir: Path) -> str:
+    """Writes the ranking model."""
+    summary = train_ranker(
+        workspace.config.ranker,
+        workspace.output(preprocess.JOB),
+        workspace.output(embed.JOB),
+        workspace.output(train_two_tower.JOB),
+        workspace.scratch(JOB),
+        out_dir,
+    )
+    return str(summary)
+
+
+JOB = Job(
+    name="train_dlrm",
+    purpose="Trains the ranking model (ranker.ranker chooses which); resumes from its last checkpoint.",
+    sections=("ranker",),
+    inputs=(preprocess.JOB, embed.JOB, train_two_tower.JOB),
+    run=run,
+    place=fingerprint_folder("ranker"),
+    uses_ray=True,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))
