@@ -1,0 +1,104 @@
+"""Redis clients with a time limit on every command, and the translation of their errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from contracts.errors import StoreError
+from serving.stores.config import StoreConfig
+
+NUM_RETRIES = 3
+_BACKOFF_BASE_S = 0.01
+_BACKOFF_CAP_S = 0.2
+
+
+def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
+    """Host, port, database, credentials and TLS of an address, as redis-py names them."""
+    parts = urlsplit(address)
+    options: dict[str, Any] = {"host": parts.hostname, "port": parts.port or 6379}
+    if database := parts.path.strip("/"):
+        options["db"] = int(database)
+    if config.username is not None:
+        options["username"] = config.username
+    if config.password is not None:
+        options["password"] = config.password.get_secret_value()
+    if parts.scheme == "rediss":
+        options["ssl"] = True
+        if config.ca_file is not None:
+            options["ssl_ca_certs"] = str(config.ca_file)
+    return options
+
+
+def async_client(config: StoreConfig, address: str) -> redis.asyncio.Redis:
+    """Client of the serving stages; connects when first used, and again after every loss."""
+    options = _pool_options(config, address, redis.asyncio.SSLConnection)
+    pool = redis.asyncio.BlockingConnectionPool(
+        max_connections=config.pool_size,
+        timeout=config.read_timeout_ms / 1000,
+        socket_timeout=config.read_timeout_ms / 1000,
+        socket_connect_timeout=config.connect_timeout_ms / 1000,
+        retry=AsyncRetry(retry_backoff(), NUM_RETRIES, supported_errors=(redis.ConnectionError,)),
+        **options,
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def bulk_client(config: StoreConfig, address: str) -> redis.Redis:
+    """Blocking client of the jobs."""
+    return redis.Redis(
+        **connection_options(config, address),
+        socket_timeout=config.bulk_timeout_s,
+        socket_connect_timeout=config.connect_timeout_ms / 1000,
+        retry=Retry(retry_backoff(), NUM_RETRIES, supported_errors=(redis.ConnectionError,)),
+        driver_info=None,
+    )
+
+
+@asynccontextmanager
+async def store_errors(config: StoreConfig, address: str) -> AsyncIterator[None]:
+    """Bounds an operation by `read_timeout_ms` and turns whatever goes wrong into a `StoreError`."""
+    try:
+        with bulk_errors(address):
+            async with asyncio.timeout(config.read_timeout_ms / 1000):
+                yield
+    except TimeoutError as error:
+        raise StoreError(
+            f"the store at {address} did not answer within {config.read_timeout_ms} ms; it will be asked again"
+        ) from error
+
+
+@contextmanager
+def bulk_errors(address: str) -> Iterator[None]:
+    """Turns Redis errors into a `StoreError` that names the address and the likely fix."""
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise StoreError(
+            f"the store at {address} refused the credentials: {error}; check username, password"
+        ) from error
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?") from error
+    except redis.RedisError as error:
+        raise StoreError(f"the store at {address} answered with an error: {error}") from error
+
+
+def _pool_options(config: StoreConfig, address: str, ssl_class: type) -> dict[str, Any]:
+    options = connection_options(config, address)
+    if options.pop("ssl", False):
+        options["connection_class"] = ssl_class
+    return options
+
+
+def retry_backoff() -> ExponentialWithJitterBackoff:
+    """Waits between the attempts of one operation."""
+    return ExponentialWithJitterBackoff(base=_BACKOFF_BASE_S, cap=_BACKOFF_CAP_S)

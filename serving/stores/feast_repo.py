@@ -1,0 +1,162 @@
+"""Feast's objects, built from the feature views of `contracts.features`; the only module that imports feast."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.columns import USER_ID
+from contracts.features import FEATURE_VIEWS, FeatureViewSpec
+from serving.stores.client import connection_options
+from serving.stores.config import StoreConfig
+
+
+@contextlib.contextmanager
+def _torch_kept_out() -> Iterator[None]:
+    """Feast imports torch when it can: seconds and 480 MB for a type of response that nobody asks for here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of torch now fails, which Feast allows for
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+with _torch_kept_out():
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
+    from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+    from feast.types import Float64, Int64, String
+
+logger = logging.getLogger(__name__)
+
+EVENT_TIMESTAMP = "event_timestamp"
+FEATURES = tuple(f"{view.name}:{field.name}" for view in FEATURE_VIEWS for field in view.fields)
+"""References of all features of users, as Feast's calls take them."""
+_TYPES = {"float": Float64, "string": String, "int": Int64}
+_KEY_VERSION = 3
+
+
+def registry_path(config: StoreConfig) -> Path:
+    """The registry's file."""
+    return config.feast_dir / "registry.db"
+
+
+def repo_values(config: StoreConfig, address: str) -> dict[str, Any]:
+    """The content of Feast's `feature_store.yaml` for a store."""
+    return {
+        "project": config.shop,
+        "provider": "local",
+        "registry": {"path": str(registry_path(config)), "cache_ttl_seconds": 0},  # 0 = read once; views do not change
+        "online_store": {"type": "redis", "connection_string": _connection_string(config, address)},
+        "offline_store": {"type": "file"},
+        "entity_key_serialization_version": _KEY_VERSION,
+    }
+
+
+def open_store(config: StoreConfig, address: str, *, overwrite: bool = False) -> FeatureStore:
+    """Feast on the store at an address.
+
+    Args:
+        config: the store's settings.
+        address: redis:// or rediss:// address.
+        overwrite: whether writes replace rows of the same or a later event time, as a full materialize must.
+    """
+    values = repo_values(config, address)
+    values["online_store"]["skip_dedup"] = overwrite
+    return FeatureStore(config=RepoConfig(**values))
+
+
+def apply_views(store: FeatureStore, config: StoreConfig) -> None:
+    """Registers the entity and the feature views; the offline tables must exist."""
+    user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING)
+    views = [_feature_view(view, user, offline_path(config, view)) for view in FEATURE_VIEWS]
+    store.apply([user, *views])
+
+
+def offline_path(config: StoreConfig, view: FeatureViewSpec) -> Path:
+    """Folder of a view's offline rows (Parquet)."""
+    return (config.feast_dir / "offline" / view.name).absolute()
+
+
+def write_offline(config: StoreConfig, view: FeatureViewSpec, rows: pa.Table) -> None:
+    """Replaces a view's offline rows: entity key, fields and `event_timestamp`."""
+    folder = offline_path(config, view)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{view.name}.tmp")
+    pq.write_table(rows, temporary)
+    temporary.replace(folder / "rows.parquet")
+
+
+def materialize_views(store: FeatureStore, end: datetime) -> None:
+    """Copies the newest offline row of each entity, up to and including `end`, into the online store."""
+    talk = io.StringIO()
+    with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+        store.materialize(datetime.fromtimestamp(0, tz=UTC), end + timedelta(seconds=1))
+    logger.debug("feast: %s", talk.getvalue())
+
+
+def online_keys(shop: str, user_ids: Sequence[str]) -> set[bytes]:
+    """Redis keys of users."""
+    return {_online_key(shop, user_id) for user_id in user_ids}
+
+
+def online_key_pattern(shop: str) -> bytes:
+    """SCAN pattern that matches every user key of a shop, and of shops whose names end with its name."""
+    return b"".join([_key_head(), b"*", shop.encode()])
+
+
+def belongs_to(key: bytes, shop: str) -> bool:
+    """Whether a key that matches the pattern is this shop's: the user id in it says how long it is."""
+    head = len(_key_head()) + 4  # then the type of the id, its length and itself
+    size = int.from_bytes(key[head : head + 4], "little")
+    return key[head + 4 + size :] == shop.encode()
+
+
+def _key_head() -> bytes:
+    head: bytes = serialize_entity_key_prefix([USER_ID], _KEY_VERSION)
+    return head
+
+
+def _online_key(shop: str, user_id: str) -> bytes:
+    entity = EntityKey(join_keys=[USER_ID], entity_values=[Value(string_val=user_id)])
+    return b"".join([serialize_entity_key(entity, _KEY_VERSION), shop.encode()])
+
+
+def _feature_view(view: FeatureViewSpec, entity: Entity, path: Path) -> FeatureView:
+    return FeatureView(
+        name=view.name,
+        entities=[entity],
+        ttl=timedelta(days=view.ttl_days),
+        schema=[Field(name=field.name, dtype=_TYPES[field.dtype]) for field in view.fields],
+        source=FileSource(name=f"{view.name}_rows", path=str(path), timestamp_field=EVENT_TIMESTAMP),
+        online=True,
+        description=view.description,
+    )
+
+
+def _connection_string(config: StoreConfig, address: str) -> str:
+    """Feast's form: `host:port,name=value,…`; values are JSON, so that a password may hold anything."""
+    options = connection_options(config, address)
+    server = f"{options.pop('host')}:{options.pop('port')}"
+    options |= {
+        "socket_timeout": config.read_timeout_ms / 1000,
+        "socket_connect_timeout": config.connect_timeout_ms / 1000,
+        "retry": None,
+    }
+    pairs = [f"{name}={json.dumps(value)}".replace(",", "\\u002c") for name, value in options.items()]
+    return ",".join([server, *pairs])

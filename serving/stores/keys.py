@@ -1,0 +1,34 @@
+"""Every key of the online store but Feast's. `{shop}:v1:…`; a changed layout gets a new version, never a new meaning.
+
+Feast's own keys end with the project, which is the shop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION = "v1"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names of one shop. A subject is a user id, or the session id of a visitor without one."""
+
+    shop: str
+
+    def recent(self, subject: str) -> str:
+        """List of the last interactions, newest first."""
+        return f"{self.shop}:{VERSION}:recent:{subject}"
+
+    def day(self, subject: str) -> str:
+        """List of time and category of the 24 hours that end at the last interaction, newest first."""
+        return f"{self.shop}:{VERSION}:day:{subject}"
+
+    def seen(self, subject: str) -> str:
+        """String: the ring of daily Bloom filters, layout in `contracts.bloom`."""
+        return f"{self.shop}:{VERSION}:seen:{subject}"
+
+    @property
+    def meta(self) -> str:
+        """Hash: what `materialize` wrote last."""
+        return f"{self.shop}:{VERSION}:meta"

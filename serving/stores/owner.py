@@ -1,0 +1,112 @@
+"""The one Ray actor that owns the embedded Redis of a machine; jobs and replicas share it.
+
+The embedded Redis listens on loopback only, so everything that uses it runs on one machine; a cluster sets an address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from contracts.errors import StoreError
+from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.embedded import EmbeddedRedis
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "recommender"
+_TIMEOUT_S = 60.0
+
+
+class RedisOwner:
+    """Actor body: keeps the server running as long as the actor lives; Ray starts a killed actor anew."""
+
+    def __init__(self, config: EmbeddedRedisConfig) -> None:
+        self._config = config
+        self._redis: EmbeddedRedis | None = None
+        try:
+            self.address()
+        except StoreError:
+            logger.exception("the embedded Redis did not start; it is tried again when its address is asked for")
+
+    def address(self) -> str:
+        """Address of the running server, started if need be."""
+        if self._redis is None:
+            server = EmbeddedRedis(self._config)
+            server.start()
+            self._redis = server
+        return self._redis.address
+
+    def healthy(self) -> bool:
+        """Whether the server answers now."""
+        return self._redis is not None and self._redis.healthy()
+
+    def stop(self) -> None:
+        """Ends the server and waits for its end."""
+        if self._redis is not None:
+            self._redis.stop()
+            self._redis = None
+
+
+def resolve_address(config: StoreConfig) -> str:
+    """The store's address: the configured one, or that of the embedded Redis, which is started if nobody has yet.
+
+    Raises:
+        StoreError: the embedded Redis does not start.
+    """
+    if config.address is not None:
+        return config.address
+    embedded = config.embedded.model_copy(update={"data_dir": config.embedded.data_dir.absolute()})
+    owner = (
+        ray.remote(RedisOwner)
+        .options(
+            name=_name(embedded),
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+        )
+        .remote(embedded)
+    )
+    return str(_ask(owner, "address"))
+
+
+def healthy(config: StoreConfig) -> bool:
+    """Whether the embedded Redis of this configuration runs and answers; starts nothing."""
+    owner = _find(config)
+    return owner is not None and bool(_ask(owner, "healthy"))
+
+
+def stop(config: StoreConfig) -> None:
+    """Ends the embedded Redis of this configuration and waits for its end; may be called twice."""
+    owner = _find(config)
+    if owner is not None:
+        _ask(owner, "stop")
+        ray.kill(owner, no_restart=True)
+
+
+def _find(config: StoreConfig) -> Any | None:
+    try:
+        return ray.get_actor(_name(config.embedded), namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def _ask(owner: Any, method: str) -> object:
+    try:
+        return ray.get(getattr(owner, method).remote(), timeout=_TIMEOUT_S)
+    except StoreError as error:  # Ray raises a subclass that carries the actor's whole traceback
+        raise StoreError(str(getattr(error, "cause", error))) from None
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+        raise StoreError(f"the owner of the embedded Redis does not answer: {error}; see the Ray dashboard") from error
+
+
+def _name(config: EmbeddedRedisConfig) -> str:
+    return "redis-" + hashlib.sha256(str(config.data_dir.absolute()).encode()).hexdigest()[:12]
