@@ -83,3 +83,10 @@ class NotReadyError(RecommenderError):
 
     code = "not_ready"
     http_status = 503
+
+
+class StageError(RecommenderError):
+    """A stage failed or came too late, and its policy is to fail rather than to be replaced."""
+
+    code = "stage_failed"
+    http_status = 503

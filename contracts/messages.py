@@ -156,6 +156,12 @@ class FilterResult:
         """Splits candidates by a mask [T]."""
         return cls(candidates.where(keep), candidates.where(~keep), reason)
 
+    @classmethod
+    def unfiltered(cls, candidates: Candidates) -> FilterResult:
+        """Everything is kept: the filter was left out."""
+        nothing = candidates.where(np.zeros(len(candidates.rows), dtype=np.bool_))
+        return cls(candidates, nothing, "nothing")
+
 
 @dataclass(frozen=True)
 class PipelineResult:

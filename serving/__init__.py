@@ -1,0 +1,1 @@
+"""Online recommendations: the pipeline, its stages, the stores, the HTTP gateway and the Ray Serve shells."""

@@ -1,0 +1,75 @@
+"""The three ways to call a stage: on the event loop, in the compute thread, in another deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from contracts.errors import BundleError
+
+
+class AsyncCall:
+    """A local stage that waits for stores."""
+
+    def __init__(self, stage: Callable[..., Awaitable[Any]]) -> None:
+        self._stage = stage
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        async with asyncio.timeout(_limit(timeout_s)):
+            return await self._stage(*messages)
+
+
+class ThreadCall:
+    """A local stage that computes; all of a replica's share one thread, so the event loop only parses and writes.
+
+    A running tensor call cannot be cancelled: it gets no time limit, the pipeline starts it only while budget is left.
+    """
+
+    def __init__(self, stage: Callable[..., Any], thread: Executor) -> None:
+        self._stage = stage
+        self._thread = thread
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._stage, *messages)
+
+
+class DirectCall:
+    """A local stage called where the pipeline runs: for evaluation, which has no event loop to keep free."""
+
+    def __init__(self, stage: Callable[..., Any]) -> None:
+        self._stage = stage
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        return self._stage(*messages)
+
+
+class RemoteCall:
+    """A stage in another deployment.
+
+    Args:
+        handle: Serve's handle of the deployment's method.
+        group: name of the stage group there.
+    """
+
+    _ATTEMPTS = 3
+
+    def __init__(self, handle: Callable[..., Any], group: str) -> None:
+        self._handle = handle
+        self._group = group
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        """Asks another replica when one has another bundle than the messages: it is being replaced."""
+        async with asyncio.timeout(_limit(timeout_s)):
+            for attempt in range(1, self._ATTEMPTS + 1):
+                try:
+                    return await self._handle(self._group, *messages)
+                except BundleError:
+                    if attempt == self._ATTEMPTS:
+                        raise
+        raise AssertionError("unreachable")
+
+
+def _limit(timeout_s: float) -> float | None:
+    return None if timeout_s == float("inf") else timeout_s

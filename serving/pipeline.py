@@ -1,0 +1,150 @@
+"""READ FIRST. The whole recommender on one screen: five stages in order, called by name.
+
+Stages are local or remote (`serving.calls`); the pipeline cannot tell. Each is timed and counted here, gets what is
+left of the budget, and has a policy for failure (`serving.steps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from contracts.bundle import Bundle
+from contracts.ids import IntArray
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch
+from serving.stages.popular import PopularItems
+from serving.stages.query_features import LookedUp, QueryFeatureBuilder
+from serving.stages.reranking import Reranking
+from serving.stages.seen_filter import SeenRingReader
+from serving.stages.user_lookup import UserRecords
+from serving.steps import Background, PipelineConfig, Steps
+
+
+class StageCall(Protocol):
+    """A stage group, local or remote."""
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        """Messages in, message out, within the time or a TimeoutError."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageGroups:
+    """The five stage groups."""
+
+    query_features: StageCall
+    retrieval: StageCall
+    seen_filter: StageCall
+    ranking: StageCall
+    reranking: StageCall
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """What stands in for a stage that does not answer; all of it runs where the pipeline runs."""
+
+    query_features: QueryFeatureBuilder
+    popular: PopularItems
+    reranking: Reranking
+
+    @classmethod
+    def open(cls, bundle: Bundle, num_popular: int) -> Fallbacks:
+        """Reads what they need from a bundle."""
+        return cls(QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, num_popular), Reranking())
+
+    def anonymous(self, batch: RequestBatch) -> LookedUp:
+        """The requests with their own context and recent items, nobody known."""
+        return self.query_features(batch, UserRecords.anonymous(len(batch)))
+
+
+FilterSeen = Callable[[Candidates, float], Awaitable[FilterResult]]
+"""Filters candidates within some seconds."""
+
+
+class RecommenderPipeline:
+    """Requests in, ranked items out.
+
+    Args:
+        stages: the stage groups.
+        seen_rings: reads the seen rings of a batch's subjects.
+        fallbacks: what stands in for failing stages.
+        config: policies.
+    """
+
+    def __init__(
+        self, stages: StageGroups, seen_rings: SeenRingReader, fallbacks: Fallbacks, config: PipelineConfig
+    ) -> None:
+        self._stages = stages
+        self._seen_rings = seen_rings
+        self._fallbacks = fallbacks
+        self._config = config
+
+    async def run(self, batch: RequestBatch) -> PipelineResult:
+        """Recommends for a batch of requests.
+
+        The batch has the budget of its most patient request, so that a hasty one does not spoil the others.
+
+        Raises:
+            StageError: a stage failed and its policy is `fail`.
+        """
+        steps = Steps(len(batch), float(batch.budget_ms.max()), self._config)
+        async with Background(self._seen_rings(batch)) as rings:
+
+            async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
+                return await self._stages.seen_filter(candidates, await rings, timeout_s=timeout_s)  # type: ignore[no-any-return]
+
+            looked_up: LookedUp = await steps.run(
+                "query_features",
+                lambda timeout_s: self._stages.query_features(batch, timeout_s=timeout_s),
+                instead=lambda: self._fallbacks.anonymous(batch),
+            )
+            steps.note_degraded(looked_up.degraded)
+            has_subject = [subject is not None for subject in batch.subjects]
+            return await self.rank(looked_up.features, batch.k, filter_seen, steps, has_subject)
+
+    async def rank(
+        self,
+        queries: QueryFeatures,
+        k: IntArray,
+        filter_seen: FilterSeen,
+        steps: Steps,
+        has_subject: list[bool] | None = None,
+    ) -> PipelineResult:
+        """Everything after the user features; evaluation enters here with features as of past events.
+
+        Args:
+            queries: features of B queries.
+            k: [B] int32, items wanted.
+            filter_seen: the seen filter.
+            steps: the run that this belongs to.
+            has_subject: requests [B] that have a seen filter at all; None = all.
+        """
+        retrieved: Candidates = await steps.run(
+            "retrieval",
+            lambda timeout_s: self._stages.retrieval(queries, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.popular(queries),
+        )
+        filtered = await steps.run(
+            "seen_filter",
+            lambda timeout_s: filter_seen(retrieved, timeout_s),
+            instead=lambda: FilterResult.unfiltered(retrieved),
+            affects=has_subject,
+        )
+        steps.count_removed(filtered)
+        ranked = filtered.kept
+        if "retrieval" in steps.replaced_stages:
+            steps.replaced("ranking")  # the ranker reads retrieval scores, which popular items do not have
+        else:
+            ranked = await steps.run(
+                "ranking",
+                lambda timeout_s: self._stages.ranking(queries, filtered.kept, timeout_s=timeout_s),
+                instead=lambda: filtered.kept,
+            )
+        top: Candidates = await steps.run(
+            "reranking",
+            lambda timeout_s: self._stages.reranking(ranked, k, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.reranking(ranked, k),
+            last=True,
+        )
+        return PipelineResult(top, retrieved, steps.degraded, steps.stage_ms, steps.removed)

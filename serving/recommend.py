@@ -1,0 +1,58 @@
+"""The pipeline as training sees it: a `contracts.recommend.Recommend` in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask
+from contracts.recommend import Recommend
+from serving.calls import DirectCall
+from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.stages.ranking import Ranking
+from serving.stages.reranking import Reranking
+from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.seen_filter import SEEN
+from serving.steps import OnError, PipelineConfig, Steps
+
+NO_FALLBACK: Final = OnError(
+    query_features="fail", retrieval="fail", seen_filter="fail", ranking="fail", reranking="fail"
+)
+"""Policies of a measurement: a failing stage must not be papered over."""
+
+
+def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Recommend:
+    """The pipeline of a bundle, from query features on: no stores, no budget, no fallbacks.
+
+    Args:
+        bundle: an opened bundle.
+        config: settings of retrieval; None = the defaults.
+    """
+
+    async def not_here(*_: object, timeout_s: float = 0.0) -> Any:
+        raise AssertionError("features and seen items are given, nothing is read from stores")
+
+    stages = StageGroups(
+        query_features=not_here,
+        retrieval=DirectCall(Retrieval.open(bundle, config or RetrievalConfig())),
+        seen_filter=not_here,
+        ranking=DirectCall(Ranking.open(bundle)),
+        reranking=DirectCall(Reranking()),
+    )
+    policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
+    pipeline = RecommenderPipeline(stages, not_here, Fallbacks.open(bundle, 1), policies)
+
+    def recommend(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
+        async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
+            if seen is None:
+                return FilterResult.unfiltered(candidates)
+            return FilterResult.split(candidates, ~seen(candidates), SEEN)
+
+        steps = Steps(len(queries), float("inf"), policies)
+        wanted = np.full(len(queries), k, dtype=np.int32)
+        return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps))
+
+    return recommend

@@ -1,0 +1,66 @@
+"""The history input: stored recent items and those that the client saw itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.errors import BundleError
+from contracts.features import History, history_features
+from contracts.ids import PAD_ROW
+from contracts.messages import RequestBatch
+from serving.stores.recent import RecentItems
+
+
+class HistoryBuilder:
+    """Recent raw ids to history features, the same as offline: the last N interactions before now.
+
+    Args:
+        item_rows: ItemRow of each raw item id.
+        length: N, 0 for none.
+        days: age limit.
+    """
+
+    def __init__(self, item_rows: Mapping[str, int], length: int, days: int) -> None:
+        self._item_rows = item_rows
+        self._length = length
+        self._days = days
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> HistoryBuilder:
+        """History as long as the bundle's models read it.
+
+        Raises:
+            BundleError: the models were trained with different age limits.
+        """
+        configs = [bundle.json(f"{model}/config.json")["config"] for model in ("two_tower", "ranker")]
+        readers = [config for config in configs if config.get("history_length", 0) > 0]
+        days = sorted({config["history_days"] for config in readers})
+        if len(days) > 1:
+            raise BundleError(
+                f"bundle {bundle.version}: history_days of its models are {days}, expected one value; "
+                "train both with the same"
+            )
+        return cls(bundle.item_rows, max((config["history_length"] for config in readers), default=0), *days or [1])
+
+    def __call__(self, batch: RequestBatch, recent: Sequence[RecentItems]) -> History:
+        """History of each request; items that the catalogue does not have are left out, as offline.
+
+        Stored interactions come first, those of the request after them, at now.
+        """
+        shape = (len(batch), self._length)
+        rows = np.full(shape, PAD_ROW, dtype=np.int32)
+        timestamps = np.full(shape, batch.now, dtype=np.int64)
+        for request, (told, stored) in enumerate(zip(batch.recent_items, recent, strict=True)):
+            newest = [(row, batch.now) for item in reversed(told) if (row := self._item_rows.get(item)) is not None]
+            older = [
+                (row, time)
+                for item, time in zip(stored.item_ids, stored.timestamps, strict=True)
+                if time <= batch.now and (row := self._item_rows.get(item)) is not None
+            ]
+            for place, (row, time) in enumerate((newest + older)[: self._length]):
+                rows[request, place] = row
+                timestamps[request, place] = time
+        return history_features(rows, timestamps, np.full(len(batch), batch.now, dtype=np.int64), self._days)

@@ -1,0 +1,36 @@
+"""Query tower (model 2): query features to query embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from contracts.bundle import Bundle
+from contracts.ids import FloatArray
+from contracts.messages import QueryFeatures
+from training.models.inputs import QueryTensors
+from training.models.loading import load_two_tower
+from training.models.two_tower import TwoTower
+
+
+class QueryTower:
+    """The query side of the two-tower model."""
+
+    def __init__(self, model: TwoTower) -> None:
+        self._model = model
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> QueryTower:
+        """Loads the model of a bundle."""
+        return cls(load_two_tower(bundle))
+
+    @property
+    def age_bias(self) -> FloatArray:
+        """Additive retrieval bias of each item age bucket, [NUM_ITEM_AGE_BUCKETS]."""
+        return self._model.age_bias.detach().numpy().astype(np.float32)
+
+    def __call__(self, queries: QueryFeatures) -> FloatArray:
+        """Query embeddings [B, E]."""
+        with torch.inference_mode():
+            embeddings: FloatArray = self._model.query(QueryTensors.from_features(queries)).numpy()
+        return embeddings

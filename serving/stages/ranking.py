@@ -1,0 +1,61 @@
+"""Ranking (models 5a to 6b): item columns by ItemRow and the ranker, all candidates of a batch in one call."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.errors import StageError
+from contracts.features import item_age_bucket
+from contracts.ids import FloatArray, IntArray, LongArray
+from contracts.messages import Candidates, QueryFeatures
+from serving.stages.version import refuse_other_version
+
+
+class Scorer(Protocol):
+    """The ranker as this stage sees it: NumPy in, logits out."""
+
+    def __call__(
+        self, queries: QueryFeatures, rows: IntArray, owners: LongArray, retrieval_scores: FloatArray, ages: IntArray
+    ) -> FloatArray:
+        """Logits [T] of candidates [T] of B queries; `ages` are item age buckets."""
+        ...
+
+
+class Ranking:
+    """Candidates with retrieval scores to the same candidates with the ranker's logits.
+
+    The ranker reads item features from the bundle's mapped columns by ItemRow: nothing is copied or sent.
+    """
+
+    def __init__(self, bundle_version: str, scorer: Scorer, launched_at: LongArray) -> None:
+        self._version = bundle_version
+        self._scorer = scorer
+        self._launched_at = launched_at
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> Ranking:
+        """Loads the ranker of a bundle."""
+        from serving.stages.torch_scorer import TorchScorer  # torch: only where the model runs
+
+        return cls(bundle.version, TorchScorer.open(bundle), bundle.items.launched_at)
+
+    def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Candidates:
+        """The candidates in their order with logits as scores.
+
+        Raises:
+            BundleError: the messages are of another bundle version.
+            StageError: the ranker gave something that is no number.
+        """
+        refuse_other_version(queries.bundle_version, self._version)
+        refuse_other_version(candidates.bundle_version, self._version)
+        if len(candidates.rows) == 0:
+            return candidates
+        owners = candidates.owners
+        ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
+        logits = self._scorer(queries, candidates.rows, owners, candidates.scores, ages)
+        if not np.isfinite(logits).all():
+            raise StageError("ranking: the ranker's logits are not all finite; check the bundle's weights")
+        return candidates.with_scores(logits)

@@ -1,0 +1,76 @@
+"""Retrieval (model 3): the best eligible items by query · candidate + age bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from contracts.bundle import INDEX, Bundle
+from contracts.config import StrictConfig
+from contracts.ids import FloatArray
+from contracts.messages import Candidates, QueryFeatures
+from serving.stages.eligibility import AgeBias, Eligibility
+from serving.stages.version import refuse_other_version
+from training.models.candidate_index import CandidateIndex
+
+
+class RetrievalConfig(StrictConfig):
+    """Settings of retrieval."""
+
+    retrieval_k: int = Field(default=300, ge=1, le=10_000)
+    """Candidates of a request; not fewer than the largest k that a request may ask for."""
+
+
+class Retrieval:
+    """Query features to candidates, best first.
+
+    Args:
+        bundle_version: the version that it serves; messages of another one are refused.
+        tower: query features to query embeddings [B, E].
+        index: the candidate index.
+        bias: additive bias by item age.
+        eligibility: items that may be recommended.
+        config: settings.
+    """
+
+    def __init__(
+        self,
+        bundle_version: str,
+        tower: Callable[[QueryFeatures], FloatArray],
+        index: CandidateIndex,
+        bias: AgeBias,
+        eligibility: Eligibility,
+        config: RetrievalConfig,
+    ) -> None:
+        self._version = bundle_version
+        self._tower = tower
+        self._index = index
+        self._bias = bias
+        self._eligibility = eligibility
+        self._config = config
+
+    @classmethod
+    def open(cls, bundle: Bundle, config: RetrievalConfig) -> Retrieval:
+        """Loads the query tower and the index of a bundle."""
+        from serving.stages.query_tower import QueryTower  # torch: only where the model runs
+
+        tower = QueryTower.open(bundle)
+        index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))
+        bias = AgeBias(tower.age_bias, bundle.items.launched_at, bundle.transforms.calendar)
+        return cls(bundle.version, tower, index, bias, Eligibility.open(bundle), config)
+
+    def __call__(self, queries: QueryFeatures) -> Candidates:
+        """The top `retrieval_k` eligible items of each query, or all there are.
+
+        Raises:
+            BundleError: the queries are of another bundle version.
+        """
+        refuse_other_version(queries.bundle_version, self._version)
+        found = self._index.search(
+            self._tower(queries),
+            self._config.retrieval_k,
+            bias=self._bias.of(queries.now),
+            eligible=self._eligibility.of(queries.now),
+        )
+        return Candidates(self._version, found.rows, found.scores, found.lengths)

@@ -1,0 +1,167 @@
+"""User lookup (model 1a): features and recent items of all subjects of a batch, one call to each store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import StoreError
+from contracts.ids import BoolArray
+from contracts.messages import RequestBatch
+from serving.steps import PipelineConfig
+from serving.stores.recent import RecentItems
+from serving.stores.user_features import UserFeatures
+
+USER_FEATURES: Final = "user_features"
+RECENT_ITEMS: Final = "recent_items"
+_log = logging.getLogger(__name__)
+_AnswerT = TypeVar("_AnswerT")
+
+
+class UserFeatureReader(Protocol):
+    """Reads user features; `serving.stores` has the one on Feast."""
+
+    async def read(self, user_ids: Sequence[str]) -> UserFeatures: ...
+
+
+class RecentItemReader(Protocol):
+    """Reads recent items; `serving.stores` has the one on Redis."""
+
+    async def read(self, subjects: Sequence[str]) -> Sequence[RecentItems]: ...
+
+
+@dataclass(frozen=True)
+class UserRecords:
+    """What the stores know about the subjects of B requests.
+
+    Attributes:
+        known: [B] whether the user is in the store.
+        ages: [B] float64 years, NaN = not known.
+        genders: [B] raw strings, None = not known.
+        top_category: [B] raw strings, None = none.
+        top_category_long: [B] raw strings, None = none.
+        recent: [B] recent interactions of each subject.
+        degraded: per request, stores that it needed and that did not answer.
+    """
+
+    known: BoolArray
+    ages: NDArray[np.float64]
+    genders: Sequence[str | None]
+    top_category: Sequence[str | None]
+    top_category_long: Sequence[str | None]
+    recent: Sequence[RecentItems]
+    degraded: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def anonymous(cls, size: int) -> UserRecords:
+        """Nobody is known."""
+        nothing = (None,) * size
+        return cls(
+            known=np.zeros(size, dtype=np.bool_),
+            ages=np.full(size, np.nan),
+            genders=nothing,
+            top_category=nothing,
+            top_category_long=nothing,
+            recent=(RecentItems(),) * size,
+            degraded=((),) * size,
+        )
+
+
+class UserLookup:
+    """Reads both stores at once; a store that does not answer in time is left out, and the requests say so.
+
+    Args:
+        features: the user features.
+        recents: the recent items.
+        config: policies; with `on_error.query_features: fail` a failing store fails the stage.
+    """
+
+    def __init__(self, features: UserFeatureReader, recents: RecentItemReader, config: PipelineConfig) -> None:
+        self._features = features
+        self._recents = recents
+        self._config = config
+
+    async def __call__(self, batch: RequestBatch) -> UserRecords:
+        """Records of the batch's subjects.
+
+        Raises:
+            StoreError: a store did not answer and the policy is `fail`.
+        """
+        users = _distinct(batch.user_ids)
+        subjects = _distinct(batch.subjects)
+        timeout_s = _seconds(float(batch.budget_ms.max()) * self._config.store_share)
+        features, recents = await asyncio.gather(
+            self._ask(USER_FEATURES, self._features.read(users), timeout_s) if users else _nothing(),
+            self._ask(RECENT_ITEMS, self._recents.read(subjects), timeout_s) if subjects else _nothing(),
+        )
+        degraded = tuple(
+            (USER_FEATURES,) * (user is not None and features is None)
+            + (RECENT_ITEMS,) * (subject is not None and recents is None)
+            for user, subject in zip(batch.user_ids, batch.subjects, strict=True)
+        )
+        recent_of = dict(zip(subjects, recents, strict=True)) if recents is not None else {}
+        recent = tuple(recent_of.get(subject or "", RecentItems()) for subject in batch.subjects)
+        return self._records(batch, features, dict(zip(users, range(len(users)), strict=True)), recent, degraded)
+
+    @staticmethod
+    def _records(
+        batch: RequestBatch,
+        features: UserFeatures | None,
+        place_of: dict[str, int],
+        recent: Sequence[RecentItems],
+        degraded: tuple[tuple[str, ...], ...],
+    ) -> UserRecords:
+        nobody = UserRecords.anonymous(len(batch))
+        if features is None:
+            return UserRecords(
+                nobody.known,
+                nobody.ages,
+                nobody.genders,
+                nobody.top_category,
+                nobody.top_category_long,
+                recent,
+                degraded,
+            )
+        places = [-1 if user is None else place_of[user] for user in batch.user_ids]
+
+        def pick(values: Sequence[str | None]) -> tuple[str | None, ...]:
+            return tuple(None if place < 0 else values[place] for place in places)
+
+        given = np.array(places) >= 0
+        return UserRecords(
+            known=given & features.known[places],
+            ages=np.where(given, features.ages[places], np.nan),
+            genders=pick(features.genders),
+            top_category=pick(features.top_category),
+            top_category_long=pick(features.top_category_long),
+            recent=recent,
+            degraded=degraded,
+        )
+
+    async def _ask(self, store: str, answer: Awaitable[_AnswerT], timeout_s: float | None) -> _AnswerT | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        except (StoreError, TimeoutError) as error:
+            if self._config.on_error.query_features == "fail":
+                raise StoreError(f"{store}: the store did not answer in time; the policy is 'fail'") from error
+            _log.warning("%s left out: %r", store, error)
+            return None
+
+
+def _distinct(ids: Sequence[str | None]) -> list[str]:
+    return list(dict.fromkeys(one for one in ids if one is not None))
+
+
+def _seconds(milliseconds: float) -> float | None:
+    return None if np.isinf(milliseconds) else milliseconds / 1000
+
+
+async def _nothing() -> None:
+    return None
