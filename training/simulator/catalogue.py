@@ -13,7 +13,7 @@ from training.simulator.config import Preset
 from training.simulator.shop import launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, write_text
 
-_GENDER_PROBS = (0.2, 0.2, 0.6)
+_GENDER_PROBS = (0.15, 0.15, 0.7)
 _L1_SPREAD = 0.6
 _L2_SPREAD = 0.5
 _LOG_PRICE_MEAN = 3.9

@@ -117,7 +117,7 @@ def _strings(table: pa.Table, name: str, default: list[str]) -> list[str]:
 
 
 def _prices(table: pa.Table, path: Path, rng: np.random.Generator) -> DoubleArray:
-    drawn: DoubleArray = np.round(np.exp(rng.normal(_LOG_PRICE_MEAN, _LOG_PRICE_STD, len(table))), 2)
+    drawn: DoubleArray = np.round(np.exp(rng.normal(_LOG_PRICE_MEAN, _LOG_PRICE_STD, len(table))), 2).astype(np.float64)
     if c.PRICE not in table.column_names:
         return drawn
     price = table[c.PRICE].to_numpy().astype(np.float64)

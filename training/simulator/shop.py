@@ -69,8 +69,9 @@ def draw_effects(
     num_categories = int(items.category_l1.max()) + 1
     favourites = np.zeros((latent.num_personas, num_categories))
     weights = np.array(_FAVOURITES[: min(len(_FAVOURITES), num_categories)])
+    sizes = np.bincount(items.category_l1) / len(items)
     for row in favourites:
-        row[rng.permutation(num_categories)[: len(weights)]] = weights / weights.sum()
+        row[rng.choice(num_categories, len(weights), replace=False, p=sizes)] = weights / weights.sum()
     persona = np.exp(rng.normal(0, 0.8, (NUM_AGES, NO_GENDER + 1, latent.num_personas)))
     home, share = np.array(DEVICE_WEIGHTS), HOME_DEVICE_SHARE
     device_probs = share * home + (1 - share) / len(home)
@@ -184,4 +185,5 @@ def _draw_latent(profiles: Profiles, prior: DoubleArray, rng: np.random.Generato
     num_classes = prior.shape[-1]
     cell = profiles.age_bin * prior.shape[1] + profiles.gender
     drawn = InverseCdf.of_rows(prior.reshape(-1, num_classes)).draw(cell, rng)
-    return (drawn - cell * num_classes).astype(np.int32)
+    latent: IntArray = (drawn - cell * num_classes).astype(np.int32)
+    return latent
