@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from contracts.errors import RecommenderError
 from ray_apps.jobs.config import JobConfig, load_job_config
-from ray_apps.jobs.lock import job_lock
+from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Job, Workspace
 
@@ -42,7 +42,7 @@ def run_command(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         config = load_job_config(arguments.config, arguments.overrides)
-        with job_lock(config.var_dir, name):
+        with folder_lock(config.var_dir / JOBS_LOCK, name):
             run(Workspace(config), arguments.force)
     except Exception as error:
         return report_error(error)

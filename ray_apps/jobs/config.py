@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from contracts.config import StrictConfig, load_config, merge
+from ray_apps.cluster import ClusterConfig
 from serving.stores.config import StoreConfig
 from training.embeddings import EmbedConfig
 from training.evaluation import EvaluationConfig
@@ -23,13 +24,6 @@ SEEDED = ("simulator", "preprocess", "embed", "two_tower", "ranker", "index", "e
 ZONED = ("simulator", "preprocess")
 VAR_DIR = Path("var")
 SHOP = "shop"
-
-
-class ClusterConfig(StrictConfig):
-    """A Ray cluster that a job starts when RAY_ADDRESS names none."""
-
-    object_store_memory_mb: int | None = Field(default=None, ge=80)
-    """Shared memory for Ray's objects; null lets Ray take its share of the machine's memory."""
 
 
 class JobConfig(StrictConfig):

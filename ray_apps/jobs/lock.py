@@ -1,4 +1,4 @@
-"""The job lock: one run at a time works in a var folder."""
+"""Locks of a var folder: one run of jobs and one server at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from contracts.errors import RecommenderError
 
-LOCK = "jobs.lock"
+JOBS_LOCK = "jobs.lock"
+SERVER_LOCK = "server.lock"
 
 
 class LockedError(RecommenderError):
@@ -22,23 +23,23 @@ class LockedError(RecommenderError):
 
 
 @contextmanager
-def job_lock(var_dir: Path, what: str) -> Iterator[None]:
-    """Holds the lock of a var folder; the kernel frees it when the process ends, however it ends.
+def folder_lock(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock file; the kernel frees it when the process ends, however it ends.
 
     Args:
-        var_dir: the folder; made if it does not exist.
+        path: the file; it and its folder are made if they do not exist.
         what: name of the run, told to those who are refused.
 
     Raises:
         LockedError: somebody else holds it.
     """
-    var_dir.mkdir(parents=True, exist_ok=True)
-    with (var_dir / LOCK).open("a+", encoding="utf-8") as stream:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(
-                f"{_holder(stream.name)} works in {var_dir} now; wait until it ends, or take another var_dir"
+                f"{_holder(path)} works in {path.parent} now; wait until it ends, or take another var_dir"
             ) from None
         stream.truncate(0)
         stream.write(json.dumps({"run": what, "pid": os.getpid()}))
@@ -46,9 +47,9 @@ def job_lock(var_dir: Path, what: str) -> Iterator[None]:
         yield
 
 
-def _holder(path: str) -> str:
+def _holder(path: Path) -> str:
     try:
-        entry = json.loads(Path(path).read_text(encoding="utf-8"))
+        entry = json.loads(path.read_text(encoding="utf-8"))
         return f"the run {entry['run']!r} (process {entry['pid']})"
     except (ValueError, KeyError):
         return "another run"

@@ -14,7 +14,7 @@ from ray_apps.jobs.workspace import Job, Workspace
 def run(workspace: Workspace, _: Path) -> str:
     """Promotes the bundle unless it is in production."""
     version = workspace.output(build_index.JOB).name
-    registry = Registry.open(workspace.registry)
+    registry = Registry.open(workspace.bundles)
     if registry.production() == version:
         return f"{version} is in production (reused)"
     registry.promote(version, reason="built by the main job")

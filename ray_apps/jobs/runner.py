@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ray_apps.jobs.cluster import connect
+from ray_apps.cluster import connect
 from ray_apps.jobs.workspace import Job, Workspace
 
 

@@ -5,7 +5,7 @@ finished job leaves a record, `jobs/<job>/<fingerprint>.json`, written after its
 into place; only then is the output used. A run that was killed leaves no record and is done again.
 
     var/  raw/ processed/ embeddings/ two_tower/ ranker/   <fingerprint>/ each
-          bundles/<version>/  reports/<version>/  registry/  stores/   what serving and people read
+          bundles/<version>/  bundles/registry.json  reports/<version>/   what serving and people read
           cache/  scratch/  jobs/  jobs.lock                 raw vectors, checkpoints, records, the lock
 """
 
@@ -90,13 +90,8 @@ class Workspace:
         self.root = config.var_dir.resolve()
 
     @property
-    def registry(self) -> str:
-        """Where the production pointer lives."""
-        return str(self.root / "registry")
-
-    @property
     def bundles(self) -> Path:
-        """Folder of all bundles."""
+        """Folder of all bundles and of the registry that says which is in production."""
         return self.root / "bundles"
 
     def cache(self, name: str) -> Path:

@@ -8,40 +8,42 @@ from pathlib import Path
 
 import pytest
 
-from ray_apps.jobs.lock import LockedError, job_lock
+from ray_apps.jobs.lock import JOBS_LOCK, LockedError, folder_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ray_apps.jobs.lock import job_lock
-with job_lock(Path(sys.argv[1]), "pipeline"):
+from ray_apps.jobs.lock import folder_lock
+with folder_lock(Path(sys.argv[1]), "pipeline"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_second_run_is_refused_and_told_who_works(tmp_path: Path) -> None:
-    with job_lock(tmp_path, "embed"):
+    with folder_lock(tmp_path / JOBS_LOCK, "embed"):
         message = f"the run 'embed' (process {os.getpid()}) works in {tmp_path} now; wait until it ends"
-        with pytest.raises(LockedError, match=re.escape(message)), job_lock(tmp_path, "pipeline"):
+        with pytest.raises(LockedError, match=re.escape(message)), folder_lock(tmp_path / JOBS_LOCK, "pipeline"):
             pass
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="stop"), job_lock(tmp_path, "embed"):
+    with pytest.raises(RuntimeError, match="stop"), folder_lock(tmp_path / JOBS_LOCK, "embed"):
         raise RuntimeError("stop")
-    with job_lock(tmp_path, "embed"):
+    with folder_lock(tmp_path / JOBS_LOCK, "embed"):
         pass
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / JOBS_LOCK)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     with holder, holder.stdout:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match=f"process {holder.pid}"), job_lock(tmp_path, "embed"):
+        with pytest.raises(LockedError, match=f"process {holder.pid}"), folder_lock(tmp_path / JOBS_LOCK, "embed"):
             pass
         holder.kill()
         holder.wait()
-        with job_lock(tmp_path, "embed"):
+        with folder_lock(tmp_path / JOBS_LOCK, "embed"):
             pass

@@ -1,0 +1,125 @@
+"""The Ray cluster: joining one, or starting one of this process that is gone without a trace when the process ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import ray
+from pydantic import Field
+
+from contracts.config import StrictConfig
+from contracts.errors import ConfigError
+
+OWNER = "RECOMMENDER_VAR"
+"""Environment variable that everything started here inherits: the var folder that it belongs to."""
+_END_TIMEOUT_S = 10.0
+
+
+class ClusterConfig(StrictConfig):
+    """A Ray cluster that is started where RAY_ADDRESS names none."""
+
+    object_store_memory_mb: int | None = Field(default=None, ge=80)
+    """Shared memory for Ray's objects; null lets Ray take its share of the machine's memory."""
+
+
+def connect(config: ClusterConfig) -> None:
+    """Joins the cluster that RAY_ADDRESS names (so does a job under `ray job submit`), else starts a local one."""
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level="warning")
+    else:
+        start_local(config, include_dashboard=False)
+
+
+def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
+    """Starts a cluster of this process; returns the address of its dashboard."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    memory = config.object_store_memory_mb
+    context = ray.init(
+        address="local",
+        # Two at least: a trainer's worker and its controller must fit on the smallest machine.
+        num_cpus=max(2, os.cpu_count() or 1),
+        object_store_memory=None if memory is None else memory * 1_000_000,
+        include_dashboard=include_dashboard,
+        logging_level="warning",
+    )
+    return f"http://{context.dashboard_url}"
+
+
+@contextmanager
+def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
+    """A local cluster with a dashboard, ready for Serve; whatever runs on it ends with the block.
+
+    Must be entered before `ray.serve` is imported: Serve reads its environment at import.
+
+    Args:
+        config: sizes of the cluster.
+        var_dir: the folder that it works in; what a killed run left behind for it is ended first.
+
+    Yields:
+        Address of the dashboard.
+    """
+    owner = str(var_dir.resolve())
+    os.environ.update(serve_environment(), **{OWNER: owner})
+    end_processes_of(owner)
+    try:
+        yield start_local(config, include_dashboard=True)
+    finally:
+        # Serve's own shutdown drains for half a minute; nobody is left to be served here.
+        ray.shutdown()
+        end_processes_of(owner)
+
+
+def serve_environment() -> dict[str, str]:
+    """What Serve reads from the environment of every Ray process; values that are set already win."""
+    wanted = {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.getenv("PYTHONPATH")])]),
+    }
+    return {name: value if name == "PYTHONPATH" else os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(port: int) -> None:
+    """Raises ConfigError if somebody listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ConfigError(f"port {port} is in use; stop what listens there or choose another, PORT=8001") from None
+
+
+def end_processes_of(owner: str) -> None:
+    """Ends every process but this one that was started for a var folder, however it lost its parent."""
+    found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _belongs(process, owner)]
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(found, timeout=_END_TIMEOUT_S)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_END_TIMEOUT_S)
+
+
+def _belongs(process: psutil.Process, owner: str) -> bool:
+    try:
+        return process.environ().get(OWNER) == owner
+    except (psutil.Error, OSError):
+        return False
