@@ -1,0 +1,156 @@
+"""From raw interaction rows to compact rows of known users and items, each with its partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts import columns as c
+from contracts.ids import AnyArray, IntArray
+from training.features.hashing import partitions_of
+from training.tables import RawTable
+
+PARTITION: Final = "partition"
+USER_ROW: Final = "user_row"
+ITEM_ROW: Final = "item_row"
+VERDICT: Final = "verdict"
+VALUE: Final = "value"
+
+REJECTED: Final = -1
+"""Partition of the rows that are kept out: they travel along, so that they are counted exactly once."""
+VERDICTS: Final = (
+    "kept",
+    "no_subject",
+    "unknown_user",
+    "unknown_item",
+    "unknown_event",
+    "no_timestamp",
+    "outside_window",
+)
+"""Why a row is kept out; the first reason that applies counts."""
+
+ENCODED: Final = pa.schema(
+    [
+        (PARTITION, pa.int32()),
+        (VERDICT, pa.int8()),
+        (VALUE, pa.string()),
+        (USER_ROW, pa.int32()),
+        (c.SESSION_ID, pa.string()),
+        (ITEM_ROW, pa.int32()),
+        (c.TIMESTAMP, pa.int64()),
+        (c.DEVICE_TYPE, pa.string()),
+        (c.EVENT, pa.int8()),
+        (c.EVENT_ID, pa.string()),
+        (c.LABEL, pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class EncodeSpec:
+    """What every task that encodes needs; kept once in the object store.
+
+    Attributes:
+        raw: the interactions table.
+        user_ids: raw ids by user row [U].
+        item_ids: raw ids by ItemRow [I].
+        user_partition: [U].
+        num_partitions: number of partitions.
+        start: first second of the window.
+        end: the second after the window.
+    """
+
+    raw: RawTable
+    user_ids: pa.Array
+    item_ids: pa.Array
+    user_partition: IntArray
+    num_partitions: int
+    start: int
+    end: int
+
+
+def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
+    """Encodes raw rows in the names and types of the files; returns rows of the schema `ENCODED`.
+
+    A row has either a user row or a session id: with both given, the user is the subject.
+    """
+    raw = spec.raw.canonical(batch)
+    user_row = _index(raw[c.USER_ID], spec.user_ids)
+    item_row = _index(raw[c.ITEM_ID], spec.item_ids)
+    event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
+    verdict = _verdicts(raw, user_row, item_row, event, spec)
+    kept = verdict == 0
+
+    has_user = ~_is_null(raw[c.USER_ID])
+    session = pc.if_else(pa.array(has_user), pa.scalar(None, pa.string()), raw[c.SESSION_ID])
+    partition = np.full(len(raw), REJECTED, dtype=np.int32)
+    known = kept & has_user
+    partition[known] = spec.user_partition[user_row[known]]
+    partition[kept & ~has_user] = _session_partitions(session.filter(pa.array(kept & ~has_user)), spec.num_partitions)
+    columns = {
+        PARTITION: partition,
+        VERDICT: verdict,
+        VALUE: _offending_values(raw, verdict),
+        USER_ROW: user_row,
+        c.SESSION_ID: session,
+        ITEM_ROW: item_row,
+        c.TIMESTAMP: raw[c.TIMESTAMP],
+        c.DEVICE_TYPE: raw[c.DEVICE_TYPE],
+        c.EVENT: event.astype(np.int8),
+        c.EVENT_ID: raw[c.EVENT_ID],
+        c.LABEL: raw[c.LABEL].cast(pa.float32()),
+    }
+    return pa.table(columns, schema=ENCODED)
+
+
+def _verdicts(raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntArray, spec: EncodeSpec) -> AnyArray:
+    no_user = _is_null(raw[c.USER_ID])
+    no_time = _is_null(raw[c.TIMESTAMP])
+    timestamp = pc.fill_null(raw[c.TIMESTAMP], spec.start).to_numpy()
+    reasons = [
+        no_user & _is_null(raw[c.SESSION_ID]),
+        ~no_user & (user_row < 0),
+        item_row < 0,
+        event < 0,
+        no_time,
+        (timestamp < spec.start) | (timestamp >= spec.end),
+    ]
+    return np.select(reasons, range(1, len(VERDICTS)), default=0).astype(np.int8)
+
+
+def _offending_values(raw: pa.Table, verdict: AnyArray) -> pa.Array:
+    """The value that each rejected row was rejected for, as text; null for rows that are kept."""
+    values = pa.nulls(len(raw), pa.string())
+    sources = {
+        "unknown_user": c.USER_ID,
+        "unknown_item": c.ITEM_ID,
+        "unknown_event": c.EVENT,
+        "outside_window": c.TIMESTAMP,
+    }
+    for reason, column in sources.items():
+        mask = verdict == VERDICTS.index(reason)
+        if mask.any():
+            values = pc.replace_with_mask(
+                values, pa.array(mask), raw[column].filter(pa.array(mask)).cast(pa.string()).combine_chunks()
+            )
+    return values
+
+
+def _session_partitions(sessions: pa.ChunkedArray, num_partitions: int) -> IntArray:
+    encoded = sessions.combine_chunks().dictionary_encode()
+    partitions: IntArray = partitions_of(encoded.dictionary.to_pylist(), num_partitions)[encoded.indices.to_numpy()]
+    return partitions
+
+
+def _index(values: pa.ChunkedArray, known: pa.Array) -> IntArray:
+    found: IntArray = pc.fill_null(pc.index_in(values, value_set=known), -1).to_numpy()
+    return found
+
+
+def _is_null(values: pa.ChunkedArray) -> AnyArray:
+    mask: AnyArray = pc.is_null(values).to_numpy()
+    return mask

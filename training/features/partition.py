@@ -1,0 +1,226 @@
+"""One partition: whole subjects, sorted by time, with point-in-time features and masks, written as Parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contracts import columns as c
+from contracts.clock import ShopCalendar
+from contracts.ids import AnyArray, IntArray, LongArray
+from training.features.config import PreprocessConfig
+from training.features.encode import ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
+from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
+from training.features.hashing import event_id_column, hash_strings
+from training.features.point_in_time import top_categories
+
+EVENTS_DIR: Final = "events"
+SUBJECTS_DIR: Final = "subjects"
+SUBJECT_ID: Final = "subject_id"
+NUM_EVENTS: Final = "num_events"
+_SUBJECT: Final = "subject"
+_EXAMPLES: Final = 5
+
+STATISTICS: Final = pa.schema(
+    [
+        ("num_events", pa.int64()),
+        ("num_subjects", pa.int64()),
+        ("num_positives", pa.int64()),
+        ("num_seen", pa.int64()),
+        ("num_duplicates", pa.int64()),
+        ("events_of_day", pa.list_(pa.int64())),
+        ("train_user_rows", pa.list_(pa.int32())),
+        ("train_user_events", pa.list_(pa.int64())),
+        ("train_item_rows", pa.list_(pa.int32())),
+        ("train_devices", pa.list_(pa.string())),
+        ("verdicts", pa.list_(pa.int64())),
+        ("examples", pa.list_(pa.string())),
+    ]
+)
+"""What a partition tells the job: the counts, and what the transforms are fitted on."""
+
+
+@dataclass(frozen=True)
+class PartitionSpec:
+    """What every task that finishes a partition needs; kept once in the object store.
+
+    Attributes:
+        config: the preprocessing config.
+        out_dir: the run's folder.
+        users: canonical users by user row [U].
+        item_category: encoded category_l1 by ItemRow [I].
+        item_hash: 64-bit hashes of the raw item ids [I].
+        first_day: first day of the window.
+        train_end_day: last training day.
+        last_day: last day of the window.
+    """
+
+    config: PreprocessConfig
+    out_dir: Path
+    users: pa.Table
+    item_category: IntArray
+    item_hash: AnyArray
+    first_day: int
+    train_end_day: int
+    last_day: int
+
+
+def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
+    """Writes one partition of encoded rows; the same partition again writes the same files.
+
+    Args:
+        rows: all rows of one partition, in the schema of `encode`.
+        spec: the run.
+
+    Returns:
+        One row of the schema `STATISTICS`.
+    """
+    partition = rows[PARTITION][0].as_py()
+    if partition == REJECTED:
+        return _statistics(**_rejected(rows))
+    subjects, owner = _subjects(rows, spec)
+    rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
+    rows = rows.append_column(_SUBJECT, pa.array(owner))
+    rows = rows.sort_by([(_SUBJECT, "ascending"), (c.TIMESTAMP, "ascending"), (c.EVENT_ID, "ascending")])
+    first = _first_occurrences(rows[c.EVENT_ID])
+    rows, num_all = rows.filter(pa.array(first)), len(rows)
+    num_events = np.bincount(rows[_SUBJECT].to_numpy(), minlength=len(subjects))
+    subjects = subjects.append_column(NUM_EVENTS, pa.array(num_events))
+    events = _features(rows, np.concatenate([[0], np.cumsum(num_events)]), partition, spec)
+    name = f"part-{partition:05d}.parquet"
+    pq.write_table(subjects, spec.out_dir / SUBJECTS_DIR / name)
+    pq.write_table(events, spec.out_dir / EVENTS_DIR / name)
+    return _statistics(num_duplicates=num_all - len(rows), **_fitted_on(events, subjects, rows, spec))
+
+
+def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
+    """The partition's subjects, users first, and the subject of each row [E]."""
+    user_row = rows[USER_ROW].to_numpy()
+    is_user = user_row >= 0
+    users, user_rank = np.unique(user_row[is_user], return_inverse=True)
+    sessions = rows[c.SESSION_ID].filter(pa.array(~is_user)).combine_chunks().dictionary_encode()
+    order = pc.sort_indices(sessions.dictionary).to_numpy()
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order))
+    owner = np.empty(len(rows), dtype=np.int32)
+    owner[is_user] = user_rank
+    owner[~is_user] = len(users) + rank[sessions.indices.to_numpy()]
+    profiles = spec.users.take(pa.array(users))
+    ids = pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions.dictionary.take(pa.array(order))])
+    nulls = len(sessions.dictionary)
+    columns = {
+        SUBJECT_ID: ids,
+        USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
+        c.AGE: pa.concat_arrays([profiles[c.AGE].combine_chunks(), pa.nulls(nulls, pa.float64())]),
+        c.GENDER: pa.concat_arrays([profiles[c.GENDER].combine_chunks(), pa.nulls(nulls, pa.string())]),
+    }
+    return pa.table(columns), owner
+
+
+def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: PartitionSpec) -> pa.Array:
+    """Given event ids; a missing one is the hash of subject, item, timestamp, event and ordinal among equal rows."""
+    given = rows[c.EVENT_ID].combine_chunks()
+    missing = given.is_null().to_numpy(zero_copy_only=False)
+    if not missing.any():
+        return given
+    item, timestamp = rows[ITEM_ROW].to_numpy()[missing], rows[c.TIMESTAMP].to_numpy()[missing]
+    event, subject = rows[c.EVENT].to_numpy()[missing], owner[missing]
+    device = rows[c.DEVICE_TYPE].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()[missing]
+    order = np.lexsort((device, event, item, timestamp, subject))
+    keys = np.stack([subject, timestamp, item, event])[:, order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    ordinal = np.empty(len(order), dtype=np.int64)
+    starts = np.flatnonzero(new)
+    ordinal[order] = np.arange(len(order)) - starts[np.cumsum(new) - 1]
+    hashes = hash_strings(subjects[SUBJECT_ID].to_pylist())
+    made = event_id_column([hashes[subject], spec.item_hash[item], timestamp, event, ordinal])
+    return pc.replace_with_mask(given, pa.array(missing), made)
+
+
+def _first_occurrences(ids: pa.ChunkedArray) -> AnyArray:
+    """Whether no earlier row has the same id [E]."""
+    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()  # codes count up by first occurrence
+    return np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
+
+
+def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: PartitionSpec) -> pa.Table:
+    config = spec.config
+    item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
+    day = ShopCalendar(config.timezone).day(timestamp).astype(np.int32)
+    top, top_long = top_categories(spec.item_category[item_row], timestamp, day, offsets)
+    event = rows[c.EVENT].to_numpy()
+    mask, mask_device, mask_item = draw_masks(len(rows), config, np.random.default_rng([config.seed, partition]))
+    columns = {
+        ITEM_ROW: item_row,
+        c.TIMESTAMP: timestamp,
+        c.DAY: day,
+        c.DEVICE_TYPE: rows[c.DEVICE_TYPE].combine_chunks().dictionary_encode(),
+        c.TOP_CATEGORY: top,
+        c.TOP_CATEGORY_LONG: top_long,
+        "positive": _is_one_of(event, config.positive_events),
+        "seen": _is_one_of(event, config.seen_events),
+        "mask": mask,
+        "mask_device": mask_device,
+        "mask_item": mask_item,
+        c.LABEL: rows[c.LABEL],
+        c.EVENT_ID: rows[c.EVENT_ID],
+    }
+    return pa.table(columns)
+
+
+def draw_masks(
+    num_rows: int, config: PreprocessConfig, rng: np.random.Generator
+) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Masks of rows: levels [E] uint8, devices [E] and items [E] bool."""
+    masks = config.masks
+    bounds = np.cumsum(
+        [masks.user_rate * masks.anonymous_share, masks.user_rate * (1 - masks.anonymous_share), masks.user_id_rate]
+    )
+    levels = np.array([MASK_ALL, MASK_USER, MASK_USER_ID, MASK_NONE], dtype=np.uint8)
+    level = levels[np.searchsorted(bounds, rng.random(num_rows), side="right")]
+    return level, rng.random(num_rows) < masks.device_rate, rng.random(num_rows) < masks.item_rate
+
+
+def _is_one_of(event: AnyArray, names: tuple[str, ...]) -> AnyArray:
+    return np.isin(event, [c.EVENTS.index(name) for name in names])
+
+
+def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: PartitionSpec) -> dict[str, object]:
+    day, positive = events[c.DAY].to_numpy(), events["positive"].to_numpy()
+    train = positive & (day <= spec.train_end_day)
+    user_row = rows[USER_ROW].to_numpy()
+    users, user_events = np.unique(user_row[train & (user_row >= 0)], return_counts=True)
+    devices = pc.unique(rows[c.DEVICE_TYPE].filter(pa.array(train)))
+    return {
+        "num_events": len(events),
+        "num_subjects": len(subjects),
+        "num_positives": int(positive.sum()),
+        "num_seen": int(events["seen"].to_numpy().sum()),
+        "events_of_day": np.bincount(day - spec.first_day, minlength=spec.last_day - spec.first_day + 1),
+        "train_user_rows": users,
+        "train_user_events": user_events,
+        "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
+        "train_devices": [device for device in devices.to_pylist() if device is not None],
+    }
+
+
+def _rejected(rows: pa.Table) -> dict[str, object]:
+    verdict = rows[VERDICT].to_numpy()
+    examples = []
+    for number in np.unique(verdict):
+        values = pc.unique(rows[VALUE].filter(pa.array(verdict == number))).drop_null().to_pylist()
+        examples += [f"{VERDICTS[number]}: {value}" for value in sorted(values)[:_EXAMPLES]]
+    return {"verdicts": np.bincount(verdict, minlength=len(VERDICTS)), "examples": examples}
+
+
+def _statistics(**values: object) -> pa.Table:
+    lists = {name for name in STATISTICS.names if pa.types.is_list(STATISTICS.field(name).type)}
+    columns = {name: [values.get(name, [] if name in lists else 0)] for name in STATISTICS.names}
+    return pa.table(columns, schema=STATISTICS)
