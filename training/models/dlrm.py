@@ -16,8 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.config import StrictConfig
-from contracts.features import ITEM_CATEGORICALS, ITEM_CONTINUOUS, NUM_ITEM_AGE_BUCKETS
-from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
+from contracts.features import (
+    ITEM_CATEGORICALS,
+    ITEM_CONTINUOUS,
+    NUM_ITEM_AGE_BUCKETS,
+    QUERY_CATEGORICALS,
+    QUERY_CONTINUOUS,
+)
 from training.models.history import HistoryEncoder
 from training.models.inputs import ItemTensors, QueryTensors
 from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp, unique_rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ _NO_SPREAD = 1e-6
 
 def embedding_dim(cardinality: int) -> int:
     """Embedding size inferred from the cardinality: 2 * fourth root, rounded up to a multiple of 8."""
-    return 8 * math.ceil(2 * cardinality**0.25 / 8)
+    return 8 * math.ceil(2 * math.pow(cardinality, 0.25) / 8)
 
 
 def embedding(cardinality: int, dim: int) -> nn.Embedding:
@@ -27,7 +28,7 @@ def embedding(cardinality: int, dim: int) -> nn.Embedding:
 def mlp(dims: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of the given widths with ReLU between them and nothing after the last."""
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(dims[:-1], dims[1:], strict=True):
+    for width_in, width_out in pairwise(dims):
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
         if dropout > 0:
             layers.append(nn.Dropout(dropout))

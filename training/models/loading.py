@@ -65,7 +65,7 @@ def candidate_embeddings(model: TwoTower) -> FloatArray:
     """Embeddings of the whole catalogue, [I, E] float32."""
     model.eval()
     rows = torch.arange(len(model.items), device=model.items.encoded_id.device)
-    return torch.cat([model.candidate(part) for part in rows.split(_CANDIDATE_CHUNK)]).cpu().numpy()
+    return torch.cat([model.candidate(part) for part in torch.split(rows, _CANDIDATE_CHUNK)]).cpu().numpy()
 
 
 def open_model(folder: Path, items: ItemFeatures) -> nn.Module:
