@@ -150,3 +150,8 @@ def test_commands_in_documents_exist(document: Path) -> None:
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), f"{name_of(document)} links to {target}"
+
+
+def test_the_stage_table_is_fresh() -> None:
+    generate = importlib.import_module("docs.generate")
+    assert generate.rendered() == generate.ARCHITECTURE.read_text(), "docs/architecture.md is stale: run `make docs`"
