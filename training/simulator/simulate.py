@@ -13,16 +13,15 @@ from contracts import columns as c
 from contracts.clock import Clock, SystemClock
 from contracts.errors import DataError
 from contracts.files import atomic_dir
-from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator import pictures, tables
 from training.simulator.catalogue import Catalogue, draw_catalogue
 from training.simulator.choice import ChoiceModel, LatentSpace, build_choice_model
 from training.simulator.config import SimulatorConfig
+from training.simulator.days import Shop, show_slates, simulate_day
 from training.simulator.given import read_catalogue, read_users
 from training.simulator.period import Period
-from training.simulator.sampling import Choosers, sample_items
-from training.simulator.sessions import Sessions, draw_sessions, event_times
-from training.simulator.shop import Population, draw_effects, draw_population, draw_profiles
+from training.simulator.sessions import Sessions, draw_sessions
+from training.simulator.shop import draw_effects, draw_population, draw_profiles
 from training.simulator.truth import TRUTH, Truth
 
 LATENT = LatentSpace()
@@ -52,32 +51,6 @@ class SimulationSummary:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Shop:
-    """A drawn or given shop before anybody visits it."""
-
-    period: Period
-    catalogue: Catalogue
-    user_ids: pa.Array
-    population: Population
-    model: ChoiceModel
-
-
-@dataclass(frozen=True)
-class DayEvents:
-    """One day's events by timestamp; all arrays are [E].
-
-    Attributes:
-        session: row of the sessions.
-        item: row of the catalogue.
-        timestamp: Unix seconds.
-    """
-
-    session: LongArray
-    item: IntArray
-    timestamp: LongArray
-
-
 def simulate(config: SimulatorConfig, raw_dir: Path, clock: Clock | None = None) -> SimulationSummary:
     """Simulates a shop and writes its raw tables, pictures and truth to `raw_dir` in one step.
 
@@ -91,8 +64,8 @@ def simulate(config: SimulatorConfig, raw_dir: Path, clock: Clock | None = None)
         ConfigError: the events do not fit into the period.
     """
     started = time.perf_counter()
-    if raw_dir.exists() and any(raw_dir.iterdir()) and not (raw_dir / TRUTH).is_dir():
-        raise DataError(f"{raw_dir} holds files that no simulation wrote; choose another raw_dir or empty it")
+    if raw_dir.exists() and not (raw_dir / TRUTH).is_dir() and (raw_dir.is_file() or any(raw_dir.iterdir())):
+        raise DataError(f"{raw_dir} holds what no simulation wrote; choose another raw_dir or empty it")
     shop = build_shop(config, Period.of(config, clock or SystemClock()))
     sessions = draw_sessions(shop.population, shop.period, config.counts.num_events, _rng(config, 3))
     with atomic_dir(raw_dir) as folder:
@@ -137,33 +110,6 @@ def build_model(catalogue: Catalogue, config: SimulatorConfig, period: Period, r
     )
 
 
-def simulate_day(shop: Shop, sessions: Sessions, day: int, rng: np.random.Generator) -> DayEvents:
-    """Draws the choices of a day's sessions.
-
-    Args:
-        shop: the shop.
-        sessions: all sessions of the period.
-        day: days after the first day.
-        rng: of this day.
-    """
-    low, high = np.searchsorted(sessions.day, [day, day + 1])
-    today = sessions.take(slice(low, high))
-    profiles = shop.population.profiles
-    choosers = Choosers(
-        age_bin=profiles.age_bin[today.user],
-        gender=profiles.gender[today.user],
-        context=today.context,
-        latent=shop.population.latent_on(day)[today.user],
-        length=today.length,
-    )
-    items = sample_items(shop.model, day, choosers, rng)
-    happened: BoolArray = items >= 0
-    times = event_times(today, rng)[:, : items.shape[1]][happened]
-    order = np.argsort(times, kind="stable")
-    session = low + np.nonzero(happened)[0]
-    return DayEvents(session[order], items[happened][order], times[order])
-
-
 def _write_shop(folder: Path, shop: Shop, config: SimulatorConfig) -> None:
     tables.write_users(folder, shop.user_ids, shop.population.profiles)
     tables.write_items(folder, shop.catalogue, shop.period)
@@ -175,22 +121,26 @@ def _write_shop(folder: Path, shop: Shop, config: SimulatorConfig) -> None:
 
 def _write_days(folder: Path, shop: Shop, sessions: Sessions, config: SimulatorConfig) -> tuple[int, int]:
     """Writes interactions and impressions; returns their numbers of rows."""
-    writer = tables.InteractionWriter(folder, shop.user_ids, pa.array(shop.catalogue.item_ids, pa.string()))
-    num_events = num_impressions = 0
+    item_ids = pa.array(shop.catalogue.item_ids, pa.string())
+    interactions = tables.InteractionWriter(folder, shop.user_ids, item_ids)
+    impressions = tables.ImpressionWriter(folder, shop.user_ids, item_ids)
     for day, name in enumerate(shop.period.names):
         rng = _rng(config, 4, day)
         events = simulate_day(shop, sessions, day, rng)
-        writer.write(
+        interactions.write(
             name,
             user=sessions.user[events.session],
             session=events.session,
             item=events.item,
             timestamp=events.timestamp,
             device=sessions.device[events.session],
-            event=rng.choice(len(c.EVENTS), len(events.item), p=tables.EVENT_PROBS).astype(np.int32),
+            event=rng.choice(len(c.EVENTS), len(events.item), p=tables.EVENT_PROBS),
         )
-        num_events += len(events.item)
-    return num_events, num_impressions
+        num_slates = min(config.counts.slates_per_day, len(events.item))
+        if num_slates > 0:
+            shown = show_slates(shop, sessions, events, day, num_slates, config.impressions, _rng(config, 5, day))
+            impressions.write(name, shown)
+    return interactions.num_rows, impressions.num_rows
 
 
 def _rng(config: SimulatorConfig, *stream: int) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -12,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contracts import columns as c
-from contracts.ids import AnyArray, IntArray, LongArray
+from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator.catalogue import Catalogue
-from training.simulator.choice import DEVICES, DoubleArray
+from training.simulator.choice import DEVICES, Codes, DoubleArray
 from training.simulator.period import Period
 from training.simulator.shop import Profiles
 
@@ -62,13 +63,13 @@ def image_path(item_id: str) -> str:
 
 
 class InteractionWriter:
-    """Writes `interactions/day=…/`, one day after the other; event and session numbers go on over the days."""
+    """Writes `interactions/day=…/`, one day after the other; event numbers go on over the days."""
 
     def __init__(self, folder: Path, user_ids: pa.Array, item_ids: pa.Array) -> None:
+        self.num_rows = 0
         self._folder = folder / c.INTERACTIONS.name
         self._user_ids = user_ids
         self._item_ids = item_ids
-        self._num_events = 0
 
     def write(
         self,
@@ -79,7 +80,7 @@ class InteractionWriter:
         item: IntArray,
         timestamp: LongArray,
         device: IntArray,
-        event: IntArray,
+        event: Codes,
     ) -> None:
         """Writes one day's events; all arrays are [E] and sorted by timestamp.
 
@@ -92,8 +93,8 @@ class InteractionWriter:
             device: device codes.
             event: codes of `contracts.columns.EVENTS`.
         """
-        numbers = np.arange(self._num_events, self._num_events + len(user))
-        self._num_events += len(user)
+        numbers = np.arange(self.num_rows, self.num_rows + len(user))
+        self.num_rows += len(user)
         columns = {
             c.USER_ID: self._user_ids.take(pa.array(user)),
             c.SESSION_ID: numbered("s", session),
@@ -106,56 +107,66 @@ class InteractionWriter:
         _write(pa.table(columns), self._folder / f"{c.DAY}={day_name}")
 
 
-def write_impressions(
-    folder: Path,
-    day_name: str,
-    *,
-    request: LongArray,
-    user_ids: pa.Array,
-    session: LongArray,
-    item_ids: pa.Array,
-    timestamp: LongArray,
-    device: IntArray,
-    clicked: AnyArray,
-    propensity: DoubleArray,
-) -> None:
-    """Writes `impressions/day=…/`: slates of L items, one row an item.
+@dataclass(frozen=True)
+class ShownSlates:
+    """S slates of L items.
 
-    Args:
-        folder: the raw folder.
-        day_name: `YYYY-MM-DD`.
-        request: request numbers [S].
+    Attributes:
+        user: rows of the users [S].
         session: session numbers [S].
         timestamp: Unix seconds [S].
         device: device codes [S].
-        user_ids: raw ids [S].
-        item_ids: raw ids [S * L], slate by slate.
+        items: rows of the items [S, L].
         clicked: [S, L].
         propensity: probability of the policy's pick at a position, given the positions before it [S, L].
     """
-    num_slates, slate_size = clicked.shape
-    row = np.repeat(np.arange(num_slates), slate_size)
-    columns = {
-        c.REQUEST_ID: numbered("r", request).take(pa.array(row)),
-        c.USER_ID: user_ids.take(pa.array(row)),
-        c.SESSION_ID: numbered("s", session).take(pa.array(row)),
-        c.ITEM_ID: item_ids,
-        c.POSITION: pa.array(np.tile(np.arange(slate_size), num_slates)),
-        c.TIMESTAMP: pa.array(timestamp[row]),
-        c.CLICKED: pa.array(clicked.ravel()),
-        c.DEVICE_TYPE: _named(DEVICES, device[row]),
-        c.PROPENSITY: pa.array(propensity.ravel()),
-    }
-    _write(pa.table(columns), folder / c.IMPRESSIONS.name / f"{c.DAY}={day_name}")
+
+    user: IntArray
+    session: LongArray
+    timestamp: LongArray
+    device: IntArray
+    items: IntArray
+    clicked: BoolArray
+    propensity: DoubleArray
 
 
-def numbered(prefix: str, numbers: LongArray) -> pa.Array:
+class ImpressionWriter:
+    """Writes `impressions/day=…/`, one row a shown item; request numbers go on over the days."""
+
+    def __init__(self, folder: Path, user_ids: pa.Array, item_ids: pa.Array) -> None:
+        self.num_rows = 0
+        self._num_requests = 0
+        self._folder = folder / c.IMPRESSIONS.name
+        self._user_ids = user_ids
+        self._item_ids = item_ids
+
+    def write(self, day_name: str, slates: ShownSlates) -> None:
+        """Writes one day's slates, sorted by timestamp."""
+        num_slates, length = slates.items.shape
+        row = np.repeat(np.arange(num_slates), length)
+        columns = {
+            c.REQUEST_ID: numbered("r", self._num_requests + row),
+            c.USER_ID: self._user_ids.take(pa.array(slates.user[row])),
+            c.SESSION_ID: numbered("s", slates.session[row]),
+            c.ITEM_ID: self._item_ids.take(pa.array(slates.items.ravel())),
+            c.POSITION: pa.array(np.tile(np.arange(length), num_slates)),
+            c.TIMESTAMP: pa.array(slates.timestamp[row]),
+            c.CLICKED: pa.array(slates.clicked.ravel()),
+            c.DEVICE_TYPE: _named(DEVICES, slates.device[row]),
+            c.PROPENSITY: pa.array(slates.propensity.ravel()),
+        }
+        self.num_rows += len(row)
+        self._num_requests += num_slates
+        _write(pa.table(columns), self._folder / f"{c.DAY}={day_name}")
+
+
+def numbered(prefix: str, numbers: Codes) -> pa.Array:
     """Ids such as `e0000000012`, which sort as their numbers do."""
     digits = pc.utf8_lpad(pc.cast(pa.array(numbers), pa.string()), _NUMBER_WIDTH, "0")
     return pc.binary_join_element_wise(prefix, digits, "")
 
 
-def _named(names: tuple[str | None, ...], codes: IntArray) -> pa.Array:
+def _named(names: tuple[str | None, ...], codes: Codes) -> pa.Array:
     return pa.array(names, pa.string()).take(pa.array(codes))
 
 
