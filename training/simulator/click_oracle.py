@@ -76,4 +76,5 @@ def _anchors(log: EventLog, histories: UserHistories, slates: pa.Table) -> LongA
     """The event at whose moment each slate is shown: the same user and second [S]."""
     span = np.int64(log.truth.period.bounds[-1] + 1)
     events = histories.steps.user * span + histories.timestamp
-    return np.searchsorted(events, codes(slates[c.USER_ID], log.user_ids) * span + slates[c.TIMESTAMP].to_numpy())
+    wanted = codes(slates[c.USER_ID], log.user_ids) * span + slates[c.TIMESTAMP].to_numpy()
+    return np.searchsorted(events, wanted).astype(np.int64)

@@ -17,7 +17,7 @@ from contracts.ids import IntArray, LongArray
 from training.simulator.choice import ChoiceModel, Codes, DoubleArray
 from training.simulator.observed import Steps
 
-_CHUNK_ROWS = 16_384
+_CHUNK_ROWS = 2_048  # an array [rows, classes] of this height stays in the cache
 
 
 @dataclass(frozen=True)
