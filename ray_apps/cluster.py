@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import ray
+import ray.data
 from pydantic import Field
 
 from contracts.config import StrictConfig
@@ -32,7 +35,8 @@ def connect(config: ClusterConfig) -> None:
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level="warning")
+        ray.init(logging_level="error")
+        _calm_ray_data()
     else:
         start_local(config, include_dashboard=False)
 
@@ -47,9 +51,16 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         num_cpus=max(2, os.cpu_count() or 1),
         object_store_memory=None if memory is None else memory * 1_000_000,
         include_dashboard=include_dashboard,
-        logging_level="warning",
+        logging_level="error",
     )
+    _calm_ray_data()
     return f"http://{context.dashboard_url}"
+
+
+def _calm_ray_data() -> None:
+    """Progress bars for people, nothing but warnings for log files."""
+    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 @contextmanager

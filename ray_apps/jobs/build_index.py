@@ -5,29 +5,48 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ray_apps.jobs import embed, preprocess, simulate, train_dlrm, train_two_tower
+import numpy as np
+
+from contracts.clock import day_to_name
+from ray_apps.jobs import embed, preprocess, train_dlrm, train_two_tower
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace, digest
 from training.bundle_writer import BundleInputs, write_bundle
 from training.features.processed import open_processed
+from training.index import build_index
 
 
 def run(workspace: Workspace, bundle_dir: Path) -> str:
     """Writes the bundle."""
-    raise NotImplementedError
+    two_tower_dir = workspace.output(train_two_tower.JOB)
+    index_file = workspace.scratch(JOB) / "faiss.index"
+    index_file.parent.mkdir(parents=True, exist_ok=True)
+    index = build_index(workspace.config.index, np.load(two_tower_dir / "candidate.npy"), index_file)
+    inputs = BundleInputs(
+        processed_dir=workspace.output(preprocess.JOB),
+        embeddings_dir=workspace.output(embed.JOB),
+        two_tower_dir=two_tower_dir,
+        ranker_dir=workspace.output(train_dlrm.JOB),
+        index_file=index_file,
+        index_metrics=index.metrics(),
+        config=workspace.config.model_dump(mode="json"),
+        seed=workspace.config.seed,
+    )
+    write_bundle(inputs, bundle_dir.parent, bundle_dir.name)
+    return f"bundle {bundle_dir.name} with an {index.kind} index of {index.num_items:,} items"
 
 
 def place(workspace: Workspace, identity: str) -> str:
     """Folder of the bundle; its name is its version: shop, last day of the data, digest of what it is made from."""
     info = open_processed(workspace.output(preprocess.JOB)).info
-    return f"bundles/{workspace.config.shop}-{info.last_day}-{digest(identity)[:8]}"
+    return f"bundles/{workspace.config.shop}-{day_to_name(info.last_day)}-{digest(identity)[:8]}"
 
 
 JOB = Job(
     name="build_index",
     purpose="Builds the retrieval index and writes and verifies the artifact bundle.",
     sections=("index",),
-    inputs=(simulate.JOB, preprocess.JOB, embed.JOB, train_two_tower.JOB, train_dlrm.JOB),
+    inputs=(preprocess.JOB, embed.JOB, train_two_tower.JOB, train_dlrm.JOB),
     run=run,
     place=place,
 )

@@ -84,6 +84,7 @@ class JobConfig(StrictConfig):
                 f"simulator.timezone={self.simulator.timezone} differs from preprocess.timezone="
                 f"{self.preprocess.timezone}; set timezone once, at the top"
             )
+        ShopCalendar(self.preprocess.timezone)  # refuses an unknown one before anything is written
         if self.stores.shop != self.shop:
             raise ValueError(f"stores.shop={self.stores.shop} differs from shop={self.shop}; leave stores.shop out")
         return self

@@ -5,17 +5,25 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from contracts.clock import day_to_name
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace, fingerprint_folder
 from training.features.preprocess import preprocess
+from training.features.processed import REPORT
 
 
 def run(workspace: Workspace, out_dir: Path) -> str:
     """Writes the processed run."""
     config = workspace.config
     info = preprocess(config.preprocess, workspace.output(simulate.JOB), out_dir, shop=config.shop)
-    return str(info)
+    kept_out = sum(info.kept_out.values())
+    return (
+        f"{info.counts['events']:,} events of {info.counts['subjects']:,} subjects, "
+        f"{info.counts['train_positives']:,} positives to train on, test days "
+        f"{day_to_name(info.test_day)} to {day_to_name(info.last_day)}"
+        + (f"; {kept_out:,} interactions kept out, see {out_dir / REPORT}" if kept_out else "")
+    )
 
 
 JOB = Job(
