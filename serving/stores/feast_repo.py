@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from contracts.columns import USER_ID
 from contracts.features import FEATURE_VIEWS, FeatureViewSpec
 from serving.stores.client import connection_options
 from serving.stores.config import StoreConfig
+from serving.stores.table_values import EVENT_TIMESTAMP
 
 
 @contextlib.contextmanager
@@ -44,7 +45,6 @@ with _torch_kept_out():
 
 logger = logging.getLogger(__name__)
 
-EVENT_TIMESTAMP = "event_timestamp"
 FEATURES = tuple(f"{view.name}:{field.name}" for view in FEATURE_VIEWS for field in view.fields)
 """References of all features of users, as Feast's calls take them."""
 _TYPES = {"float": Float64, "string": String, "int": Int64}
@@ -78,6 +78,7 @@ def open_store(config: StoreConfig, address: str, *, overwrite: bool = False) ->
     """
     values = repo_values(config, address)
     values["online_store"]["skip_dedup"] = overwrite
+    logging.getLogger("feast").setLevel(logging.WARNING)  # it reports every look at its registry
     return FeatureStore(config=RepoConfig(**values))
 
 
@@ -110,7 +111,7 @@ def materialize_views(store: FeatureStore, end: datetime) -> None:
     logger.debug("feast: %s", talk.getvalue())
 
 
-def online_keys(shop: str, user_ids: Sequence[str]) -> set[bytes]:
+def online_keys(shop: str, user_ids: Iterable[str]) -> set[bytes]:
     """Redis keys of users."""
     return {_online_key(shop, user_id) for user_id in user_ids}
 

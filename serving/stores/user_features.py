@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from redis.retry import Retry
 from contracts import columns as c
 from contracts.errors import StoreError
 from contracts.ids import BoolArray
-from serving.stores.client import NUM_RETRIES, retry_backoff, store_errors
+from serving.stores.client import NUM_RETRIES, bulk_errors, retry_backoff, store_errors
 from serving.stores.config import StoreConfig
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+logger = logging.getLogger(__name__)
 
 _NUM_THREADS = 2  # a call that the event loop gave up may still wait for its socket
 
@@ -60,6 +63,7 @@ class UserFeatureStore:
         self._address = address
         self._store: FeatureStore | None = None
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="feast")
+        self._warm_up()
 
     async def read(self, user_ids: Sequence[str]) -> UserFeatures:
         """Features of B users, in one call; a user may occur more than once.
@@ -76,6 +80,14 @@ class UserFeatureStore:
     def close(self) -> None:
         """Ends the threads; calls under way are left to their time limit."""
         self._threads.shutdown(wait=False)
+
+    def _warm_up(self) -> None:
+        """The first call of Feast imports half of it; a store that is down now may be there when it is needed."""
+        try:
+            with bulk_errors(self._address):
+                self._read([""])
+        except StoreError as error:
+            logger.warning("user features are not there yet: %s", error.message)
 
     def _read(self, user_ids: list[str]) -> UserFeatures:
         store = self._open()

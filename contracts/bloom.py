@@ -1,0 +1,303 @@
+"""Seen items as a ring of daily Bloom filters, one string of 64-bit words a subject, in pure NumPy.
+
+A day's filter is a list of blocked filters (Putze et al. 2009): an item touches one word and sets one bit in each of
+its eight bytes (the split block of Parquet). The first one takes 64 items; when it is full another of twice the
+capacity and a third of the error rate is appended (after Almeida et al. 2007, scalable Bloom filters), so that a ring
+costs what the subject did and the rate stays under its bound. Bits are never cleared: a day leaves as a whole.
+
+Layout, little-endian uint64 words, W days in the window:
+
+    0          version << 48 | W << 32 | words of a first filter; rings of another layout are refused
+    1 … W      slot s, the newest day with day mod W = s that something happened on: day << 32 | items in the filter
+    W + 1 …    the filters of slot 0, then of slot 1, …; how many follows from the number of items
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import StoreError
+from contracts.ids import BoolArray, LongArray
+
+Words = NDArray[np.uint64]
+
+VERSION: Final = 1
+FIRST_CAPACITY: Final = 64
+MAX_FILTERS: Final = 8
+"""Filters of one day: 16,320 items within the error rate; the last one takes whatever comes beyond."""
+_TIGHTENING: Final = 3
+_MAX_LOAD: Final = 32
+_LANES: Final = 8
+_LANE_BITS: Final = 8
+_LOW: Final = np.uint64(0xFFFF_FFFF)
+_HALF: Final = np.uint64(32)
+
+
+def item_hashes(raw_ids: Sequence[str]) -> Words:
+    """Hashes of items, the same in every process: [n, 2] uint64.
+
+    Returns:
+        Column 0 chooses the word of a filter, column 1 is the mask of the bits in it.
+    """
+    digests = b"".join(hashlib.blake2b(raw.encode(), digest_size=16).digest() for raw in raw_ids)
+    hashes = np.frombuffer(digests, dtype="<u8").reshape(-1, 2).astype(np.uint64)
+    mask = np.zeros(len(hashes), dtype=np.uint64)
+    for lane in range(_LANES):
+        bit = (hashes[:, 1] >> np.uint64(3 * lane)) & np.uint64(7)
+        mask |= np.uint64(1) << (bit + np.uint64(lane * _LANE_BITS))
+    hashes[:, 1] = mask
+    return hashes
+
+
+def num_words(capacity: int, error_rate: float) -> int:
+    """The fewest words whose false-positive rate at capacity is at most `error_rate`.
+
+    The items in a word are Poisson distributed; n of them leave a lane's bit unset with probability (7/8)^n.
+    """
+    items = np.arange(128)
+    hit = (1 - (1 - 1 / _LANE_BITS) ** items) ** _LANES
+    log_factorial = np.cumsum(np.log(np.maximum(items, 1)))
+
+    def rate(words: int) -> float:
+        load = capacity / words
+        return float(np.sum(np.exp(items * np.log(load) - load - log_factorial) * hit))
+
+    low = capacity // _MAX_LOAD
+    high = low + 1
+    while rate(high) > error_rate:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if rate(middle) > error_rate else (low, middle)
+    return high
+
+
+@dataclass(frozen=True)
+class RingLayout:
+    """Sizes of a ring's filters, and everything that reads or writes rings.
+
+    Attributes:
+        error_rate: share of unseen items that a ring may call seen, over all its days.
+        window_days: days in the ring, today included.
+    """
+
+    error_rate: float
+    window_days: int
+
+    @cached_property
+    def filter_words(self) -> LongArray:
+        """[MAX_FILTERS] words of a day's first, second … filter; together they keep the day's share of the rate."""
+        first_rate = self.error_rate / self.window_days * (1 - 1 / _TIGHTENING)
+        return np.array([num_words(FIRST_CAPACITY << n, first_rate / _TIGHTENING**n) for n in range(MAX_FILTERS)])
+
+    @cached_property
+    def _filter_starts(self) -> LongArray:
+        return np.concatenate([[0], np.cumsum(self.filter_words)])
+
+    @cached_property
+    def _capacities(self) -> LongArray:
+        """[MAX_FILTERS - 1] items that one, two … filters take before another is appended."""
+        return FIRST_CAPACITY * (2 ** np.arange(1, MAX_FILTERS) - 1)
+
+    @property
+    def _header(self) -> np.uint64:
+        return np.uint64((VERSION << 48) | (self.window_days << 32) | int(self.filter_words[0]))
+
+    @property
+    def _head_words(self) -> int:
+        return 1 + self.window_days
+
+    def num_filters(self, counts: LongArray) -> LongArray:
+        """Filters of days with these numbers of items, [n] or [B, W]; 0 for none."""
+        return np.where(counts > 0, np.searchsorted(self._capacities, counts) + 1, 0)
+
+    def build(self, owners: LongArray, hashes: Words, days: LongArray, num_rings: int) -> list[bytes]:
+        """Rings of many subjects from their interactions, in any order.
+
+        Args:
+            owners: ring that each interaction belongs to, [n], 0 … num_rings - 1.
+            hashes: hashes of its item, [n, 2].
+            days: its shop-local day, [n].
+            num_rings: rings to build.
+        """
+        slots = days % self.window_days
+        newest = np.full((num_rings, self.window_days), -1, dtype=np.int64)
+        np.maximum.at(newest, (owners, slots), days)
+        kept = days == newest[owners, slots]
+        group = (owners * self.window_days + slots)[kept]
+        order = np.lexsort((_arrival(hashes[kept]), group))
+        group, item = group[order], hashes[kept][order]
+        fresh = (np.diff(group, prepend=-1) != 0) | (np.diff(item[:, 0], prepend=item[:1, 0]) != 0)
+        group, item = group[fresh], item[fresh]
+        counts = np.bincount(group, minlength=newest.size)
+        rank = np.arange(len(group)) - (np.cumsum(counts) - counts)[group]
+
+        sizes = self._filter_starts[self.num_filters(counts)].reshape(newest.shape)
+        ends = np.cumsum(self._head_words + sizes.sum(axis=1))
+        heads = np.concatenate([[0], ends[:-1]])
+        starts = (heads + self._head_words)[:, None] + np.cumsum(sizes, axis=1) - sizes
+        words = np.zeros(int(ends[-1]), dtype=np.uint64)
+        words[heads] = self._header
+        slot_words = (newest.astype(np.uint64) << _HALF) | counts.reshape(newest.shape).astype(np.uint64)
+        words[heads[:, None] + 1 + np.arange(self.window_days)] = np.where(newest < 0, np.uint64(0), slot_words)
+        number = np.searchsorted(self._capacities, rank, side="right")
+        first = starts.ravel()[group] + self._filter_starts[number]
+        np.bitwise_or.at(words, first + _position(item, self.filter_words[number]), item[:, 1])
+        data = words.astype("<u8").tobytes()
+        return [data[8 * head : 8 * end] for head, end in zip(heads.tolist(), ends.tolist(), strict=True)]
+
+    def add(self, ring: bytes | None, hashes: Words, days: LongArray) -> bytes:
+        """A ring with more interactions; days that their slot has moved on from are left out.
+
+        Args:
+            ring: the ring so far, None for a new subject.
+            hashes: hashes of the items, [n, 2].
+            days: shop-local days, [n].
+
+        Raises:
+            StoreError: the ring is of another layout.
+        """
+        slots = self._split(ring)
+        for day in np.unique(days).tolist():
+            old_day, count, filters = slots[day % self.window_days]
+            if day < old_day:
+                continue
+            if day > old_day:
+                count, filters = 0, []
+            items = hashes[days == day]
+            items = items[np.unique(_arrival(items), return_index=True)[1]]
+            slots[day % self.window_days] = (day, *self._fill(count, filters, items))
+        head = [self._header] + [np.uint64((day << 32) | count) if count else np.uint64(0) for day, count, _ in slots]
+        parts = [np.array(head, dtype=np.uint64)] + [words for _, _, filters in slots for words in filters]
+        return np.concatenate(parts).astype("<u8").tobytes()
+
+    def open(self, rings: Sequence[bytes | None], today: int) -> Rings:
+        """Rings of B subjects, ready to be asked about the window that ends today.
+
+        Raises:
+            StoreError: a ring is of another layout.
+        """
+        sizes = np.array([0 if ring is None else len(ring) // 8 for ring in rings], dtype=np.int64)
+        words = np.frombuffer(b"".join(ring for ring in rings if ring is not None), dtype="<u8")
+        heads = np.cumsum(sizes) - sizes
+        counts = np.zeros((len(rings), self.window_days), dtype=np.int64)
+        starts = np.zeros_like(counts)
+        there = np.flatnonzero(sizes)
+        if len(there):
+            self._check(words, heads[there], sizes[there])
+            slots = words[heads[there, None] + 1 + np.arange(self.window_days)]
+            every_count = (slots & _LOW).astype(np.int64)
+            used = self._filter_starts[self.num_filters(every_count)]
+            if (self._head_words + used.sum(axis=1) != sizes[there]).any():
+                raise StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
+            day = (slots >> _HALF).astype(np.int64)
+            alive = (day > today - self.window_days) & (day <= today)
+            counts[there] = np.where(alive, every_count, 0)
+            starts[there] = (heads[there] + self._head_words)[:, None] + np.cumsum(used, axis=1) - used
+        return Rings(self, words.astype(np.uint64, copy=False), starts, counts)
+
+    def _check(self, words: Words, heads: LongArray, sizes: LongArray) -> None:
+        other = (words[heads] != self._header) | (sizes < self._head_words)
+        if other.any():
+            found = int(words[heads[np.argmax(other)]])
+            raise StoreError(
+                f"a seen ring has the layout {found:#x}, expected {int(self._header):#x}: the window or the error rate "
+                "was changed; run the materialize job to write the rings anew"
+            )
+
+    def _split(self, ring: bytes | None) -> list[tuple[int, int, list[Words]]]:
+        """Day, items and filters of each slot."""
+        if ring is None:
+            return [(-1, 0, [])] * self.window_days
+        opened = self.open([ring], today=0)
+        slots = []
+        start = self._head_words
+        for slot in opened.words[1 : self._head_words].tolist():
+            day, count = slot >> 32, slot & 0xFFFF_FFFF
+            filters = []
+            for size in self.filter_words[: int(self.num_filters(np.array([count]))[0])].tolist():
+                filters.append(opened.words[start : start + size])
+                start += size
+            slots.append((day if count else -1, count, filters))
+        return slots
+
+    def _fill(self, count: int, filters: list[Words], items: Words) -> tuple[int, list[Words]]:
+        """A day's filters with distinct items added; what they contain already costs nothing."""
+        filters = [words.copy() for words in filters]
+        known = np.zeros(len(items), dtype=np.bool_)
+        for words in filters:
+            known |= (words[_position(items, len(words))] & items[:, 1]) == items[:, 1]
+        items = items[~known]
+        while len(items):
+            wanted = int(self.num_filters(np.array([count + 1]))[0])
+            if wanted > len(filters):
+                filters.append(np.zeros(self.filter_words[wanted - 1], dtype=np.uint64))
+            room = len(items) if wanted == MAX_FILTERS else int(self._capacities[wanted - 1]) - count
+            now, items = items[:room], items[room:]
+            np.bitwise_or.at(filters[-1], _position(now, len(filters[-1])), now[:, 1])
+            count += len(now)
+        return count, filters
+
+
+@dataclass(frozen=True)
+class Rings:
+    """The opened rings of B subjects.
+
+    Attributes:
+        layout: their sizes.
+        words: all rings, one after the other.
+        starts: first word of the filters of each slot, [B, W].
+        counts: items of each slot, [B, W]; 0 where the slot's day is outside the window.
+    """
+
+    layout: RingLayout
+    words: Words
+    starts: LongArray
+    counts: LongArray
+
+    def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
+        """Whether items are in the rings.
+
+        Args:
+            hashes: hashes of T items, [T, 2].
+            owners: the ring to ask for each, [T].
+
+        Returns:
+            [T]; never False for an item that was added on a day of the window.
+        """
+        num_filters = self.layout.num_filters(self.counts)
+        deepest = int(num_filters.max(initial=0))
+        result = np.zeros(len(owners), dtype=np.bool_)
+        if deepest == 0:
+            return result
+        sizes = self.layout.filter_words[:deepest]
+        nothing = len(self.words)  # slots without this filter point at zeros
+        words = np.concatenate([self.words, np.zeros(sizes.max(), dtype=np.uint64)])
+        offset = 0
+        for number, size in enumerate(sizes.tolist()):
+            has = num_filters > number
+            first = np.where(has, self.starts + offset, nothing)
+            asked = np.flatnonzero(np.logical_or.reduce(has, axis=1)[owners])
+            mask = hashes[asked, 1][:, None]
+            found = words[first[owners[asked]] + _position(hashes[asked], size)[:, None]]
+            result[asked] |= ((found & mask) == mask).any(axis=1)
+            offset += size
+        return result
+
+
+def _arrival(hashes: Words) -> Words:
+    """A distinct key of each item; their order has nothing to do with the position in a filter."""
+    return (hashes[:, 0] << _HALF) | (hashes[:, 0] >> _HALF)
+
+
+def _position(hashes: Words, sizes: LongArray | int) -> LongArray:
+    """Word of each item in a filter of `sizes` words: its 32-bit hash scaled to the size."""
+    scaled = ((hashes[:, 0] >> _HALF) * np.asarray(sizes).astype(np.uint64)) >> _HALF
+    return scaled.astype(np.int64)

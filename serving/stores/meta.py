@@ -1,0 +1,43 @@
+"""What `materialize` wrote last, for status pages and for people."""
+
+from __future__ import annotations
+
+import redis.asyncio
+from pydantic import ValidationError
+
+from contracts.config import StrictConfig
+from contracts.errors import StoreError
+from serving.stores.client import store_errors
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+
+
+class StoreMeta(StrictConfig):
+    """The marker of a filled store; absent while it is being filled for the first time, or was never."""
+
+    shop: str
+    """Whose store it is."""
+    bundle_version: str
+    """The bundle that was in production then."""
+    written_at: int
+    """Clock's now when it was complete, Unix seconds."""
+    num_users: int
+    """Users with features."""
+    num_recent: int
+    """Subjects with recent items."""
+    num_seen: int
+    """Subjects with a seen ring."""
+
+
+async def read_meta(config: StoreConfig, address: str, client: redis.asyncio.Redis) -> StoreMeta | None:
+    """The marker, or None where nothing was materialized.
+
+    Raises:
+        StoreError: the store does not answer in time, or holds another kind of marker.
+    """
+    async with store_errors(config, address):
+        text = await client.get(Keys(config.shop).meta)
+    try:
+        return None if text is None else StoreMeta.model_validate_json(text)
+    except ValidationError as error:
+        raise StoreError(f"the store's marker cannot be read: {error}; run the materialize job") from error

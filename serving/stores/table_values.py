@@ -1,0 +1,96 @@
+"""From Arrow tables to the values of the online store's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from contracts import columns as c
+from contracts.bloom import item_hashes
+from contracts.clock import DAY_S
+from contracts.errors import SchemaError
+from contracts.features import TOP_CATEGORY_WINDOW_S, FeatureViewSpec
+from contracts.ids import LongArray
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+from serving.stores.recent import encode
+from serving.stores.seen import ring_layout
+
+SUBJECT_ID = "subject_id"
+EVENT_TIMESTAMP = "event_timestamp"
+_TYPES = {"float": pa.float64(), "string": pa.string(), "int": pa.int64()}
+_TIME = pa.timestamp("us", tz="UTC")
+
+Value = bytes | list[bytes]
+"""A string, or a list from its first entry on."""
+
+
+def feature_rows(view: FeatureViewSpec, table: pa.Table) -> pa.Table:
+    """A view's rows as Feast stores them, `event_timestamp` in microseconds.
+
+    Raises:
+        SchemaError: a column is missing or of a wrong type.
+    """
+    types = {view.entity_key: pa.string(), **{field.name: _TYPES[field.dtype] for field in view.fields}}
+    rows = _select(table, {**types, EVENT_TIMESTAMP: pa.timestamp("s", tz="UTC")}, view.name)
+    return rows.cast(rows.schema.set(rows.num_columns - 1, pa.field(EVENT_TIMESTAMP, _TIME)))
+
+
+def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Table:
+    """Rows and, for users without one, empty rows, so that nothing older shows through."""
+    absent = sorted(users - set(rows[c.USER_ID].to_pylist()))
+    empty = {name: pa.nulls(len(absent), rows.schema.field(name).type) for name in rows.column_names}
+    empty |= {c.USER_ID: pa.array(absent, pa.string()), EVENT_TIMESTAMP: pa.array([stamp] * len(absent), _TIME)}
+    return pa.concat_tables([rows, pa.table(empty, schema=rows.schema)])
+
+
+def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Value]]:
+    """Keys and lists of recent items and of 24-hour categories of every subject in a table."""
+    types = {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
+    rows = _select(table, types, "recent")
+    if rows.num_rows == 0:
+        return
+    keys = Keys(config.shop)
+    subjects, codes = _subjects(rows)
+    times = rows[c.TIMESTAMP].to_numpy()
+    order = np.lexsort((times, codes))  # stable: equal times keep their order
+    items, categories = rows[c.ITEM_ID].to_pylist(), rows[c.CATEGORY_L1].to_pylist()
+    ends = np.cumsum(np.bincount(codes, minlength=len(subjects)))
+    for subject, of_subject in zip(subjects, np.split(order, ends[:-1]), strict=True):
+        newest_first = of_subject[::-1]
+        age_s = times[newest_first[0]] - times[newest_first]
+        kept = newest_first[age_s <= config.history_days * DAY_S][: config.history_length].tolist()
+        yield keys.recent(subject), [encode(times[row], items[row]) for row in kept]
+        of_day = newest_first[age_s < TOP_CATEGORY_WINDOW_S].tolist()
+        yield keys.day(subject), [encode(times[row], categories[row] or "") for row in of_day]
+
+
+def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Value]]:
+    """Keys and rings of every subject in a table."""
+    rows = _select(table, {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
+    if rows.num_rows == 0:
+        return
+    keys = Keys(config.shop)
+    subjects, owners = _subjects(rows)
+    items = rows[c.ITEM_ID].combine_chunks().dictionary_encode()
+    hashes = item_hashes(items.dictionary.to_pylist())[items.indices.to_numpy()]
+    rings = ring_layout(config).build(owners, hashes, rows[c.DAY].to_numpy(), len(subjects))
+    yield from ((keys.seen(subject), ring) for subject, ring in zip(subjects, rings, strict=True))
+
+
+def _subjects(rows: pa.Table) -> tuple[list[str], LongArray]:
+    """Distinct subjects, and each row's number among them."""
+    encoded = rows[SUBJECT_ID].combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+
+
+def _select(table: pa.Table, types: Mapping[str, pa.DataType], name: str) -> pa.Table:
+    absent = [column for column in types if column not in table.column_names]
+    if absent:
+        raise SchemaError(f"the {name} table lacks {absent}; it has {table.column_names}")
+    try:
+        return table.select(list(types)).cast(pa.schema(list(types.items())))
+    except pa.ArrowException as error:
+        raise SchemaError(f"the {name} table has a column of a wrong type: {error}; expected {dict(types)}") from error
