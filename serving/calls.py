@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Final, Protocol
 
 from contracts.errors import BundleError
+
+_ATTEMPTS: Final = 3
 
 
 class AsyncCall:
@@ -17,7 +19,7 @@ class AsyncCall:
         self._stage = stage
 
     async def __call__(self, *messages: Any, timeout_s: float) -> Any:
-        async with asyncio.timeout(_limit(timeout_s)):
+        async with asyncio.timeout(timeout_s):
             return await self._stage(*messages)
 
 
@@ -45,31 +47,31 @@ class DirectCall:
         return self._stage(*messages)
 
 
+class RemoteHandle(Protocol):
+    """What this module needs of Serve's `DeploymentHandle`."""
+
+    def remote(self, *messages: Any) -> Awaitable[Any]: ...
+
+
 class RemoteCall:
     """A stage in another deployment.
 
     Args:
-        handle: Serve's handle of the deployment's method.
+        handle: Serve's handle of the deployment.
         group: name of the stage group there.
     """
 
-    _ATTEMPTS = 3
-
-    def __init__(self, handle: Callable[..., Any], group: str) -> None:
+    def __init__(self, handle: RemoteHandle, group: str) -> None:
         self._handle = handle
         self._group = group
 
     async def __call__(self, *messages: Any, timeout_s: float) -> Any:
         """Asks another replica when one has another bundle than the messages: it is being replaced."""
-        async with asyncio.timeout(_limit(timeout_s)):
-            for attempt in range(1, self._ATTEMPTS + 1):
+        async with asyncio.timeout(timeout_s):
+            for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return await self._handle(self._group, *messages)
+                    return await self._handle.remote(self._group, *messages)
                 except BundleError:
-                    if attempt == self._ATTEMPTS:
+                    if attempt == _ATTEMPTS:
                         raise
         raise AssertionError("unreachable")
-
-
-def _limit(timeout_s: float) -> float | None:
-    return None if timeout_s == float("inf") else timeout_s

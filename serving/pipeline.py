@@ -6,6 +6,8 @@ left of the budget, and has a policy for failure (`serving.steps`).
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,10 +15,11 @@ from typing import Any, Protocol
 from contracts.bundle import Bundle
 from contracts.ids import IntArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch
+from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
-from serving.stages.seen_filter import SeenRingReader
+from serving.stages.seen_filter import SeenRingReader, SeenRings
 from serving.stages.user_lookup import UserRecords
 from serving.steps import Background, PipelineConfig, Steps
 
@@ -79,6 +82,7 @@ class RecommenderPipeline:
         self._seen_rings = seen_rings
         self._fallbacks = fallbacks
         self._config = config
+        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def run(self, batch: RequestBatch) -> PipelineResult:
         """Recommends for a batch of requests.
@@ -88,8 +92,8 @@ class RecommenderPipeline:
         Raises:
             StageError: a stage failed and its policy is `fail`.
         """
-        steps = Steps(len(batch), float(batch.budget_ms.max()), self._config)
-        async with Background(self._seen_rings(batch)) as rings:
+        steps = Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)
+        async with Background(self._read_rings(batch)) as rings:
 
             async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
                 return await self._stages.seen_filter(candidates, await rings, timeout_s=timeout_s)  # type: ignore[no-any-return]
@@ -102,6 +106,10 @@ class RecommenderPipeline:
             steps.note_degraded(looked_up.degraded)
             has_subject = [subject is not None for subject in batch.subjects]
             return await self.rank(looked_up.features, batch.k, filter_seen, steps, has_subject)
+
+    async def _read_rings(self, batch: RequestBatch) -> SeenRings:
+        async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
+            return await self._seen_rings(batch)
 
     async def rank(
         self,

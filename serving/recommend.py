@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFe
 from contracts.recommend import Recommend
 from serving.calls import DirectCall
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.seldom import SeldomLogger
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig
@@ -43,6 +45,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
         reranking=DirectCall(Reranking()),
     )
     policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
+    warn = SeldomLogger(logging.getLogger(__name__))
     pipeline = RecommenderPipeline(stages, not_here, Fallbacks.open(bundle, 1), policies)
 
     def recommend(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
@@ -51,7 +54,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
                 return FilterResult.unfiltered(candidates)
             return FilterResult.split(candidates, ~seen(candidates), SEEN)
 
-        steps = Steps(len(queries), float("inf"), policies)
+        steps = Steps(len(queries), float("inf"), policies, warn)
         wanted = np.full(len(queries), k, dtype=np.int32)
         return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps))
 

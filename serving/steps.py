@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar
@@ -13,10 +12,10 @@ from pydantic import Field
 from contracts.config import StrictConfig
 from contracts.errors import RecommenderError, StageError
 from contracts.messages import FilterResult
+from serving.seldom import SeldomLogger
 
 Replaceable = Literal["fail", "fallback"]
 Skippable = Literal["fail", "skip"]
-_log = logging.getLogger(__name__)
 _AnswerT = TypeVar("_AnswerT")
 
 
@@ -58,15 +57,17 @@ class Steps:
         size: B.
         budget_ms: milliseconds until the answer must be there; infinity for no limit.
         config: policies.
+        warn: told about replaced stages.
     """
 
-    def __init__(self, size: int, budget_ms: float, config: PipelineConfig) -> None:
+    def __init__(self, size: int, budget_ms: float, config: PipelineConfig, warn: SeldomLogger) -> None:
         self.stage_ms: dict[str, float] = {}
         self.removed: dict[str, int] = {}
         self.replaced_stages: set[str] = set()
         self._degraded: list[list[str]] = [[] for _ in range(size)]
         self._deadline = time.perf_counter() + budget_ms / 1000
         self._config = config
+        self._warn = warn
 
     @property
     def degraded(self) -> tuple[tuple[str, ...], ...]:
@@ -105,7 +106,7 @@ class Steps:
                 raise StageError(f"stage {name} failed or was late; its policy is 'fail'", stage=name) from error
             self.replaced(name, affects)
             expected = isinstance(error, TimeoutError | RecommenderError)
-            _log.warning("stage %s replaced: %r", name, error, exc_info=None if expected else error)
+            self._warn.warning(name, error, traceback=not expected)
             return instead()
         finally:
             self.stage_ms[name] = (time.perf_counter() - started) * 1000

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
+from contracts.clock import ShopCalendar
 from contracts.ids import BoolArray, LongArray
 from contracts.messages import Candidates, FilterResult, RequestBatch
 from serving.stages.version import refuse_other_version
+from serving.stores.seen import SeenStore
 
 SEEN: Final = "seen"
 
@@ -54,3 +56,13 @@ class SeenFilter:
         refuse_other_version(candidates.bundle_version, self._version)
         seen = rings.seen(self._hashes[candidates.rows], candidates.owners)
         return FilterResult.split(candidates, ~seen, SEEN)
+
+
+def seen_ring_reader(store: SeenStore, calendar: ShopCalendar) -> SeenRingReader:
+    """Reads rings from a store; the window ends on the shop-local day of the batch's now."""
+
+    async def read(batch: RequestBatch) -> SeenRings:
+        today = calendar.day(np.array(batch.now, dtype=np.int64))
+        return await store.read(batch.subjects, int(today))
+
+    return read

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from contracts.errors import StoreError
 from contracts.ids import BoolArray
 from contracts.messages import RequestBatch
+from serving.seldom import SeldomLogger
 from serving.steps import PipelineConfig
 from serving.stores.recent import RecentItems
 from serving.stores.user_features import UserFeatures
 
 USER_FEATURES: Final = "user_features"
 RECENT_ITEMS: Final = "recent_items"
-_log = logging.getLogger(__name__)
 _AnswerT = TypeVar("_AnswerT")
 
 
@@ -86,6 +86,7 @@ class UserLookup:
         self._features = features
         self._recents = recents
         self._config = config
+        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def __call__(self, batch: RequestBatch) -> UserRecords:
         """Records of the batch's subjects.
@@ -95,7 +96,7 @@ class UserLookup:
         """
         users = _distinct(batch.user_ids)
         subjects = _distinct(batch.subjects)
-        timeout_s = _seconds(float(batch.budget_ms.max()) * self._config.store_share)
+        timeout_s = float(batch.budget_ms.max()) / 1000 * self._config.store_share
         features, recents = await asyncio.gather(
             self._ask(USER_FEATURES, self._features.read(users), timeout_s) if users else _nothing(),
             self._ask(RECENT_ITEMS, self._recents.read(subjects), timeout_s) if subjects else _nothing(),
@@ -144,23 +145,19 @@ class UserLookup:
             degraded=degraded,
         )
 
-    async def _ask(self, store: str, answer: Awaitable[_AnswerT], timeout_s: float | None) -> _AnswerT | None:
+    async def _ask(self, store: str, answer: Awaitable[_AnswerT], timeout_s: float) -> _AnswerT | None:
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
         except (StoreError, TimeoutError) as error:
             if self._config.on_error.query_features == "fail":
                 raise StoreError(f"{store}: the store did not answer in time; the policy is 'fail'") from error
-            _log.warning("%s left out: %r", store, error)
+            self._warn.warning(store, error)
             return None
 
 
 def _distinct(ids: Sequence[str | None]) -> list[str]:
     return list(dict.fromkeys(one for one in ids if one is not None))
-
-
-def _seconds(milliseconds: float) -> float | None:
-    return None if np.isinf(milliseconds) else milliseconds / 1000
 
 
 async def _nothing() -> None:

@@ -1,0 +1,71 @@
+"""The Serve application: typed arguments → `build_app` → deployments.
+
+Start it with `serve run configs/serving/staged.yaml` (or `fused.yaml`). Ray Serve turns a file's `args` into
+`RecommenderArgs` only where the annotation of `build_app` is a real class: keep `from __future__ import annotations`
+out of this module, it would turn them into an unchecked dict.
+"""
+
+from pathlib import Path
+
+from ray import serve
+from ray.serve import Application
+
+from contracts.bundle import open_bundle
+from contracts.errors import BundleError, ConfigError
+from contracts.registry import Registry
+from serving.config import ServingConfig
+from serving.deployments.gateway import GatewayReplica
+from serving.deployments.stage import StageReplica
+from serving.groups import GroupName
+from serving.placement import GATEWAY, PLACEMENTS, Placement
+
+
+class RecommenderArgs(ServingConfig):
+    """Arguments of the application."""
+
+    placement: Placement = "staged"
+    """`staged`: every stage group in a deployment of its own; `fused`: everything in one."""
+
+
+def build_app(args: RecommenderArgs) -> Application:
+    """Binds the deployments of a placement; every replica gets the one bundle that is found here.
+
+    Raises:
+        BundleError: no such bundle, or it is damaged.
+        ConfigError: the stores are set to another shop than the bundle's.
+    """
+    path = find_bundle(args)
+    config = with_shop(args, open_bundle(path).manifest.shop)
+    remote: dict[GroupName, Application] = {}
+    for name, groups in PLACEMENTS[args.placement].items():
+        stage = serve.deployment(name=name)(StageReplica).bind(groups, str(path), config)
+        remote |= dict.fromkeys(groups, stage)
+    return serve.deployment(name=GATEWAY)(GatewayReplica).bind(args.placement, str(path), config, remote)
+
+
+def find_bundle(args: ServingConfig) -> Path:
+    """Folder of the bundle that the arguments name, or of the registry's production version.
+
+    Raises:
+        BundleError: nothing is in production.
+    """
+    folder = Path(args.registry).absolute()
+    if args.bundle is not None:
+        return folder / args.bundle  # an absolute path stands for itself
+    version = Registry.open(folder).production()
+    if version is None:
+        raise BundleError(f"nothing is in production in {folder}; run the publish job or set `bundle`")
+    return folder / version
+
+
+def with_shop(config: ServingConfig, shop: str) -> ServingConfig:
+    """The settings with the stores of the bundle's shop.
+
+    Raises:
+        ConfigError: the settings name another shop.
+    """
+    stores = config.stores
+    if "shop" in stores.model_fields_set and stores.shop != shop:
+        raise ConfigError(f"stores.shop is {stores.shop!r}, the bundle is of {shop!r}; leave stores.shop out")
+    named = stores.model_copy(update={"shop": shop})
+    return config.model_copy(update={"stores": named})

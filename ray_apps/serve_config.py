@@ -1,0 +1,83 @@
+"""Serve config files, read and checked: Serve itself ignores keys that it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from contracts.config import merge, read_values, validate
+from contracts.errors import ConfigError
+from ray_apps.recommender import RecommenderArgs
+from serving.placement import GATEWAY, PLACEMENTS
+
+IMPORT_PATH: Final = "ray_apps.recommender:build_app"
+
+
+def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: int | None = None) -> dict[str, Any]:
+    """The values of a Serve config file, checked.
+
+    Args:
+        path: the YAML file.
+        args: laid over the application's `args`, key by key.
+        port: replaces the port.
+
+    Raises:
+        ConfigError: an unknown key, a value that is not legal, or deployments that the placement does not have.
+    """
+    values = read_values(path)
+    if port is not None:
+        values = merge(values, {"http_options": {"port": port}})
+    for application in values.get("applications", []):
+        application["args"] = merge(application.get("args", {}), args or {})
+    check_serve_config(values, source=str(path))
+    return values
+
+
+def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySchema:
+    """Checks the values of a Serve config file down to the last key.
+
+    Raises:
+        ConfigError: as above.
+    """
+    unknown = list(_unknown_keys(ServeDeploySchema, values, ""))
+    if unknown:
+        raise ConfigError(f"{source}: " + "; ".join(unknown))
+    try:
+        schema = ServeDeploySchema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    for application in schema.applications:
+        if application.import_path != IMPORT_PATH:
+            raise ConfigError(f"{source}: import_path is {application.import_path!r}, expected {IMPORT_PATH!r}")
+        arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")
+        expected = {GATEWAY, *PLACEMENTS[arguments.placement]}
+        found = {deployment.name for deployment in application.deployments}
+        if found != expected:
+            raise ConfigError(
+                f"{source}: deployments are {sorted(found)}, placement {arguments.placement!r} has {sorted(expected)}"
+            )
+    return schema
+
+
+def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> list[str]:
+    found = []
+    for key, value in values.items():
+        if key not in model.model_fields:
+            found.append(f"unknown key {where + key!r}; legal keys: {', '.join(sorted(model.model_fields))}")
+            continue
+        inner = _model_of(model.model_fields[key].annotation)
+        for number, entry in enumerate(value if isinstance(value, list) else [value]):
+            if inner is not None and isinstance(entry, dict):
+                place = f"{where}{key}[{number}]." if isinstance(value, list) else f"{where}{key}."
+                found += _unknown_keys(inner, entry, place)
+    return found
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as `Optional[list[Model]]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_of(part)) is not None), None)

@@ -1,0 +1,57 @@
+"""Settings of the whole serving side; each part's settings stand beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from contracts.clock import Clock, SimulatedClock, SystemClock
+from contracts.config import StrictConfig
+from serving.gateway.api import MAX_K
+from serving.gateway.asgi import GatewayConfig
+from serving.gateway.service import ServiceConfig
+from serving.stages.retrieval import RetrievalConfig
+from serving.steps import PipelineConfig
+from serving.stores.config import StoreConfig
+
+
+class ServingConfig(StrictConfig):
+    """Everything that serving needs to know besides the placement."""
+
+    registry: str = "var/bundles"
+    """Folder of the bundles and of the registry."""
+    bundle: str | None = None
+    """Version in the registry's folder, or the path of a bundle; unset = the registry's production version."""
+    raw_dir: Path | None = None
+    """Folder that pictures are served from; unset = the one that the bundle names."""
+    simulated_now: int | None = Field(default=None, ge=1)
+    """Unix seconds at which a simulated clock stands still; unset = the machine's clock."""
+    stores: StoreConfig = StoreConfig()
+    """User features, recent items and seen rings."""
+    retrieval: RetrievalConfig = RetrievalConfig()
+    """How many candidates."""
+    pipeline: PipelineConfig = PipelineConfig()
+    """Policies for failing stages."""
+    service: ServiceConfig = ServiceConfig()
+    """Budget and batches."""
+    gateway: GatewayConfig = GatewayConfig()
+    """Limits of the HTTP side."""
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> ServingConfig:
+        if self.retrieval.retrieval_k < MAX_K:
+            raise ValueError(
+                f"retrieval.retrieval_k={self.retrieval.retrieval_k} is below {MAX_K}, the largest k of a request; "
+                "raise it"
+            )
+        if self.pipeline.reserve_ms >= self.service.budget_ms:
+            raise ValueError(
+                f"pipeline.reserve_ms={self.pipeline.reserve_ms} leaves nothing of "
+                f"service.budget_ms={self.service.budget_ms}; lower the one or raise the other"
+            )
+        return self
+
+    def clock(self) -> Clock:
+        """The clock that all code takes now from."""
+        return SystemClock() if self.simulated_now is None else SimulatedClock(self.simulated_now)

@@ -1,0 +1,49 @@
+"""The shell of the gateway: the ingress, with those stage groups that have no deployment of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from contracts.bundle import open_bundle
+from serving.calls import RemoteCall
+from serving.config import ServingConfig
+from serving.deployments.replica import limit_threads, store_address
+from serving.gateway.asgi import Gateway
+from serving.gateway.build import build_gateway
+from serving.groups import GROUPS, GroupName, open_group, warm_up
+
+
+@serve.ingress()
+class GatewayReplica:
+    """Answers HTTP.
+
+    Args:
+        placement: its name.
+        bundle_path: folder of the bundle that it serves.
+        config: settings.
+        remote: handle of the deployment that holds a stage group; the others run here.
+    """
+
+    async def __init__(  # type: ignore[misc]
+        self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[GroupName, DeploymentHandle[Any]]
+    ) -> None:
+        bundle = open_bundle(bundle_path, verify=False)
+        address = await store_address(config)
+        local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in remote)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        opened = {name: open_group(name, bundle, config, thread, address) for name in local}
+        limit_threads()
+        await warm_up(opened, bundle, config)
+        groups = opened | {name: RemoteCall(handle, name) for name, handle in remote.items()}
+        built = build_gateway(groups, bundle, config, placement, address)
+        self._app = built.app
+        self._probe = asyncio.create_task(built.monitor.probe())
+
+    def __serve_build_asgi_app__(self) -> Gateway:
+        """Serve asks for the application once the replica is there."""
+        return self._app

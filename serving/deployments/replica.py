@@ -1,0 +1,24 @@
+"""What every replica does when it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import ray
+
+from serving.config import ServingConfig
+from serving.stores.owner import resolve_address
+
+
+def limit_threads() -> None:
+    """Gives torch, where a model has loaded it, as many threads as the replica has CPUs, at least one."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+        torch.set_num_threads(max(1, int(cpus)))
+
+
+async def store_address(config: ServingConfig) -> str:
+    """Address of the stores; the embedded Redis is started if nobody has yet."""
+    return await asyncio.to_thread(resolve_address, config.stores)

@@ -1,0 +1,135 @@
+"""Forms batches: one request alone starts at once, under load they gather while others run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from contracts.config import StrictConfig
+from contracts.errors import OverloadedError
+
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
+
+
+class BatcherConfig(StrictConfig):
+    """How requests gather, and how many may wait."""
+
+    max_batch_size: int = Field(default=32, ge=1, le=256)
+    """Requests of one batch."""
+    max_wait_ms: float = Field(default=2.0, ge=0)
+    """Longest that a request waits for others while a batch runs and another could start."""
+    max_running_batches: int = Field(default=2, ge=1)
+    """Batches under way at once; more of them help where stages run in different deployments."""
+    max_queued: int = Field(default=256, ge=1)
+    """Requests that may wait; more are refused with 429."""
+    retry_after_s: int = Field(default=1, ge=1)
+    """What a refused client is told to wait."""
+
+    @model_validator(mode="after")
+    def _queue_holds_a_batch(self) -> BatcherConfig:
+        if self.max_queued < self.max_batch_size:
+            raise ValueError(
+                f"max_queued={self.max_queued} is below max_batch_size={self.max_batch_size}; no batch could fill"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Waiting(Generic[RequestT, AnswerT]):
+    """A request in the queue.
+
+    Attributes:
+        request: what was asked.
+        arrived: `time.perf_counter` at arrival.
+        answer: resolved by the batch.
+    """
+
+    request: RequestT
+    arrived: float
+    answer: asyncio.Future[AnswerT]
+
+
+class Batcher(Generic[RequestT, AnswerT]):
+    """Gathers requests and runs them together.
+
+    A batch starts as soon as it is full, nothing else runs, or its oldest request waited long enough.
+
+    Args:
+        run: answers a batch, in its order; gets the milliseconds that each request has waited.
+        config: sizes and limits.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[RequestT], Sequence[float]], Awaitable[Sequence[AnswerT]]],
+        config: BatcherConfig,
+    ) -> None:
+        self._run = run
+        self._config = config
+        self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def num_queued(self) -> int:
+        return len(self._queue)
+
+    async def submit(self, request: RequestT) -> AnswerT:
+        """The answer to one request.
+
+        Raises:
+            OverloadedError: too many requests wait.
+        """
+        if len(self._queue) >= self._config.max_queued:
+            raise OverloadedError(
+                f"{len(self._queue)} requests wait already; try again after {self._config.retry_after_s} s",
+                retry_after_s=self._config.retry_after_s,
+            )
+        loop = asyncio.get_running_loop()
+        waiting: Waiting[RequestT, AnswerT] = Waiting(request, time.perf_counter(), loop.create_future())
+        self._queue.append(waiting)
+        loop.call_soon(self._start_batches)  # after whatever else arrived in this turn of the loop
+        return await waiting.answer
+
+    def _start_batches(self) -> None:
+        while self._queue and len(self._running) < self._config.max_running_batches:
+            left_s = self._queue[0].arrived + self._config.max_wait_ms / 1000 - time.perf_counter()
+            if self._running and len(self._queue) < self._config.max_batch_size and left_s > 0:
+                self._wake_after(left_s)
+                return
+            size = min(len(self._queue), self._config.max_batch_size)
+            batch = [waiting for waiting in (self._queue.popleft() for _ in range(size)) if not waiting.answer.done()]
+            if batch:
+                task = asyncio.get_running_loop().create_task(self._answer(batch))
+                self._running.add(task)
+                task.add_done_callback(self._finished)
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._start_batches)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start_batches()
+
+    async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
+        started = time.perf_counter()
+        waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
+        try:
+            answers = await self._run([waiting.request for waiting in batch], waited_ms)
+        except Exception as error:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)

@@ -1,0 +1,60 @@
+"""Puts the gateway together: pipeline, service, catalogue and routes of one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts.bundle import Bundle
+from serving.config import ServingConfig
+from serving.gateway.asgi import Gateway
+from serving.gateway.catalogue import Catalogue
+from serving.gateway.monitor import Monitor
+from serving.gateway.routes import rest_application
+from serving.gateway.service import RecommendationService
+from serving.groups import GroupName
+from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
+from serving.stages.seen_filter import seen_ring_reader
+from serving.stores.client import async_client
+from serving.stores.seen import SeenStore
+
+
+@dataclass(frozen=True)
+class BuiltGateway:
+    """The application, and what watches it."""
+
+    app: Gateway
+    monitor: Monitor
+
+
+def build_pipeline(
+    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, seen: SeenStore
+) -> RecommenderPipeline:
+    """The pipeline over opened stage groups, local or remote."""
+    return RecommenderPipeline(
+        StageGroups(**{str(name): call for name, call in groups.items()}),
+        seen_ring_reader(seen, bundle.transforms.calendar),
+        Fallbacks.open(bundle, config.retrieval.retrieval_k),
+        config.pipeline,
+    )
+
+
+def build_gateway(
+    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, placement: str, address: str
+) -> BuiltGateway:
+    """The gateway's application.
+
+    Args:
+        groups: all stage groups.
+        bundle: the bundle that they serve.
+        config: settings.
+        placement: its name, for the status.
+        address: the stores' address.
+    """
+    clock = config.clock()
+    client = async_client(config.stores, address)
+    catalogue = Catalogue(bundle, config.raw_dir)
+    pipeline = build_pipeline(groups, bundle, config, SeenStore(config.stores, address, client))
+    service = RecommendationService(bundle, pipeline, catalogue, clock, config.service)
+    monitor = Monitor(bundle, placement, service, clock, config.stores, address, client)
+    return BuiltGateway(Gateway(service, rest_application(catalogue, clock, monitor), config.gateway), monitor)

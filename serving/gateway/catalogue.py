@@ -1,0 +1,112 @@
+"""Items as clients see them: hydrated recommendations (model 7), catalogue pages and pictures."""
+
+from __future__ import annotations
+
+import mimetypes
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import numpy as np
+
+from contracts import columns as c
+from contracts.bundle import Bundle
+from contracts.errors import NotFoundError
+from serving.gateway.api import Item, ItemPage, ItemQuery, Recommendation
+from serving.stages.eligibility import Eligibility
+
+_CACHED_ITEMS = 100_000
+ITEMS_PATH: Final = "/v1/items"
+Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None]
+
+
+class Catalogue:
+    """Metadata of a bundle's items.
+
+    Args:
+        bundle: an opened bundle.
+        raw_dir: folder that relative picture paths start from; None = the one that the bundle names.
+    """
+
+    def __init__(self, bundle: Bundle, raw_dir: Path | None = None) -> None:
+        self._bundle = bundle
+        self._raw_dir = (raw_dir or Path(bundle.manifest.raw_dir)).resolve()
+        self._columns = {
+            name: bundle.strings(f"items/{name}")
+            for name in (c.ITEM_ID, c.TITLE, c.DESCRIPTION, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER, c.IMAGE_PATH)
+        }
+        self._price = bundle.array("items/price")
+        self._eligibility = Eligibility.open(bundle)
+        self._card = lru_cache(maxsize=_CACHED_ITEMS)(self._read_card)
+
+    def recommendation(self, rank: int, row: int, score: float) -> Recommendation:
+        """A ranked item with its metadata."""
+        item_id, title, category_l1, category_l2, gender, price, image_url = self._card(row)
+        return Recommendation(rank, item_id, score, title, category_l1, category_l2, gender, price, image_url)
+
+    def item(self, item_id: str, now: int) -> Item:
+        """One item.
+
+        Raises:
+            NotFoundError: the catalogue does not have it.
+        """
+        return self._item(self._row(item_id), now)
+
+    def page(self, query: ItemQuery, now: int) -> ItemPage:
+        """Available items under a filter; an unknown category has none."""
+        mask = self._eligibility.at(now).copy()
+        for column, (name, wanted) in enumerate(
+            ((c.CATEGORY_L1, query.category_l1), (c.CATEGORY_L2, query.category_l2))
+        ):
+            if wanted is not None:
+                code = self._bundle.transforms.vocabularies[name].encode_one(wanted)
+                mask &= (self._bundle.items.categorical[:, column] == code) & (code > 0)
+        rows = np.flatnonzero(mask)
+        shown = rows[query.offset : query.offset + query.limit]
+        return ItemPage(len(rows), query.offset, query.limit, [self._item(int(row), now) for row in shown])
+
+    def picture(self, item_id: str) -> tuple[Path, str]:
+        """File and media type of an item's picture.
+
+        Raises:
+            NotFoundError: no such item, no picture, or a path that leads out of the raw tables' folder.
+        """
+        name = self._columns[c.IMAGE_PATH][self._row(item_id)]
+        if name is None:
+            raise NotFoundError(f"item {item_id!r} has no picture")
+        path = (self._raw_dir / name).resolve()
+        media_type = mimetypes.guess_type(path.name)[0] or ""
+        if not path.is_relative_to(self._raw_dir) or not media_type.startswith("image/") or not path.is_file():
+            raise NotFoundError(f"the picture of item {item_id!r} is not there")
+        return path, media_type
+
+    def _row(self, item_id: str) -> int:
+        row = self._bundle.item_rows.get(item_id)
+        if row is None:
+            raise NotFoundError(f"no item {item_id!r} in the catalogue")
+        return row
+
+    def _item(self, row: int, now: int) -> Item:
+        item_id, title, category_l1, category_l2, gender, price, image_url = self._card(row)
+        launched_at = int(self._bundle.items.launched_at[row])
+        return Item(
+            item_id=item_id,
+            title=title,
+            description=self._columns[c.DESCRIPTION][row],
+            category_l1=category_l1,
+            category_l2=category_l2,
+            gender=gender,
+            price=price,
+            image_url=image_url,
+            launched_at=launched_at or None,
+            available=bool(self._eligibility.at(now)[row]),
+        )
+
+    def _read_card(self, row: int) -> Card:
+        item_id = str(self._columns[c.ITEM_ID][row])
+        title, l1, l2, gender = (self._columns[name][row] for name in (c.TITLE, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER))
+        price = float(self._price[row])
+        has_picture = self._columns[c.IMAGE_PATH][row] is not None
+        image_url = f"{ITEMS_PATH}/{quote(item_id, safe='')}/image" if has_picture else None
+        return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url

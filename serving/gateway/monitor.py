@@ -1,0 +1,99 @@
+"""What `/v1/status` and `/v1/ready` tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import redis.asyncio
+
+from contracts.bundle import Bundle
+from contracts.clock import Clock
+from contracts.errors import StageError, StoreError
+from serving.gateway.api import BundleStatus, RecommendationRequest, Status
+from serving.gateway.service import Asked, RecommendationService
+from serving.stores.config import StoreConfig
+from serving.stores.meta import read_meta
+
+_PROBE_PAUSE_S: Final = 0.5
+_MODEL_PARTS: Final = frozenset({"query_features", "retrieval", "ranking", "reranking"})
+_log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches one gateway.
+
+    Args:
+        bundle: the bundle that answers.
+        placement: name of the placement.
+        service: answers requests.
+        clock: tells now.
+        stores: the stores' settings.
+        address: the stores' address.
+        client: connection to the stores.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        placement: str,
+        service: RecommendationService,
+        clock: Clock,
+        stores: StoreConfig,
+        address: str,
+        client: redis.asyncio.Redis,
+    ) -> None:
+        self._bundle = bundle
+        self._placement = placement
+        self._service = service
+        self._clock = clock
+        self._stores = stores
+        self._address = address
+        self._client = client
+        self._ready = False
+
+    async def probe(self) -> None:
+        """Asks for made-up recommendations until every model answers; from then on the gateway is ready."""
+        asked = [Asked("probe", RecommendationRequest())]
+        while not self._ready:
+            try:
+                result = await self._service.run(asked, [float("inf")])
+                self._ready = not _MODEL_PARTS.intersection(result.degraded[0])
+            except StageError as error:
+                _log.info("not ready: %s", error)
+            if not self._ready:
+                await asyncio.sleep(_PROBE_PAUSE_S)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model has answered since the start."""
+        return self._ready
+
+    async def status(self) -> Status:
+        """How the service does now."""
+        manifest = self._bundle.manifest
+        return Status(
+            ready=self._ready,
+            bundle=BundleStatus(
+                version=manifest.version,
+                shop=manifest.shop,
+                created=manifest.created,
+                first_day=manifest.first_day,
+                last_day=manifest.last_day,
+                num_items=manifest.num_items,
+                missing=manifest.missing,
+                warnings=manifest.warnings,
+            ),
+            placement=self._placement,
+            now=self._clock.now(),
+            stores={"online": await self._store_state()},
+            degraded=self._service.degraded,
+        )
+
+    async def _store_state(self) -> str:
+        try:
+            meta = await read_meta(self._stores, self._address, self._client)
+        except StoreError as error:
+            return error.message
+        return "ok" if meta is not None else "empty; run the materialize job"

@@ -1,0 +1,84 @@
+"""The API's description, generated from the structs that check requests and write answers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from serving.gateway import api
+from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.gateway.catalogue import ITEMS_PATH
+
+_STRUCTS: Final = (
+    api.RecommendationRequest,
+    api.RecommendationResponse,
+    api.Item,
+    api.ItemPage,
+    api.Status,
+    api.Ready,
+    api.ErrorResponse,
+)
+_REASONS: Final = {
+    400: "The body is not JSON.",
+    404: "No such item, or it has no picture.",
+    405: "The path has no such method.",
+    413: "The body is too large.",
+    415: "The body is not declared as JSON.",
+    422: "Unknown field, wrong type or value out of range.",
+    429: "Too many requests wait; see Retry-After.",
+    503: "Not ready, or a stage failed whose policy is to fail.",
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """OpenAPI 3.1 of all paths."""
+    _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template="#/components/schemas/{name}")
+    recommend = _operation("Ranked items for a visitor", api.RecommendationResponse, 400, 405, 413, 415, 422, 429, 503)
+    recommend["requestBody"] = {"required": True, "content": _content(api.RecommendationRequest)}
+    recommend["parameters"] = [
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "Comes back as request_id if it is at most 128 letters, digits, dots, dashes, _ and :",
+        }
+    ]
+    item_id = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {"parameters": _query_parameters()}
+    item = _operation("One item", api.Item, 404, 405) | {"parameters": [item_id]}
+    picture = _operation("An item's picture", None, 404, 405) | {"parameters": [item_id]}
+    picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Multistage recommender", "version": "1"},
+        "paths": {
+            RECOMMENDATIONS_PATH: {"post": recommend},
+            "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
+            "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
+            ITEMS_PATH: {"get": page},
+            ITEMS_PATH + "/{item_id}": {"get": item},
+            ITEMS_PATH + "/{item_id}/image": {"get": picture},
+        },
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": summary}}
+    if answer is not None:
+        responses["200"]["content"] = _content(answer)
+    for status in errors:
+        responses[str(status)] = {"description": _REASONS[status], "content": _content(api.ErrorResponse)}
+    return {"summary": summary, "responses": responses}
+
+
+def _content(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{struct.__name__}"}}}
+
+
+def _query_parameters() -> list[dict[str, Any]]:
+    _, schemas = msgspec.json.schema_components([api.ItemQuery])
+    properties = schemas[api.ItemQuery.__name__]["properties"]
+    return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]

@@ -1,0 +1,100 @@
+"""Opens stage groups for a bundle; whoever opens only some of them loads only what those need."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.errors import StoreError
+from contracts.messages import RequestBatch
+from serving.calls import AsyncCall, ThreadCall
+from serving.config import ServingConfig
+from serving.pipeline import Fallbacks, StageCall
+from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
+from serving.stages.reranking import Reranking
+from serving.stages.seen_filter import SeenFilter
+from serving.stages.user_lookup import UserLookup
+from serving.stores.client import async_client
+from serving.stores.recent import RecentItemStore
+from serving.stores.seen import ring_layout
+from serving.stores.user_features import UserFeatureStore
+
+GroupName = Literal["query_features", "retrieval", "seen_filter", "ranking", "reranking"]
+GROUPS: Final[tuple[GroupName, ...]] = get_args(GroupName)
+_WARM_UP_SIZES: Final = (1, 32)
+_log = logging.getLogger(__name__)
+
+
+def open_group(name: GroupName, bundle: Bundle, config: ServingConfig, thread: Executor, address: str) -> StageCall:
+    """Opens one stage group.
+
+    Args:
+        name: which.
+        bundle: an opened bundle.
+        config: settings.
+        thread: the replica's compute thread.
+        address: the stores' address; not used by groups that read none.
+    """
+    if name == "query_features":
+        return AsyncCall(_query_features(bundle, config, address))
+    if name == "retrieval":
+        from serving.stages.retrieval import Retrieval  # faiss and torch: only where they run
+
+        return ThreadCall(Retrieval.open(bundle, config.retrieval), thread)
+    if name == "ranking":
+        from serving.stages.ranking import Ranking
+
+        return ThreadCall(Ranking.open(bundle), thread)
+    if name == "seen_filter":
+        return ThreadCall(SeenFilter.open(bundle), thread)
+    return ThreadCall(Reranking(), thread)
+
+
+def _query_features(bundle: Bundle, config: ServingConfig, address: str) -> QueryFeatureStage:
+    stores = config.stores
+    recents = RecentItemStore(stores, address, async_client(stores, address))
+    lookup = UserLookup(UserFeatureStore(stores, address), recents, config.pipeline)
+    return QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))
+
+
+async def warm_up(groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig) -> None:
+    """Runs made-up batches through opened groups, so that the first visitor does not pay for lazy loading."""
+    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    for size in _WARM_UP_SIZES:
+        batch = _made_up_batch(bundle, config, size)
+        queries = fallbacks.anonymous(batch).features
+        candidates = fallbacks.popular(queries)
+        rings = ring_layout(config.stores).open([None] * size, today=0)
+        messages = {
+            "query_features": (batch,),
+            "retrieval": (queries,),
+            "seen_filter": (candidates, rings),
+            "ranking": (queries, candidates),
+            "reranking": (candidates, batch.k),
+        }
+        for name, group in groups.items():
+            try:
+                await group(*messages[name], timeout_s=float("inf"))
+            except StoreError as error:
+                _log.warning("%s not warmed up: %s", name, error)
+
+
+def _made_up_batch(bundle: Bundle, config: ServingConfig, size: int) -> RequestBatch:
+    nothing = (None,) * size
+    return RequestBatch(
+        bundle_version=bundle.version,
+        now=config.clock().now(),
+        request_ids=("warm-up",) * size,
+        user_ids=("warm-up",) * size,
+        session_ids=nothing,
+        recent_items=((),) * size,
+        device_types=nothing,
+        context_time=np.zeros(size, dtype=np.int64),
+        k=np.full(size, 10, dtype=np.int32),
+        budget_ms=np.full(size, np.inf, dtype=np.float32),
+    )

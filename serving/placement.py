@@ -1,0 +1,21 @@
+"""Which deployment holds which stage groups."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from serving.groups import GroupName
+
+Placement = Literal["staged", "fused"]
+GATEWAY: Final = "Gateway"
+PLACEMENTS: Final[dict[Placement, dict[str, tuple[GroupName, ...]]]] = {
+    "staged": {
+        "QueryFeatures": ("query_features",),
+        "Retrieval": ("retrieval",),
+        "SeenFilter": ("seen_filter",),
+        "Ranking": ("ranking",),
+        "Reranking": ("reranking",),
+    },
+    "fused": {},
+}
+"""Stage groups by deployment; what no deployment holds runs in the gateway."""
