@@ -35,7 +35,7 @@ def connect(config: ClusterConfig) -> None:
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level="error")
+        ray.init(logging_level=logging.ERROR)
         _calm_ray_data()
     else:
         start_local(config, include_dashboard=False)
@@ -51,7 +51,7 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         num_cpus=max(2, os.cpu_count() or 1),
         object_store_memory=None if memory is None else memory * 1_000_000,
         include_dashboard=include_dashboard,
-        logging_level="error",
+        logging_level=logging.ERROR,
     )
     _calm_ray_data()
     return f"http://{context.dashboard_url}"

@@ -27,12 +27,10 @@ settings are given as key=value and replace the config file's, for example
 
 def main(job: Job, argv: Sequence[str] | None = None) -> int:
     """Runs one job from the command line; returns the exit status."""
-    return run_command(job.name, describe(job), lambda workspace, force: execute(job, workspace, force=force), argv)
+    return run_command(job.name, describe(job), lambda workspace: execute(job, workspace), argv)
 
 
-def run_command(
-    name: str, description: str, run: Callable[[Workspace, bool], object], argv: Sequence[str] | None
-) -> int:
+def run_command(name: str, description: str, run: Callable[[Workspace], object], argv: Sequence[str] | None) -> int:
     """Parses the arguments and calls `run` under the var folder's lock.
 
     Returns:
@@ -43,7 +41,7 @@ def run_command(
     try:
         config = load_job_config(arguments.config, arguments.overrides)
         with folder_lock(config.var_dir / JOBS_LOCK, name):
-            run(Workspace(config), arguments.force)
+            run(Workspace(config, force=arguments.force))
     except Exception as error:
         return report_error(error)
     return EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from training.evaluation import EvaluationConfig
 from training.features.config import PreprocessConfig
 from training.index import IndexConfig
 from training.simulator import SimulatorConfig
+from training.simulator.period import Period
 from training.trainers.ranker import RankerTrainConfig
 from training.trainers.two_tower import TwoTowerTrainConfig
 
@@ -94,10 +96,8 @@ class JobConfig(StrictConfig):
         simulator = self.simulator
         if simulator is None or simulator.start_date is not None:
             return self
-        today = int(ShopCalendar(simulator.timezone).day(clock.now()))
-        settled = SimulatorConfig.model_validate(
-            {**simulator.model_dump(), "start_date": day_to_name(today - simulator.num_days)}
-        )
+        first_day = date.fromisoformat(day_to_name(Period.of(simulator, clock).first_day))
+        settled = simulator.model_copy(update={"start_date": first_day})
         return self.model_copy(update={"simulator": settled})
 
 

@@ -18,7 +18,7 @@ from ray_apps.jobs import (
 )
 from ray_apps.jobs.cli import run_command
 from ray_apps.jobs.runner import execute, say
-from ray_apps.jobs.workspace import Workspace
+from ray_apps.jobs.workspace import Job, Workspace
 
 JOBS = (
     simulate.JOB,
@@ -33,14 +33,14 @@ JOBS = (
 )
 
 
-def run_pipeline(workspace: Workspace, force: bool = False) -> dict[str, float]:
-    """Runs every job in order; returns the seconds of each, 0 where its output was reused."""
+def run_pipeline(workspace: Workspace, jobs: Sequence[Job] = JOBS) -> dict[str, float]:
+    """Runs jobs in order; returns the seconds of each, 0 where its output was reused."""
     seconds = {}
-    for job in JOBS:
+    for job in jobs:
         if workspace.is_given(job):
             say(job.name, f"tables given in {workspace.output(job)}")
             continue
-        seconds[job.name] = execute(job, workspace, force=force)
+        seconds[job.name] = execute(job, workspace)
     return seconds
 
 

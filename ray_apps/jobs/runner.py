@@ -8,13 +8,12 @@ from ray_apps.cluster import connect
 from ray_apps.jobs.workspace import Job, Workspace
 
 
-def execute(job: Job, workspace: Workspace, *, force: bool = False) -> float:
+def execute(job: Job, workspace: Workspace) -> float:
     """Runs one job unless its output is there.
 
     Args:
         job: what to run.
         workspace: the var folder and config.
-        force: run it even if it is finished.
 
     Returns:
         Seconds that it took, 0 when it was reused.
@@ -29,12 +28,12 @@ def execute(job: Job, workspace: Workspace, *, force: bool = False) -> float:
         say(job.name, job.run(workspace, workspace.root), time.perf_counter() - started)
         return time.perf_counter() - started
     done = workspace.finished(job)
-    if done is not None and not force:
+    if done is not None and not workspace.force:
         say(job.name, f"{done.summary} (reused)")
         return 0.0
     if job.uses_ray:
         connect(workspace.config.ray)
-    record = workspace.begin(job, force=force)
+    record = workspace.begin(job)
     summary = job.run(workspace, workspace.root / record.output)
     seconds = time.perf_counter() - started
     workspace.finish(job, record, seconds=seconds, summary=summary)

@@ -83,10 +83,16 @@ class Record(StrictConfig):
 
 
 class Workspace:
-    """The var folder of one job config."""
+    """The var folder of one job config.
 
-    def __init__(self, config: JobConfig) -> None:
+    Args:
+        config: the job config.
+        force: whether jobs run again that are finished.
+    """
+
+    def __init__(self, config: JobConfig, *, force: bool = False) -> None:
         self.config = config
+        self.force = force
         self.root = config.var_dir.resolve()
 
     @property
@@ -149,15 +155,15 @@ class Workspace:
             return None
         return record if (self.root / record.output).exists() else None
 
-    def begin(self, job: Job, *, force: bool) -> Record:
+    def begin(self, job: Job) -> Record:
         """Prepares a run: says where it shall write and clears what killed runs left there."""
         assert job.place is not None
         old = self._read(job)
         fingerprint = self.fingerprint(job)
-        attempt = 0 if old is None else old.attempt + int(force and old.finished)
+        attempt = 0 if old is None else old.attempt + int(self.force and old.finished)
         output = job.place(self, f"{fingerprint}-{attempt}")
         record = Record(job=job.name, fingerprint=fingerprint, attempt=attempt, output=output)
-        if force:
+        if self.force:
             shutil.rmtree(self.scratch(job), ignore_errors=True)
             self._write(record)
         target = self.root / output

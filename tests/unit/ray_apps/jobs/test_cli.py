@@ -64,7 +64,7 @@ def test_a_second_run_in_the_same_folder_is_refused(config: Path, capsys: pytest
 
 
 def test_bugs_show_their_traceback(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(_workspace: Workspace, _force: bool) -> None:
+    def run(_workspace: Workspace) -> None:
         raise ZeroDivisionError("oops")
 
     assert run_command("toy", "", run, arguments(config)) == EXIT_BUG
@@ -73,10 +73,9 @@ def test_bugs_show_their_traceback(config: Path, capsys: pytest.CaptureFixture[s
 
 def test_errors_of_ray_workers_are_as_clear_as_ours(capsys: pytest.CaptureFixture[str]) -> None:
     remote = RayTaskError("encode", "Traceback …", SchemaError("items.parquet: no column 'item_id'"))
-    try:
+    with pytest.raises(RuntimeError) as raised:
         raise RuntimeError("the dataset failed") from remote
-    except RuntimeError as error:
-        assert report_error(error) == EXIT_REFUSED
+    assert report_error(raised.value) == EXIT_REFUSED
     assert capsys.readouterr().err == "error: items.parquet: no column 'item_id'\n"
 
 

@@ -44,7 +44,7 @@ def workspace(var_dir: Path, **values: object) -> Workspace:
 def run_all(space: Workspace, *forced: Job) -> list[str]:
     CALLS.clear()
     for job in (FIRST, SECOND, THIRD):
-        execute(job, space, force=job in forced)
+        execute(job, Workspace(space.config, force=job in forced))
     return list(CALLS)
 
 
@@ -91,14 +91,14 @@ def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
 def test_an_interrupted_repetition_does_not_count(tmp_path: Path) -> None:
     space = workspace(tmp_path)
     run_all(space)
-    space.begin(SECOND, force=True)
+    Workspace(space.config, force=True).begin(SECOND)
     assert space.finished(SECOND) is None
     assert run_all(space) == ["embed", "evaluate"]
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     space = workspace(tmp_path)
-    record = space.begin(FIRST, force=False)
+    record = space.begin(FIRST)
     target = space.root / record.output
     leftover = target.with_name(f".{target.name}.99999.tmp")
     leftover.mkdir()

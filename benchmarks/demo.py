@@ -1,0 +1,110 @@
+"""Measures `make demo`: seconds until it answers, seconds of each stage, peak memory, seconds to stop.
+
+Memory is the sum of the proportional set sizes (PSS) of the process tree, read once a second: shared pages count
+once, however many processes map them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks.common import Figure, write_report
+from ray_apps.cluster import free_port
+
+SAMPLE_S = 1.0
+READY_TIMEOUT_S = 1_800.0
+STOP_TIMEOUT_S = 60.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--quick", action="store_true", help="the debug size only")
+    arguments = parser.parse_args(argv)
+    figures: dict[str, Figure] = {}
+    for size in ("debug",) if arguments.quick else ("debug", "demo"):
+        figures |= measure(size)
+    write_report(figures, arguments.json)
+
+
+def measure(size: str) -> dict[str, Figure]:
+    """A first run in an empty folder, and a second one that reuses what the first has made."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = run_demo(size, Path(folder)), run_demo(size, Path(folder))
+    figures = {f"{size}_{name}": figure for name, figure in first.items()}
+    figures[f"{size}_second_run_ready_s"] = second["ready_s"]
+    return figures
+
+
+def run_demo(size: str, var_dir: Path) -> dict[str, Figure]:
+    """Starts the demo as its user does, stops it as soon as it is ready."""
+    command = [sys.executable, "-m", "ray_apps.demo", "--size", size, "--port", str(free_port()), f"var_dir={var_dir}"]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        sampler = PeakMemory(demo.pid)
+        guard = threading.Timer(READY_TIMEOUT_S, demo.kill)
+        guard.start()
+        assert demo.stdout is not None
+        ready = any(line.startswith("READY ") for line in demo.stdout)
+        guard.cancel()
+        ready_s = time.perf_counter() - started
+        if not ready:
+            raise RuntimeError(f"{' '.join(command)} ended with status {demo.wait()} before it was ready")
+        peak = sampler.stop()
+        demo.send_signal(signal.SIGINT)
+        demo.wait(STOP_TIMEOUT_S)
+        stop_s = time.perf_counter() - started - ready_s
+    stages = json.loads((var_dir / "demo.json").read_text(encoding="utf-8"))
+    return {
+        "ready_s": Figure(ready_s, "s"),
+        "peak_pss_gb": Figure(peak / 1e9, "GB"),
+        "stop_s": Figure(stop_s, "s"),
+        **{f"stage_{name}_s": Figure(seconds, "s") for name, seconds in stages.items() if name != "ready"},
+    }
+
+
+class PeakMemory:
+    """Samples the memory of a process tree in a thread until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._peak = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """Ends sampling; returns the highest sum in bytes."""
+        self._stopped.set()
+        self._thread.join()
+        return self._peak
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(SAMPLE_S):
+            tree = [self._process, *self._process.children(recursive=True)]
+            self._peak = max(self._peak, sum(pss(process.pid) for process in tree))
+
+
+def pss(pid: int) -> int:
+    """Proportional set size of a process in bytes; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`make demo`: a simulated shop, the whole pipeline, a server that answers, and a first recommendation.
+
+Everything it makes lies below the var folder and is reused by the next run; everything it starts ends with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from contracts.columns import USER_ID
+from contracts.files import write_atomic
+from ray_apps.cluster import check_port, serving_cluster
+from ray_apps.jobs import evaluate, simulate
+from ray_apps.jobs.cli import EXIT_OK, report_error
+from ray_apps.jobs.config import JobConfig, load_job_config
+from ray_apps.jobs.lock import JOBS_LOCK, SERVER_LOCK, folder_lock
+from ray_apps.jobs.pipeline import JOBS, run_pipeline
+from ray_apps.jobs.runner import execute, say
+from ray_apps.jobs.workspace import Workspace
+from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from serving.placement import PLACEMENTS, Placement
+from training.evaluation import main_table
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "jobs"
+TIMES = "demo.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
+    try:
+        config = load_job_config(CONFIGS / f"{arguments.size}.yaml", arguments.overrides)
+        check_port(arguments.port)
+        with folder_lock(config.var_dir / SERVER_LOCK, "demo"):
+            run_demo(config, placement, arguments.port)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what was made is in {config.var_dir}")
+    except Exception as error:
+        return report_error(error)
+    return EXIT_OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of the demo."""
+    parser = argparse.ArgumentParser(prog="python -m ray_apps.demo", description=__doc__)
+    parser.add_argument("--size", choices=("debug", "demo"), default="demo", help="debug: the one-minute tour")
+    parser.add_argument("--port", type=int, default=8000, help="of the server, on 127.0.0.1")
+    parser.add_argument("--placement", choices=tuple(PLACEMENTS), help="staged; fused for --size debug")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace the config file's")
+    return parser
+
+
+def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
+    """Builds what is missing, serves it and waits for Ctrl-C."""
+    started = time.perf_counter()
+    workspace = Workspace(config)
+    with ExitStack() as stack:
+        jobs_lock = stack.enter_context(ExitStack())
+        jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
+        simulated = stack.enter_context(ThreadPoolExecutor(1)).submit(execute, simulate.JOB, workspace)
+        dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root))
+        stop_on_signals()
+        seconds = {"simulate": simulated.result(), **run_pipeline(workspace, JOBS[1:])}
+        jobs_lock.close()
+        server = Server.start(placement, port, workspace.root)
+        say("serve", f"placement {placement}", server.seconds)
+        present(workspace, server, dashboard)
+        times = {**seconds, "serve": server.seconds, "ready": time.perf_counter() - started}
+        write_atomic(workspace.root / TIMES, json.dumps(times, indent=2))
+        print(f"READY {server.url}", flush=True)
+        wait_until_stopped()
+
+
+def present(workspace: Workspace, server: Server, dashboard: str) -> None:
+    """Prints the report's main table, a first recommendation and the addresses."""
+    report = workspace.output(evaluate.JOB)
+    print(f"\n{main_table(json.loads((report / 'report.json').read_text(encoding='utf-8')))}\n")
+    print(recommendation_table(server, _some_user(workspace)))
+    print(
+        f"""
+recommendations  curl -s {server.url}/v1/recommendations -H 'content-type: application/json' -d '{{"user_id": "u1"}}'
+documentation    {server.url}/docs
+Ray dashboard    {dashboard}  (asks for a token: .venv/bin/ray get-auth-token)
+report           {(report / "report.html").as_uri()}
+"""
+    )
+
+
+def recommendation_table(server: Server, user_id: str) -> str:
+    """What the server recommends to a user on a phone, as a table."""
+    answer = server.ask(user_id=user_id, device_type="mobile", k=5)
+    lines = [f"For user {user_id} on a phone, by bundle {answer['bundle_version']}:"]
+    for item in answer["recommendations"]:
+        price = "" if item["price"] is None else f"{item['price']:.2f}"
+        title = (item["title"] or "")[:44]
+        lines.append(f"{item['rank']:>3}  {item['item_id']:<8} {title:<44} {item['category_l1'] or '':<16} {price:>9}")
+    return "\n".join(lines)
+
+
+def _some_user(workspace: Workspace) -> str:
+    """The first user of the tables."""
+    users = pq.read_table(workspace.output(simulate.JOB) / "users", columns=[USER_ID])
+    return str(users[USER_ID][0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Judges the bundle on the held-out days: the whole pipeline beside baselines and, where it is known, the best."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from contracts.bundle import open_bundle
+from ray_apps.jobs import build_index, preprocess, simulate
+from ray_apps.jobs.cli import main
+from ray_apps.jobs.workspace import Job, Workspace
+from serving.recommend import local_recommend
+from training.evaluation import evaluate
+from training.features.processed import open_processed
+from training.simulator import Oracle
+
+
+def run(workspace: Workspace, report_dir: Path) -> str:
+    """Writes the report."""
+    bundle = open_bundle(workspace.output(build_index.JOB))
+    raw_dir = workspace.output(simulate.JOB)
+    report = evaluate(
+        workspace.config.evaluation,
+        open_processed(workspace.output(preprocess.JOB)),
+        bundle,
+        local_recommend(bundle),
+        Oracle.open(raw_dir) if (raw_dir / "truth").is_dir() else None,
+        report_dir,
+    )
+    return str(report)
+
+
+JOB = Job(
+    name="evaluate",
+    purpose="Judges the bundle on the held-out days and writes report.json and report.html.",
+    sections=("evaluation",),
+    inputs=(simulate.JOB, preprocess.JOB, build_index.JOB),
+    run=run,
+    place=lambda workspace, _identity: f"reports/{workspace.output(build_index.JOB).name}",
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

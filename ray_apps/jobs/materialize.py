@@ -1,0 +1,59 @@
+"""Fills the online stores from the tables: user features, recent items, seen filters; also after a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from contracts.clock import SystemClock
+from ray_apps.jobs import build_index, preprocess
+from ray_apps.jobs.cli import main
+from ray_apps.jobs.workspace import Job, Workspace
+from serving.stores.client import async_client
+from serving.stores.config import StoreConfig
+from serving.stores.materialize import StoreTables, materialize
+from serving.stores.meta import StoreMeta, read_meta
+from serving.stores.owner import resolve_address
+from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
+from training.features.processed import open_processed
+
+
+def run(workspace: Workspace, _: Path) -> str:
+    """Fills the stores unless they hold what belongs to this bundle."""
+    config = workspace.config.stores
+    version = workspace.output(build_index.JOB).name
+    address = resolve_address(config)
+    meta = asyncio.run(_marker(config, address))
+    reused = "" if meta is None or meta.bundle_version != version or workspace.force else " (reused)"
+    if meta is None or not reused:
+        processed = open_processed(workspace.output(preprocess.JOB))
+        tables = StoreTables(
+            final_profiles(processed),
+            final_activity(processed),
+            recent_interactions(processed),
+            seen_interactions(processed),
+        )
+        meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
+    return (
+        f"{meta.num_users:,} users with features, {meta.num_recent:,} with recent items, {meta.num_seen:,} seen filters"
+        + reused
+    )
+
+
+async def _marker(config: StoreConfig, address: str) -> StoreMeta | None:
+    async with async_client(config, address) as client:
+        return await read_meta(config, address, client)
+
+
+JOB = Job(
+    name="materialize",
+    purpose="Fills the online stores from the tables: user features, recent items and seen filters.",
+    sections=("stores",),
+    inputs=(preprocess.JOB, build_index.JOB),
+    run=run,
+    uses_ray=True,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))

@@ -1,0 +1,52 @@
+"""`make serve`: the production bundle of a var folder behind HTTP, with the stores it needs, until Ctrl-C.
+
+On a running cluster use Ray's own `serve run configs/serving/staged.yaml`; this program sets what Serve reads from the
+environment, starts a cluster of its own, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray_apps.cluster import ClusterConfig, check_port, serving_cluster
+from ray_apps.jobs.cli import EXIT_OK, report_error
+from ray_apps.jobs.lock import SERVER_LOCK, folder_lock
+from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from serving.placement import PLACEMENTS
+
+OBJECT_STORE_MB = 200
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ray_apps.serve", description=__doc__)
+    parser.add_argument("--placement", choices=tuple(PLACEMENTS), default="staged")
+    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
+    parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
+    arguments = parser.parse_args(argv)
+    try:
+        serve(arguments.placement, arguments.port, arguments.var.resolve())
+    except KeyboardInterrupt:
+        print("stopped")
+    except Exception as error:
+        return report_error(error)
+    return EXIT_OK
+
+
+def serve(placement: str, port: int, var_dir: Path) -> None:
+    """Serves until Ctrl-C."""
+    check_port(port)
+    cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)
+    with folder_lock(var_dir / SERVER_LOCK, "serve"), serving_cluster(cluster, var_dir) as dashboard:
+        stop_on_signals()
+        server = Server.start(placement, port, var_dir)
+        print(f"API {server.url}/v1/recommendations, documentation {server.url}/docs, Ray dashboard {dashboard}")
+        print(f"READY {server.url}", flush=True)
+        wait_until_stopped()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

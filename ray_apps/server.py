@@ -1,0 +1,106 @@
+"""Starting the Serve application on a cluster of this process, and stopping with it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import NotReadyError
+from serving.placement import Placement
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
+READY_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running application.
+
+    Attributes:
+        url: where it answers.
+        seconds: how long it took to be ready.
+    """
+
+    url: str
+    seconds: float
+
+    @classmethod
+    def start(cls, placement: Placement, port: int, var_dir: Path) -> Server:
+        """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready.
+
+        Args:
+            placement: which file.
+            port: on 127.0.0.1.
+            var_dir: folder of bundles and stores.
+
+        Raises:
+            ConfigError: the file is not legal.
+            NotReadyError: the application does not start; Serve's reason is in the message.
+        """
+        # Serve reads its environment at import, and the cluster sets it.
+        from ray.serve._private.api import serve_start
+        from ray.serve.config import gRPCOptions
+
+        from ray_apps.serve_config import check_serve_config, read_serve_config
+
+        started = time.perf_counter()
+        stores = {"feast_dir": str(var_dir / "feast"), "embedded": {"data_dir": str(var_dir / "redis")}}
+        args = {"registry": str(var_dir / "bundles"), "stores": stores}
+        path = CONFIGS / f"{placement}.yaml"
+        schema = check_serve_config(read_serve_config(path, args=args, port=port), source=str(path))
+        client = serve_start(
+            http_options=schema.http_options.model_dump(),
+            proxy_location=schema.proxy_location,
+            grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
+        )
+        try:
+            client.deploy_apps(schema, _blocking=True)
+        except RuntimeError as error:
+            raise NotReadyError(f"the application did not start: {error}") from error
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, READY_TIMEOUT_S)
+        return cls(url, time.perf_counter() - started)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer of POST /v1/recommendations."""
+        body = json.dumps(request).encode()
+        headers = {"content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)) as answer:
+            return dict(json.load(answer))
+
+
+def wait_until_ready(url: str, timeout_s: float) -> None:
+    """Waits for 200 from /v1/ready.
+
+    Raises:
+        NotReadyError: it does not come in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    reason = "nothing listens"
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            reason = str(error)
+            time.sleep(0.2)
+    raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {reason}; see the Ray dashboard")
+
+
+def stop_on_signals() -> None:
+    """Lets SIGTERM end the program as Ctrl-C does; Ray sets a handler of its own when it starts, so call it after."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until_stopped() -> None:
+    """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt."""
+    while True:
+        threading.Event().wait(3600)
