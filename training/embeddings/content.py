@@ -1,0 +1,95 @@
+"""Where weights and pictures come from: local files and S3 objects."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlparse
+
+from contracts.errors import DataError
+from contracts.files import atomic_dir
+
+_S3: Final = "s3://"
+_CHUNK: Final = 1 << 20
+
+
+def is_s3(location: str) -> bool:
+    """Whether a location names S3 objects."""
+    return location.startswith(_S3)
+
+
+def read_content(location: str, base: Path) -> bytes:
+    """Bytes of a picture: an s3:// object, or a file whose relative path starts at `base`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if is_s3(location):
+        bucket, key = _split(location)
+        return _get(bucket, key, location)
+    path = base / location
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def fetch_weights(location: str, cache_dir: Path) -> Path:
+    """A local path of weights: `location` itself, or the downloaded copy of an s3:// object or prefix.
+
+    A prefix becomes a folder; a copy that was completed is not loaded again.
+
+    Raises:
+        DataError: there is nothing at that S3 location.
+    """
+    if not is_s3(location):
+        return Path(location)
+    bucket, key = _split(location)
+    target = cache_dir / "weights" / hashlib.sha256(location.encode()).hexdigest()[:16]
+    if not target.is_dir():
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key.rstrip("/"))
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        wanted = [name for name in keys if name == key or name.startswith(key.rstrip("/") + "/")]
+        if not wanted:
+            raise DataError(f"nothing at {location}; expected the weights of an encoder")
+        with atomic_dir(target) as folder:
+            for name in wanted:
+                file = folder / (name.removeprefix(key).strip("/") or Path(key).name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(_get(bucket, name, location))
+    files = [path for path in target.rglob("*") if path.is_file()]
+    return files[0] if len(files) == 1 and files[0].name == Path(key).name else target
+
+
+def hash_path(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(str(file.relative_to(path)).encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _split(location: str) -> tuple[str, str]:
+    parsed = urlparse(location)
+    return parsed.netloc, parsed.path.lstrip("/")
+
+
+def _get(bucket: str, key: str, location: str) -> bytes:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        content: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    except (BotoCoreError, ClientError) as error:
+        raise DataError(f"{location} cannot be read: {error}") from error
+    return content
+
+
+def _client() -> Any:
+    import boto3
+
+    return boto3.client("s3")
