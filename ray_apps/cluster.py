@@ -61,6 +61,7 @@ def _calm_ray_data() -> None:
     """Progress bars for people, nothing but warnings for log files."""
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 @contextmanager

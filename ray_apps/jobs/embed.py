@@ -16,7 +16,11 @@ def run(workspace: Workspace, out_dir: Path) -> str:
     summary = embed_catalogue(
         workspace.config.embed, workspace.output(preprocess.JOB), workspace.cache("embeddings"), out_dir
     )
-    return str(summary)
+    encoded = summary.texts_encoded + summary.images_encoded
+    return (
+        f"{summary.num_texts:,} texts and {summary.num_images:,} pictures of {summary.num_items:,} items, "
+        f"{encoded:,} encoded now, {summary.unreadable:,} pictures unreadable"
+    )
 
 
 JOB = Job(
