@@ -1,0 +1,163 @@
+"""From the folders of the earlier jobs to an artifact bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from contracts import columns as c
+from contracts.bloom import item_hashes
+from contracts.bundle import STRING_COLUMNS
+from contracts.catalogue import ItemFeatures
+from contracts.clock import day_to_name
+from contracts.errors import DataError
+from training.bundle_parts import BundleParts, write_parts
+from training.embeddings import CatalogueEmbeddings, open_embeddings
+from training.features.events import EventTable
+from training.features.processed import Processed, open_processed
+from training.popularity import decayed_counts, popular_by_category, popular_items
+from training.reference_stats import reference_stats
+
+NUM_REFERENCE_ROWS: Final = 20_000
+_HISTORY_LENGTH, _HISTORY_DAYS = "history_length", "history_days"
+
+
+@dataclass(frozen=True)
+class BundleInputs:
+    """Where the parts of a bundle come from.
+
+    Attributes:
+        processed_dir: of preprocessing.
+        embeddings_dir: of embedding.
+        two_tower_dir, ranker_dir: of the trainers.
+        index_file: of `training.index.build_index`.
+        index_metrics: of its summary.
+        config: the job's config, as values.
+        parent: bundle that it is made from.
+        seed: of the sample that the reference statistics are taken from.
+    """
+
+    processed_dir: Path
+    embeddings_dir: Path
+    two_tower_dir: Path
+    ranker_dir: Path
+    index_file: Path
+    index_metrics: Mapping[str, float] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    seed: int = 0
+
+
+def write_bundle(inputs: BundleInputs, bundles_dir: Path, version: str) -> Path:
+    """Writes, verifies and publishes `bundles_dir/version`.
+
+    Raises:
+        BundleError: the version exists with other content, or what was written does not open.
+        DataError: an input is missing, or the inputs do not belong together.
+    """
+    return write_parts(collect_parts(inputs), bundles_dir, version)
+
+
+def collect_parts(inputs: BundleInputs) -> BundleParts:
+    """Reads and derives everything that the bundle holds."""
+    processed = open_processed(inputs.processed_dir)
+    embeddings = open_embeddings(inputs.embeddings_dir)
+    info, table = processed.info, processed.items
+    if len(embeddings.text) != len(table):
+        raise DataError(f"embeddings of {len(embeddings.text)} items, the processed run has {len(table)}; embed again")
+    items = processed.item_features(embeddings.text, embeddings.image)
+    strings = {name: table[name].to_pylist() for name in STRING_COLUMNS}
+    events = processed.events()
+    counts = decayed_counts(events.item_row, events.timestamp, len(items), int(events.timestamp.max()))
+    history = _history(inputs)
+    return BundleParts(
+        shop=info.shop,
+        raw_dir=info.raw_dir,
+        first_day=day_to_name(info.first_day),
+        last_day=day_to_name(info.last_day),
+        transforms=processed.transforms,
+        items=items,
+        strings=strings,
+        price=_prices(table),
+        has_text=embeddings.has_text,
+        has_image=embeddings.has_image,
+        bloom_hashes=item_hashes(strings[c.ITEM_ID]),
+        popular=popular_items(counts),
+        popular_by_category=popular_by_category(
+            counts, {name: strings[name] for name in (c.CATEGORY_L1, c.CATEGORY_L2)}
+        ),
+        reference_stats=_reference_stats(processed, events, items, history, inputs.seed),
+        two_tower_dir=inputs.two_tower_dir,
+        ranker_dir=inputs.ranker_dir,
+        index_file=inputs.index_file,
+        pca_files={name: inputs.embeddings_dir / f"{name}_pca.safetensors" for name in ("text", "image")},
+        encoders=embeddings.encoders,
+        dims={**_dims(inputs, embeddings), **history},
+        metrics={**_metrics(inputs.two_tower_dir), **_metrics(inputs.ranker_dir), **inputs.index_metrics},
+        missing=info.missing,
+        warnings=tuple(embeddings.warnings),
+        config=inputs.config,
+        parent=inputs.parent,
+    )
+
+
+def _history(inputs: BundleInputs) -> dict[str, int]:
+    """History length and age limit that serve both models; they must agree on the limit."""
+    configs = [_read_json(folder / "config.json")["config"] for folder in (inputs.two_tower_dir, inputs.ranker_dir)]
+    reading = [config for config in configs if config[_HISTORY_LENGTH]]
+    limits = {config[_HISTORY_DAYS] for config in reading}
+    if len(limits) > 1:
+        raise DataError(f"history_days of two_tower and ranker are {sorted(limits)}; train both with the same")
+    return {
+        _HISTORY_LENGTH: max(config[_HISTORY_LENGTH] for config in configs),
+        _HISTORY_DAYS: limits.pop() if limits else configs[0][_HISTORY_DAYS],
+    }
+
+
+def _dims(inputs: BundleInputs, embeddings: CatalogueEmbeddings) -> dict[str, int]:
+    candidates = np.load(inputs.two_tower_dir / "candidate.npy", mmap_mode="r")
+    return {
+        "embedding": candidates.shape[1],
+        "text": embeddings.text.shape[1],
+        "image": embeddings.image.shape[1],
+    }
+
+
+def _reference_stats(
+    processed: Processed, events: EventTable, items: ItemFeatures, history: Mapping[str, int], seed: int
+) -> dict[str, Any]:
+    rows = events.rows_between(processed.info.first_day, processed.info.train_end_day)
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(rows, size=min(NUM_REFERENCE_ROWS, len(rows)), replace=False))
+    queries = events.query_features(
+        sample,
+        processed.transforms,
+        length=history[_HISTORY_LENGTH],
+        history_days=history[_HISTORY_DAYS],
+        masked=False,
+    )
+    return reference_stats(queries, items, events.item_row[sample])
+
+
+def _prices(table: pa.Table) -> Any:
+    """[I] float64, NaN = none."""
+    return table[c.PRICE].cast(pa.float64()).fill_null(float("nan")).to_numpy()
+
+
+def _metrics(folder: Path) -> dict[str, float]:
+    """The numbers of a model's metrics.json, under the folder's name."""
+    values = _read_json(folder / "metrics.json")
+    return {f"{folder.name}.{name}": float(value) for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"no file {path.name!r} in {path.parent}; run the job that writes it first")
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values

@@ -1,0 +1,87 @@
+"""Intervals by bootstrap clustered by user: a user's events are not independent, so users are drawn, not events.
+
+Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.ids import AnyArray, BoolArray
+
+_TAIL: Final = 0.025
+Replicates = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval over n values; null where it cannot be had."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    def json(self) -> dict[str, float | int | None]:
+        """As a plain mapping."""
+        return asdict(self)
+
+
+class UserBootstrap:
+    """The same drawn users for every figure, so that differences and ratios are paired.
+
+    Args:
+        users: the user of each value [n], any integers.
+        num_replicates: R.
+        seed: of the draws.
+    """
+
+    def __init__(self, users: AnyArray, num_replicates: int, seed: int) -> None:
+        names, self._user = np.unique(users, return_inverse=True)
+        self._num_users = len(names)
+        rng = np.random.default_rng(seed)
+        shares = np.full(self._num_users, 1 / max(self._num_users, 1))
+        self._draws = rng.multinomial(self._num_users, shares, size=num_replicates).astype(np.float32)
+
+    def mean(self, values: AnyArray, where: BoolArray | None = None) -> Estimate:
+        """The mean of some of the values [n] with its interval."""
+        chosen = np.ones(len(values), dtype=bool) if where is None else where
+        count = int(chosen.sum())
+        if count == 0:
+            return Estimate(None, None, None, 0)
+        return self._estimate(float(values[chosen].mean()), self.replicates(values, chosen), count)
+
+    def replicates(self, values: AnyArray, where: BoolArray) -> Replicates:
+        """The mean in each replicate [R]; NaN where none of the values was drawn."""
+        sums = np.bincount(self._user, weights=np.where(where, values, 0.0), minlength=self._num_users)
+        counts = np.bincount(self._user, weights=where, minlength=self._num_users)
+        totals = self._draws @ np.stack([sums, counts], axis=1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(totals[:, 0] / totals[:, 1])
+
+    def difference(self, upper: AnyArray, lower: AnyArray, where: BoolArray) -> Estimate:
+        """The paired mean of upper - lower."""
+        return self.mean(upper - lower, where)
+
+    def captured_share(self, model: AnyArray, base: AnyArray, ceiling: AnyArray, where: BoolArray) -> Estimate:
+        """(model - base) / (ceiling - base) of the means; null where the ceiling is not above the base."""
+        count = int(where.sum())
+        if count == 0 or (ceiling - base)[where].mean() <= 0:
+            return Estimate(None, None, None, count)
+        gained, possible = self.replicates(model - base, where), self.replicates(ceiling - base, where)
+        value = float((model - base)[where].mean() / (ceiling - base)[where].mean())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(possible > 0, gained / possible, np.nan)
+        return self._estimate(value, ratios, count)
+
+    @staticmethod
+    def _estimate(value: float, replicates: Replicates, count: int) -> Estimate:
+        usable = replicates[np.isfinite(replicates)]
+        if usable.size == 0:
+            return Estimate(value, None, None, count)
+        low, high = np.quantile(usable, [_TAIL, 1 - _TAIL])
+        return Estimate(value, float(low), float(high), count)

@@ -1,0 +1,123 @@
+"""Plots of the report, as SVG text to be put into the page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+OURS: Final = "#2457d6"
+OTHERS: Final = "#9aa7bd"
+BEST: Final = "#1f8a5b"
+_LINES: Final = {
+    "pipeline": OURS,
+    "retrieval": "#7aa2f7",
+    "oracle": BEST,
+    "popularity_3d": "#d08a2e",
+    "ease": "#b0578d",
+}
+_STYLE: Final = {
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b8c0cf",
+    "text.color": "#1c2433",
+    "axes.labelcolor": "#48536a",
+    "xtick.color": "#48536a",
+    "ytick.color": "#1c2433",
+}
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def methods_plot(rows: Mapping[str, Figures | None], metrics: Sequence[str]) -> str:
+    """Horizontal bars with intervals: one panel a metric, one bar a method."""
+    shown = {name: figures for name, figures in rows.items() if figures is not None}
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 0.34 * len(shown) + 0.9), layout="constrained")
+        for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0], metrics, strict=True):
+            _bars(axes, shown, metric)
+            axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold")
+        return _svg(figure)
+
+
+def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str) -> str:
+    """Grouped bars by segment: popularity, pipeline and, where it is known, the oracle."""
+    shown = {name: figures for name, figures in segments.items() if figures[metric]["n"]}
+    series = {
+        f"{popularity}_{metric}": ("popularity", OTHERS),
+        metric: ("pipeline", OURS),
+        f"oracle_{metric}": ("oracle", BEST),
+    }
+    series = {key: look for key, look in series.items() if all(key in figures for figures in shown.values())}
+    width = 0.8 / len(series)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for place, (key, (label, colour)) in enumerate(series.items()):
+            offsets = [number + (place - (len(series) - 1) / 2) * width for number in range(len(shown))]
+            heights = [figures[key]["value"] for figures in shown.values()]
+            axes.bar(offsets, heights, width * 0.92, color=colour, label=label, yerr=_errors(shown, key), **_ERROR_BARS)
+        labels = [f"{name.replace('_', ' ')}\nn = {figures[metric]['n']:,}" for name, figures in shown.items()]
+        axes.set_xticks(range(len(shown)), labels)
+        axes.set_ylabel(metric)
+        axes.legend(frameon=False, ncols=len(series), loc="upper right")
+        return _svg(figure)
+
+
+def curves_plot(curves: Mapping[str, Sequence[float]]) -> str:
+    """Hit rate over the length of the list."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for name, colour in _LINES.items():
+            if name in curves:
+                style = "--" if name in ("oracle", "retrieval") else "-"
+                axes.plot(curves["k"], curves[name], style, color=colour, label=name.replace("_", " "), linewidth=1.8)
+        axes.set_xscale("log")
+        ticks = [1, 3, 10, 30, 100, 300]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("length of the list")
+        axes.set_ylabel("share of targets found")
+        axes.grid(axis="y", color="#e6eaf2")
+        axes.legend(frameon=False)
+        return _svg(figure)
+
+
+_ERROR_BARS: Final[dict[str, Any]] = {"error_kw": {"ecolor": "#1c2433", "elinewidth": 1, "capsize": 2}}
+
+
+def _bars(axes: Axes, rows: Mapping[str, Figures], metric: str) -> None:
+    names = list(rows)
+    colours = [OURS if name == "pipeline" else BEST if name.startswith("oracle") else OTHERS for name in names]
+    values = [rows[name][metric]["value"] for name in names]
+    axes.barh(
+        [name.replace("_", " ") for name in names], values, color=colours, xerr=_errors(rows, metric), **_ERROR_BARS
+    )
+    axes.invert_yaxis()
+    for place, name in enumerate(names):
+        end = rows[name][metric]["high"] or values[place]
+        axes.annotate(f"{values[place]:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.margins(x=0.16)
+    axes.set_xlim(left=0)
+
+
+def _errors(rows: Mapping[str, Figures], metric: str) -> list[list[float]]:
+    """Distances from the value to both ends of the interval; 0 where there is none."""
+    figures = [figures[metric] for figures in rows.values()]
+    ends = [(f["value"], f["low"] if f["low"] is not None else f["value"], f["high"] or f["value"]) for f in figures]
+    return [[max(value - low, 0.0) for value, low, _ in ends], [max(high - value, 0.0) for value, _, high in ends]]
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,98 @@
+"""What a method made of the queries: the target's rank and the head of the list, from scores or from lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.messages import Candidates
+from contracts.top_k import top_k
+from training.evaluation.test_day import TestDay
+
+LIST_K: Final = 10
+ScoreBlocks = Iterable[tuple[LongArray, FloatArray]]
+"""Queries [B] and their scores of all items [B, I]; -inf is never recommended."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The outcome of Q queries.
+
+    Attributes:
+        rank: the target's rank from 1 [Q]; 0 = not in the list.
+        heads: the first `LIST_K` items [Q, LIST_K] ItemRow, -1 pads; of methods that score all items only for the
+            queries of the second protocol.
+        scored: which queries the method was asked [Q].
+    """
+
+    rank: IntArray
+    heads: IntArray
+    scored: BoolArray
+
+    @classmethod
+    def empty(cls, num_queries: int) -> Ranked:
+        """Nothing asked yet; the arrays are to be filled."""
+        heads = np.full((num_queries, LIST_K), -1, dtype=np.int32)
+        return cls(np.zeros(num_queries, dtype=np.int32), heads, np.zeros(num_queries, dtype=bool))
+
+    def fill(self, queries: LongArray, candidates: Candidates, targets: IntArray) -> None:
+        """Enters the lists of a batch, best first."""
+        places = np.arange(len(candidates.rows)) - candidates.offsets[candidates.owners]
+        hits = candidates.rows == targets[candidates.owners]
+        self.rank[queries[candidates.owners[hits]]] = places[hits] + 1
+        head = places < LIST_K
+        self.heads[queries[candidates.owners[head]], places[head]] = candidates.rows[head]
+        self.scored[queries] = True
+
+
+def rank_scores(blocks: ScoreBlocks, day: TestDay, seed: int) -> tuple[Ranked, Ranked]:
+    """Ranks all launched items by score.
+
+    Equal scores are ordered by a drawn permutation of the items, so that no method gains from the catalogue's order.
+
+    Args:
+        blocks: queries and scores, each query at most once.
+        day: the queries.
+        seed: of the permutation.
+
+    Returns:
+        The outcome, and the outcome without the items that the seen filter removes; there, queries whose target is
+        among those are not scored.
+    """
+    ties = np.random.default_rng(seed).permutation(day.num_items).astype(np.int32)
+    plain, filtered = Ranked.empty(len(day)), Ranked.empty(len(day))
+    for queries, scores in blocks:
+        scores = np.where(day.launched_at <= day.time[queries, None], scores, np.float32(-np.inf))
+        plain.rank[queries] = target_ranks(scores, day.target[queries], ties)
+        listed = day.whole_day[queries]
+        plain.heads[queries[listed]] = _heads(scores[listed], ties)
+        day.seen.hide(scores, queries)
+        filtered.rank[queries] = target_ranks(scores, day.target[queries], ties)
+        plain.scored[queries] = True
+        filtered.scored[queries] = day.outside[queries]
+    return plain, filtered
+
+
+def _heads(scores: FloatArray, ties: IntArray) -> IntArray:
+    """The first `LIST_K` items of each row, -1 pads."""
+    places, values = top_k(scores, ties, LIST_K)
+    rows = np.where(np.isfinite(values), np.argsort(ties)[places], -1)
+    return np.pad(rows, ((0, 0), (0, LIST_K - rows.shape[1])), constant_values=-1).astype(np.int32)
+
+
+def target_ranks(scores: FloatArray, target: IntArray, ties: AnyArray) -> IntArray:
+    """Rank of each row's target [B], from 1; 0 where its score is -inf.
+
+    Args:
+        scores: [B, I].
+        target: ItemRow [B].
+        ties: [I], distinct; among equal scores the smaller comes first.
+    """
+    own = scores[np.arange(len(target)), target]
+    above = np.count_nonzero(scores > own[:, None], axis=1)
+    equal = (scores == own[:, None]) & (ties < ties[target][:, None])
+    return np.where(np.isfinite(own), above + np.count_nonzero(equal, axis=1) + 1, 0).astype(np.int32)

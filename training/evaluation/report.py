@@ -1,0 +1,85 @@
+"""Runs the evaluation and writes its report: report.json for programs, report.html for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from contracts import columns as c
+from contracts.bundle import Bundle
+from contracts.errors import DataError
+from contracts.files import atomic_dir
+from contracts.recommend import Recommend
+from training.evaluation.config import EvaluationConfig
+from training.evaluation.page import render_page
+from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_pipeline
+from training.evaluation.test_day import test_day
+from training.evaluation.values import Outcomes, report_values
+from training.features.processed import Processed
+from training.simulator.oracle import Oracle
+
+REPORT_JSON: Final = "report.json"
+REPORT_HTML: Final = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        values: content of report.json.
+        path: its folder.
+    """
+
+    values: Mapping[str, Any]
+    path: Path
+
+
+def evaluate(
+    config: EvaluationConfig,
+    processed: Processed,
+    bundle: Bundle,
+    recommend: Recommend,
+    oracle: Oracle | None,
+    out_dir: Path,
+) -> Report:
+    """Judges a bundle on the last day and writes report.json and report.html.
+
+    Args:
+        config: sample sizes and seeds.
+        processed: the run that the bundle was made from.
+        bundle: the bundle.
+        recommend: the pipeline over that bundle.
+        oracle: of the simulated shop; None for real tables.
+        out_dir: folder of the report; replaced if it exists.
+
+    Raises:
+        DataError: bundle and processed run have other catalogues, or the test day has no positives.
+    """
+    if processed.items[c.ITEM_ID].to_pylist() != list(bundle.strings("items/item_id")):
+        raise DataError(
+            f"bundle {bundle.version} and the run in {processed.path} have different catalogues; "
+            "evaluate a bundle on the run that it was made from"
+        )
+    stopwatch = Stopwatch()
+    with stopwatch("events"):
+        day = test_day(processed.events(), processed.info.last_day, np.asarray(bundle.items.launched_at), config)
+    with stopwatch("pipeline"):
+        pipeline = run_pipeline(recommend, bundle, processed, day, config, filtered=False)
+    with stopwatch("pipeline_filtered"):
+        filtered = run_pipeline(recommend, bundle, processed, day, config, filtered=True)
+    baselines = run_baselines(day, config, stopwatch)
+    best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
+    with stopwatch("figures"):
+        outcomes = Outcomes(pipeline, filtered, baselines, best)
+        values = report_values(config, processed, bundle, day, outcomes)
+    values["timings"] = {part: round(seconds, 3) for part, seconds in stopwatch.seconds.items()}
+    with atomic_dir(out_dir) as folder:
+        (folder / REPORT_JSON).write_text(json.dumps(values, indent=2, allow_nan=False), encoding="utf-8")
+        (folder / REPORT_HTML).write_text(render_page(values), encoding="utf-8")
+    return Report(values, out_dir)

@@ -1,0 +1,185 @@
+"""Runs every method over the test day: the pipeline, the baselines and, for a simulated shop, the oracle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.clock import day_to_name
+from contracts.ids import LongArray
+from contracts.messages import Candidates, PipelineResult
+from contracts.recommend import Recommend
+from training.evaluation.baselines.item_to_item import BASELINES
+from training.evaluation.baselines.popularity import Popularity
+from training.evaluation.config import EvaluationConfig
+from training.evaluation.ranked import Ranked, ScoreBlocks, rank_scores
+from training.evaluation.test_day import TestDay
+from training.features.processed import Processed
+from training.simulator.oracle import Oracle, OracleEvents, Variant
+
+logger = logging.getLogger(__name__)
+_BLOCK_SCORES: Final = 1_500_000
+"""Scores held at once: queries of a block times items."""
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """The pipeline's outcome.
+
+    Attributes:
+        ranked: final lists.
+        retrieved: lists of retrieval.
+        auc_ranked, auc_retrieved: share of the other candidates that the target is ranked above, by the ranker and by
+            retrieval [Q]; NaN where it was not retrieved or is the only candidate.
+        degraded: how many queries lacked a part.
+    """
+
+    ranked: Ranked
+    retrieved: Ranked
+    auc_ranked: np.ndarray[tuple[int], np.dtype[np.float64]]
+    auc_retrieved: np.ndarray[tuple[int], np.dtype[np.float64]]
+    degraded: int
+
+
+class Stopwatch:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - start
+        logger.info("evaluation: %s in %.1f s", part, self.seconds[part])
+
+
+def run_pipeline(
+    recommend: Recommend,
+    bundle: Bundle,
+    processed: Processed,
+    day: TestDay,
+    config: EvaluationConfig,
+    *,
+    filtered: bool,
+) -> PipelineRun:
+    """Runs the pipeline over all queries; `filtered` switches the seen filter on and keeps to targets outside of it."""
+    asked = np.flatnonzero(day.outside) if filtered else np.arange(len(day))
+    ranked, retrieved = Ranked.empty(len(day)), Ranked.empty(len(day))
+    auc_ranked, auc_retrieved = np.full(len(day), np.nan), np.full(len(day), np.nan)
+    degraded = 0
+    for start in range(0, len(asked), config.batch_size):
+        queries = asked[start : start + config.batch_size]
+        result = _recommend(recommend, bundle, processed, day, config, queries, filtered)
+        ranked.fill(queries, result.ranked, day.target)
+        retrieved.fill(queries, result.retrieved, day.target)
+        auc_ranked[queries] = _auc(ranked.rank[queries], result.ranked)
+        auc_retrieved[queries] = _auc(retrieved.rank[queries], result.retrieved)
+        degraded += sum(bool(parts) for parts in result.degraded)
+    return PipelineRun(ranked, retrieved, auc_ranked, auc_retrieved, degraded)
+
+
+def _recommend(
+    recommend: Recommend,
+    bundle: Bundle,
+    processed: Processed,
+    day: TestDay,
+    config: EvaluationConfig,
+    queries: LongArray,
+    filtered: bool,
+) -> PipelineResult:
+    dims = bundle.manifest.dims
+    features = day.events.query_features(
+        day.rows[queries],
+        processed.transforms,
+        length=dims["history_length"],
+        history_days=dims["history_days"],
+        masked=False,
+        bundle_version=bundle.version,
+    )
+    return recommend(
+        features,
+        k=config.candidates_k,
+        seen=(lambda candidates: day.seen.mask(candidates, queries)) if filtered else None,
+    )
+
+
+def _auc(rank: np.ndarray[tuple[int], np.dtype[np.int32]], candidates: Candidates) -> LongArray:
+    others = candidates.lengths - 1
+    return np.where((rank >= 1) & (others >= 1), 1 - (rank - 1) / np.maximum(others, 1), np.nan)
+
+
+def run_baselines(
+    day: TestDay, config: EvaluationConfig, stopwatch: Stopwatch
+) -> dict[str, tuple[Ranked, Ranked] | None]:
+    """Plain and filtered outcome of each baseline; None where the catalogue is too large for it."""
+    block_rows = block_rows_for(day.num_items)
+    makers: dict[str, Callable[[], ScoreBlocks]] = {
+        "popularity_all": lambda: Popularity(day.events, day.num_items).blocks(day, block_rows),
+        "popularity_3d": lambda: Popularity(day.events, day.num_items, 3).blocks(day, block_rows),
+    }
+    outcomes: dict[str, tuple[Ranked, Ranked] | None] = {}
+    for name, make in makers.items():
+        with stopwatch(name):
+            outcomes[name] = rank_scores(make(), day, config.seed)
+    for name, baseline in BASELINES.items():
+        outcomes[name] = None
+        if day.num_items <= config.max_item_to_item:
+            with stopwatch(name):
+                blocks = baseline().blocks(day, block_rows, config.item_to_item_refreshes)
+                outcomes[name] = rank_scores(blocks, day, config.seed)
+    return outcomes
+
+
+def block_rows_for(num_items: int) -> int:
+    """Queries of a block so that its scores stay small."""
+    return max(16, _BLOCK_SCORES // num_items)
+
+
+@dataclass
+class OracleRun:
+    """Plain and filtered outcome of the full oracle, and plain ones of its ablations."""
+
+    full: Ranked
+    filtered: Ranked
+    ablations: dict[str, Ranked] = field(default_factory=dict)
+
+
+def run_oracle(
+    oracle: Oracle, processed: Processed, day: TestDay, config: EvaluationConfig, stopwatch: Stopwatch
+) -> OracleRun:
+    """Scores the queries with the oracle, and a sample of them with each ablation."""
+    event_ids = processed.event_ids()[day.rows]
+    names = processed.items["item_id"].to_pylist()
+    place = {item_id: column for column, item_id in enumerate(oracle.item_ids)}
+    columns = np.array([place[name] for name in names])
+    train_end = day_to_name(processed.info.train_end_day + 1)
+    days = (day_to_name(processed.info.last_day),)
+
+    def ranks(events: OracleEvents, queries: LongArray, variant: Variant) -> tuple[Ranked, Ranked]:
+        scored = oracle.scores(events, variant, train_end)
+        blocks = ((queries[places], scores[:, columns]) for places, scores in scored)
+        return rank_scores(blocks, day, config.seed)
+
+    everything = np.arange(len(day))
+    with stopwatch("oracle_full"):
+        full, filtered = ranks(oracle.find(event_ids.tolist(), days), everything, Variant.FULL)
+    run = OracleRun(full, filtered)
+    single = np.flatnonzero(day.single)
+    if len(single) > config.max_ablation_events:
+        rng = np.random.default_rng(config.seed)
+        single = np.sort(rng.choice(single, config.max_ablation_events, replace=False))
+    events = oracle.find(event_ids[single].tolist(), days)
+    for variant in Variant:
+        if variant is not Variant.FULL:
+            with stopwatch(f"oracle_{variant}"):
+                run.ablations[str(variant)] = ranks(events, single, variant)[0]
+    return run

@@ -1,0 +1,166 @@
+"""The held-out day: which events are predicted, what each user had seen, and who is cold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts.clock import DAY_S
+from contracts.errors import DataError
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.messages import Candidates
+from training.evaluation.config import EvaluationConfig
+from training.features.events import EventTable
+
+_DAY_KEY = np.int64(1 << 32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Items that each query's subject had seen within the window, strictly before the event.
+
+    Attributes:
+        keys: query * I + ItemRow, ascending and distinct.
+        num_items: I.
+    """
+
+    keys: LongArray
+    num_items: int
+
+    def contains(self, queries: AnyArray, rows: AnyArray) -> BoolArray:
+        """Whether item `rows` was seen by query `queries`, elementwise."""
+        if len(self.keys) == 0:
+            return np.zeros(len(rows), dtype=bool)
+        keys = queries.astype(np.int64) * self.num_items + rows
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.asarray(self.keys[places] == keys)
+
+    def mask(self, candidates: Candidates, queries: LongArray) -> BoolArray:
+        """Whether each candidate [T] was seen; `queries` [B] are the batch's queries."""
+        return self.contains(queries[candidates.owners], candidates.rows)
+
+    def hide(self, scores: FloatArray, queries: LongArray) -> None:
+        """Sets the scores [B, I] of seen items to -inf, in place."""
+        starts = np.searchsorted(self.keys, queries * self.num_items)
+        ends = np.searchsorted(self.keys, (queries + 1) * self.num_items)
+        block_rows, places = expand(starts, ends)
+        scores[block_rows, self.keys[places] % self.num_items] = -np.inf
+
+
+@dataclass(frozen=True)
+class TestDay:
+    """Q queries of the test day in order of time; a query is an event, seen from just before it.
+
+    Attributes:
+        events: all events.
+        rows: event rows [Q].
+        time: Unix seconds [Q].
+        target: ItemRow of the event [Q].
+        subject: [Q] rows of the subjects.
+        single: [Q] whether the query counts in the first protocol: the event's item is the target.
+        whole_day: [Q] whether it counts in the second: the subject's first event that day; all its items of the day
+            are targets.
+        seen: what the seen filter would remove.
+        outside: [Q] whether the target is not among the seen.
+        cold_user: [Q].
+        cold_item: [Q].
+        launched_at: launch times of the catalogue [I].
+    """
+
+    __test__ = False  # not a test class for pytest
+
+    events: EventTable
+    rows: LongArray
+    time: LongArray
+    target: IntArray
+    subject: IntArray
+    single: BoolArray
+    whole_day: BoolArray
+    seen: Seen
+    outside: BoolArray
+    cold_user: BoolArray
+    cold_item: BoolArray
+    launched_at: LongArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.launched_at)
+
+    def targets_of_day(self) -> tuple[LongArray, IntArray]:
+        """Queries of the second protocol and their distinct targets: (query, ItemRow) pairs, ascending."""
+        first = np.flatnonzero(self.whole_day)
+        day_rows = self.rows[first]
+        ends = _search(self.events, self.events.subject[day_rows], self.events.day[day_rows] + 1)
+        owners, places = expand(day_rows, ends)
+        positive = self.events.positive[places]
+        keys = np.unique(first[owners[positive]] * self.num_items + self.events.item_row[places[positive]])
+        return keys // self.num_items, (keys % self.num_items).astype(np.int32)
+
+
+def test_day(events: EventTable, day: int, launched_at: LongArray, config: EvaluationConfig) -> TestDay:
+    """Collects the queries of a day.
+
+    Args:
+        events: all events of all subjects.
+        day: the test day, shop-local days since 1970-01-01.
+        launched_at: launch times of the catalogue [I].
+        config: sample sizes, seed, and what cold means.
+
+    Raises:
+        DataError: the day has no positives.
+    """
+    rows = events.rows_between(day, day)
+    if len(rows) == 0:
+        raise DataError(f"no positives on the test day {day}; choose another test day in the split")
+    rng = np.random.default_rng(config.seed)
+    single = _sample(rows, config.max_events, rng)
+    _, firsts = np.unique(events.subject[rows], return_index=True)
+    whole_day = _sample(rows[firsts], config.max_users, rng)
+    chosen = np.union1d(single, whole_day)
+    chosen = chosen[np.argsort(events.timestamp[chosen], kind="stable")]
+    time, target = events.timestamp[chosen], events.item_row[chosen]
+    seen = _seen(events, chosen, len(launched_at), config.window_days)
+    launched = launched_at[target]
+    return TestDay(
+        events=events,
+        rows=chosen,
+        time=time,
+        target=target,
+        subject=events.subject[chosen],
+        single=np.isin(chosen, single),
+        whole_day=np.isin(chosen, whole_day),
+        seen=seen,
+        outside=~seen.contains(np.arange(len(chosen)), target),
+        cold_user=chosen - events.offsets[events.subject[chosen]] < config.cold_user_events,
+        cold_item=(launched > 0) & (time - launched < config.cold_item_days * DAY_S),
+        launched_at=launched_at,
+    )
+
+
+def expand(starts: AnyArray, ends: AnyArray) -> tuple[LongArray, LongArray]:
+    """All (range number, place) pairs of the ranges [start, end), in order."""
+    lengths = np.maximum(ends - starts, 0)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[owners]
+    return owners, places
+
+
+def _seen(events: EventTable, rows: LongArray, num_items: int, window_days: int) -> Seen:
+    starts = _search(events, events.subject[rows], events.day[rows] - (window_days - 1))
+    owners, places = expand(starts, rows)
+    kept = events.seen[places]
+    return Seen(np.unique(owners[kept] * num_items + events.item_row[places[kept]]), num_items)
+
+
+def _search(events: EventTable, subject: IntArray, day: IntArray) -> LongArray:
+    """The first row of each subject on or after a day."""
+    keys = events.subject * _DAY_KEY + events.day
+    return np.searchsorted(keys, subject * _DAY_KEY + day)
+
+
+def _sample(rows: LongArray, count: int, rng: np.random.Generator) -> LongArray:
+    return rows if len(rows) <= count else np.sort(rng.choice(rows, size=count, replace=False))

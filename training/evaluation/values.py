@@ -1,0 +1,191 @@
+"""The content of report.json: every map of figures, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from contracts import columns as c
+from contracts.bundle import Bundle
+from contracts.clock import day_to_name
+from training.evaluation.config import EvaluationConfig
+from training.evaluation.figures import CURVE_K, POPULARITIES, SHARED, FigureMaker, Figures, content_vectors
+from training.evaluation.ranked import Ranked
+from training.evaluation.runs import OracleRun, PipelineRun
+from training.evaluation.test_day import TestDay
+from training.features.processed import Processed
+from training.simulator.oracle import Variant
+
+NEGATIVES: Final = "the other retrieved candidates of the same query"
+_RECALL_K: Final = (10, 50, 100, 200, 300)
+_RECALL_SHARES: Final = ("recall@100", "recall@300")
+_ANN_METRICS: Final = "index."
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Everything that was run over the test day; a baseline is a pair: plain, and without the seen items."""
+
+    pipeline: PipelineRun
+    filtered: PipelineRun
+    baselines: Mapping[str, tuple[Ranked, Ranked] | None]
+    oracle: OracleRun | None
+
+    def pairs(self) -> dict[str, tuple[Ranked, Ranked]]:
+        """The baselines that were run."""
+        return {name: pair for name, pair in self.baselines.items() if pair is not None}
+
+    def popularities(self, *, filtered: bool) -> dict[str, Ranked]:
+        """The two popularities, with or without the seen items."""
+        return {name: pair[filtered] for name, pair in self.pairs().items() if name in POPULARITIES}
+
+    def plain(self) -> dict[str, Ranked]:
+        """Pipeline, baselines and full oracle, seen filter off."""
+        methods = {"pipeline": self.pipeline.ranked, **{name: pair[0] for name, pair in self.pairs().items()}}
+        return methods if self.oracle is None else {**methods, "oracle": self.oracle.full}
+
+
+def report_values(
+    config: EvaluationConfig, processed: Processed, bundle: Bundle, day: TestDay, outcomes: Outcomes
+) -> dict[str, Any]:
+    """Everything but the timings."""
+    make = FigureMaker(day, config.num_replicates, config.seed)
+    pairs = outcomes.pairs()
+    absent: dict[str, None] = dict.fromkeys(name for name in outcomes.baselines if name not in pairs)
+    return {
+        "bundle_version": bundle.version,
+        "warnings": [*bundle.manifest.warnings, *_warnings(config, outcomes)],
+        "data": _data(processed, bundle, day, is_simulated=outcomes.oracle is not None),
+        "pipeline": make.single(outcomes.pipeline.ranked),
+        "pipeline_filtered": make.single(outcomes.filtered.ranked),
+        "retrieval": _retrieval(make, outcomes, bundle),
+        "ranking": _ranking(make, outcomes.pipeline),
+        "baselines": {name: make.single(pair[0]) for name, pair in pairs.items()} | absent,
+        "baselines_filtered": {name: make.single(pair[1]) for name, pair in pairs.items()} | absent,
+        "oracle": _oracle(make, outcomes.oracle),
+        "segments": _segments(make, processed, outcomes),
+        **_against_oracle(make, outcomes),
+        "next_day": {name: make.whole_day(ranked) for name, ranked in outcomes.plain().items()},
+        "lists": _lists(make, processed, bundle, outcomes),
+        "curves": _curves(make, outcomes),
+        "impressions": None,
+    }
+
+
+def _warnings(config: EvaluationConfig, outcomes: Outcomes) -> list[str]:
+    found = [
+        f"{run.degraded} queries of {name} were answered without all of their parts"
+        for name, run in (("pipeline", outcomes.pipeline), ("pipeline_filtered", outcomes.filtered))
+        if run.degraded
+    ]
+    if any(pair is None for pair in outcomes.baselines.values()):
+        found.append(f"no item-to-item baselines: the catalogue has more than {config.max_item_to_item} items")
+    return found
+
+
+def _data(processed: Processed, bundle: Bundle, day: TestDay, *, is_simulated: bool) -> dict[str, Any]:
+    simulator = bundle.manifest.config.get("simulator", {}) if is_simulated else {}
+    counts = processed.info.counts
+    return {
+        "preset": simulator.get("preset"),
+        "size": simulator.get("size"),
+        "events": counts["events"],
+        "users": counts["users"],
+        "items": counts["items"],
+        "shop": processed.info.shop,
+        "first_day": day_to_name(processed.info.first_day),
+        "train_end_day": day_to_name(processed.info.train_end_day),
+        "test_day": day_to_name(processed.info.last_day),
+        "test_events": int(day.single.sum()),
+        "test_events_outside_window": int((day.single & day.outside).sum()),
+        "test_users": int(day.whole_day.sum()),
+    }
+
+
+def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> dict[str, Any]:
+    """Recall of the first stage, its share of the oracle's, and what the index loses."""
+    retrieved = outcomes.pipeline.retrieved
+    section: dict[str, Any] = make.recall_of(retrieved, _RECALL_K)
+    if outcomes.oracle is not None:
+        oracle = outcomes.oracle.full
+        section |= {f"share_of_oracle_{name}": make.ratio(retrieved, oracle, name) for name in _RECALL_SHARES}
+    found = bundle.manifest.metrics.items()
+    return section | {
+        name.removeprefix(_ANN_METRICS): {"value": value, "low": None, "high": None, "n": bundle.num_items}
+        for name, value in found
+        if name.startswith(_ANN_METRICS)
+    }
+
+
+def _ranking(make: FigureMaker, pipeline: PipelineRun) -> dict[str, Any]:
+    """How well the ranker orders what retrieval found, beside the order that retrieval had given it."""
+    comparable = make.day.single & np.isfinite(pipeline.auc_ranked) & np.isfinite(pipeline.auc_retrieved)
+    found = pipeline.retrieved.rank >= 1
+    return {
+        "negatives": NEGATIVES,
+        "auc": make.mean(np.nan_to_num(pipeline.auc_ranked), comparable),
+        "auc_of_retrieval_order": make.mean(np.nan_to_num(pipeline.auc_retrieved), comparable),
+        **{f"{name}_if_retrieved": figure for name, figure in make.some(pipeline.ranked, SHARED, found).items()},
+        **{
+            f"{name}_of_retrieval_order": figure
+            for name, figure in make.some(pipeline.retrieved, (*SHARED, "mrr")).items()
+        },
+    }
+
+
+def _oracle(make: FigureMaker, run: OracleRun | None) -> dict[str, Any]:
+    """The full oracle, the same without seen items, and its ablations; null without an oracle."""
+    ablated = [str(variant) for variant in Variant if variant is not Variant.FULL]
+    if run is None:
+        return dict.fromkeys(("full", "filtered", *ablated))
+    section: dict[str, Any] = {"full": make.single(run.full), "filtered": make.single(run.filtered)}
+    for name in ablated:
+        loss = {f"loss_{metric}": figure for metric, figure in make.regret(run.ablations[name], run.full).items()}
+        section[name] = make.single(run.ablations[name]) | loss
+    return section
+
+
+def _segments(make: FigureMaker, processed: Processed, outcomes: Outcomes) -> dict[str, Figures]:
+    """The pipeline by segment, beside the oracle and the better popularity on the same queries."""
+    devices = processed.transforms.vocabularies[c.DEVICE_TYPE].tokens
+    methods = {f"{name}_": ranked for name, ranked in outcomes.popularities(filtered=False).items()}
+    if outcomes.oracle is not None:
+        methods["oracle_"] = outcomes.oracle.full
+    segments = {}
+    for segment, where in make.segments(devices).items():
+        figures = make.some(outcomes.pipeline.ranked, (*SHARED, "mrr", "recall@100", "recall@300"), where)
+        for prefix, ranked in methods.items():
+            figures |= {prefix + name: figure for name, figure in make.some(ranked, SHARED, where).items()}
+        segments[segment] = figures
+    return segments
+
+
+def _against_oracle(make: FigureMaker, outcomes: Outcomes) -> dict[str, Figures | None]:
+    """Captured share and regret of both results; null without an oracle."""
+    if outcomes.oracle is None:
+        return dict.fromkeys(("captured_share", "captured_share_filtered", "regret", "regret_filtered"))
+    plain, filtered = outcomes.pipeline.ranked, outcomes.filtered.ranked
+    full, masked = outcomes.oracle.full, outcomes.oracle.filtered
+    return {
+        "captured_share": make.captured_share(plain, outcomes.popularities(filtered=False), full),
+        "captured_share_filtered": make.captured_share(filtered, outcomes.popularities(filtered=True), masked),
+        "regret": make.regret(plain, full),
+        "regret_filtered": make.regret(filtered, masked),
+    }
+
+
+def _lists(make: FigureMaker, processed: Processed, bundle: Bundle, outcomes: Outcomes) -> dict[str, Figures]:
+    events = make.day.events
+    earlier = events.day < processed.info.last_day
+    counts = np.bincount(events.item_row[earlier], minlength=bundle.num_items) + 1.0
+    vectors = content_vectors(bundle.items.text, bundle.items.image)
+    return {name: make.lists(ranked, counts / counts.sum(), vectors) for name, ranked in outcomes.plain().items()}
+
+
+def _curves(make: FigureMaker, outcomes: Outcomes) -> dict[str, list[float]]:
+    """Hit rate at each cut-off `k`."""
+    methods = {"retrieval": outcomes.pipeline.retrieved, **outcomes.plain()}
+    return {"k": [float(k) for k in CURVE_K], **{name: make.curve(ranked) for name, ranked in methods.items()}}
