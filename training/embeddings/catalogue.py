@@ -16,12 +16,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import ray.data
-from ray.data import ActorPoolStrategy
 
 from contracts import columns as c
 from contracts.bundle import EncoderEntry
@@ -31,12 +29,9 @@ from contracts.files import atomic_dir
 from contracts.ids import BoolArray, FloatArray
 from contracts.strings import map_array
 from training.embeddings.cache import VectorCache
-from training.embeddings.config import EmbedConfig, PoolConfig
-from training.embeddings.content import read_content
+from training.embeddings.config import EmbedConfig
 from training.embeddings.encoders import (
-    CONTENT,
     ERROR,
-    HASH,
     EncoderIdentity,
     ImageEncoder,
     TextEncoder,
@@ -44,6 +39,7 @@ from training.embeddings.encoders import (
     identify_text,
 )
 from training.embeddings.pca import Pca
+from training.embeddings.pools import encode_missing, hash_pictures
 from training.features.processed import Processed, open_processed
 
 logger = logging.getLogger(__name__)
@@ -51,8 +47,6 @@ logger = logging.getLogger(__name__)
 KINDS: Final = ("text", "image")
 ENCODERS: Final = "encoders.json"
 REPORT: Final = "report.json"
-_ROWS_PER_TASK: Final = 128
-_ROWS_PER_SHARD: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -176,7 +170,7 @@ def _embed_texts(config: EmbedConfig, processed: Processed, identity: EncoderIde
     cache = VectorCache(cache_dir / f"text-{identity.key}")
     contents = {key: text for key, text in zip(hashes, texts, strict=True) if key is not None and text is not None}
     arguments = {"config": config.text, "identity": identity}
-    encoded = _encode_missing(contents, cache, TextEncoder, arguments, config.text)
+    encoded = encode_missing(contents, cache, TextEncoder, arguments, config.text)
     return _collect(cache, hashes, encoded, [None] * len(texts))
 
 
@@ -184,75 +178,12 @@ def _embed_images(
     config: EmbedConfig, processed: Processed, identity: EncoderIdentity, cache_dir: Path, base: Path
 ) -> _Embedded:
     locations = processed.items[c.IMAGE_PATH].to_pylist()
-    hashes, errors = _hash_pictures(locations, base)
+    hashes, errors = hash_pictures(locations, base)
     cache = VectorCache(cache_dir / f"image-{identity.key}")
     contents = {key: place for key, place in zip(hashes, locations, strict=True) if key is not None}
     arguments = {"config": config.image, "identity": identity, "seed": config.seed, "base": base}
-    encoded = _encode_missing(contents, cache, ImageEncoder, arguments, config.image)
+    encoded = encode_missing(contents, cache, ImageEncoder, arguments, config.image)
     return _collect(cache, hashes, encoded, errors)
-
-
-def _hash_pictures(locations: list[str | None], base: Path) -> tuple[list[str | None], list[str | None]]:
-    """Content hashes, and the errors of pictures that cannot be read; both None where an item has no picture."""
-    rows = [row for row, location in enumerate(locations) if location]
-    hashes: list[str | None] = [None] * len(locations)
-    errors: list[str | None] = [None] * len(locations)
-    if not rows:
-        return hashes, errors
-
-    def hash_batch(batch: pa.Table) -> pa.Table:
-        found = [_hash_picture(location, base) for location in batch[CONTENT].to_pylist()]
-        columns = [batch["row"], *(pa.array(values, pa.string()) for values in zip(*found, strict=True))]
-        return pa.table(columns, names=["row", HASH, ERROR])
-
-    table = pa.table({"row": rows, CONTENT: [locations[row] for row in rows]})
-    hashed = ray.data.from_arrow(_slices(table, _ROWS_PER_SHARD)).map_batches(
-        hash_batch, batch_size=None, batch_format="pyarrow"
-    )
-    for answer in hashed.take_all():
-        hashes[answer["row"]], errors[answer["row"]] = answer[HASH], answer[ERROR]
-    return hashes, errors
-
-
-def _hash_picture(location: str, base: Path) -> tuple[str | None, str | None]:
-    try:
-        return hashlib.sha256(read_content(location, base)).hexdigest(), None
-    except DataError as error:
-        return None, error.message
-
-
-def _encode_missing(
-    contents: dict[str, str], cache: VectorCache, encoder: type[Any], arguments: dict[str, Any], pool: PoolConfig
-) -> int:
-    """Encodes the contents, by hash, that the cache lacks; returns how many."""
-    keys = list(contents)
-    absent = cache.missing(keys)
-    wanted = sorted((key for key, missing in zip(keys, absent, strict=True) if missing), key=lambda k: len(contents[k]))
-    if not wanted:
-        return 0
-    table = pa.table({HASH: wanted, CONTENT: [contents[key] for key in wanted]})
-    encoded = ray.data.from_arrow(_slices(table, _ROWS_PER_TASK)).map_batches(
-        encoder,
-        fn_constructor_kwargs=arguments,
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=pool.pool_size),
-        num_cpus=pool.num_cpus,
-        num_gpus=pool.num_gpus,
-    )
-    waiting: list[pa.Table] = []
-    for block in encoded.iter_batches(batch_size=None, batch_format="pyarrow"):
-        waiting.append(block)
-        if sum(len(part) for part in waiting) >= _ROWS_PER_SHARD:
-            cache.append(pa.concat_tables(waiting))
-            waiting = []
-    if waiting:
-        cache.append(pa.concat_tables(waiting))
-    return len(wanted)
-
-
-def _slices(table: pa.Table, size: int) -> list[pa.Table]:
-    return [table.slice(start, size) for start in range(0, len(table), size)]
 
 
 def _collect(cache: VectorCache, hashes: list[str | None], num_encoded: int, errors: list[str | None]) -> _Embedded:

@@ -33,7 +33,7 @@ from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
-from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, ProcessedInfo
+from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
 from training.splits import make_split
 from training.tables import RawTable, find_table, read_files
 
@@ -65,6 +65,7 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
         statistics = _run(config, raw, folder)
         info, report = _summarise(config, raw, statistics, shop)
         transforms = fit_transforms(statistics, raw.users, raw.items, config.timezone)
+        pq.write_table(raw.users, folder / USERS)
         pq.write_table(raw.items, folder / ITEMS)
         (folder / TRANSFORMS).write_text(transforms.to_json(), encoding="utf-8")
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")

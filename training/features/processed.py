@@ -2,6 +2,7 @@
 
 processed.json          ProcessedInfo: fingerprint, days, counts, missing columns
 transforms.json         FittedTransforms
+users.parquet           all users: user_id, age, gender
 items.parquet           the catalogue in ItemRow order, columns of contracts.columns.ITEMS, null where missing
 subjects/part-P.parquet  a row a subject of partition P: subject_id, user_row (-1 = session), age, gender, num_events
 events/part-P.parquet    its events, sorted by (subject, timestamp, event_id): item_row, timestamp, day, device_type,
@@ -28,7 +29,7 @@ from contracts.catalogue import ItemFeatures
 from contracts.config import StrictConfig
 from contracts.errors import DataError
 from contracts.features import ITEM_CATEGORICALS, ITEM_GENDER
-from contracts.ids import FloatArray, IntArray, LongArray
+from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from contracts.transforms import FittedTransforms
 from training.features.encode import ITEM_ROW, USER_ROW
 from training.features.events import EventTable
@@ -37,6 +38,7 @@ from training.features.partition import EVENTS_DIR, NUM_EVENTS, SUBJECT_ID, SUBJ
 INFO: Final = "processed.json"
 TRANSFORMS: Final = "transforms.json"
 ITEMS: Final = "items.parquet"
+USERS: Final = "users.parquet"
 REPORT: Final = "report.json"
 
 _FEATURE_COLUMNS: Final = (
@@ -161,6 +163,11 @@ class Processed:
         """Event ids [E] in the order of `events`."""
         ids: NDArray[np.object_] = self._read(EVENTS_DIR, partitions, [c.EVENT_ID])[c.EVENT_ID].to_numpy()
         return ids
+
+    def is_user(self, partitions: Sequence[int] | None = None) -> BoolArray:
+        """Whether each subject [S] of `events` is a user; the others are sessions without one."""
+        user: BoolArray = self._read(SUBJECTS_DIR, partitions, [USER_ROW])[USER_ROW].to_numpy() >= 0
+        return user
 
     def _user_codes(self, subjects: pa.Table) -> IntArray:
         codes = self.transforms.encode(c.USER_ID, subjects[SUBJECT_ID].to_pylist())

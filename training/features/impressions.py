@@ -1,0 +1,80 @@
+"""Logged impressions as rows of subjects and items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts import columns as c
+from contracts.errors import DataError
+from contracts.ids import AnyArray
+from training.features.encode import ITEM_ROW
+from training.features.processed import Processed
+from training.tables import ColumnMap, find_table, read_files
+
+SUBJECT: str = "subject"
+
+
+def read_impressions(processed: Processed, raw_dir: Path, columns: ColumnMap | None = None) -> pa.Table:
+    """Reads the impressions of the processed run's days whose clicks are known.
+
+    Args:
+        processed: the processed run.
+        raw_dir: folder of the raw tables.
+        columns: names of the shop's columns by our names.
+
+    Returns:
+        request_id, subject (row of `processed.events()`, -1 = a subject without events), item_row, timestamp, day,
+        position, clicked (bool), device_type and propensity (float, null where not logged). Rows of unknown items
+        or outside the days of the run are left out.
+
+    Raises:
+        DataError: there is no impressions table, or no impression with known clicks is left.
+        SchemaError: a column is missing or of a wrong type.
+    """
+    raw = find_table(raw_dir, c.IMPRESSIONS, columns)
+    table = read_files(raw)
+    day = processed.transforms.calendar.day(table[c.TIMESTAMP].to_numpy()).astype(np.int32)
+    item_row = _rows(table[c.ITEM_ID], processed.items[c.ITEM_ID])
+    inside = (day >= processed.info.first_day) & (day <= processed.info.last_day)
+    kept = inside & (item_row >= 0) & table[c.CLICKED].is_valid().to_numpy()
+    if not kept.any():
+        raise DataError(
+            f"{len(table)} impressions in {raw_dir / c.IMPRESSIONS.name}, none of them of a known item, within the "
+            "days of the processed run and with `clicked` filled; log and compact some, or train on interactions"
+        )
+    rows = {
+        c.REQUEST_ID: table[c.REQUEST_ID],
+        SUBJECT: _subjects(processed, table),
+        ITEM_ROW: item_row,
+        c.TIMESTAMP: table[c.TIMESTAMP],
+        c.DAY: day,
+        c.POSITION: table[c.POSITION],
+        c.CLICKED: table[c.CLICKED],
+        c.DEVICE_TYPE: table[c.DEVICE_TYPE],
+        c.PROPENSITY: table[c.PROPENSITY],
+    }
+    return pa.table(rows).filter(pa.array(kept))
+
+
+def _subjects(processed: Processed, table: pa.Table) -> AnyArray:
+    """Users and sessions are looked up apart, since their ids may be equal."""
+    ids = pa.array(processed.events().subject_ids, pa.string())
+    is_user = processed.is_user()
+    user = table[c.USER_ID].is_valid().to_numpy()
+    users, sessions = np.flatnonzero(is_user), np.flatnonzero(~is_user)
+    of_user = _rows(table[c.USER_ID], ids.take(pa.array(users)))
+    of_session = _rows(table[c.SESSION_ID], ids.take(pa.array(sessions)))
+    subject = np.full(len(table), -1, dtype=np.int32)
+    known_user, known_session = user & (of_user >= 0), ~user & (of_session >= 0)
+    subject[known_user] = users[of_user[known_user]]
+    subject[known_session] = sessions[of_session[known_session]]
+    return subject
+
+
+def _rows(values: pa.ChunkedArray, known: pa.Array | pa.ChunkedArray) -> AnyArray:
+    rows: AnyArray = pc.fill_null(pc.index_in(values, value_set=known, skip_nulls=True), -1).to_numpy()
+    return rows
