@@ -5,6 +5,7 @@ Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -50,33 +51,35 @@ class UserBootstrap:
     def mean(self, values: AnyArray, where: BoolArray | None = None) -> Estimate:
         """The mean of some of the values [n] with its interval."""
         chosen = np.ones(len(values), dtype=bool) if where is None else where
-        count = int(chosen.sum())
+        return self.means([values], chosen)[0]
+
+    def means(self, values: Sequence[AnyArray], where: BoolArray) -> list[Estimate]:
+        """The means of several values, each [n], over the same rows."""
+        count = int(where.sum())
         if count == 0:
-            return Estimate(None, None, None, 0)
-        return self._estimate(float(values[chosen].mean()), self.replicates(values, chosen), count)
-
-    def replicates(self, values: AnyArray, where: BoolArray) -> Replicates:
-        """The mean in each replicate [R]; NaN where none of the values was drawn."""
-        sums = np.bincount(self._user, weights=np.where(where, values, 0.0), minlength=self._num_users)
-        counts = np.bincount(self._user, weights=where, minlength=self._num_users)
-        totals = self._draws @ np.stack([sums, counts], axis=1)
-        with np.errstate(invalid="ignore"):
-            return np.asarray(totals[:, 0] / totals[:, 1])
-
-    def difference(self, upper: AnyArray, lower: AnyArray, where: BoolArray) -> Estimate:
-        """The paired mean of upper - lower."""
-        return self.mean(upper - lower, where)
+            return [Estimate(None, None, None, 0) for _ in values]
+        points = [float(column[where].mean()) for column in values]
+        return [self._estimate(*pair, count) for pair in zip(points, self._replicates(values, where).T, strict=True)]
 
     def captured_share(self, model: AnyArray, base: AnyArray, ceiling: AnyArray, where: BoolArray) -> Estimate:
         """(model - base) / (ceiling - base) of the means; null where the ceiling is not above the base."""
         count = int(where.sum())
-        if count == 0 or (ceiling - base)[where].mean() <= 0:
+        gained, possible = model - base, ceiling - base
+        if count == 0 or possible[where].mean() <= 0:
             return Estimate(None, None, None, count)
-        gained, possible = self.replicates(model - base, where), self.replicates(ceiling - base, where)
-        value = float((model - base)[where].mean() / (ceiling - base)[where].mean())
+        drawn = self._replicates([gained, possible], where)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(possible > 0, gained / possible, np.nan)
-        return self._estimate(value, ratios, count)
+            ratios = np.where(drawn[:, 1] > 0, drawn[:, 0] / drawn[:, 1], np.nan)
+        return self._estimate(float(gained[where].mean() / possible[where].mean()), ratios, count)
+
+    def _replicates(self, values: Sequence[AnyArray], where: BoolArray) -> Replicates:
+        """The means in each replicate [R, M]; NaN where none of the rows was drawn."""
+        user = self._user[where]
+        sums = [np.bincount(user, weights=column[where], minlength=self._num_users) for column in values]
+        counts = np.bincount(user, minlength=self._num_users)
+        totals = self._draws @ np.stack([*sums, counts], axis=1).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
 
     @staticmethod
     def _estimate(value: float, replicates: Replicates, count: int) -> Estimate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -52,13 +52,12 @@ class FigureMaker:
 
     def single(self, ranked: Ranked, where: BoolArray | None = None) -> Figures:
         """First protocol: one target a query."""
-        chosen = self._chosen(ranked, where)
-        return {name: self.bootstrap.mean(metric(ranked.rank), chosen).json() for name, metric in _SINGLE.items()}
+        return self.some(ranked, tuple(_SINGLE), where)
 
     def some(self, ranked: Ranked, names: tuple[str, ...], where: BoolArray | None = None) -> Figures:
         """Some metrics of the first protocol."""
-        chosen = self._chosen(ranked, where)
-        return {name: self.bootstrap.mean(_SINGLE[name](ranked.rank), chosen).json() for name in names}
+        values = [_SINGLE[name](ranked.rank) for name in names]
+        return self._figures(names, values, self._chosen(ranked, where))
 
     def mean(self, values: AnyArray, where: BoolArray) -> Figure:
         """Mean of one value a query [Q]."""
@@ -66,15 +65,14 @@ class FigureMaker:
 
     def recall_of(self, ranked: Ranked, cutoffs: tuple[int, ...]) -> Figures:
         """Recall of retrieval at its own cut-offs, and MRR."""
-        chosen = self._chosen(ranked, None)
-        figures = {f"recall@{k}": self.mean(metrics.hit_rate(ranked.rank, k), chosen) for k in cutoffs}
-        return {**figures, "mrr": self.mean(metrics.reciprocal_rank(ranked.rank), chosen)}
+        values = [*(metrics.hit_rate(ranked.rank, k) for k in cutoffs), metrics.reciprocal_rank(ranked.rank)]
+        return self._figures([*(f"recall@{k}" for k in cutoffs), "mrr"], values, self._chosen(ranked, None))
 
     def whole_day(self, ranked: Ranked) -> Figures:
         """Second protocol: all items of the subject's day are targets."""
         hits, counts = self._hits(ranked.heads)
         chosen = self.day.whole_day & ranked.scored
-        return {name: self.mean(metric(hits, counts), chosen) for name, metric in _WHOLE_DAY.items()}
+        return self._figures(tuple(_WHOLE_DAY), [metric(hits, counts) for metric in _WHOLE_DAY.values()], chosen)
 
     def lists(self, ranked: Ranked, shares: AnyArray, vectors: FloatArray | None) -> Figures:
         """Coverage, novelty and diversity of the first items, over the queries of the second protocol.
@@ -111,10 +109,8 @@ class FigureMaker:
     def regret(self, model: Ranked, ceiling: Ranked) -> Figures:
         """Oracle minus model on the same queries."""
         where = self._chosen(model, ceiling.scored)
-        return {
-            name: self.bootstrap.difference(_SINGLE[name](ceiling.rank), _SINGLE[name](model.rank), where).json()
-            for name in SHARED
-        }
+        values = [_SINGLE[name](ceiling.rank) - _SINGLE[name](model.rank) for name in SHARED]
+        return self._figures(SHARED, values, where)
 
     def ratio(self, model: Ranked, ceiling: Ranked, name: str) -> Figure:
         """A metric of one method as a share of the other's."""
@@ -140,6 +136,10 @@ class FigureMaker:
         if (device == 0).any():
             masks["device_unknown"] = device == 0
         return masks
+
+    def _figures(self, names: Sequence[str], values: Sequence[metrics.Values], where: BoolArray) -> Figures:
+        estimates = self.bootstrap.means(values, where)
+        return {name: estimate.json() for name, estimate in zip(names, estimates, strict=True)}
 
     def _hits(self, heads: IntArray) -> tuple[BoolArray, IntArray]:
         """Whether each place of each list holds a target [Q, LIST_K], and the number of targets [Q], at least 1."""

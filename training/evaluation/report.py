@@ -18,6 +18,7 @@ from contracts.recommend import Recommend
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.page import render_page
 from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_pipeline
+from training.evaluation.table import main_table
 from training.evaluation.test_day import test_day
 from training.evaluation.values import Outcomes, report_values
 from training.features.processed import Processed
@@ -38,6 +39,9 @@ class Report:
 
     values: Mapping[str, Any]
     path: Path
+
+    def __str__(self) -> str:
+        return main_table(self.values)
 
 
 def evaluate(

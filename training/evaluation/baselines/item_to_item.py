@@ -131,11 +131,11 @@ def pair_counts(events: EventTable, known: AnyArray, num_items: int, weights: Fl
     """Weighted counts [I, I] of (earlier item, later item) of a subject, up to len(weights) places apart."""
     counts = np.zeros(num_items * num_items, dtype=np.float64)
     later = np.flatnonzero(known)
-    for chunk in np.array_split(later, max(1, len(later) // _PAIR_CHUNK)):
-        for lag, weight in enumerate(weights, start=1):
-            rows = chunk[chunk - lag >= events.offsets[events.subject[chunk]]]
-            keys = events.item_row[rows - lag].astype(np.int64) * num_items + events.item_row[rows]
-            counts += weight * np.bincount(keys, minlength=len(counts))
+    for chunk in np.array_split(later, len(later) * len(weights) // _PAIR_CHUNK + 1):
+        earlier = chunk[:, None] - 1 - np.arange(len(weights))
+        place, lag = np.nonzero(earlier >= events.offsets[events.subject[chunk]][:, None])
+        keys = events.item_row[earlier[place, lag]].astype(np.int64) * num_items + events.item_row[chunk[place]]
+        counts += np.bincount(keys, weights=weights[lag], minlength=len(counts))
     return counts.reshape(num_items, num_items).astype(np.float32)
 
 
