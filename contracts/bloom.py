@@ -140,10 +140,11 @@ class RingLayout:
         rank = np.arange(len(group)) - (np.cumsum(counts) - counts)[group]
 
         sizes = self._filter_starts[self.num_filters(counts)].reshape(newest.shape)
-        ends = np.cumsum(self._head_words + sizes.sum(axis=1))
-        heads = np.concatenate([[0], ends[:-1]])
+        lengths = self._head_words + sizes.sum(axis=1)
+        ends = np.cumsum(lengths)
+        heads = ends - lengths
         starts = (heads + self._head_words)[:, None] + np.cumsum(sizes, axis=1) - sizes
-        words = np.zeros(int(ends[-1]), dtype=np.uint64)
+        words = np.zeros(lengths.sum(), dtype=np.uint64)
         words[heads] = self._header
         slot_words = (newest.astype(np.uint64) << _HALF) | counts.reshape(newest.shape).astype(np.uint64)
         words[heads[:, None] + 1 + np.arange(self.window_days)] = np.where(newest < 0, np.uint64(0), slot_words)

@@ -29,7 +29,7 @@ from serving.stores.config import EmbeddedRedisConfig
 logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
-_LOCK_WAIT_S = 3.0
+_LOCK_WAIT_S = 1.5
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _FIRST_BACKOFF_S = 0.05

@@ -97,7 +97,7 @@ def _fill_features(client: redis.Redis, config: StoreConfig, address: str, table
     rows = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
     rows[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
     users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
-    end = pc.max(pa.chunked_array([chunk for table in rows.values() for chunk in table[EVENT_TIMESTAMP].chunks]))
+    end = pc.max(pa.concat_tables([table.select([EVENT_TIMESTAMP]) for table in rows.values()])[EVENT_TIMESTAMP])
     for view, table in rows.items():
         feast_repo.write_offline(config, view, with_all_users(table, users, end))
     store = feast_repo.open_store(config, address, overwrite=True)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+import redis
+
+from contracts.errors import StoreError
+from serving.stores.client import async_client, bulk_errors, connection_options, store_errors
+from serving.stores.config import StoreConfig
+
+
+def test_connection_options_of_a_production_address() -> None:
+    config = StoreConfig(
+        address="rediss://store.example:6380/2",
+        username="app",
+        password="a,b=c",  # type: ignore[arg-type]
+        ca_file=Path("/etc/ca.pem"),
+    )
+    assert connection_options(config, str(config.address)) == {
+        "host": "store.example",
+        "port": 6380,
+        "db": 2,
+        "username": "app",
+        "password": "a,b=c",
+        "ssl": True,
+        "ssl_ca_certs": "/etc/ca.pem",
+    }
+
+
+async def test_tls_is_used_for_rediss() -> None:
+    config = StoreConfig(address="rediss://store.example", ca_file=Path("/etc/ca.pem"))
+    pool = async_client(config, str(config.address)).connection_pool
+    assert pool.connection_class is redis.asyncio.SSLConnection
+    assert pool.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
+
+
+async def test_a_refused_address_is_a_store_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"redis://127.0.0.1:{taken.getsockname()[1]}"
+        config = StoreConfig(address=address, read_timeout_ms=20_000)
+        client = async_client(config, address)
+        with pytest.raises(StoreError, match=r"no connection to the store at redis://127.0.0.1:.*is it running"):
+            async with store_errors(config, address):
+                await client.ping()
+        await client.aclose()
+
+
+async def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        config = StoreConfig(address=address, read_timeout_ms=50)
+        client = async_client(config, address)
+        with pytest.raises(StoreError, match=r"did not answer within 50 ms|no connection"):
+            async with asyncio.timeout(20), store_errors(config, address):
+                await client.ping()
+        await client.aclose(close_connection_pool=True)
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (redis.AuthenticationError("WRONGPASS"), "refused the credentials: WRONGPASS; check username, password"),
+        (redis.BusyLoadingError("loading"), "no connection to the store at redis://x: loading"),
+        (redis.TimeoutError("late"), "no connection to the store at redis://x: late"),
+        (redis.OutOfMemoryError("OOM"), "answered with an error: OOM"),
+    ],
+)
+def test_redis_errors_become_store_errors(raised: Exception, message: str) -> None:
+    with pytest.raises(StoreError) as caught, bulk_errors("redis://x"):
+        raise raised
+    assert message in caught.value.message

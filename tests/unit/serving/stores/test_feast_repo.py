@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.stores.config import StoreConfig
+from serving.stores.feast_repo import FEATURES, belongs_to, online_key_pattern, online_keys, repo_values
+
+
+def test_features_are_those_of_the_contract() -> None:
+    assert FEATURES == (
+        "user_profile:age",
+        "user_profile:gender",
+        "user_activity:top_category",
+        "user_activity:top_category_long",
+    )
+
+
+def test_feast_understands_the_connection_whatever_the_password_holds() -> None:
+    from feast.infra.online_stores.redis import RedisOnlineStore
+
+    config = StoreConfig(
+        address="rediss://store.example:6380/1",
+        username="app",
+        password='12,3="4\\',  # type: ignore[arg-type]
+        ca_file=Path("/etc/ca, shop.pem"),
+        connect_timeout_ms=300,
+    )
+    text = repo_values(config, str(config.address))["online_store"]["connection_string"]
+    servers, options = RedisOnlineStore._parse_connection_string(text)
+    assert servers == [{"host": "store.example", "port": "6380"}]
+    assert options == {
+        "db": 1,
+        "username": "app",
+        "password": '12,3="4\\',
+        "ssl": True,
+        "ssl_ca_certs": "/etc/ca, shop.pem",
+        "socket_timeout": 0.2,
+        "socket_connect_timeout": 0.3,
+        "retry": None,
+    }
+
+
+@pytest.mark.parametrize("user", ["u1", "", "ü" * 300, "toys"])
+def test_a_user_key_is_told_from_one_of_a_shop_with_a_longer_name(user: str) -> None:
+    [ours] = online_keys("toys", [user])
+    [theirs] = online_keys("mytoys", [user])
+    head, tail = online_key_pattern("toys").split(b"*")
+    assert all(key.startswith(head) and key.endswith(tail) for key in (ours, theirs))
+    assert belongs_to(ours, "toys")
+    assert not belongs_to(theirs, "toys")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+import redis
+
+from contracts.errors import StoreError
+from serving.stores import owner
+from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.embedded import EmbeddedRedis
+
+pytestmark = [pytest.mark.ray, pytest.mark.redis]
+
+
+def test_a_given_address_starts_nothing() -> None:
+    assert owner.resolve_address(StoreConfig(address="redis://store:6379")) == "redis://store:6379"
+
+
+def test_one_owner_a_folder_that_survives_its_own_death(local_ray: None, tmp_path: Path) -> None:
+    config = StoreConfig(embedded=EmbeddedRedisConfig(data_dir=tmp_path))
+    assert not owner.healthy(config)
+    try:
+        address = owner.resolve_address(config)
+        assert owner.resolve_address(config) == address
+        assert owner.healthy(config)
+        client = redis.Redis.from_url(address)
+        client.set("kept", "yes")
+        first = client.info("server")["process_id"]
+
+        ray.kill(ray.get_actor(owner._name(config.embedded), namespace=owner.NAMESPACE), no_restart=False)
+        assert owner.resolve_address(config) == address
+        assert client.get("kept") == b"yes"
+        second = client.info("server")["process_id"]
+        assert second != first
+    finally:
+        owner.stop(config)
+    owner.stop(config)
+    assert not owner.healthy(config)
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+
+
+def test_a_folder_that_is_taken_is_a_store_error(local_ray: None, tmp_path: Path) -> None:
+    config = StoreConfig(embedded=EmbeddedRedisConfig(data_dir=tmp_path))
+    try:
+        with EmbeddedRedis(config.embedded), pytest.raises(StoreError) as caught:
+            owner.resolve_address(config)
+        assert caught.value.message.startswith(f"another process owns the store in {tmp_path}")
+        assert owner.resolve_address(config).startswith("redis://127.0.0.1:")
+    finally:
+        owner.stop(config)
