@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-
 from benchmarks.common import Figure, write_report
+
 from ray_apps.cluster import free_port
 
 SAMPLE_S = 1.0

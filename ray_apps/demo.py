@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from contracts.columns import USER_ID
 from contracts.files import write_atomic
 from ray_apps.cluster import check_port, serving_cluster
+from ray_apps.console import EXIT_OK, report_error, say
 from ray_apps.jobs import evaluate, simulate
-from ray_apps.jobs.cli import EXIT_OK, report_error
 from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.lock import JOBS_LOCK, SERVER_LOCK, folder_lock
 from ray_apps.jobs.pipeline import JOBS, run_pipeline
-from ray_apps.jobs.runner import execute, say
+from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Workspace
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_apps.cluster import ClusterConfig, check_port, serving_cluster
-from ray_apps.jobs.cli import EXIT_OK, report_error
+from ray_apps.console import EXIT_OK, report_error
 from ray_apps.jobs.lock import SERVER_LOCK, folder_lock
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS

@@ -6,8 +6,8 @@ import json
 import signal
 import threading
 import time
-import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,7 @@ class Server:
             proxy_location=schema.proxy_location,
             grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
         )
-        try:
-            client.deploy_apps(schema, _blocking=True)
-        except RuntimeError as error:
-            raise NotReadyError(f"the application did not start: {error}") from error
+        client.deploy_apps(schema)
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, READY_TIMEOUT_S)
         return cls(url, time.perf_counter() - started)
@@ -80,18 +77,20 @@ def wait_until_ready(url: str, timeout_s: float) -> None:
     """Waits for 200 from /v1/ready.
 
     Raises:
-        NotReadyError: it does not come in time.
+        NotReadyError: it does not come in time, or Serve gives up; with Serve's reasons.
     """
+    from ray import serve
+
     deadline = time.monotonic() + timeout_s
-    reason = "nothing listens"
     while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
-                return
-        except (urllib.error.URLError, OSError) as error:
-            reason = str(error)
-            time.sleep(0.2)
-    raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {reason}; see the Ray dashboard")
+        for name, application in serve.status().applications.items():
+            if application.status == "DEPLOY_FAILED":
+                reasons = [application.message, *(part.message for part in application.deployments.values())]
+                raise NotReadyError(f"the application {name!r} did not start: {' '.join(filter(None, reasons))}")
+        with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
+            return
+        time.sleep(0.2)
+    raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {serve.status()}")
 
 
 def stop_on_signals() -> None:

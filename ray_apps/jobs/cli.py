@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from contracts.errors import RecommenderError
+from ray_apps.console import EXIT_OK, report_error
 from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Job, Workspace
 
-EXIT_OK, EXIT_BUG, EXIT_REFUSED = 0, 1, 2
 OVERRIDES = """
 settings are given as key=value and replace the config file's, for example
   python -m ray_apps.jobs.{name} --config configs/jobs/debug.yaml
@@ -75,34 +72,6 @@ def describe_section(name: str) -> list[str]:
     field = JobConfig.model_fields[name]
     model = _model_of(field.annotation)
     return [f"  {name}: {field.description}"] if model is None else list(_settings(model, name))
-
-
-def report_error(error: Exception) -> int:
-    """Prints an error: one line when the input is at fault, else a traceback; returns the exit status."""
-    for cause in _causes(error):
-        if isinstance(cause, RecommenderError):
-            print(f"error: {cause.message}", file=sys.stderr)
-            return EXIT_REFUSED
-    traceback.print_exception(error)
-    return EXIT_BUG
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from; Ray wraps the errors of its workers, with the original as `cause`."""
-    waiting: list[BaseException] = [error]
-    known: set[int] = set()
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in known:
-            continue
-        known.add(id(current))
-        yield current
-        wrapped = [
-            getattr(current, "cause", None),
-            current.__cause__,
-            *getattr(current, "worker_failures", {}).values(),
-        ]
-        waiting += [item for item in wrapped if isinstance(item, BaseException)]
 
 
 def _model_of(annotation: object) -> type[BaseModel] | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
+from training.trainers.ranker import RankerTrainConfig
+from training.trainers.two_tower import TwoTowerTrainConfig
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from contracts.config import StrictConfig, load_config, merge
@@ -19,8 +21,6 @@ from training.features.config import PreprocessConfig
 from training.index import IndexConfig
 from training.simulator import SimulatorConfig
 from training.simulator.period import Period
-from training.trainers.ranker import RankerTrainConfig
-from training.trainers.two_tower import TwoTowerTrainConfig
 
 SEEDED = ("simulator", "preprocess", "embed", "two_tower", "ranker", "index", "evaluation")
 ZONED = ("simulator", "preprocess")

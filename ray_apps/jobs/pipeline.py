@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ray_apps.console import say
 from ray_apps.jobs import (
     build_index,
     embed,
@@ -17,7 +18,7 @@ from ray_apps.jobs import (
     train_two_tower,
 )
 from ray_apps.jobs.cli import run_command
-from ray_apps.jobs.runner import execute, say
+from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Job, Workspace
 
 JOBS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from ray_apps.cluster import connect
+from ray_apps.console import say
 from ray_apps.jobs.workspace import Job, Workspace
 
 
@@ -39,9 +40,3 @@ def execute(job: Job, workspace: Workspace) -> float:
     workspace.finish(job, record, seconds=seconds, summary=summary)
     say(job.name, summary, seconds)
     return seconds
-
-
-def say(stage: str, text: str, seconds: float | None = None) -> None:
-    """Prints a stage line: name, what came out, seconds."""
-    clock = "" if seconds is None else f"{seconds:6.1f} s"
-    print(f"{stage:<16} {clock:>8}  {text}", flush=True)

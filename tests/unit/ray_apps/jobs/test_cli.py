@@ -6,8 +6,9 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from contracts.errors import SchemaError
+from ray_apps.console import EXIT_BUG, EXIT_OK, EXIT_REFUSED, report_error
 from ray_apps.jobs import simulate
-from ray_apps.jobs.cli import EXIT_BUG, EXIT_OK, EXIT_REFUSED, main, report_error, run_command
+from ray_apps.jobs.cli import main, run_command
 from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.workspace import Workspace
 
