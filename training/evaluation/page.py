@@ -13,7 +13,7 @@ from training.evaluation.figures import SHARED
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
 
 _TEMPLATE: Final = "report_page.html"
-_MAIN_COLUMNS: Final = ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@10", "mrr", "recall@100", "recall@300")
+_MAIN_COLUMNS: Final = ("hr@5", "hr@10", "hr@20", "ndcg@10", "mrr", "recall@100", "recall@300")
 MEANINGS: Final = {
     "hr": "share of events whose item is among the first K",
     "ndcg": "as HR, but a hit counts less the lower it stands: 1 / log2(1 + rank)",
@@ -71,4 +71,4 @@ def figure(values: Mapping[str, Any] | None) -> Markup:
     text = Markup("<b>{}</b>").format(number(values["value"]))
     if values["low"] is None:
         return text
-    return text + Markup("<small>{} … {}</small>").format(number(values["low"]), number(values["high"]))
+    return text + Markup("<small>{} … {}</small>").format(*(f"{values[end]:.3f}" for end in ("low", "high")))

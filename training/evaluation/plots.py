@@ -41,7 +41,9 @@ def methods_plot(rows: Mapping[str, Figures | None], metrics: Sequence[str]) -> 
     shown = {name: figures for name, figures in rows.items() if figures is not None}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 0.34 * len(shown) + 0.9), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0], metrics, strict=True):
+        panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        panels[0].invert_yaxis()  # the axis is shared: once turns all panels
+        for axes, metric in zip(panels, metrics, strict=True):
             _bars(axes, shown, metric)
             axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold")
         return _svg(figure)
@@ -67,7 +69,7 @@ def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str)
         labels = [f"{name.replace('_', ' ')}\nn = {figures[metric]['n']:,}" for name, figures in shown.items()]
         axes.set_xticks(range(len(shown)), labels)
         axes.set_ylabel(metric)
-        axes.legend(frameon=False, ncols=len(series), loc="upper right")
+        axes.legend(frameon=False, ncols=len(series), loc="lower right", bbox_to_anchor=(1, 1))
         return _svg(figure)
 
 
@@ -101,7 +103,6 @@ def _bars(axes: Axes, rows: Mapping[str, Figures], metric: str) -> None:
     axes.barh(
         [name.replace("_", " ") for name in names], values, color=colours, xerr=_errors(rows, metric), **_ERROR_BARS
     )
-    axes.invert_yaxis()
     for place, name in enumerate(names):
         end = rows[name][metric]["high"] or values[place]
         axes.annotate(f"{values[place]:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
