@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,6 +61,8 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
 def _calm_ray_data() -> None:
     """Progress bars for people, nothing but warnings for log files."""
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    # Feast, once imported, shows every DeprecationWarning; those inside Ray are nobody's business here.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\.")
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 

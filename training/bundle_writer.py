@@ -99,7 +99,11 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         pca_files={name: inputs.embeddings_dir / f"{name}_pca.safetensors" for name in ("text", "image")},
         encoders=embeddings.encoders,
         dims={**_dims(inputs, embeddings), **history},
-        metrics={**_metrics(inputs.two_tower_dir), **_metrics(inputs.ranker_dir), **inputs.index_metrics},
+        metrics={
+            **_metrics("two_tower", inputs.two_tower_dir),
+            **_metrics("ranker", inputs.ranker_dir),
+            **inputs.index_metrics,
+        },
         missing=info.missing,
         warnings=tuple(embeddings.warnings),
         config=inputs.config,
@@ -150,10 +154,10 @@ def _prices(table: pa.Table) -> Any:
     return table[c.PRICE].cast(pa.float64()).fill_null(float("nan")).to_numpy()
 
 
-def _metrics(folder: Path) -> dict[str, float]:
-    """The numbers of a model's metrics.json, under the folder's name."""
+def _metrics(name: str, folder: Path) -> dict[str, float]:
+    """The numbers of a model's metrics.json, under the model's name."""
     values = _read_json(folder / "metrics.json")
-    return {f"{folder.name}.{name}": float(value) for name, value in values.items() if isinstance(value, int | float)}
+    return {f"{name}.{metric}": float(value) for metric, value in values.items() if isinstance(value, int | float)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

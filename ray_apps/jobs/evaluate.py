@@ -13,6 +13,7 @@ from serving.recommend import local_recommend
 from training.evaluation import evaluate
 from training.features.processed import open_processed
 from training.simulator import Oracle
+from training.simulator.truth import TRUTH
 
 
 def run(workspace: Workspace, report_dir: Path) -> str:
@@ -24,10 +25,10 @@ def run(workspace: Workspace, report_dir: Path) -> str:
         open_processed(workspace.output(preprocess.JOB)),
         bundle,
         local_recommend(bundle),
-        Oracle.open(raw_dir) if (raw_dir / "truth").is_dir() else None,
+        Oracle.open(raw_dir) if (raw_dir / TRUTH).is_dir() else None,
         report_dir,
     )
-    return str(report)
+    return f"HR@10 {report.values['pipeline']['hr@10']['value']:.4f}, {report_dir / 'report.html'}"
 
 
 JOB = Job(

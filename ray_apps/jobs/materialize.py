@@ -31,8 +31,8 @@ def run(workspace: Workspace, _: Path) -> str:
         tables = StoreTables(
             final_profiles(processed),
             final_activity(processed),
-            recent_interactions(processed),
-            seen_interactions(processed),
+            recent_interactions(processed, config.history_length),
+            seen_interactions(processed, config.seen_window_days),
         )
         meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
     return (
