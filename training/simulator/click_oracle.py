@@ -77,4 +77,5 @@ def _anchors(log: EventLog, histories: UserHistories, slates: pa.Table) -> LongA
     span = np.int64(log.truth.period.bounds[-1] + 1)
     events = histories.steps.user * span + histories.timestamp
     wanted = codes(slates[c.USER_ID], log.user_ids) * span + slates[c.TIMESTAMP].to_numpy()
-    return np.searchsorted(events, wanted).astype(np.int64)
+    places: LongArray = np.searchsorted(events, wanted).astype(np.int64)
+    return places

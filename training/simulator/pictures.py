@@ -53,7 +53,7 @@ def draw_picture(motif: Motif, rng: np.random.Generator) -> Pixels:
     shade = _texture(motif.price_band, x, y)[..., None]
     pixels = paper + mask[..., None] * (colour * shade - paper)
     _mark_frame(pixels, motif.category_l2, colour)
-    return np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def _shape(code: int, x: _Plane, y: _Plane, *, size: float, turn: float) -> _Plane:
@@ -77,13 +77,13 @@ def _shape(code: int, x: _Plane, y: _Plane, *, size: float, turn: float) -> _Pla
 
 
 def _texture(band: int, x: _Plane, y: _Plane) -> _Plane:
-    """Plain, striped or chequered: a factor on the colour [64, 64]."""
+    """Plain, striped or chequered: a factor on the colour with mean 1 [64, 64]."""
     stripes = np.sin(x * 22) > 0
     if band == 0:
         return np.ones_like(x)
     if band == 1:
-        return np.where(stripes, 1.0, 0.72).astype(np.float32)
-    factor: _Plane = np.where(stripes ^ (np.sin(y * 22) > 0), 1.0, 0.5).astype(np.float32)
+        return np.where(stripes, 1.14, 0.86).astype(np.float32)
+    factor: _Plane = np.where(stripes ^ (np.sin(y * 22) > 0), 1.25, 0.75).astype(np.float32)
     return factor
 
 

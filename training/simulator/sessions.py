@@ -19,7 +19,7 @@ _QUIET_S = 3_600
 _PACE_S = (10, 301)
 _DAYPART_S = 6 * HOUR_S
 _SPARE = 1.08
-_ATTEMPTS = 8
+_MOST_EVENTS_PER_DAY = 30  # drawn for one user; about half of so many survive the quiet hour between sessions
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def draw_sessions(population: Population, period: Period, num_events: int, rng: 
         ConfigError: so many events do not fit into the days.
     """
     expected = float(_daily_rates(population, period).sum()) * (1 + 1 / _LENGTH_P)
+    capacity = len(population) * period.num_days * _MOST_EVENTS_PER_DAY
     scale = _SPARE * num_events / expected
-    for _ in range(_ATTEMPTS):
+    while scale * expected <= capacity:
         sessions = _draw(population, period, scale, rng)
         total = int(sessions.length.sum())
         if total >= num_events:
@@ -77,8 +78,8 @@ def draw_sessions(population: Population, period: Period, num_events: int, rng: 
             return thinned.take(np.lexsort((thinned.user, thinned.start)))
         scale *= _SPARE * num_events / max(total, 1)
     raise ConfigError(
-        f"num_events={num_events} does not fit: {len(population)} users had {total} events in {period.num_days} days; "
-        "lower num_events or raise num_users or num_days"
+        f"num_events={num_events} does not fit: {len(population)} users in {period.num_days} days have time for about "
+        f"{capacity // 2}; lower num_events or raise num_users or num_days"
     )
 
 

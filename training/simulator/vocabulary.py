@@ -90,7 +90,6 @@ stationery / notebooks: bound notebook, sketchbook
 stationery / pens: fountain pen, fineliner set
 stationery / organisers: desk tray, pen case
 stationery / cards: greeting card set, letter set
-stationery / calendars: wall calendar, day planner
 """
 
 
