@@ -49,7 +49,7 @@ class ItemToItem(ABC):
             for start in range(0, len(queries), block_rows):
                 part = queries[start : start + block_rows]
                 fallback = popularity.at(day.time[part])
-                fallback *= _FALLBACK_WEIGHT / max(float(fallback.max()), 1.0)
+                fallback *= _FALLBACK_WEIGHT / np.maximum(fallback.max(axis=1, keepdims=True), 1)
                 yield part, recent_matrix(day.events, day.rows[part], weights, day.num_items) @ matrix + fallback
 
 
