@@ -185,8 +185,9 @@ class RingLayout:
         Raises:
             StoreError: a ring is of another layout.
         """
-        sizes = np.array([0 if ring is None else len(ring) // 8 for ring in rings], dtype=np.int64)
-        words = np.frombuffer(b"".join(ring for ring in rings if ring is not None), dtype="<u8")
+        values = [ring or b"" for ring in rings]
+        sizes = np.array([len(value) // 8 for value in values], dtype=np.int64)
+        words = np.frombuffer(b"".join(value[: len(value) // 8 * 8] for value in values), dtype="<u8")
         heads = np.cumsum(sizes) - sizes
         counts = np.zeros((len(rings), self.window_days), dtype=np.int64)
         starts = np.zeros_like(counts)
@@ -196,7 +197,7 @@ class RingLayout:
             slots = words[heads[there, None] + 1 + np.arange(self.window_days)]
             every_count = (slots & _LOW).astype(np.int64)
             used = self._filter_starts[self.num_filters(every_count)]
-            if (self._head_words + used.sum(axis=1) != sizes[there]).any():
+            if (8 * (self._head_words + used.sum(axis=1)) != [len(values[row]) for row in there]).any():
                 raise StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
             day = (slots >> _HALF).astype(np.int64)
             alive = (day > today - self.window_days) & (day <= today)
@@ -218,8 +219,7 @@ class RingLayout:
         if ring is None:
             return [(-1, 0, [])] * self.window_days
         opened = self.open([ring], today=0)
-        slots = []
-        start = self._head_words
+        slots, start = [], self._head_words
         for slot in opened.words[1 : self._head_words].tolist():
             day, count = slot >> 32, slot & 0xFFFF_FFFF
             filters = []
@@ -232,10 +232,8 @@ class RingLayout:
     def _fill(self, count: int, filters: list[Words], items: Words) -> tuple[int, list[Words]]:
         """A day's filters with distinct items added; what they contain already costs nothing."""
         filters = [words.copy() for words in filters]
-        known = np.zeros(len(items), dtype=np.bool_)
         for words in filters:
-            known |= (words[_position(items, len(words))] & items[:, 1]) == items[:, 1]
-        items = items[~known]
+            items = items[(words[_position(items, len(words))] & items[:, 1]) != items[:, 1]]
         while len(items):
             wanted = int(self.num_filters(np.array([count + 1]))[0])
             if wanted > len(filters):
@@ -264,14 +262,9 @@ class Rings:
     counts: LongArray
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
-        """Whether items are in the rings.
+        """[T]: whether items, hashes [T, 2], are in the rings of their owners, [T].
 
-        Args:
-            hashes: hashes of T items, [T, 2].
-            owners: the ring to ask for each, [T].
-
-        Returns:
-            [T]; never False for an item that was added on a day of the window.
+        Never False for an item that was added on a day of the window.
         """
         num_filters = self.layout.num_filters(self.counts)
         deepest = int(num_filters.max(initial=0))
@@ -281,14 +274,17 @@ class Rings:
         sizes = self.layout.filter_words[:deepest]
         nothing = len(self.words)  # slots without this filter point at zeros
         words = np.concatenate([self.words, np.zeros(sizes.max(), dtype=np.uint64)])
+        mask = np.ascontiguousarray(hashes[:, 1])
         offset = 0
         for number, size in enumerate(sizes.tolist()):
             has = num_filters > number
             first = np.where(has, self.starts + offset, nothing)
-            asked = np.flatnonzero(np.logical_or.reduce(has, axis=1)[owners])
-            mask = hashes[asked, 1][:, None]
-            found = words[first[owners[asked]] + _position(hashes[asked], size)[:, None]]
-            result[asked] |= ((found & mask) == mask).any(axis=1)
+            position = _position(hashes, size)
+            for slot in np.flatnonzero(
+                np.logical_or.reduce(has, axis=0)
+            ):  # arrays [T] stay in the cache, [T, W] do not
+                found = words[first[:, slot][owners] + position]
+                result |= (found & mask) == mask
             offset += size
         return result
 

@@ -100,7 +100,8 @@ def _fill_features(client: redis.Redis, config: StoreConfig, address: str, table
     end = pc.max(pa.concat_tables([table.select([EVENT_TIMESTAMP]) for table in rows.values()])[EVENT_TIMESTAMP])
     for view, table in rows.items():
         feast_repo.write_offline(config, view, with_all_users(table, users, end))
-    store = feast_repo.open_store(config, address, overwrite=True)
+    patient = config.model_copy(update={"read_timeout_ms": int(1000 * config.bulk_timeout_s)})
+    store = feast_repo.open_store(patient, address, overwrite=True)
     feast_repo.apply_views(store, config)
     if users:
         feast_repo.materialize_views(store, end.as_py())

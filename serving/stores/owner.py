@@ -27,14 +27,20 @@ class RedisOwner:
 
     def __init__(self, config: EmbeddedRedisConfig) -> None:
         self._config = config
+        self._node = ray.get_runtime_context().get_node_id()
         self._redis: EmbeddedRedis | None = None
         try:
-            self.address()
+            self.address(self._node)
         except StoreError:
             logger.exception("the embedded Redis did not start; it is tried again when its address is asked for")
 
-    def address(self) -> str:
-        """Address of the running server, started if need be."""
+    def address(self, node: str) -> str:
+        """Address of the running server for somebody on a node, started if need be."""
+        if node != self._node:
+            raise StoreError(
+                f"the embedded Redis runs on node {self._node} and is reachable there only, not from node {node}; "
+                "a cluster of several machines needs the store's address"
+            )
         if self._redis is None:
             server = EmbeddedRedis(self._config)
             server.start()
@@ -56,10 +62,13 @@ def resolve_address(config: StoreConfig) -> str:
     """The store's address: the configured one, or that of the embedded Redis, which is started if nobody has yet.
 
     Raises:
-        StoreError: the embedded Redis does not start.
+        StoreError: the embedded Redis does not start, or runs on another machine.
     """
     if config.address is not None:
         return config.address
+    if not ray.is_initialized():
+        raise StoreError("no address is set and Ray does not run, which keeps the embedded Redis; start Ray first")
+    node = ray.get_runtime_context().get_node_id()
     embedded = config.embedded.model_copy(update={"data_dir": config.embedded.data_dir.absolute()})
     owner = (
         ray.remote(RedisOwner)
@@ -71,11 +80,11 @@ def resolve_address(config: StoreConfig) -> str:
             num_cpus=0,
             max_restarts=-1,
             max_task_retries=-1,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
         .remote(embedded)
     )
-    return str(_ask(owner, "address"))
+    return str(_ask(owner, "address", node))
 
 
 def healthy(config: StoreConfig) -> bool:
@@ -99,9 +108,9 @@ def _find(config: StoreConfig) -> Any | None:
         return None
 
 
-def _ask(owner: Any, method: str) -> object:
+def _ask(owner: Any, method: str, *args: str) -> object:
     try:
-        return ray.get(getattr(owner, method).remote(), timeout=_TIMEOUT_S)
+        return ray.get(getattr(owner, method).remote(*args), timeout=_TIMEOUT_S)
     except StoreError as error:  # Ray raises a subclass that carries the actor's whole traceback
         raise StoreError(str(getattr(error, "cause", error))) from None
     except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:

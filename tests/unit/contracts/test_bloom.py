@@ -170,5 +170,6 @@ def test_another_layout_is_refused() -> None:
 
 def test_a_cut_ring_is_refused() -> None:
     ring = add(None, [1], [DAY])
-    with pytest.raises(StoreError, match="damaged: its length does not fit its counts"):
-        LAYOUT.open([ring[:-8]], DAY)
+    for damaged in (ring[:-8], ring[:-1], ring + b"x"):
+        with pytest.raises(StoreError, match="damaged: its length does not fit its counts"):
+            LAYOUT.open([ring, damaged, ring], DAY)

@@ -19,6 +19,12 @@ def test_a_given_address_starts_nothing() -> None:
     assert owner.resolve_address(StoreConfig(address="redis://store:6379")) == "redis://store:6379"
 
 
+def test_without_address_and_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(StoreError, match="no address is set and Ray does not run"):
+        owner.resolve_address(StoreConfig())
+
+
 def test_one_owner_a_folder_that_survives_its_own_death(local_ray: None, tmp_path: Path) -> None:
     config = StoreConfig(embedded=EmbeddedRedisConfig(data_dir=tmp_path))
     assert not owner.healthy(config)
@@ -26,11 +32,16 @@ def test_one_owner_a_folder_that_survives_its_own_death(local_ray: None, tmp_pat
         address = owner.resolve_address(config)
         assert owner.resolve_address(config) == address
         assert owner.healthy(config)
+        actor = ray.get_actor(owner._name(config.embedded), namespace=owner.NAMESPACE)
+        with pytest.raises(
+            StoreError, match="not from node elsewhere; a cluster of several machines needs the store's"
+        ):
+            owner._ask(actor, "address", "elsewhere")
         client = redis.Redis.from_url(address)
         client.set("kept", "yes")
         first = client.info("server")["process_id"]
 
-        ray.kill(ray.get_actor(owner._name(config.embedded), namespace=owner.NAMESPACE), no_restart=False)
+        ray.kill(actor, no_restart=False)
         assert owner.resolve_address(config) == address
         assert client.get("kept") == b"yes"
         second = client.info("server")["process_id"]
