@@ -1,0 +1,125 @@
+"""`make demo SIZE=debug` as a person runs it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from ray_apps.cluster import free_port
+from ray_apps.jobs.pipeline import JOBS
+from tests.e2e.programs import ROOT, Program, get, post, processes_of, running
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+STAGES = tuple(job.name for job in JOBS)
+FIELDS = {"rank", "item_id", "score", "title", "category_l1", "category_l2", "gender", "price", "image_url"}
+
+
+def demo_arguments(port: int, var_dir: Path) -> tuple[str, ...]:
+    return "ray_apps.demo", "--size", "debug", "--port", str(port), f"var_dir={var_dir}"
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def var_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "var"
+
+
+@pytest.fixture(scope="module")
+def first_run(port: int, var_dir: Path) -> Program:
+    """Ran until it was ready, then got a SIGTERM."""
+    with running(*demo_arguments(port, var_dir)) as program:
+        assert program.read_until("READY ") == f"READY http://127.0.0.1:{port}"
+        program.process.terminate()
+        assert program.finish() == 0, program.output
+    return program
+
+
+@pytest.fixture(scope="module")
+def demo(first_run: Program, port: int, var_dir: Path) -> Iterator[Program]:
+    """The second run, waiting; ends by Ctrl-C."""
+    assert processes_of(var_dir) == [], "left over by the first run"
+    with running(*demo_arguments(port, var_dir)) as program:
+        program.read_until("READY ")
+        yield program
+        assert program.interrupt() == 0, program.output
+    assert processes_of(var_dir) == []
+
+
+def test_it_shows_stages_table_recommendation_and_addresses(first_run: Program, port: int) -> None:
+    for stage in STAGES:
+        assert any(line.startswith(stage) for line in first_run.lines), stage
+    for shown in (
+        "pipeline",
+        "ease",
+        "oracle",
+        "For user u1 on a phone",
+        f"http://127.0.0.1:{port}/docs",
+        "report.html",
+    ):
+        assert shown in first_run.output, shown
+
+
+def test_a_second_run_reuses_everything(demo: Program) -> None:
+    for stage in STAGES:
+        (line,) = [line for line in demo.lines if line.startswith(stage)]
+        assert "(reused)" in line
+
+
+@pytest.mark.parametrize("user", [{"user_id": "u1"}, {"user_id": "nobody"}, {}])
+def test_it_answers_known_unknown_and_anonymous_users(demo: Program, port: int, user: dict[str, str]) -> None:
+    answer = post(f"http://127.0.0.1:{port}/v1/recommendations", {**user, "device_type": "mobile", "k": 10})
+    assert set(answer) == {"request_id", "user_id", "bundle_version", "degraded", "recommendations"}
+    assert answer["user_id"] == user.get("user_id")
+    assert answer["degraded"] == []
+    assert [item["rank"] for item in answer["recommendations"]] == list(range(1, 11))
+    assert set(answer["recommendations"][0]) == FIELDS
+
+
+def test_the_ray_dashboard_lists_application_and_jobs(demo: Program, var_dir: Path) -> None:
+    (line,) = [line for line in demo.lines if line.startswith("Ray dashboard")]
+    dashboard = line.split()[2]
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    applications = get(f"{dashboard}/api/serve/applications/", token)["applications"]
+    assert {name: entry["status"] for name, entry in applications.items()} == {"recommender": "RUNNING"}
+    client = JobSubmissionClient(dashboard)
+    command = f"python -m ray_apps.jobs.materialize --config {ROOT}/configs/jobs/debug.yaml var_dir={var_dir}"
+    submitted = client.submit_job(entrypoint=command)
+    for status in _statuses(client, submitted):
+        if status.is_terminal():
+            assert status == JobStatus.SUCCEEDED, client.get_job_logs(submitted)
+            break
+    assert "(reused)" in client.get_job_logs(submitted)
+    assert submitted in [job["submission_id"] for job in get(f"{dashboard}/api/jobs/", token)]
+
+
+def _statuses(client: JobSubmissionClient, job: str) -> Iterator[JobStatus]:
+    for _ in range(240):
+        yield client.get_job_status(job)
+        time.sleep(0.5)
+    raise AssertionError(f"the job did not end: {client.get_job_logs(job)}")
+
+
+def test_a_busy_port_is_told_before_any_work(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        number = busy.getsockname()[1]
+        with running(*demo_arguments(number, tmp_path / "var")) as program:
+            assert program.finish() == 2
+        assert f"error: port {number} is in use" in program.output
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(demo: Program, var_dir: Path) -> None:
+    with running(*demo_arguments(free_port(), var_dir)) as program:
+        assert program.finish() == 2
+    assert f"the run 'demo' (process {demo.process.pid}) works in {var_dir} now" in program.output
