@@ -1,0 +1,133 @@
+"""Policies, budget and book-keeping of one pipeline run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.errors import ConfigError, StageError, StoreError
+from contracts.messages import Candidates, FilterResult
+from serving.seldom import SeldomLogger
+from serving.steps import Background, OnError, PipelineConfig, Steps
+
+LOG = logging.getLogger("test")
+
+
+def steps_of(size: int = 2, budget_ms: float = float("inf"), **config: Any) -> Steps:
+    return Steps(size, budget_ms, PipelineConfig(**config), SeldomLogger(LOG))
+
+
+async def answer(timeout_s: float) -> float:
+    return timeout_s
+
+
+async def fails(timeout_s: float) -> float:
+    raise StoreError("no answer")
+
+
+async def test_a_stage_gets_what_is_left_of_the_budget_without_the_reserve() -> None:
+    steps = steps_of(budget_ms=60_000, reserve_ms=20_000)
+    left = await steps.run("ranking", answer, instead=lambda: -1.0)
+    assert 39 < left <= 40
+    whole = await steps.run("reranking", answer, instead=lambda: -1.0, last=True)
+    assert 59 < whole <= 60
+
+
+async def test_an_unlimited_budget_stays_unlimited() -> None:
+    assert await steps_of().run("ranking", answer, instead=lambda: -1.0) == float("inf")
+
+
+async def test_without_budget_a_stage_is_not_started() -> None:
+    steps = steps_of(budget_ms=0)
+    started: list[float] = []
+
+    async def start(timeout_s: float) -> float:
+        started.append(timeout_s)
+        return 1.0
+
+    assert await steps.run("ranking", start, instead=lambda: -1.0) == -1.0
+    assert started == []
+    assert steps.degraded == (("ranking",), ("ranking",))
+
+
+async def test_only_requests_that_notice_are_degraded() -> None:
+    steps = steps_of()
+    assert await steps.run("seen_filter", fails, instead=lambda: 7.0, affects=[True, False]) == 7.0
+    assert steps.degraded == (("seen_filter",), ())
+    assert steps.replaced_stages == {"seen_filter"}
+
+
+async def test_policy_fail_names_the_stage() -> None:
+    steps = steps_of(on_error=OnError(ranking="fail"))
+    with pytest.raises(StageError, match="stage ranking failed or was late; its policy is 'fail'") as caught:
+        await steps.run("ranking", fails, instead=lambda: 0.0)
+    assert caught.value.http_status == 503
+    assert isinstance(caught.value.__cause__, StoreError)
+
+
+async def test_failed_stages_are_timed_too() -> None:
+    steps = steps_of()
+    await steps.run("ranking", fails, instead=lambda: 0.0)
+    assert steps.stage_ms["ranking"] >= 0
+
+
+def test_what_stages_say_of_their_parts_is_taken_over() -> None:
+    steps = steps_of()
+    steps.note_degraded((("user_features",), ()))
+    steps.replaced("ranking")
+    assert steps.degraded == (("user_features", "ranking"), ("ranking",))
+
+
+def test_removed_candidates_are_counted_by_reason() -> None:
+    candidates = Candidates("v", np.arange(3, dtype=np.int32), np.zeros(3, np.float32), np.array([3], dtype=np.int32))
+    steps = steps_of(1)
+    steps.count_removed(FilterResult.split(candidates, np.array([True, False, False]), "seen"))
+    steps.count_removed(FilterResult.split(candidates, np.array([True, True, False]), "seen"))
+    assert steps.removed == {"seen": 3}
+
+
+async def test_background_work_is_cancelled_when_nobody_waits_for_it() -> None:
+    cancelled = asyncio.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with Background(forever()):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(cancelled.wait(), timeout=10)
+
+
+async def test_background_errors_nobody_asked_for_are_no_warnings() -> None:
+    async def breaks() -> None:
+        raise StoreError("down")
+
+    async with Background(breaks()) as task:
+        await asyncio.sleep(0)
+    assert task.done()
+
+
+def test_a_policy_that_makes_no_sense_for_a_stage_is_refused() -> None:
+    from contracts.config import validate
+
+    with pytest.raises(ConfigError, match=r"retrieval: Input should be 'fail' or 'fallback' \(got 'skip'\)"):
+        validate(OnError, {"retrieval": "skip"}, source="x")
+
+
+def test_warnings_come_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    seldom = SeldomLogger(LOG)
+    with caplog.at_level(logging.WARNING, logger="test"):
+        for _ in range(5):
+            seldom.warning("ranking", StoreError("down"))
+        seldom.warning("retrieval", StoreError("down"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "ranking replaced or left out (0 more times since the last line): StoreError('down')",
+        "retrieval replaced or left out (0 more times since the last line): StoreError('down')",
+    ]
