@@ -65,7 +65,10 @@ def standardise_in_category(values: DoubleArray, category: Codes) -> DoubleArray
 def draw_effects(
     items: ItemTraits, latent: LatentSpace, drift: DriftConfig, num_days: int, rng: np.random.Generator
 ) -> Effects:
-    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift's path."""
+    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift's path.
+
+    A persona's three favourite categories are drawn by their sizes, so that tiny ones are rarely anybody's favourite.
+    """
     num_categories = int(items.category_l1.max()) + 1
     favourites = np.zeros((latent.num_personas, num_categories))
     weights = np.array(_FAVOURITES[: min(len(_FAVOURITES), num_categories)])

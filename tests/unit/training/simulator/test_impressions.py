@@ -65,13 +65,13 @@ def test_clicks_follow_the_class() -> None:
 
 
 def test_bayes_clicks_are_calibrated_and_know_earlier_slates(debug_config: SimulatorConfig, tmp_path: Path) -> None:
-    many = debug_config.model_copy(update={"impressions": ImpressionsConfig(slates_per_day=400)})
+    many = debug_config.model_copy(update={"num_days": 5, "impressions": ImpressionsConfig(slates_per_day=400)})
     simulate(many, tmp_path / "raw")
     days = sorted(folder.name.removeprefix("day=") for folder in (tmp_path / "raw" / "impressions").iterdir())
-    scores = [score_clicks(tmp_path / "raw", day) for day in days[-4:]]
+    scores = [score_clicks(tmp_path / "raw", day) for day in days[-3:]]
     probability = np.concatenate([score.probability.ravel() for score in scores])
     clicked = np.concatenate([score.clicked.ravel() for score in scores])
-    assert len(probability) == 4 * 400 * 10
+    assert len(probability) == 3 * 400 * 10
     for part in np.array_split(np.argsort(probability), 4):
         error = np.sqrt((probability[part] * (1 - probability[part])).sum()) / len(part)
         assert abs(clicked[part].mean() - probability[part].mean()) < 4 * error
