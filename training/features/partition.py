@@ -32,6 +32,7 @@ STATISTICS: Final = pa.schema(
         ("num_events", pa.int64()),
         ("num_subjects", pa.int64()),
         ("num_positives", pa.int64()),
+        ("num_train_positives", pa.int64()),
         ("num_seen", pa.int64()),
         ("num_duplicates", pa.int64()),
         ("events_of_day", pa.list_(pa.int64())),
@@ -104,23 +105,27 @@ def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
     user_row = rows[USER_ROW].to_numpy()
     is_user = user_row >= 0
     users, user_rank = np.unique(user_row[is_user], return_inverse=True)
-    sessions = rows[c.SESSION_ID].filter(pa.array(~is_user)).combine_chunks().dictionary_encode()
-    order = pc.sort_indices(sessions.dictionary).to_numpy()
-    rank = np.empty(len(order), dtype=np.int32)
-    rank[order] = np.arange(len(order))
+    sessions, session_rank = _ranked(rows[c.SESSION_ID].filter(pa.array(~is_user)))
     owner = np.empty(len(rows), dtype=np.int32)
     owner[is_user] = user_rank
-    owner[~is_user] = len(users) + rank[sessions.indices.to_numpy()]
+    owner[~is_user] = len(users) + session_rank
     profiles = spec.users.take(pa.array(users))
-    ids = pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions.dictionary.take(pa.array(order))])
-    nulls = len(sessions.dictionary)
+    nulls = len(sessions)
     columns = {
-        SUBJECT_ID: ids,
+        SUBJECT_ID: pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions]),
         USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
         c.AGE: pa.concat_arrays([profiles[c.AGE].combine_chunks(), pa.nulls(nulls, pa.float64())]),
         c.GENDER: pa.concat_arrays([profiles[c.GENDER].combine_chunks(), pa.nulls(nulls, pa.string())]),
     }
     return pa.table(columns), owner
+
+
+def _ranked(values: pa.ChunkedArray) -> tuple[pa.Array, IntArray]:
+    """Distinct strings in order, and the place of each value among them; -1 = null."""
+    encoded = values.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.append(np.argsort(order.to_numpy()), -1).astype(np.int32)
+    return encoded.dictionary.take(order), rank[encoded.indices.fill_null(len(order)).to_numpy()]
 
 
 def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: PartitionSpec) -> pa.Array:
@@ -131,7 +136,7 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
         return given
     item, timestamp = rows[ITEM_ROW].to_numpy()[missing], rows[c.TIMESTAMP].to_numpy()[missing]
     event, subject = rows[c.EVENT].to_numpy()[missing], owner[missing]
-    device = rows[c.DEVICE_TYPE].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()[missing]
+    device = _ranked(rows[c.DEVICE_TYPE])[1][missing]  # so that equal rows get their ordinals in one order
     order = np.lexsort((device, event, item, timestamp, subject))
     keys = np.stack([subject, timestamp, item, event])[:, order]
     new = np.ones(len(order), dtype=bool)
@@ -140,7 +145,8 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
     starts = np.flatnonzero(new)
     ordinal[order] = np.arange(len(order)) - starts[np.cumsum(new) - 1]
     hashes = hash_strings(subjects[SUBJECT_ID].to_pylist())
-    made = event_id_column([hashes[subject], spec.item_hash[item], timestamp, event, ordinal])
+    is_user = rows[USER_ROW].to_numpy()[missing] >= 0  # a session may be called like a user
+    made = event_id_column([hashes[subject], is_user, spec.item_hash[item], timestamp, event, ordinal])
     return pc.replace_with_mask(given, pa.array(missing), made)
 
 
@@ -202,6 +208,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "num_events": len(events),
         "num_subjects": len(subjects),
         "num_positives": int(positive.sum()),
+        "num_train_positives": int(train.sum()),
         "num_seen": int(events["seen"].to_numpy().sum()),
         "events_of_day": np.bincount(day - spec.first_day, minlength=spec.last_day - spec.first_day + 1),
         "train_user_rows": users,

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 _LAYOUT: Final = 1
 _ROWS_PER_BLOCK: Final = 500_000
 _CHUNK: Final = 1 << 20
+_COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
 
 def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: str) -> ProcessedInfo:
@@ -60,7 +61,7 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
     """
-    raw = _Tables(config, raw_dir)
+    raw = RawTables(config, raw_dir)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         info, report = _summarise(config, raw, statistics, shop)
@@ -76,7 +77,7 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
     return info
 
 
-class _Tables:
+class RawTables:
     """The checked raw tables of a run: users and items in memory, interactions as files of the split's days."""
 
     def __init__(self, config: PreprocessConfig, raw_dir: Path) -> None:
@@ -117,12 +118,12 @@ def _users_of(interactions: RawTable) -> pa.Table:
     )
 
 
-def _run(config: PreprocessConfig, raw: _Tables, folder: Path) -> pa.Table:
+def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
     """Reads, encodes, shuffles and writes all partitions; returns their statistics."""
     for name in (EVENTS_DIR, SUBJECTS_DIR):
         (folder / name).mkdir()
-    encode_ref = ray.put(_encode_spec(config, raw))
-    finish_ref = ray.put(_partition_spec(config, raw, folder))
+    encode_ref = ray.put(encode_spec(config, raw))
+    finish_ref = ray.put(partition_spec(config, raw, folder))
     files = raw.interactions.files
     num_rows = sum(pq.read_metadata(path).num_rows for path in files)
     with _sort_shuffle():
@@ -163,7 +164,8 @@ def _sort_shuffle() -> Iterator[None]:
         context.shuffle_strategy = before
 
 
-def _encode_spec(config: PreprocessConfig, raw: _Tables) -> EncodeSpec:
+def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
+    """What the tasks that encode these tables need."""
     calendar = ShopCalendar(config.timezone)
     user_ids = raw.users[c.USER_ID].combine_chunks()
     return EncodeSpec(
@@ -177,7 +179,8 @@ def _encode_spec(config: PreprocessConfig, raw: _Tables) -> EncodeSpec:
     )
 
 
-def _partition_spec(config: PreprocessConfig, raw: _Tables, folder: Path) -> PartitionSpec:
+def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> PartitionSpec:
+    """What the tasks that finish partitions of these tables need."""
     categories: Vocabulary = fit_category(raw.items)
     return PartitionSpec(
         config=config,
@@ -192,7 +195,7 @@ def _partition_spec(config: PreprocessConfig, raw: _Tables, folder: Path) -> Par
 
 
 def _summarise(
-    config: PreprocessConfig, raw: _Tables, statistics: pa.Table, shop: str
+    config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str
 ) -> tuple[ProcessedInfo, dict[str, object]]:
     """The run's info and its report of what was kept out."""
     lengths = raw.split.last_day - raw.split.first_day + 1
@@ -201,13 +204,10 @@ def _summarise(
     kept_out = dict(zip(VERDICTS, verdicts.tolist(), strict=True))
     kept_out["duplicate_event"] = int(statistics["num_duplicates"].to_numpy().sum())
     kept_out = {reason: count for reason, count in kept_out.items() if count}
-    counts = {
-        name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in ("events", "subjects", "positives", "seen")
-    }
-    counts["train_positives"] = sum(sum(users) for users in statistics["train_user_events"].to_pylist())
+    counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
     counts |= {"users": len(raw.users), "items": len(raw.items)}
     examples = [example for part in statistics["examples"].to_pylist() for example in part]
-    if not any(len(rows) for rows in statistics["train_item_rows"].to_pylist()):
+    if counts["train_positives"] == 0:
         raise DataError(
             f"empty training window: no positive between {day_to_name(raw.split.first_day)} and "
             f"{day_to_name(raw.split.train_end_day)}; kept out: {kept_out or 'nothing'}, for example {examples[:5]}"
@@ -232,7 +232,7 @@ def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[
     return np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(length, dtype=np.int64)
 
 
-def _fingerprint(config: PreprocessConfig, raw: _Tables, shop: str) -> str:
+def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
     digest = hashlib.sha256(f"{_LAYOUT}\n{shop}\n{config.model_dump_json()}\n".encode())
     for path in raw.files:
         digest.update(str(path.relative_to(raw.raw_dir)).encode())

@@ -22,12 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from contracts import columns as c
 from contracts.catalogue import ItemFeatures
-from contracts.config import StrictConfig
-from contracts.errors import DataError
+from contracts.config import StrictConfig, validate
+from contracts.errors import ConfigError, DataError
 from contracts.features import ITEM_CATEGORICALS, ITEM_GENDER
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from contracts.transforms import FittedTransforms
@@ -200,6 +199,7 @@ def open_processed(path: Path) -> Processed:
     if not file.is_file():
         raise DataError(f"no {INFO} in {path}; expected the folder of a processed run, run the preprocess job first")
     try:
-        return Processed(Path(path), ProcessedInfo.model_validate(json.loads(file.read_text(encoding="utf-8"))))
-    except (json.JSONDecodeError, ValidationError) as error:
-        raise DataError(f"{file} is of another version: {error}; run the preprocess job again") from error
+        info = validate(ProcessedInfo, json.loads(file.read_text(encoding="utf-8")), source=str(file))
+    except (json.JSONDecodeError, ConfigError) as error:
+        raise DataError(f"{file} is of another version; run the preprocess job again ({error})") from error
+    return Processed(Path(path), info)

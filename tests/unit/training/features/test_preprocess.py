@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.clock import DAY_S
+from contracts.errors import ConfigError, DataError, SchemaError
+from contracts.features import PRICE_LOG_NORM
+from tests.fixtures.raw_tables import FIRST_DAY, START, write_events, write_shop, write_table
+from training.features import preprocess as job
+from training.features.config import PreprocessConfig
+from training.features.encode import encode
+from training.features.impressions import read_impressions
+from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
+from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, finish_partition
+from training.features.preprocess import preprocess
+from training.features.processed import Processed, open_processed
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")]  # Ray's own settings
+CONFIG = PreprocessConfig(num_partitions=4)
+
+
+def run_without_ray(config: PreprocessConfig, raw: Any, folder: Path) -> pa.Table:
+    """What `preprocess._run` does, in this process."""
+    for name in (EVENTS_DIR, SUBJECTS_DIR):
+        (folder / name).mkdir()
+    encode_spec, partition_spec = job.encode_spec(config, raw), job.partition_spec(config, raw, folder)
+    encoded = pa.concat_tables([encode(pq.ParquetFile(path).read(), encode_spec) for path in raw.interactions.files])
+    partitions = encoded["partition"].unique().to_pylist()
+    return pa.concat_tables(
+        [finish_partition(encoded.filter(pc.field("partition") == number), partition_spec) for number in partitions]
+    )
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the start of Ray's workers; that both ways are equal is a test of its own."""
+    monkeypatch.setattr(job, "_run", run_without_ray)
+
+
+@pytest.fixture(scope="module")
+def shop(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Processed:
+    folder = tmp_path_factory.mktemp("shop")
+    write_shop(folder / "raw")
+    preprocess(CONFIG, folder / "raw", folder / "processed", shop="tiny")
+    return open_processed(folder / "processed")
+
+
+def rows_of(shop: Processed) -> list[dict[str, Any]]:
+    """Events as readable rows, in order of time."""
+    table, tokens = shop.events(), shop.transforms.vocabularies
+    names = {name: [None, *tokens[name].tokens] for name in ("user_id", "device_type", "category_l1")}
+    rows = [
+        {
+            "at": (int(table.timestamp[row]) - START) / DAY_S,
+            "subject": table.subject_ids[table.subject[row]],
+            "user": names["user_id"][table.user_code[table.subject[row]]],
+            "item": shop.items["item_id"][int(table.item_row[row])].as_py(),
+            "device": names["device_type"][table.device_code[row]],
+            "top": names["category_l1"][table.top_category[row]],
+            "long": names["category_l1"][table.top_category_long[row]],
+            "day": int(table.day[row]) - FIRST_DAY,
+        }
+        for row in range(len(table))
+    ]
+    return sorted(rows, key=lambda row: row["at"])
+
+
+def test_events_of_a_run_are_as_of_their_time(shop: Processed) -> None:
+    keys = ("at", "subject", "user", "item", "device", "top", "long", "day")
+    assert [tuple(row[key] for key in keys) for row in rows_of(shop)] == [
+        (0.1, "u1", "u1", "i1", "mobile", None, None, 0),
+        (0.2, "u1", "u1", "i3", "mobile", "lamps", None, 0),
+        (0.3, "u1", "u1", "i3", "mobile", "tables", None, 0),
+        (0.4, "u2", "u2", "i2", "desktop", None, None, 0),
+        (1.5, "u1", "u1", "i1", "mobile", "tables", "tables", 1),
+        (1.6, "s1", None, "i1", None, None, None, 1),
+        (2.0, "u2", "u2", "i2", "desktop", "lamps", "lamps", 2),
+        (3.0, "u1", "u1", "i3", "mobile", "lamps", "lamps", 3),
+        (4.5, "u1", "u1", "i4", None, "tables", "tables", 4),  # tablets were not seen in training
+    ]
+
+
+def test_info_and_transforms(shop: Processed) -> None:
+    info = shop.info
+    days = (
+        info.first_day,
+        info.train_end_day,
+        info.validation_day,
+        info.validation_end_day,
+        info.test_day,
+        info.last_day,
+    )
+    assert tuple(day - FIRST_DAY for day in days) == (0, 2, 3, 3, 4, 4)
+    assert info.counts == {
+        "events": 9,
+        "subjects": 3,
+        "positives": 9,
+        "seen": 9,
+        "train_positives": 7,
+        "users": 3,
+        "items": 4,
+    }
+    assert (info.shop, info.kept_out, info.has_labels) == ("tiny", {}, False)
+    assert info.missing == (
+        "interactions.event",
+        "interactions.event_id",
+        "interactions.request_id",
+        "interactions.label",
+    )
+    assert shop.transforms.default_age == 33.0  # (4 · 30 + 2 · 41) / 6 = 33.67
+    assert shop.transforms.vocabularies["user_id"].tokens == ("u1", "u2")
+
+
+def test_items_and_their_features(shop: Processed) -> None:
+    assert shop.item_encoded_id.tolist() == [1, 2, 3, 0]  # i4 has no training positive
+    assert shop.item_category.tolist() == [1, 1, 2, 0]
+    assert shop.launched_at.tolist() == [0, START, START + DAY_S, START + 4 * DAY_S]
+    text, image = np.ones((4, 3), dtype=np.float32), np.zeros((4, 2), dtype=np.float32)
+    features = shop.item_features(text, image)
+    assert features.categorical.tolist() == [[1, 1, 1], [1, 1, 2], [2, 2, 0], [0, 0, 3]]
+    deviation = np.sqrt(2 / 3) * np.log(10)
+    assert features.continuous[:, 0] == pytest.approx([-np.log(10) / deviation, np.log(10) / deviation, 0, 0], abs=1e-6)
+    assert PRICE_LOG_NORM == "price_log_norm"
+
+
+def test_partitions_together_are_the_whole(shop: Processed) -> None:
+    assert shop.num_partitions == 2
+    parts = [shop.events([number]) for number in range(2)]
+    whole = shop.events()
+    assert len(whole) == sum(len(part) for part in parts)
+    assert np.concatenate([part.item_row for part in parts]).tolist() == whole.item_row.tolist()
+    assert np.concatenate([part.subject_ids for part in parts]).tolist() == whole.subject_ids.tolist()
+    assert len(shop.event_ids()) == len(set(shop.event_ids())) == 9
+    assert whole.subject.max() == len(whole.subject_ids) - 1
+    swapped = shop.events([1, 0])
+    assert swapped.subject_ids[: len(parts[1].subject_ids)].tolist() == parts[1].subject_ids.tolist()
+
+
+@pytest.mark.parametrize("partitions", [[2], [-1], []])
+def test_there_are_no_other_partitions(shop: Processed, partitions: list[int]) -> None:
+    with pytest.raises(DataError, match=r"partitions \[.*\] of .*, expected some of 0 … 1"):
+        shop.events(partitions)
+
+
+def test_history_is_sliced_from_the_events(shop: Processed) -> None:
+    table = shop.events()
+    row = int(np.flatnonzero(table.timestamp == START + 3 * DAY_S)[0])
+    history = table.history(np.array([row]), 4, 30)
+    assert history.rows.tolist() == [[0, 2, 2, 0]]
+
+
+def test_final_features_are_what_the_next_event_would_see(shop: Processed) -> None:
+    profiles = {row["user_id"]: row for row in final_profiles(shop).to_pylist()}
+    assert profiles["u3"] == {"user_id": "u3", "age": None, "gender": "M", "event_timestamp": START}
+    activity = {row.pop("user_id"): row for row in final_activity(shop).to_pylist()}
+    last = START + round(4.5 * DAY_S)
+    assert activity == {
+        "u1": {"top_category": None, "top_category_long": "tables", "event_timestamp": last},
+        "u2": {"top_category": "lamps", "top_category_long": "lamps", "event_timestamp": START + 2 * DAY_S},
+    }
+
+
+def test_recent_interactions_keep_the_last_and_the_last_day(shop: Processed) -> None:
+    tables = list(recent_interactions(shop, last=1))
+    kept = sorted((row["subject_id"], row["item_id"]) for table in tables for row in table.to_pylist())
+    assert kept == [("s1", "i1"), ("u1", "i4"), ("u2", "i2")]
+    everything = [row for table in recent_interactions(shop) for row in table.to_pylist()]
+    u1 = [(row["item_id"], row["category_l1"]) for row in everything if row["subject_id"] == "u1"]
+    assert u1 == [("i1", "lamps"), ("i3", "tables"), ("i3", "tables"), ("i1", "lamps"), ("i3", "tables"), ("i4", None)]
+
+
+def test_seen_interactions_are_of_the_last_days(shop: Processed) -> None:
+    rows = [row for table in seen_interactions(shop, window_days=2) for row in table.to_pylist()]
+    assert sorted((row["item_id"], row["day"] - FIRST_DAY) for row in rows) == [("i3", 3), ("i4", 4)]
+
+
+def test_impressions_become_rows(shop: Processed, tmp_path: Path) -> None:
+    shown = {
+        "request_id": ["r1", "r1", "r2", "r3", "r4", "r5"],
+        "user_id": ["u1", "u1", None, "u3", "u1", "u1"],
+        "session_id": [None, None, "s1", None, None, None],
+        "item_id": ["i1", "i4", "i3", "i1", "gone", "i1"],
+        "position": [0, 1, 0, 0, 0, 0],
+        "timestamp": [START + 5] * 5 + [START + 9 * DAY_S],
+        "clicked": [True, False, False, True, True, True],
+    }
+    write_table(tmp_path / "impressions" / "day=2024-10-04", shown)
+    rows = read_impressions(shop, tmp_path).to_pylist()
+    subjects = shop.events().subject_ids.tolist()
+    found = [(row["subject"], row["item_row"], row["position"], row["clicked"]) for row in rows]
+    assert found == [
+        (subjects.index("u1"), 0, 0, True),
+        (subjects.index("u1"), 3, 1, False),
+        (subjects.index("s1"), 2, 0, False),
+        (-1, 0, 0, True),
+    ]
+    unknown = pa.table({**shown, "clicked": pa.nulls(6, pa.bool_())})
+    write_table(tmp_path / "impressions" / "day=2024-10-04", unknown)
+    with pytest.raises(DataError, match=r"6 impressions in .* none of them of a known item, within the days"):
+        read_impressions(shop, tmp_path)
+
+
+def test_another_run_is_equal_and_replaces_what_was_there(without_ray: None, shop: Processed, tmp_path: Path) -> None:
+    out = tmp_path / "processed"
+    (out / "events").mkdir(parents=True)
+    (out / "events" / "part-left-over.parquet").touch()
+    assert preprocess(CONFIG, Path(shop.info.raw_dir), out, shop="tiny") == shop.info
+    for part in sorted((out / "events").iterdir()):
+        assert pq.read_table(part).equals(pq.read_table(shop.path / "events" / part.name))
+
+
+Change = Callable[[Path], object]
+
+
+def drop_columns(raw: Path, table: str, *names: str) -> None:
+    for path in (raw / table).rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(list(names)), path)
+
+
+def test_a_shop_with_the_required_columns_only(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    shutil.rmtree(tmp_path / "raw" / "users")
+    drop_columns(
+        tmp_path / "raw",
+        "items",
+        *["title", "description", "category_l1", "category_l2", "gender", "price", "image_path", "launched_at"],
+    )
+    drop_columns(tmp_path / "raw", "interactions", "device_type")
+    for path in (tmp_path / "raw" / "interactions").rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.drop_columns(set(table.column_names) & {"session_id"}), path)
+    info = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert info.kept_out == {"no_subject": 1}
+    assert info.missing[:2] == ("users.age", "users.gender")
+    assert {"items.price", "interactions.device_type", "interactions.session_id"} < set(info.missing)
+    shop = open_processed(tmp_path / "out")
+    assert shop.transforms.vocabularies["user_id"].tokens == ("u1", "u2")
+    assert shop.transforms.cardinality("category_l1") == shop.transforms.cardinality("device_type") == 1
+    features = shop.item_features(np.zeros((4, 1), np.float32), np.zeros((4, 1), np.float32))
+    assert not features.categorical.any()
+    assert not features.continuous.any()
+    assert not shop.launched_at.any()
+    assert np.isnan(shop.events().age).all()
+
+
+def test_bad_rows_are_counted_and_reported(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    good = {"user_id": "u1", "item_id": "i1"}
+    rows = [
+        {**good, "user_id": "nobody"},
+        {**good, "item_id": "nothing"},
+        {**good, "item_id": "nothing"},
+        {**good, "event": "like"},
+        {**good, "event_id": "same", "label": 1.0},
+        {**good, "event_id": "same", "label": 1.0},
+    ]
+    extra = tmp_path / "extra"
+    write_events(extra, [{"at": 1.0, **row} for row in rows])
+    file = next(extra.rglob("*.parquet"))
+    shutil.copy(file, tmp_path / "raw" / "interactions" / file.parent.name / "extra.parquet")
+    late = {"user_id": ["u1"], "item_id": ["i1"], "timestamp": [-3]}
+    write_table(tmp_path / "raw" / "interactions" / "day=2024-10-04", late, "late.parquet")
+    info = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert info.kept_out == {
+        "unknown_user": 1,
+        "unknown_item": 2,
+        "unknown_event": 1,
+        "outside_window": 1,
+        "duplicate_event": 1,
+    }
+    assert info.counts["events"] == 10
+    assert info.has_labels
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["examples"] == [
+        "unknown_user: nobody",
+        "unknown_item: nothing",
+        "unknown_event: like",
+        "outside_window: -3",
+    ]
+    label = open_processed(tmp_path / "out").events().label
+    assert label is not None
+    assert np.nansum(label) == 1.0
+    assert np.isnan(label).sum() == 9
+
+
+def test_empty_days_are_reported_and_later_days_left_out(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    shutil.rmtree(tmp_path / "raw" / "interactions" / "day=2024-10-06")
+    config = PreprocessConfig(split={"train_days": 2}, num_partitions=3)
+    info = preprocess(config, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert (info.counts["events"], info.last_day - info.first_day) == (7, 3)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["empty_days"] == ["2024-10-06"]
+
+
+def only_later_days(raw: Path) -> None:
+    for name in ("day=2024-10-04", "day=2024-10-05", "day=2024-10-06"):
+        for path in (raw / "interactions" / name).iterdir():
+            path.unlink()
+
+
+def other_items(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": ["other"]})
+
+
+def repeat_item(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": ["i1"]}, "again.parquet")
+
+
+def no_items(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": pa.array([], pa.string())})
+
+
+def text_timestamps(raw: Path) -> None:
+    write_table(
+        raw / "interactions" / "day=2024-10-04",
+        {"user_id": ["u1"], "item_id": ["i1"], "timestamp": ["now"]},
+        "x.parquet",
+    )
+
+
+def one_day(raw: Path) -> None:
+    for path in sorted((raw / "interactions").iterdir())[1:]:
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            only_later_days,
+            DataError,
+            "empty training window: no positive between 2024-10-04 and 2024-10-06; kept out: not",
+        ),
+        (other_items, DataError, "empty training window: .*'unknown_item': 9}, for example .'unknown_item: i1'"),
+        (repeat_item, DataError, "again.parquet|part-0.parquet: item_id 'i1' occurs 2 times in items"),
+        (no_items, DataError, "the items table in .* has no rows; expected the shop's catalogue"),
+        (text_timestamps, SchemaError, "x.parquet: column 'timestamp' is string, expected int64"),
+        (one_day, ConfigError, "empty training window: the tables cover 2024-10-04 to 2024-10-04"),
+        (lambda raw: shutil.rmtree(raw / "interactions"), DataError, "no folder .*interactions"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_nothing_is_written(
+    without_ray: None, tmp_path: Path, change: Change, error: type[Exception], message: str
+) -> None:
+    write_shop(tmp_path / "raw")
+    change(tmp_path / "raw")
+    with pytest.raises(error, match=message):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_failed_run_keeps_the_old_result(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    info = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    other_items(tmp_path / "raw")
+    with pytest.raises(DataError, match="empty training window"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert open_processed(tmp_path / "out").info == info
+
+
+def test_days_without_a_single_file_in_the_window(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    for path in sorted((tmp_path / "raw" / "interactions").iterdir())[:4]:
+        (path / "part-0.parquet").unlink()
+    with pytest.raises(DataError, match="no interactions between 2024-10-04 and 2024-10-06"):
+        preprocess(PreprocessConfig(split={"train_days": 1}), tmp_path / "raw", tmp_path / "out", shop="tiny")
+
+
+def test_the_fingerprint_tells_config_and_content(without_ray: None, shop: Processed, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    same = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert same.fingerprint == shop.info.fingerprint
+    seeded = preprocess(PreprocessConfig(num_partitions=4, seed=1), tmp_path / "raw", tmp_path / "out", shop="tiny")
+    write_table(tmp_path / "raw" / "users", {"user_id": ["u4"]}, "more.parquet")
+    more = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert len({same.fingerprint, seeded.fingerprint, more.fingerprint}) == 3
+
+
+def test_a_folder_that_holds_no_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no processed.json in .*; expected the folder of a processed run, run the prep"
+    ):
+        open_processed(tmp_path)
+    (tmp_path / "processed.json").write_text('{"fingerprint": "x", "colour": "red"}')
+    with pytest.raises(
+        DataError, match=r"processed.json is of another version; run the preprocess job again .*unknown key 'colour'"
+    ):
+        open_processed(tmp_path)
