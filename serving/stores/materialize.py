@@ -7,7 +7,7 @@ see the old or the new value of a subject, never none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from contracts.columns import USER_ID
 from contracts.errors import DataError
-from contracts.features import USER_ACTIVITY, USER_PROFILE
+from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
 from serving.stores import feast_repo
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
@@ -68,12 +68,15 @@ def materialize(
         StoreError: the store does not answer or refuses a write.
     """
     keys = Keys(config.shop)
+    features = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
+    features[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
     client = bulk_client(config, address)
     recent_values = chain.from_iterable(recent_lists(table, config) for table in tables.recent)
     ring_values = chain.from_iterable(seen_rings(table, config) for table in tables.seen)
     try:
         with bulk_errors(address):
-            num_users = _fill_features(client, config, address, tables)
+            client.delete(keys.meta)
+            num_users = _fill_features(client, config, address, features)
             recent = _write(client, recent_values, "recent items")
             rings = _write(client, ring_values, "seen items")
             for pattern, fresh in ((keys.recent("*"), recent), (keys.day("*"), recent), (keys.seen("*"), rings)):
@@ -93,9 +96,9 @@ def materialize(
     return meta
 
 
-def _fill_features(client: redis.Redis, config: StoreConfig, address: str, tables: StoreTables) -> int:
-    rows = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
-    rows[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
+def _fill_features(
+    client: redis.Redis, config: StoreConfig, address: str, rows: Mapping[FeatureViewSpec, pa.Table]
+) -> int:
     users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
     end = pc.max(pa.concat_tables([table.select([EVENT_TIMESTAMP]) for table in rows.values()])[EVENT_TIMESTAMP])
     for view, table in rows.items():

@@ -13,7 +13,7 @@ from serving.stores.keys import Keys
 
 
 class StoreMeta(StrictConfig):
-    """The marker of a filled store; absent while it is being filled for the first time, or was never."""
+    """The marker of a filled store; absent while it is being filled, and after a run that failed."""
 
     shop: str
     """Whose store it is."""

@@ -139,9 +139,11 @@ def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis
 
 
 def test_a_subject_in_two_tables_is_refused(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
+    fill(config, server.address, FIRST)
     twice = StoreTables(profiles(), activity(), [events(("u", "a", 1)), events(("u", "b", 2))], [])
     with pytest.raises(DataError, match="toys:v1:recent:u comes twice; a table must hold all rows of its subjects"):
         fill(config, server.address, twice)
+    assert bulk.get("toys:v1:meta") is None
 
 
 def test_a_missing_field_is_named_before_anything_is_written(
