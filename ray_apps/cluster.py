@@ -36,14 +36,15 @@ def connect(config: ClusterConfig) -> None:
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
+        calm_libraries()
         ray.init(logging_level=logging.ERROR)
-        _calm_ray_data()
     else:
         start_local(config, include_dashboard=False)
 
 
 def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
     """Starts a cluster of this process; returns the address of its dashboard."""
+    calm_libraries()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     memory = config.object_store_memory_mb
     context = ray.init(
@@ -54,17 +55,16 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         include_dashboard=include_dashboard,
         logging_level=logging.ERROR,
     )
-    _calm_ray_data()
     return f"http://{context.dashboard_url}"
 
 
-def _calm_ray_data() -> None:
-    """Progress bars for people, nothing but warnings for log files."""
-    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+def calm_libraries() -> None:
+    """Progress bars for people, and only what needs attention for log files."""
     # Feast, once imported, shows every DeprecationWarning; those inside Ray are nobody's business here.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\.")
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    for name, level in (("ray.data", logging.WARNING), ("ray.data._internal.progress", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
 
 
 @contextmanager

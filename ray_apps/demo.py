@@ -67,7 +67,8 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
     with ExitStack() as stack:
         jobs_lock = stack.enter_context(ExitStack())
         jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
-        simulated = stack.enter_context(ThreadPoolExecutor(1)).submit(execute, simulate.JOB, workspace)
+        background = stack.enter_context(ThreadPoolExecutor(1))  # works while Ray starts
+        simulated = background.submit(execute, simulate.JOB, workspace)
         dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root))
         stop_on_signals()
         seconds = {"simulate": simulated.result(), **run_pipeline(workspace, JOBS[1:])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 import time
@@ -51,6 +52,7 @@ class Server:
         from ray_apps.serve_config import check_serve_config, read_serve_config
 
         started = time.perf_counter()
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         stores = {"feast_dir": str(var_dir / "feast"), "embedded": {"data_dir": str(var_dir / "redis")}}
         args = {"registry": str(var_dir / "bundles"), "stores": stores}
         path = CONFIGS / f"{placement}.yaml"

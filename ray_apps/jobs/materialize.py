@@ -12,7 +12,6 @@ from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
-from serving.stores.materialize import StoreTables, materialize
 from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.owner import resolve_address
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
@@ -21,6 +20,8 @@ from training.features.processed import open_processed
 
 def run(workspace: Workspace, _: Path) -> str:
     """Fills the stores unless they hold what belongs to this bundle."""
+    from serving.stores.materialize import StoreTables, materialize  # brings Feast, which takes seconds to import
+
     config = workspace.config.stores
     version = workspace.output(build_index.JOB).name
     address = resolve_address(config)

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ def _torch_kept_out() -> Iterator[None]:
         del sys.modules["torch"]
 
 
-with _torch_kept_out():
+with warnings.catch_warnings(), _torch_kept_out():  # Feast also changes the warning filters of the whole process
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
     from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
