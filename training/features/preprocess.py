@@ -71,6 +71,8 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
         (folder / TRANSFORMS).write_text(transforms.to_json(), encoding="utf-8")
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
+    if report["empty_days"]:
+        logger.warning("days without interactions: %s", ", ".join(report["empty_days"]))
     for reason, count in info.kept_out.items():
         logger.warning("%d interactions kept out: %s; examples in %s", count, reason, REPORT)
     logger.info("processed %d events of %d subjects", info.counts["events"], info.counts["subjects"])
@@ -88,7 +90,6 @@ class RawTables:
         self.raw_dir = raw_dir
         self.split = make_split(config.split, list(interactions.days))
         days = range(self.split.first_day, self.split.last_day + 1)
-        self.empty_days = [day_to_name(day) for day in days if not interactions.days.get(day)]
         files = tuple(path for day in days for path in interactions.days.get(day, ()))
         if not files:
             raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
@@ -196,7 +197,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
 
 def _summarise(
     config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str
-) -> tuple[ProcessedInfo, dict[str, object]]:
+) -> tuple[ProcessedInfo, dict[str, Any]]:
     """The run's info and its report of what was kept out."""
     lengths = raw.split.last_day - raw.split.first_day + 1
     per_day = _sum_lists(statistics["events_of_day"], lengths)
