@@ -5,7 +5,7 @@ Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.ids import AnyArray, BoolArray
+from training.evaluation.ranges import expand
 
 _TAIL: Final = 0.025
 Replicates = NDArray[np.float64]
@@ -59,7 +60,7 @@ class UserBootstrap:
         if count == 0:
             return [Estimate(None, None, None, 0) for _ in values]
         points = [float(column[where].mean()) for column in values]
-        return [self._estimate(*pair, count) for pair in zip(points, self._replicates(values, where).T, strict=True)]
+        return [_estimate(*pair, count) for pair in zip(points, self._replicates(values, where).T, strict=True)]
 
     def captured_share(self, model: AnyArray, base: AnyArray, ceiling: AnyArray, where: BoolArray) -> Estimate:
         """(model - base) / (ceiling - base) of the means; null where the ceiling is not above the base."""
@@ -70,7 +71,7 @@ class UserBootstrap:
         drawn = self._replicates([gained, possible], where)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = np.where(drawn[:, 1] > 0, drawn[:, 0] / drawn[:, 1], np.nan)
-        return self._estimate(float(gained[where].mean() / possible[where].mean()), ratios, count)
+        return _estimate(float(gained[where].mean() / possible[where].mean()), ratios, count)
 
     def _replicates(self, values: Sequence[AnyArray], where: BoolArray) -> Replicates:
         """The means in each replicate [R, M]; NaN where none of the rows was drawn."""
@@ -81,10 +82,37 @@ class UserBootstrap:
         with np.errstate(invalid="ignore"):
             return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
 
-    @staticmethod
-    def _estimate(value: float, replicates: Replicates, count: int) -> Estimate:
-        usable = replicates[np.isfinite(replicates)]
-        if usable.size == 0:
-            return Estimate(value, None, None, count)
-        low, high = np.quantile(usable, [_TAIL, 1 - _TAIL])
-        return Estimate(value, float(low), float(high), count)
+
+def resampled(
+    users: AnyArray,
+    statistic: Callable[..., float],
+    arrays: Sequence[AnyArray],
+    num_replicates: int,
+    seed: int,
+) -> Estimate:
+    """A statistic that is no mean, such as AUC, with its interval; users are drawn with all their rows.
+
+    Args:
+        users: the user of each row [n].
+        statistic: takes the arrays' rows.
+        arrays: each [n].
+        num_replicates: R.
+        seed: of the draws.
+    """
+    order = np.argsort(users, kind="stable")
+    _, starts, sizes = np.unique(users[order], return_index=True, return_counts=True)
+    rng = np.random.default_rng(seed)
+    replicates = []
+    for _ in range(num_replicates):
+        drawn = rng.integers(len(starts), size=len(starts))
+        _, places = expand(starts[drawn], starts[drawn] + sizes[drawn])
+        replicates.append(statistic(*(array[order[places]] for array in arrays)))
+    return _estimate(statistic(*arrays), np.array(replicates), len(users))
+
+
+def _estimate(value: float, replicates: Replicates, count: int) -> Estimate:
+    usable = replicates[np.isfinite(replicates)]
+    if usable.size == 0:
+        return Estimate(value if np.isfinite(value) else None, None, None, count)
+    low, high = np.quantile(usable, [_TAIL, 1 - _TAIL])
+    return Estimate(value, float(low), float(high), count)

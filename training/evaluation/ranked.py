@@ -40,12 +40,19 @@ class Ranked:
         return cls(np.zeros(num_queries, dtype=np.int32), heads, np.zeros(num_queries, dtype=bool))
 
     def fill(self, queries: LongArray, candidates: Candidates, targets: IntArray) -> None:
-        """Enters the lists of a batch, best first."""
+        """Enters the lists of a batch, best first.
+
+        Args:
+            queries: the batch's queries [B].
+            candidates: their lists.
+            targets: ItemRow of all Q queries.
+        """
+        owners = queries[candidates.owners]
         places = np.arange(len(candidates.rows)) - candidates.offsets[candidates.owners]
-        hits = candidates.rows == targets[candidates.owners]
-        self.rank[queries[candidates.owners[hits]]] = places[hits] + 1
+        hits = candidates.rows == targets[owners]
+        self.rank[owners[hits]] = places[hits] + 1
         head = places < LIST_K
-        self.heads[queries[candidates.owners[head]], places[head]] = candidates.rows[head]
+        self.heads[owners[head], places[head]] = candidates.rows[head]
         self.scored[queries] = True
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from contracts import columns as c
 from contracts.bundle import Bundle
-from contracts.errors import DataError
+from contracts.errors import DataError, SchemaError
 from contracts.files import atomic_dir
 from contracts.recommend import Recommend
+from training.evaluation.clicks import click_section, has_impressions
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.page import render_page
 from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_pipeline
@@ -82,8 +83,28 @@ def evaluate(
     with stopwatch("figures"):
         outcomes = Outcomes(pipeline, filtered, baselines, best)
         values = report_values(config, processed, bundle, day, outcomes)
+    with stopwatch("impressions"):
+        values["impressions"] = _impressions(
+            processed, bundle, config, values["warnings"], has_oracle=oracle is not None
+        )
     values["timings"] = {part: round(seconds, 3) for part, seconds in stopwatch.seconds.items()}
     with atomic_dir(out_dir) as folder:
         (folder / REPORT_JSON).write_text(json.dumps(values, indent=2, allow_nan=False), encoding="utf-8")
         (folder / REPORT_HTML).write_text(render_page(values), encoding="utf-8")
     return Report(values, out_dir)
+
+
+def _impressions(
+    processed: Processed, bundle: Bundle, config: EvaluationConfig, warnings: list[str], *, has_oracle: bool
+) -> dict[str, Any] | None:
+    """Null where the shop logs none, or none that can be used yet; the latter is a warning."""
+    if not has_impressions(Path(processed.info.raw_dir)):
+        return None
+    renamed = bundle.manifest.config.get("preprocess", {}).get("columns", {}).get(c.IMPRESSIONS.name, {})
+    try:
+        return click_section(processed, renamed, config, has_oracle=has_oracle)
+    except SchemaError:
+        raise
+    except DataError as error:
+        warnings.append(f"no figures on impressions: {error}")
+        return None

@@ -11,6 +11,7 @@ from contracts.errors import DataError
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates
 from training.evaluation.config import EvaluationConfig
+from training.evaluation.ranges import expand
 from training.features.events import EventTable
 
 _DAY_KEY = np.int64(1 << 32)
@@ -139,14 +140,6 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
         cold_item=(launched > 0) & (time - launched < config.cold_item_days * DAY_S),
         launched_at=launched_at,
     )
-
-
-def expand(starts: AnyArray, ends: AnyArray) -> tuple[LongArray, LongArray]:
-    """All (range number, place) pairs of the ranges [start, end), in order."""
-    lengths = np.maximum(ends - starts, 0)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[owners]
-    return owners, places
 
 
 def _seen(events: EventTable, rows: LongArray, num_items: int, window_days: int) -> Seen:

@@ -71,7 +71,6 @@ def report_values(
         "next_day": {name: make.whole_day(ranked) for name, ranked in outcomes.plain().items()},
         "lists": _lists(make, processed, bundle, outcomes),
         "curves": _curves(make, outcomes),
-        "impressions": None,
     }
 
 

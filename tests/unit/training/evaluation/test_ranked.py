@@ -26,7 +26,7 @@ def test_lists_are_entered_by_query() -> None:
     rows = np.array([4, 2, 9, *range(20, 32)], dtype=np.int32)
     candidates = Candidates("v", rows, np.zeros(15, np.float32), np.array([3, 12], np.int32))
     target = np.array([9, 0, 31], dtype=np.int32)
-    ranked.fill(np.array([0, 2]), candidates, target[[0, 2]])
+    ranked.fill(np.array([0, 2]), candidates, target)
     assert ranked.rank.tolist() == [3, 0, 12]
     assert ranked.heads[0].tolist() == [4, 2, 9] + [-1] * (LIST_K - 3)
     assert ranked.heads[2].tolist() == list(range(20, 30))
