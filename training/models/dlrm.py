@@ -24,7 +24,7 @@ from contracts.features import (
     QUERY_CONTINUOUS,
 )
 from training.models.history import HistoryEncoder
-from training.models.inputs import ItemTensors, QueryTensors
+from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
 from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp, unique_rows
 from training.models.schema import ModelSchema
 
@@ -47,7 +47,7 @@ class DLRMConfig(StrictConfig):
     history_days: int = Field(default=30, ge=1)
     """Interactions older than this are not read."""
     history_heads: int = Field(default=2, ge=1)
-    """Attention heads that pool the history, each a field."""
+    """Attention heads that pool the history, each a field; how often the candidate occurs there is an input too."""
     item_age: bool = True
     """Whether the item's age at the time of the request is an input."""
     retrieval_score: bool = True
@@ -92,7 +92,7 @@ class DLRM(nn.Module):
     def __init__(self, config: DLRMConfig, schema: ModelSchema, items: ItemTensors) -> None:
         super().__init__()
         self.config, self.schema, self.items = config, schema, items
-        dim, hidden = config.dim, config.top_dims[0]
+        dim = config.dim
         self.query_fields = FieldEmbeddings(schema.query_cardinalities(), dim)
         self.item_id = embedding(schema.cardinalities["item_id"], dim)
         self.item_fields = FieldEmbeddings(schema.item_cardinalities(), dim)
@@ -100,42 +100,49 @@ class DLRM(nn.Module):
         self.text, self.image = nn.Linear(schema.text_dim, dim), nn.Linear(schema.image_dim, dim)
         self.bottom = mlp([len(QUERY_CONTINUOUS), *config.bottom_dims, dim])
         self.history: HistoryEncoder | None = None
-        num_query, num_item = len(QUERY_CATEGORICALS), 3 + len(ITEM_CATEGORICALS)
         if config.history_length:
             self.history = HistoryEncoder(
                 schema, items, dim=dim, num_heads=config.history_heads, id_dropout=config.id_dropout
             )
+        self._build_top()
+        self._prepared: ItemState | None = None
+
+    def _build_top(self) -> None:
+        """The first top layer in parts, by what each input depends on, and the layers after it."""
+        config, dim, hidden = self.config, self.config.dim, self.config.top_dims[0]
+        num_query, num_item = len(QUERY_CATEGORICALS), 3 + len(ITEM_CATEGORICALS)
+        if self.history is not None:
             num_query += self.history.num_vectors
         if config.price_in_bottom:
             self.bottom_price = nn.Linear(len(ITEM_CONTINUOUS), config.bottom_dims[0], bias=False)
             self.pair_first = nn.Linear(dim + num_query + num_item, hidden, bias=False)
+            query_inputs = _num_pairs(num_query)
         else:
             self.price = mlp([len(ITEM_CONTINUOUS), _PRICE_HIDDEN, dim])
             num_query, num_item = num_query + 1, num_item + 1
-        self.query_first = nn.Linear(_num_pairs(num_query) + (0 if config.price_in_bottom else dim), hidden)
+            query_inputs = dim + _num_pairs(num_query)
+        self.query_first = nn.Linear(query_inputs, hidden)
         self.item_first = nn.Linear(_num_pairs(num_item), hidden, bias=False)
-        self.cross_first = nn.Linear(num_query * num_item, hidden, bias=False)
-        self.age_first = nn.Embedding(NUM_ITEM_AGE_BUCKETS, hidden) if config.item_age else None
-        self.score_first = nn.Linear(1, hidden, bias=False) if config.retrieval_score else None
+        cross_inputs = num_query * num_item + (2 if self.history is not None else 0)
+        cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
+        self.cross_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         drop = [nn.Dropout(config.dropout)] if config.dropout else []
         self.top = nn.Sequential(nn.ReLU(), *drop, mlp([*config.top_dims, 1], config.dropout))
-        self._prepared: ItemState | None = None
 
     def query_state(self, queries: QueryTensors) -> QueryState:
         """Everything of B queries that does not depend on the candidate."""
         parts = self.query_fields(queries.categorical)
-        bottom: Tensor | None = None
         if self.config.price_in_bottom:
             bottom = self.bottom[0](queries.continuous)
         else:
+            bottom = None
             parts.append(self.bottom(queries.continuous))
         fields = torch.stack(parts, dim=1)
         if self.history is not None:
-            vectors = self.history(self.items, queries.last(self.config.history_length))
-            fields = torch.cat([fields, vectors], dim=1)
+            fields = torch.cat([fields, self.history(self.items, queries)], dim=1)
         first = _pair_dots(fields)
-        if not self.config.price_in_bottom:
+        if bottom is None:
             first = torch.cat([parts[-1], first], dim=1)
         return QueryState(fields, self.query_first(first), bottom)
 
@@ -150,47 +157,39 @@ class DLRM(nn.Module):
         fields = torch.stack(parts, dim=1)
         return ItemState(fields.flatten(1), self.item_first(_pair_dots(fields)))
 
-    def logits(self, state: QueryState, rows: Tensor, scores: Tensor, age_bucket: Tensor) -> Tensor:
-        """Logits [B, C] of candidates.
-
-        Args:
-            state: of B queries.
-            rows: ItemRows [B, C], or [1, C] where all queries share the candidates.
-            scores: retrieval scores [B, C]; not read without `retrieval_score`.
-            age_bucket: [B, C] int64; not read without `item_age`.
-        """
+    def logits(self, queries: QueryTensors, *groups: CandidateGroup) -> Tensor:
+        """Logits [B, C of all groups]; see `Ranker.logits`."""
+        queries = queries.last(self.config.history_length)
+        state = self.query_state(queries)
+        rows = torch.cat([group.rows.flatten() for group in groups])
         if self._prepared is not None:
             items, place = self._prepared, rows
         else:
             used, place = unique_rows(rows, len(self.items))
             items = self.item_state(used)
-        num_groups, num_candidates = rows.shape
-        fields = F.embedding(place, items.fields).view(num_groups, -1, self.config.dim)  # [B or 1, C * G, dim]
-        cross = torch.matmul(fields, state.fields.transpose(1, 2)).view(len(state.fields), num_candidates, -1)
-        hidden = self.cross_first(cross) + F.embedding(place, items.first) + state.first[:, None]
-        if state.bottom is not None:
-            hidden = hidden + self._bottom_terms(state, fields, rows)
-        if self.age_first is not None:
-            hidden = hidden + self.age_first(age_bucket)
-        if self.score_first is None or self.score_weight is None:
-            return self.top(hidden).squeeze(-1)  # type: ignore[no-any-return]
-        logits: Tensor = self.top(hidden + self.score_first(scores[..., None])).squeeze(-1)
-        return logits + self.score_weight * scores
+        places = torch.split(place, [group.rows.numel() for group in groups])
+        parts = [
+            self._group_logits(queries, state, items, part.view_as(group.rows), group)
+            for part, group in zip(places, groups, strict=True)
+        ]
+        return torch.cat(parts, dim=1)
 
     def score(
         self, queries: QueryTensors, rows: Tensor, owners: Tensor, retrieval_scores: Tensor, age_bucket: Tensor
     ) -> Tensor:
         """Logits [T] of ragged candidates; see `Ranker.score`."""
+        if not len(rows):
+            return retrieval_scores.new_zeros(0)
         lengths = torch.bincount(owners, minlength=len(queries))
-        longest = int(lengths.max()) if len(rows) else 0
+        longest = int(lengths.max())
         column = torch.arange(len(rows), device=rows.device) - (lengths.cumsum(0) - lengths)[owners]
         place = owners * longest + column
 
         def padded(values: Tensor) -> Tensor:
             return values.new_zeros(len(queries) * longest).index_copy(0, place, values).view(len(queries), longest)
 
-        grid = self.logits(self.query_state(queries), padded(rows), padded(retrieval_scores), padded(age_bucket))
-        return grid.flatten()[place]
+        group = CandidateGroup(padded(rows), padded(retrieval_scores), padded(age_bucket))
+        return self.logits(queries, group).flatten()[place]
 
     def prepare(self) -> None:
         """Computes what depends on weights and catalogue only, for scoring with fixed weights."""
@@ -198,16 +197,43 @@ class DLRM(nn.Module):
         if self.history is not None:
             self.history.prepare(self.items)
 
-    def _bottom_terms(self, state: QueryState, item_fields: Tensor, rows: Tensor) -> Tensor:
+    def _group_logits(
+        self, queries: QueryTensors, state: QueryState, items: ItemState, place: Tensor, group: CandidateGroup
+    ) -> Tensor:
+        """Logits [B, C] of one group; `place` [B or 1, C] tells where its items are in `items`."""
+        fields = F.embedding(place, items.fields).view(len(place), -1, self.config.dim)  # [B or 1, C * G, dim]
+        dots = torch.matmul(fields, state.fields.transpose(1, 2))  # [B, C * G, F]
+        inputs = [dots.view(len(state.fields), place.shape[1], -1)]
+        if self.history is not None:
+            inputs.append(occurrences(queries, group.rows))
+        if self.config.item_age:
+            inputs.append(F.one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).to(dots.dtype))
+        if self.config.retrieval_score:
+            inputs.append(group.scores[..., None])
+        cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
+        hidden = self.cross_first(cross) + F.embedding(place, items.first) + state.first[:, None]
+        if state.bottom is not None:
+            hidden = hidden + self._bottom_terms(state, state.bottom, fields, group.rows)
+        logits: Tensor = self.top(hidden).squeeze(-1)
+        return logits if self.score_weight is None else logits + self.score_weight * group.scores
+
+    def _bottom_terms(self, state: QueryState, bottom: Tensor, item_fields: Tensor, rows: Tensor) -> Tensor:
         """Terms of the first top layer that the bottom vector of each query and item gives, [B, C, H]."""
-        assert state.bottom is not None
-        hidden = state.bottom[:, None] + self.bottom_price(self.items.continuous[rows])
-        bottom = self.bottom[1:](hidden)  # [B, C, dim]
-        with_query = torch.matmul(bottom, state.fields.transpose(1, 2))
-        per_item = item_fields.view(*rows.shape, -1, self.config.dim)
-        with_item = torch.einsum("bcd,bcgd->bcg", bottom, per_item.expand(len(bottom), -1, -1, -1))
-        terms: Tensor = self.pair_first(torch.cat([bottom, with_query, with_item], dim=2))
+        hidden = bottom[:, None] + self.bottom_price(self.items.continuous[rows])
+        vectors = self.bottom[1:](hidden)  # [B, C, dim]
+        with_query = torch.matmul(vectors, state.fields.transpose(1, 2))
+        per_item = item_fields.view(*rows.shape, -1, self.config.dim).expand(len(vectors), -1, -1, -1)
+        with_item = torch.matmul(per_item, vectors[..., None]).squeeze(-1)
+        terms: Tensor = self.pair_first(torch.cat([vectors, with_query, with_item], dim=2))
         return terms
+
+
+def occurrences(queries: QueryTensors, rows: Tensor) -> Tensor:
+    """How often candidates [B or 1, C] occur in the history: log(1 + times), and whether in this session, [B, C, 2]."""
+    same = rows[..., None] == queries.history_rows[:, None]
+    times = same.sum(dim=2).float().log1p()
+    in_session = (same & queries.same_session[:, None]).any(dim=2)
+    return torch.stack([times, in_session.float()], dim=2)
 
 
 def _num_pairs(count: int) -> int:

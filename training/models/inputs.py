@@ -78,6 +78,21 @@ class QueryTensors:
         return self.categorical, self.continuous, self.history_rows, self.history_age_s, self.same_session
 
 
+@dataclass(frozen=True)
+class CandidateGroup:
+    """C candidates of each of B queries.
+
+    Attributes:
+        rows: ItemRows [B, C] int64, or [1, C] where all queries share the candidates.
+        scores: retrieval scores [B, C] float32.
+        age_bucket: [B, C] int64, `contracts.features.item_age_bucket` at the time of the query.
+    """
+
+    rows: Tensor
+    scores: Tensor
+    age_bucket: Tensor
+
+
 class ItemTensors(nn.Module):
     """Item side of the catalogue, attached to a model so that callers pass ItemRows only.
 

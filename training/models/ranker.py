@@ -10,12 +10,28 @@ from torch import Tensor, nn
 from contracts.config import StrictConfig, validate
 from contracts.errors import ConfigError
 from training.models.dlrm import DLRM, DLRMConfig
-from training.models.inputs import ItemTensors, QueryTensors
+from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
 from training.models.schema import ModelSchema
+
+
+class RankerConfig(Protocol):
+    """What every ranker's config says."""
+
+    @property
+    def history_length(self) -> int: ...
+
+    @property
+    def history_days(self) -> int: ...
 
 
 class Ranker(Protocol):
     """Scores candidates of queries; the served score is the sigmoid of the logit."""
+
+    config: RankerConfig
+
+    def logits(self, queries: QueryTensors, *groups: CandidateGroup) -> Tensor:
+        """Logits [B, C of all groups] of candidates in groups of equal size; training calls this."""
+        ...
 
     def score(
         self, queries: QueryTensors, rows: Tensor, owners: Tensor, retrieval_scores: Tensor, age_bucket: Tensor

@@ -1,0 +1,122 @@
+"""Losses on sampled candidates. B queries, C candidates; column `target[b]` is the positive of query b.
+
+`log_q` is log(Q * I): the log of the probability that a draw takes the item, relative to a uniform draw over the I
+items of the catalogue. Subtracting it from a logit makes a sampled loss estimate the full one (for in-batch negatives:
+Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", 2019).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EXCLUDED = -1e9
+"""Logit of a candidate that must not count."""
+
+
+def accidental_hits(positives: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
+    """Where a candidate other than the target column is the query's own positive, [B, C] bool.
+
+    Args:
+        positives: ItemRow of each query's positive [B].
+        candidates: ItemRows [C] or [B, C].
+        target: column of each query's positive [B].
+    """
+    columns = torch.arange(candidates.shape[-1], device=candidates.device)
+    return (candidates == positives[:, None]) & (columns != target[:, None])
+
+
+class _ProductSoftmax(torch.autograd.Function):
+    """Softmax loss of a matrix product, with the gradient computed in the forward pass in the buffer of the logits.
+
+    Autograd would write four arrays of [B, C] where one is enough; they are most of the time of a retrieval step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, queries: Tensor, candidates: Tensor, target: Tensor, log_q: Tensor | None, excluded: Tensor | None
+    ) -> Tensor:
+        logits = queries @ candidates.T
+        if log_q is not None:
+            logits -= log_q
+        if excluded is not None:
+            logits.masked_fill_(excluded, EXCLUDED)
+        column = target[:, None]
+        highest = logits.amax(dim=1, keepdim=True)
+        positive = logits.gather(1, column)
+        partition = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
+        loss = (partition.log() + highest - positive).mean()
+        gradient = logits.div_(partition * len(logits))
+        gradient.scatter_add_(1, column, gradient.new_full((len(logits), 1), -1 / len(logits)))
+        ctx.save_for_backward(gradient @ candidates, gradient.T @ queries)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        of_queries, of_candidates = ctx.saved_tensors
+        return of_queries * gradients[0], of_candidates * gradients[0], None, None, None
+
+
+def product_softmax_loss(
+    queries: Tensor,
+    candidates: Tensor,
+    target: Tensor,
+    *,
+    log_q: Tensor | None = None,
+    excluded: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy of the positive among candidates that all queries share; logits are inner products.
+
+    Args:
+        queries: [B, E].
+        candidates: [C, E].
+        target: [B] int64, the column of each query's positive.
+        log_q: [C]; None for no correction.
+        excluded: [B, C] bool, candidates that do not count, for example accidental hits.
+    """
+    loss: Tensor = _ProductSoftmax.apply(queries, candidates, target, log_q, excluded)
+    return loss
+
+
+def sampled_softmax_loss(
+    logits: Tensor, target: Tensor, *, excluded: Tensor | None = None, log_q: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of the positive among the candidates.
+
+    Args:
+        logits: [B, C].
+        target: [B] int64.
+        excluded: [B, C] bool, candidates that do not count.
+        log_q: [C] or [B, C]; None for no correction.
+    """
+    if log_q is not None:
+        logits = logits - log_q
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, EXCLUDED)
+    return F.cross_entropy(logits, target)
+
+
+def sampled_bce_loss(
+    logits: Tensor, target: Tensor, *, excluded: Tensor | None = None, log_q: Tensor | None = None
+) -> Tensor:
+    """Binary cross-entropy of the positive and its negatives, summed over candidates, mean over queries.
+
+    With `log_q` the logit learns the odds of a positive against C - 1 uniform negatives, whatever they were drawn by
+    (noise-contrastive estimation, Gutmann and Hyvärinen, 2010); without it the odds against the drawn ones.
+
+    Args:
+        logits: [B, C].
+        target: [B] int64.
+        excluded: [B, C] bool, candidates that do not count.
+        log_q: [C] or [B, C]; None for no correction.
+    """
+    if log_q is not None:
+        logits = logits - log_q
+    labels = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+    losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    if excluded is not None:
+        losses = losses.masked_fill(excluded, 0.0)
+    return losses.sum(dim=1).mean()

@@ -1,0 +1,1 @@
+"""Ray Train around one step and evaluation loop that both models share."""

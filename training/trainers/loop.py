@@ -1,0 +1,215 @@
+"""The one loop of steps and evaluation, for every model and any number of workers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contracts.errors import DataError
+from contracts.ids import LongArray
+from training.trainers.config import TrainerConfig
+from training.trainers.data import Batch, epoch_batches
+from training.trainers.workers import average_gradients, smallest
+
+_LAST_RATE: Final = 0.01
+_REPORT_EVERY: Final = 20
+
+Metrics = dict[str, float]
+
+
+class Task(Protocol):
+    """What the loop needs to know of a model."""
+
+    model: nn.Module
+
+    @property
+    def train_rows(self) -> LongArray:
+        """This worker's training rows."""
+        ...
+
+    def build(self, rows: LongArray) -> Batch:
+        """Inputs of training rows; runs in the input thread."""
+        ...
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Loss of a batch; `generator` draws the negatives."""
+        ...
+
+    def evaluate(self) -> Metrics:
+        """Metrics of the validation day over all workers; called in evaluation mode."""
+        ...
+
+
+Progress = Callable[[int, int, float, float], None]
+"""Told now and then: steps done, steps in all, loss, rows a second."""
+Keep = Callable[[dict[str, Any], Metrics], None]
+"""Given the values to resume from, and the metrics so far."""
+
+
+class Optimizers:
+    """Adam for dense parameters, SparseAdam for the tables with sparse gradients, one schedule for both."""
+
+    def __init__(self, model: nn.Module, config: TrainerConfig, total_steps: int) -> None:
+        tables = [table for table in model.modules() if isinstance(table, nn.Embedding)]
+        sparse = [table.weight for table in tables if table.sparse]
+        ids = {id(weight) for weight in sparse}
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        dense = [parameter for parameter in self.parameters if id(parameter) not in ids]
+        rate, decay = config.learning_rate, config.weight_decay
+        self._all: list[torch.optim.Optimizer] = [torch.optim.AdamW(dense, lr=rate, weight_decay=decay, fused=True)]
+        if sparse:
+            self._all.append(torch.optim.SparseAdam(sparse, lr=rate))
+        course = _course(config, total_steps)
+        self._schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, course) for optimizer in self._all]
+
+    def step(self) -> None:
+        """Averages the gradients over the workers, applies them and clears them."""
+        average_gradients(self.parameters)
+        for optimizer in self._all:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for schedule in self._schedules:
+            schedule.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Everything that a resumed run needs."""
+        return [part.state_dict() for part in self._all] + [part.state_dict() for part in self._schedules]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Continues from `state_dict`."""
+        for optimizer, values in zip(self._all, state, strict=False):
+            optimizer.load_state_dict(values)
+        for schedule, values in zip(self._schedules, state[len(self._all) :], strict=True):
+            schedule.load_state_dict(values)
+
+
+def use_sparse_gradients(model: nn.Module, above: int | None) -> None:
+    """Gives embedding tables with more than `above` rows sparse gradients; None leaves all of them dense."""
+    for table in model.modules():
+        if isinstance(table, nn.Embedding):
+            table.sparse = above is not None and table.num_embeddings > above
+
+
+def fit(
+    task: Task,
+    config: TrainerConfig,
+    *,
+    worker: int = 0,
+    resume: Mapping[str, Any] | None = None,
+    keep: Keep | None = None,
+    progress: Progress | None = None,
+) -> Metrics:
+    """Trains a task.
+
+    Order of rows, dropout and negatives depend on seed, epoch, step and worker only, so that a resumed run takes the
+    same steps as one that was never interrupted.
+
+    Args:
+        task: model, rows and loss.
+        config: see `TrainerConfig`.
+        worker: this worker's number.
+        resume: what `keep` was given in an earlier run.
+        keep: called after every epoch and every `checkpoint_steps`.
+        progress: called now and then.
+
+    Returns:
+        Metrics of the validation day, and of the last epoch `loss` and `rows_per_s` (this worker's, input path
+        included).
+
+    Raises:
+        DataError: a worker has fewer rows than a batch.
+    """
+    device = next(task.model.parameters()).device
+    num_steps = smallest(len(task.train_rows) // config.batch_size, device)
+    if num_steps == 0:
+        raise DataError(
+            f"a worker has {len(task.train_rows)} training rows, fewer than a batch of {config.batch_size}; "
+            "lower batch_size or num_workers"
+        )
+    optimizers = Optimizers(task.model, config, config.epochs * num_steps)
+    start, metrics = (0, 0), Metrics()
+    if resume is not None:
+        task.model.load_state_dict(resume["model"])
+        optimizers.load_state_dict(resume["optimizers"])
+        start, metrics = (resume["epoch"], resume["step"]), resume["metrics"]
+
+    def kept(epoch: int, step: int) -> None:
+        if keep is not None:
+            state = {"model": task.model.state_dict(), "optimizers": optimizers.state_dict()}
+            keep({**state, "epoch": epoch, "step": step, "metrics": metrics}, metrics)
+
+    for epoch in range(start[0], config.epochs):
+        first = start[1] if epoch == start[0] else 0
+        metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress)
+        task.model.eval()
+        with torch.no_grad():
+            metrics |= task.evaluate()
+        kept(epoch + 1, 0)
+    return metrics
+
+
+def _train_epoch(
+    task: Task,
+    config: TrainerConfig,
+    optimizers: Optimizers,
+    worker: int,
+    place: tuple[int, int, int],
+    kept: Callable[[int, int], None],
+    progress: Progress | None,
+) -> Metrics:
+    """Runs the steps of one epoch; `place` = (epoch, first step, number of steps)."""
+    epoch, first, num_steps = place
+    device = next(task.model.parameters()).device
+    rng = np.random.default_rng([config.seed, epoch, worker])
+    losses = torch.zeros((), device=device)
+    task.model.train()
+    started = time.perf_counter()
+    with closing(epoch_batches(task.build, task.train_rows, config.batch_size, rng, first)) as batches:
+        for step, batch in enumerate(islice(batches, num_steps - first), first + 1):
+            generator = _step_generator(config.seed, epoch, step, worker, device)
+            loss = task.loss(batch.to(device), generator)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizers.step()
+            losses += loss.detach()
+            if progress is not None and (step % _REPORT_EVERY == 0 or step == num_steps):
+                done = step - first
+                rows_per_s = done * config.batch_size / (time.perf_counter() - started)
+                progress(epoch * num_steps + step, config.epochs * num_steps, float(losses) / done, rows_per_s)
+            if config.checkpoint_steps and step % config.checkpoint_steps == 0 and step < num_steps:
+                kept(epoch, step)
+                task.model.train()
+    done = max(num_steps - first, 1)
+    return {
+        "loss": float(losses) / done,
+        "rows_per_s": done * config.batch_size / (time.perf_counter() - started),
+    }
+
+
+def _step_generator(seed: int, epoch: int, step: int, worker: int, device: torch.device) -> torch.Generator:
+    """The generator of a step's negatives; dropout draws from torch's own, seeded alike."""
+    number = int(np.random.SeedSequence([seed, epoch, step, worker]).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(number)
+    return torch.Generator(device).manual_seed(number)
+
+
+def _course(config: TrainerConfig, total_steps: int) -> Callable[[int], float]:
+    """Share of the learning rate at a step."""
+    warmup = min(config.warmup_steps, total_steps // 4)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if config.schedule == "constant":
+            return 1.0
+        passed = (step - warmup) / max(total_steps - warmup, 1)
+        return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(passed, 1.0)))
+
+    return share

@@ -1,0 +1,163 @@
+"""The ranker as a task of the training loop: its rows, negatives, losses and validation."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, cast
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from contracts.config import StrictConfig
+from contracts.ids import LongArray
+from training.losses import sampled_bce_loss, sampled_softmax_loss
+from training.models.inputs import CandidateGroup
+from training.models.ranker import Ranker
+from training.models.two_tower import TwoTower
+from training.negatives import ItemSampler, in_batch_negatives
+from training.trainers.data import Batch, WorkerData, age_buckets
+from training.trainers.loop import Metrics
+from training.trainers.retrieval_scores import RetrievalScores
+from training.trainers.workers import total
+
+_RETRIEVED: Final = 300
+_CUTOFF: Final = 10
+_EVALUATION_ROWS: Final = 128
+_EVALUATION_NEGATIVES: Final = 100
+_EVALUATION_SEED: Final = 0
+
+
+class RankerLossConfig(StrictConfig):
+    """What a training row is compared with, and how."""
+
+    loss: Literal["bce", "softmax"] = "softmax"
+    """`bce`: each candidate by itself; `softmax`: the positive among its negatives."""
+    negatives: Literal["in_batch", "popularity"] = "popularity"
+    """`in_batch`: positives of other queries of the batch; `popularity`: draws by popularity."""
+    num_negatives: int = Field(default=5, ge=1)
+    """Negatives of a positive."""
+    shared: bool = False
+    """Whether all queries of a batch share the drawn negatives: many more of them in the same time."""
+    uniform_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the draws that take any item alike."""
+    logq_correction: bool = True
+    """Whether logits are corrected for the probability that an item is drawn."""
+
+    @model_validator(mode="after")
+    def _options_of_draws(self) -> RankerLossConfig:
+        if self.negatives == "in_batch" and (self.shared or self.uniform_share):
+            raise ValueError(
+                f"negatives=in_batch with shared={self.shared}, uniform_share={self.uniform_share}: "
+                "both need negatives=popularity"
+            )
+        return self
+
+
+class RankingTask:
+    """Trains a ranker to put a positive before sampled negatives.
+
+    In-batch negatives and binary cross-entropy without correction are the reference's recipe.
+    """
+
+    def __init__(self, model: nn.Module, retrieval: TwoTower, data: WorkerData, config: RankerLossConfig) -> None:
+        self.model, self.data, self.config = model, data, config
+        self._ranker = cast(Ranker, model)
+        self._retrieval = RetrievalScores(retrieval, data)
+        self._history_length = max(self._ranker.config.history_length, retrieval.config.history_length)
+        device = retrieval.items.encoded_id.device
+        self._launched_at = torch.from_numpy(data.items.launched_at).to(device)
+        self._sampler = ItemSampler(data.counts(device), config.uniform_share)
+
+    @property
+    def train_rows(self) -> LongArray:
+        return self.data.train_rows
+
+    def build(self, rows: LongArray) -> Batch:
+        return self._inputs(rows, masked=True)
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        positives, negatives = batch.positives[:, None], self._draw(batch, generator)
+        logits = self._logits(batch, positives, negatives)
+        excluded = (negatives == positives) | (self._launched_at[negatives] > batch.now[:, None])
+        log_q: Tensor | None = None
+        if self.config.logq_correction:
+            drawn = self._sampler.log_q[negatives].expand(len(batch), -1)
+            log_q = torch.cat([self._sampler.log_q[positives], drawn], dim=1)
+        loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
+        first = torch.zeros_like(batch.positives)
+        return loss(logits, first, excluded=F.pad(excluded, (1, 0)), log_q=log_q)
+
+    def evaluate(self) -> Metrics:
+        """HR@10 and NDCG@10 of the retrieved items as the ranker orders them, and its AUC.
+
+        The AUC's negatives are 100 launched items a positive, drawn by popularity.
+        """
+        rows = self.data.validation_rows
+        device = self._launched_at.device
+        generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
+        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        for start in range(0, len(rows), _EVALUATION_ROWS):
+            batch = self._inputs(rows[start : start + _EVALUATION_ROWS], masked=False).to(device)
+            sums += self._order_sums(batch)
+            sums[2] += self._auc_sum(batch, generator)
+        hits, ndcg, auc, count = total(sums).tolist()
+        named = {f"hr@{_CUTOFF}": hits, f"ndcg@{_CUTOFF}": ndcg, "auc_popularity_negatives": auc}
+        return {name: value / max(count, 1) for name, value in named.items()}
+
+    def _order_sums(self, batch: Batch) -> Tensor:
+        """[4]: hits, NDCG, 0 and the number of rows, where the retrieved items are ordered by the ranker."""
+        scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), _RETRIEVED)
+        buckets = age_buckets(self._launched_at[retrieved], batch.now[:, None])
+        logits = self._ranker.logits(batch.queries, CandidateGroup(retrieved, scores, buckets))
+        is_positive = retrieved == batch.positives[:, None]
+        found = is_positive.any(dim=1)
+        positive = logits.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True)
+        rank = (logits > positive).sum(dim=1)
+        hit = found & (rank < _CUTOFF)
+        ndcg = (1 / torch.log2(rank + 2.0))[hit].sum()
+        return torch.stack([hit.sum(), ndcg, torch.zeros_like(ndcg), torch.full_like(ndcg, len(batch))])
+
+    def _auc_sum(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Sum over rows of the share of negatives that score below the positive; ties count half."""
+        negatives = self._sampler.draw((len(batch), _EVALUATION_NEGATIVES), generator)
+        logits = self._logits(batch, batch.positives[:, None], negatives)
+        counted = (negatives != batch.positives[:, None]) & (self._launched_at[negatives] <= batch.now[:, None])
+        below = (logits[:, 1:] < logits[:, :1]).double() + 0.5 * (logits[:, 1:] == logits[:, :1])
+        return ((below * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
+
+    def _logits(self, batch: Batch, *candidates: Tensor) -> Tensor:
+        """Logits [B, C of all] of groups of ItemRows [B or 1, C]."""
+        with torch.no_grad():
+            queries = self._retrieval.queries(batch)
+            groups = [
+                CandidateGroup(
+                    rows,
+                    self._retrieval.scores(batch, queries, rows),
+                    age_buckets(self._launched_at[rows], batch.now[:, None]),
+                )
+                for rows in candidates
+            ]
+        return self._ranker.logits(batch.queries, *groups)
+
+    def _draw(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        count = self.config.num_negatives
+        if self.config.negatives == "in_batch":
+            return in_batch_negatives(batch.positives, count, generator)
+        return self._sampler.draw((1 if self.config.shared else len(batch), count), generator)
+
+    def _inputs(self, rows: LongArray, *, masked: bool) -> Batch:
+        days = self._ranker.config.history_days
+        return self.data.batch(rows, history_length=self._history_length, history_days=days, masked=masked)
+
+
+class LabelTask(RankingTask):
+    """Trains a ranker to predict the label of every labelled event."""
+
+    @property
+    def train_rows(self) -> LongArray:
+        return self.data.labelled_rows
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        logits = self._logits(batch, batch.positives[:, None])
+        return F.binary_cross_entropy_with_logits(logits[:, 0], batch.label)

@@ -1,0 +1,38 @@
+"""What a trained two-tower tells the ranker's trainer: retrieval scores, and the candidates that it would retrieve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.losses import EXCLUDED
+from training.models.two_tower import TwoTower
+from training.trainers.data import Batch, WorkerData
+
+
+class RetrievalScores:
+    """Scores of a fixed two-tower: query · candidate + age bias at the start of the query's day."""
+
+    def __init__(self, model: TwoTower, data: WorkerData) -> None:
+        self._model = model.eval()
+        with torch.no_grad():
+            self._candidates = model.candidate(torch.arange(len(model.items), device=model.items.encoded_id.device))
+            excluded = model.age_bias.new_full((1,), EXCLUDED)
+            self._bias = torch.cat([model.age_bias, excluded])[data.age_buckets_by_day().to(excluded.device)]
+
+    def queries(self, batch: Batch) -> Tensor:
+        """Query embeddings [B, E]."""
+        return self._model.query(batch.queries)
+
+    def scores(self, batch: Batch, queries: Tensor, rows: Tensor) -> Tensor:
+        """Scores [B, C] of ItemRows [B or 1, C]."""
+        bias = self._bias[batch.day[:, None], rows]
+        if len(rows) == 1:
+            return queries @ self._candidates[rows[0]].T + bias
+        return torch.bmm(self._candidates[rows], queries[..., None]).squeeze(-1) + bias
+
+    def top(self, batch: Batch, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Scores and ItemRows [B, count] of the best launched items, best first."""
+        scores = queries @ self._candidates.T + self._bias[batch.day]
+        best = scores.topk(min(count, scores.shape[1]), dim=1)
+        return best.values, best.indices
