@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fakeredis
+import httpx
+import pytest
+
+from contracts.bundle import Bundle
+from contracts.clock import SimulatedClock
+from serving.calls import AsyncCall, ThreadCall
+from serving.config import ServingConfig
+from serving.gateway.asgi import Gateway
+from serving.gateway.catalogue import Catalogue
+from serving.gateway.monitor import Monitor
+from serving.gateway.routes import rest_application
+from serving.gateway.service import RecommendationService
+from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
+from serving.stages.ranking import Ranking
+from serving.stages.reranking import Reranking
+from serving.stages.retrieval import Retrieval
+from serving.stages.seen_filter import SeenFilter
+from serving.stages.user_lookup import UserLookup
+from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
+from tests.fixtures.served_bundle import NOW
+
+PIXEL = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010806000000")
+
+
+class Shop:
+    """A whole gateway in this process, on fake stores."""
+
+    def __init__(self, bundle: Bundle, raw_dir: Path) -> None:
+        self.config = ServingConfig.model_validate({"service": {"budget_ms": 60_000}})
+        self.users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes")})
+        self.recent = FakeRecentItems(RECENT)
+        self.rings = FakeSeenRings(SEEN, TODAY)
+        self.clock = SimulatedClock(NOW)
+        thread = ThreadPoolExecutor(1)
+        lookup = UserLookup(self.users, self.recent, self.config.pipeline)
+        stages = StageGroups(
+            AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))),
+            ThreadCall(Retrieval.open(bundle, self.config.retrieval), thread),
+            ThreadCall(SeenFilter.open(bundle), thread),
+            ThreadCall(Ranking.open(bundle), thread),
+            ThreadCall(Reranking(), thread),
+        )
+        pipeline = RecommenderPipeline(stages, self.rings, Fallbacks.open(bundle, 300), self.config.pipeline)
+        self.catalogue = Catalogue(bundle, raw_dir)
+        self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, self.config.service)
+        self.redis = fakeredis.FakeAsyncRedis()
+        self.monitor = Monitor(bundle, "here", self.service, self.clock, self.config.stores, "redis://x", self.redis)
+        self.app = Gateway(
+            self.service, rest_application(self.catalogue, self.clock, self.monitor), self.config.gateway
+        )
+
+
+@pytest.fixture
+def raw_dir(tmp_path: Path) -> Path:
+    """Raw tables' folder with the pictures of i1 and, outside of it, a file that nobody may get."""
+    folder = tmp_path / "raw"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "i1.png").write_bytes(PIXEL)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    return folder
+
+
+@pytest.fixture
+def shop(bundle: Bundle, raw_dir: Path) -> Shop:
+    return Shop(bundle, raw_dir)
+
+
+@pytest.fixture
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """HTTP to the gateway without a server."""
+    transport = httpx.ASGITransport(app=shop.app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as opened:
+        yield opened

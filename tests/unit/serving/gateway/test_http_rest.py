@@ -1,0 +1,223 @@
+"""Status, catalogue, pictures, description and whatever does not exist, over HTTP without a server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from contracts.bundle import Bundle
+from contracts.errors import NotFoundError
+from serving.gateway import api
+from serving.gateway.catalogue import Catalogue
+from serving.stores.keys import Keys
+from serving.stores.meta import StoreMeta
+from tests.fixtures.fake_stores import Fault
+from tests.fixtures.served_bundle import DAY_S, NOW, write_served_bundle
+from tests.unit.serving.gateway.conftest import PIXEL, Shop
+
+
+async def test_status_tells_bundle_placement_and_clock(client: httpx.AsyncClient, shop: Shop) -> None:
+    status = (await client.get("/v1/status")).json()
+    assert status["placement"] == "here"
+    assert status["now"] == NOW
+    assert status["bundle"]["version"] == "tiny-1"
+    assert status["bundle"]["num_items"] == 40
+    assert status["ready"] is False
+    assert status["degraded"] == []
+    assert status["stores"] == {"online": "empty; run the materialize job"}
+
+
+async def test_status_tells_of_the_store_and_of_degraded_parts(client: httpx.AsyncClient, shop: Shop) -> None:
+    meta = StoreMeta(shop="shop", bundle_version="tiny-1", written_at=NOW, num_users=1, num_recent=1, num_seen=1)
+    await shop.redis.set(Keys("shop").meta, meta.model_dump_json())
+    shop.users.fault = Fault(fails=True)
+    await client.post("/v1/recommendations", json={"user_id": "u1"})
+    status = (await client.get("/v1/status")).json()
+    assert status["stores"] == {"online": "ok"}
+    assert status["degraded"] == ["user_features"]
+    await shop.redis.set(Keys("shop").meta, "broken")
+    assert "run the materialize job" in (await client.get("/v1/status")).json()["stores"]["online"]
+
+
+async def test_ready_comes_with_the_first_answer_of_all_models(client: httpx.AsyncClient, shop: Shop) -> None:
+    response = await client.get("/v1/ready")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")
+    shop.users.fault = shop.rings.fault = Fault(fails=True)  # stores may be down
+    await shop.monitor.probe()
+    response = await client.get("/v1/ready")
+    assert (response.status_code, response.json()) == (200, {"ready": True})
+
+
+async def test_pages_lead_through_the_whole_catalogue(client: httpx.AsyncClient) -> None:
+    seen: list[str] = []
+    while True:
+        page = (await client.get("/v1/items", params={"limit": 15, "offset": len(seen)})).json()
+        assert (page["total"], page["limit"], page["offset"]) == (39, 15, len(seen))
+        if not page["items"]:
+            break
+        seen += [item["item_id"] for item in page["items"]]
+    assert seen == [f"i{number}" for number in range(1, 40)]
+
+
+async def test_pages_by_category(client: httpx.AsyncClient) -> None:
+    async def ids(**query: str) -> list[str]:
+        page = (await client.get("/v1/items", params={"limit": "100", **query})).json()
+        assert page["total"] == len(page["items"])
+        return [item["item_id"] for item in page["items"]]
+
+    toys = await ids(category_l1="toys")
+    assert toys == [f"i{number}" for number in range(3, 40, 3)]
+    assert await ids(category_l1="toys", category_l2="a") == [item for item in toys if int(item[1:]) % 2 == 1]
+    assert await ids(category_l1="unknown") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"limit": "0"}, "Expected `int` >= 1 - at `$.limit`"),
+        ({"limit": "101"}, "Expected `int` <= 100 - at `$.limit`"),
+        ({"limit": "many"}, "Expected `int`, got `str` - at `$.limit`"),
+        ({"offset": "-1"}, "Expected `int` >= 0 - at `$.offset`"),
+        ({"page": "2"}, "unknown field `page`; legal fields: limit, offset, category_l1, category_l2"),
+    ],
+)
+async def test_bad_pages_are_refused(client: httpx.AsyncClient, query: dict[str, str], message: str) -> None:
+    response = await client.get("/v1/items", params=query)
+    assert response.status_code == 422
+    assert message in response.json()["error"]["message"]
+
+
+async def test_one_item(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/items/i2")).json() == {
+        "item_id": "i2",
+        "title": "Title 2",
+        "description": None,
+        "category_l1": "shoes",
+        "category_l2": "b",
+        "gender": "F",
+        "price": 2.0,
+        "image_url": "/v1/items/i2/image",
+        "launched_at": None,
+        "available": True,
+    }
+    future = (await client.get("/v1/items/i40")).json()
+    assert (future["launched_at"], future["available"]) == (NOW + DAY_S, False)
+
+
+@pytest.mark.parametrize("path", ["/v1/items/i99", "/v1/items/i99/image", "/v1/items/i2/image", "/v1/nothing", "/"])
+async def test_what_does_not_exist_is_404(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(path)
+    assert response.status_code == 404
+    assert list(response.json()["error"]) == ["code", "message", "details"]
+    assert response.json()["error"]["code"] == "not_found"
+
+
+async def test_pictures_come_with_their_type(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/items/i1/image")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert response.content == PIXEL
+
+
+def with_pictures(folder: Path, *paths: str | None) -> Catalogue:
+    """A catalogue whose first items have given picture paths."""
+    names = [f"images/i{row + 1}.png" for row in range(40)]
+    strings = {"image_path": [*paths, *names[len(paths) :]]}
+    bundle = write_served_bundle(folder, "pictures", strings_changed=strings)
+    return Catalogue(bundle, folder / "raw")
+
+
+def test_no_picture_path_leads_out_of_the_folder(tmp_path: Path, raw_dir: Path) -> None:
+    secret = raw_dir.parent / "secret.png"
+    (raw_dir / "link.png").symlink_to(secret)
+    (raw_dir / "images" / "table.parquet").write_bytes(b"rows")
+    catalogue = with_pictures(
+        tmp_path,
+        *("../secret.png", str(secret), "images/../../secret.png", "link.png", "images/table.parquet", "images", None),
+    )
+    for number in range(1, 8):
+        with pytest.raises(NotFoundError, match=f"item 'i{number}'"):
+            catalogue.picture(f"i{number}")
+    assert catalogue.item("i7", NOW).image_url is None
+
+
+@pytest.mark.parametrize("path", ["/v1/items/../../secret.png", "/v1/items/%2e%2e%2fsecret.png/image"])
+async def test_no_url_leads_out_of_the_folder(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_ids_of_any_kind_find_their_item(tmp_path: Path) -> None:
+    odd = "a/b c?ä"
+    names = [odd, *(f"i{row + 1}" for row in range(1, 40))]
+    bundle = write_served_bundle(tmp_path, "odd", strings_changed={"item_id": names})
+    shop = Shop(bundle, tmp_path)
+    transport = httpx.ASGITransport(app=shop.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        image_url = shop.catalogue.item(odd, NOW).image_url
+        assert image_url == "/v1/items/a%2Fb%20c%3F%C3%A4/image"
+        assert (await client.get(image_url.removesuffix("/image"))).json()["item_id"] == odd
+
+
+async def test_other_methods_are_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/status")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("very private")
+
+    monkeypatch.setattr(shop.catalogue, "item", broken)
+    response = await client.get("/v1/items/i1")
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal_error"
+    assert "private" not in response.text
+
+
+async def test_docs_work_without_any_other_host(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    assert "http" not in page.replace("http-equiv", "")
+    for asset in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (await client.get(f"/{asset}")).status_code == 200, asset
+    assert (await client.get("/docs/assets/../../__init__.py")).status_code == 404
+
+
+def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert document["openapi"] == "3.1.0"
+    assert set(document["paths"]) == {
+        "/v1/recommendations",
+        "/v1/status",
+        "/v1/ready",
+        "/v1/items",
+        "/v1/items/{item_id}",
+        "/v1/items/{item_id}/image",
+    }
+    operation = document["paths"]["/v1/recommendations"]["post"]
+    body = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
+    assert set(body["properties"]) == set(api.RecommendationRequest.__struct_fields__)
+    assert body["additionalProperties"] is False
+    assert (body["properties"]["k"]["minimum"], body["properties"]["k"]["maximum"]) == (1, 100)
+    answer = resolve(document, operation["responses"]["200"]["content"]["application/json"]["schema"])
+    assert list(answer["properties"]) == list(api.RecommendationResponse.__struct_fields__)
+    assert {"400", "405", "413", "415", "422", "429", "503"} < set(operation["responses"])
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', msgspec.json.encode(document).decode()))
+    assert references <= set(document["components"]["schemas"])
+    query = {parameter["name"] for parameter in document["paths"]["/v1/items"]["get"]["parameters"]}
+    assert query == set(api.ItemQuery.__struct_fields__)
+
+
+def test_a_bundle_that_moved_serves_pictures_from_where_it_is_told(bundle: Bundle, raw_dir: Path) -> None:
+    assert Catalogue(bundle, raw_dir).picture("i1") == (raw_dir / "images" / "i1.png", "image/png")
+    with pytest.raises(NotFoundError, match="the picture of item 'i1' is not there"):
+        Catalogue(bundle).picture("i1")
