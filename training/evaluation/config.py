@@ -12,11 +12,13 @@ class EvaluationConfig(StrictConfig):
 
     max_events: int = Field(default=20_000, ge=1)
     """Events of the test day that are scored; a seeded sample where there are more."""
+    max_filtered_events: int = Field(default=6_000, ge=1)
+    """Of those, events that are scored with the seen filter on, by every method; their `n` tells."""
     max_users: int = Field(default=10_000, ge=1)
     """Users whose whole test day is predicted (second protocol); a seeded sample where there are more."""
     max_ablation_events: int = Field(default=5_000, ge=1)
     """Events that the ablated oracles score; their `n` tells."""
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Queries handed to the pipeline at once."""
     candidates_k: int = Field(default=300, ge=10)
     """Ranked items asked from the pipeline; recall beyond it is not measured."""

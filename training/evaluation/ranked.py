@@ -67,8 +67,7 @@ def rank_scores(blocks: ScoreBlocks, day: TestDay, seed: int) -> tuple[Ranked, R
         seed: of the permutation.
 
     Returns:
-        The outcome, and the outcome without the items that the seen filter removes; there, queries whose target is
-        among those are not scored.
+        The outcome, and the outcome without the items that the seen filter removes, of the queries `day.filtered`.
     """
     ties = np.random.default_rng(seed).permutation(day.num_items).astype(np.int32)
     plain, filtered = Ranked.empty(len(day)), Ranked.empty(len(day))
@@ -80,7 +79,7 @@ def rank_scores(blocks: ScoreBlocks, day: TestDay, seed: int) -> tuple[Ranked, R
         day.seen.hide(scores, queries)
         filtered.rank[queries] = target_ranks(scores, day.target[queries], ties)
         plain.scored[queries] = True
-        filtered.scored[queries] = day.outside[queries]
+        filtered.scored[queries] = day.filtered[queries]
     return plain, filtered
 
 

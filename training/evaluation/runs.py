@@ -71,8 +71,8 @@ def run_pipeline(
     *,
     filtered: bool,
 ) -> PipelineRun:
-    """Runs the pipeline over all queries; `filtered` switches the seen filter on and keeps to targets outside of it."""
-    asked = np.flatnonzero(day.outside) if filtered else np.arange(len(day))
+    """Runs the pipeline over all queries; `filtered` switches the seen filter on and keeps to `day.filtered`."""
+    asked = np.flatnonzero(day.filtered) if filtered else np.arange(len(day))
     ranked, retrieved = Ranked.empty(len(day)), Ranked.empty(len(day))
     auc_ranked, auc_retrieved = np.full(len(day), np.nan), np.full(len(day), np.nan)
     degraded = 0

@@ -64,6 +64,7 @@ class TestDay:
             are targets.
         seen: what the seen filter would remove.
         outside: [Q] whether the target is not among the seen.
+        filtered: [Q] whether the query counts in the result with the seen filter on: outside, or a sample of those.
         cold_user: [Q].
         cold_item: [Q].
         launched_at: launch times of the catalogue [I].
@@ -80,6 +81,7 @@ class TestDay:
     whole_day: BoolArray
     seen: Seen
     outside: BoolArray
+    filtered: BoolArray
     cold_user: BoolArray
     cold_item: BoolArray
     launched_at: LongArray
@@ -125,6 +127,8 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
     chosen = chosen[np.argsort(events.timestamp[chosen], kind="stable")]
     time, target = events.timestamp[chosen], events.item_row[chosen]
     seen = _seen(events, chosen, len(launched_at), config.window_days)
+    is_single, outside = np.isin(chosen, single), ~seen.contains(np.arange(len(chosen)), target)
+    filtered = _sample(np.flatnonzero(is_single & outside), config.max_filtered_events, rng)
     launched = launched_at[target]
     return TestDay(
         events=events,
@@ -132,10 +136,11 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
         time=time,
         target=target,
         subject=events.subject[chosen],
-        single=np.isin(chosen, single),
+        single=is_single,
         whole_day=np.isin(chosen, whole_day),
         seen=seen,
-        outside=~seen.contains(np.arange(len(chosen)), target),
+        outside=outside,
+        filtered=np.isin(np.arange(len(chosen)), filtered),
         cold_user=chosen - events.offsets[events.subject[chosen]] < config.cold_user_events,
         cold_item=(launched > 0) & (time - launched < config.cold_item_days * DAY_S),
         launched_at=launched_at,

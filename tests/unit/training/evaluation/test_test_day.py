@@ -92,6 +92,9 @@ def test_samples_are_seeded_and_as_large_as_asked() -> None:
     events = event_table([[(at(DAY, second), 0) for second in range(5)] for _ in range(20)])
     first, again, other = (collected(events, max_events=30, max_users=8, seed=seed) for seed in (1, 1, 2))
     assert (first.single.sum(), first.whole_day.sum()) == (30, 8)
+    fewer = collected(events, max_events=30, max_users=8, max_filtered_events=3)
+    assert fewer.filtered.sum() == 3
+    assert (fewer.single & fewer.outside)[fewer.filtered].all()
     assert first.rows.tolist() == again.rows.tolist() != other.rows.tolist()
 
 
