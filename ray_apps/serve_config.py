@@ -48,7 +48,8 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
     try:
         schema = ServeDeploySchema.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        lines = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()]
+        raise ConfigError(f"{source}: " + "; ".join(lines)) from error
     for application in schema.applications:
         if application.import_path != IMPORT_PATH:
             raise ConfigError(f"{source}: import_path is {application.import_path!r}, expected {IMPORT_PATH!r}")

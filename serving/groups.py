@@ -16,7 +16,9 @@ from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
 from serving.pipeline import Fallbacks, StageCall
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
+from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
+from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
 from serving.stores.client import async_client
@@ -43,12 +45,8 @@ def open_group(name: GroupName, bundle: Bundle, config: ServingConfig, thread: E
     if name == "query_features":
         return AsyncCall(_query_features(bundle, config, address))
     if name == "retrieval":
-        from serving.stages.retrieval import Retrieval  # faiss and torch: only where they run
-
         return ThreadCall(Retrieval.open(bundle, config.retrieval), thread)
     if name == "ranking":
-        from serving.stages.ranking import Ranking
-
         return ThreadCall(Ranking.open(bundle), thread)
     if name == "seen_filter":
         return ThreadCall(SeenFilter.open(bundle), thread)

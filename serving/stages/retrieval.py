@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,7 +13,9 @@ from contracts.ids import FloatArray
 from contracts.messages import Candidates, QueryFeatures
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_version
-from training.models.candidate_index import CandidateIndex
+
+if TYPE_CHECKING:
+    from training.models.candidate_index import CandidateIndex
 
 
 class RetrievalConfig(StrictConfig):
@@ -53,7 +56,9 @@ class Retrieval:
     @classmethod
     def open(cls, bundle: Bundle, config: RetrievalConfig) -> Retrieval:
         """Loads the query tower and the index of a bundle."""
-        from serving.stages.query_tower import QueryTower  # torch: only where the model runs
+        # faiss and torch: only where the model runs
+        from serving.stages.query_tower import QueryTower
+        from training.models.candidate_index import CandidateIndex
 
         tower = QueryTower.open(bundle)
         index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))

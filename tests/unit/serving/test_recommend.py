@@ -1,0 +1,59 @@
+"""The pipeline as evaluation runs it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contracts.bundle import Bundle
+from contracts.errors import StageError
+from contracts.messages import Candidates, QueryFeatures
+from serving.pipeline import Fallbacks
+from serving.recommend import local_recommend
+from serving.stages.retrieval import RetrievalConfig
+from tests.fixtures.served_bundle import DAY_S, NOW, request_batch
+
+
+@pytest.fixture(scope="module")
+def queries(bundle: Bundle) -> QueryFeatures:
+    return Fallbacks.open(bundle, 1).anonymous(request_batch(3)).features
+
+
+def test_everything_eligible_is_ranked_and_cut(bundle: Bundle, queries: QueryFeatures) -> None:
+    result = local_recommend(bundle)(queries, k=7, seen=None)
+    assert result.ranked.lengths.tolist() == [7, 7, 7]
+    assert result.retrieved.lengths.tolist() == [39, 39, 39]
+    assert result.degraded == ((), (), ())
+    assert (np.diff(result.ranked.scores.reshape(3, 7), axis=1) <= 0).all()
+
+
+def test_each_query_has_its_own_now(bundle: Bundle, queries: QueryFeatures) -> None:
+    """The last item is launched a day after NOW, the one before two days before it."""
+    nows = np.array([NOW, NOW + DAY_S, NOW - 3 * DAY_S], dtype=np.int64)
+    result = local_recommend(bundle)(replace(queries, now=nows), k=100, seen=None)
+    assert result.ranked.lengths.tolist() == [39, 40, 38]
+
+
+def test_the_exact_seen_mask_is_the_filter(bundle: Bundle, queries: QueryFeatures) -> None:
+    def seen(candidates: Candidates) -> np.ndarray:
+        return (candidates.owners == 1) & (candidates.rows < 30)
+
+    result = local_recommend(bundle)(queries, k=100, seen=seen)
+    assert result.ranked.lengths.tolist() == [39, 9, 39]
+    assert result.removed == {"seen": 30}
+    assert result.retrieved.lengths.tolist() == [39, 39, 39]
+
+
+def test_retrieval_k_cuts_what_is_ranked(bundle: Bundle, queries: QueryFeatures) -> None:
+    result = local_recommend(bundle, RetrievalConfig(retrieval_k=4))(queries, k=100, seen=None)
+    assert result.retrieved.lengths.tolist() == [4, 4, 4]
+    for place in range(3):
+        part = slice(4 * place, 4 * place + 4)
+        assert sorted(result.ranked.rows[part]) == sorted(result.retrieved.rows[part])
+
+
+def test_a_failing_stage_fails_the_measurement(bundle: Bundle, queries: QueryFeatures) -> None:
+    with pytest.raises(StageError, match="stage retrieval failed"):
+        local_recommend(bundle)(replace(queries, bundle_version="other"), k=1, seen=None)

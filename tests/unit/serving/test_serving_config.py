@@ -1,0 +1,41 @@
+"""Settings across parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.clock import SimulatedClock, SystemClock
+from contracts.config import validate
+from contracts.errors import ConfigError
+from serving.config import ServingConfig
+from serving.groups import GROUPS
+from serving.placement import GATEWAY, PLACEMENTS
+
+
+def test_fewer_candidates_than_a_request_may_want_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"retrieval.retrieval_k=99 is below 100, the largest k of a request; raise it"
+    ):
+        validate(ServingConfig, {"retrieval": {"retrieval_k": 99}}, source="x")
+
+
+def test_a_reserve_that_eats_the_budget_is_refused() -> None:
+    values = {"pipeline": {"reserve_ms": 50}, "service": {"budget_ms": 50}}
+    with pytest.raises(ConfigError, match=r"pipeline.reserve_ms=50.0 leaves nothing of service.budget_ms=50.0"):
+        validate(ServingConfig, values, source="x")
+
+
+def test_the_clock_is_the_machines_or_stands_still() -> None:
+    assert isinstance(ServingConfig().clock(), SystemClock)
+    clock = ServingConfig(simulated_now=1_700_000_000).clock()
+    assert isinstance(clock, SimulatedClock)
+    assert clock.now() == 1_700_000_000
+
+
+def test_no_placement_has_a_group_twice_and_names_are_its_own() -> None:
+    for placement, deployments in PLACEMENTS.items():
+        held = [group for groups in deployments.values() for group in groups]
+        assert len(set(held)) == len(held), placement
+        assert set(held) <= set(GROUPS)
+        assert GATEWAY not in deployments
+    assert sorted(group for groups in PLACEMENTS["staged"].values() for group in groups) == sorted(GROUPS)
