@@ -8,37 +8,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from contracts.clock import DAY_S
 from contracts.errors import ConfigError, DataError, SchemaError
 from contracts.features import PRICE_LOG_NORM
+from tests.fixtures.plain_preprocess import run_without_ray
 from tests.fixtures.raw_tables import FIRST_DAY, START, write_events, write_shop, write_table
 from training.features import preprocess as job
 from training.features.config import PreprocessConfig
-from training.features.encode import encode
 from training.features.impressions import read_impressions
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
-from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, finish_partition
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")]  # Ray's own settings
 CONFIG = PreprocessConfig(num_partitions=4)
-
-
-def run_without_ray(config: PreprocessConfig, raw: Any, folder: Path) -> pa.Table:
-    """What `preprocess._run` does, in this process."""
-    for name in (EVENTS_DIR, SUBJECTS_DIR):
-        (folder / name).mkdir()
-    encode_spec, partition_spec = job.encode_spec(config, raw), job.partition_spec(config, raw, folder)
-    encoded = pa.concat_tables([encode(pq.ParquetFile(path).read(), encode_spec) for path in raw.interactions.files])
-    partitions = encoded["partition"].unique().to_pylist()
-    return pa.concat_tables(
-        [finish_partition(encoded.filter(pc.field("partition") == number), partition_spec) for number in partitions]
-    )
 
 
 @pytest.fixture
