@@ -60,6 +60,21 @@ def save_model(name: str, model: nn.Module, folder: Path) -> None:
         np.save(folder / _CANDIDATE, candidate_embeddings(model))
 
 
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Copies the weights of a trained model of the same shape into a model: where fine-tuning starts.
+
+    Raises:
+        BundleError: there are none, or those of another shape.
+    """
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        raise BundleError(f"no {_WEIGHTS} in {folder}; expected the folder of a trained model")
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise BundleError(f"{path} does not fit the model of this config: {error}") from error
+
+
 @torch.no_grad()
 def candidate_embeddings(model: TwoTower) -> FloatArray:
     """Embeddings of the whole catalogue, [I, E] float32."""

@@ -1,0 +1,95 @@
+"""Training a ranker: from processed events, catalogue embeddings and a trained two-tower to the model's folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from contracts.errors import ConfigError, DataError
+from training.embeddings import open_embeddings
+from training.features.processed import open_processed
+from training.models.dlrm import DLRMConfig
+from training.models.inputs import ItemTensors
+from training.models.loading import build_model, load_weights, open_two_tower
+from training.models.schema import ModelSchema
+from training.models.two_tower import TwoTower
+from training.trainers.config import TrainerConfig
+from training.trainers.data import load_worker_data
+from training.trainers.loop import use_sparse_gradients
+from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
+from training.trainers.ray_run import TrainJob, TrainSummary, run_training
+
+
+class RankerTrainConfig(TrainerConfig):
+    """The ranking model and its training."""
+
+    ranker: Literal["dlrm"] = "dlrm"
+    """Which ranker."""
+    model: DLRMConfig = DLRMConfig()
+    """Its shape."""
+    ranker_rows: Literal["sampled_negatives", "label"] = "sampled_negatives"
+    """What it learns from: positives beside sampled negatives, or the `label` column of the interactions."""
+    objective: RankerLossConfig = RankerLossConfig()
+    """Negatives and loss; not read with ranker_rows=label."""
+    init_from: Path | None = None
+    """Folder of a trained ranker of the same shape to start from."""
+
+
+def train_ranker(
+    config: RankerTrainConfig,
+    processed_dir: Path,
+    embeddings_dir: Path,
+    two_tower_dir: Path,
+    storage_dir: Path,
+    out_dir: Path,
+) -> TrainSummary:
+    """Trains the ranker on the training days and writes its folder; see `run_training`.
+
+    Raises:
+        ConfigError: more workers than partitions, or other history days than the two-tower's.
+        DataError: a folder does not hold what it should, there are fewer rows than a batch, or no labels.
+    """
+    build = partial(build_task, config, processed_dir, embeddings_dir, two_tower_dir)
+    job = TrainJob(config.ranker, build, config, (processed_dir, embeddings_dir, two_tower_dir))
+    return run_training(job, storage_dir, out_dir)
+
+
+def build_task(
+    config: RankerTrainConfig,
+    processed_dir: Path,
+    embeddings_dir: Path,
+    two_tower_dir: Path,
+    worker: int,
+    num_workers: int,
+    device: torch.device,
+) -> RankingTask:
+    """One worker's task."""
+    processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
+    items = processed.item_features(embeddings.text, embeddings.image)
+    data = load_worker_data(
+        processed, items, worker=worker, num_workers=num_workers, validation_rows=config.validation_rows
+    )
+    if config.ranker_rows == "label" and data.events.label is None:
+        raise DataError("ranker_rows is label, but the interactions have no label column; use sampled_negatives")
+    retrieval = open_two_tower(two_tower_dir, items)
+    _check_history(config.model, retrieval)
+    schema = ModelSchema.of(processed.transforms, items)
+    model = build_model(config.ranker, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
+    if config.init_from is not None:
+        load_weights(model, config.init_from)
+    use_sparse_gradients(model, config.sparse_above)
+    task = LabelTask if config.ranker_rows == "label" else RankingTask
+    return task(model.to(device), retrieval.to(device), data, config.objective)
+
+
+def _check_history(config: DLRMConfig, retrieval: TwoTower) -> None:
+    """Both models read the same history message, so its age limit must be one."""
+    both = config.history_length > 0 and retrieval.config.history_length > 0
+    if both and config.history_days != retrieval.config.history_days:
+        raise ConfigError(
+            f"ranker history_days={config.history_days} differs from the two-tower's "
+            f"history_days={retrieval.config.history_days}; set both to the same"
+        )

@@ -1,0 +1,176 @@
+"""Ray Train around the loop: workers, checkpoints, restarts, progress; the trained model ends up in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import ray.train
+import torch
+from ray.experimental import tqdm_ray
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from contracts.files import atomic_dir
+from training.models.loading import save_model
+from training.trainers.config import TrainerConfig
+from training.trainers.loop import Metrics, Progress, Task, fit, keep_freed_memory
+
+logger = logging.getLogger(__name__)
+
+_STATE: Final = "state.pt"
+_MODEL: Final = "model"
+_METRICS: Final = "metrics.json"
+BuildTask = Callable[[int, int, torch.device], Task]
+"""Builds a worker's task from its number, the number of workers and its device."""
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training run gave.
+
+    Attributes:
+        metrics: of the validation day, and `loss` and `rows_per_s` of the last epoch.
+        seconds: wall time with the start of the workers.
+        out_dir: the model's folder.
+    """
+
+    metrics: Metrics
+    seconds: float
+    out_dir: Path
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"{self.out_dir.name}: {figures} in {self.seconds:.0f} s"
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One training run, as every worker gets it.
+
+    Attributes:
+        name: `two_tower` or the name of a ranker.
+        build: builds the worker's task.
+        config: loop, optimizers and workers.
+        inputs: folders that the run reads; with the config they identify the run.
+    """
+
+    name: str
+    build: BuildTask
+    config: TrainerConfig
+    inputs: tuple[Path, ...] = field(default=())
+
+    @property
+    def run_name(self) -> str:
+        """Names the checkpoints' folder: an interrupted run continues there, one of another config does not."""
+        identity = [self.config.model_dump_json(), *(str(path.resolve()) for path in self.inputs)]
+        return f"{self.name}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:12]}"
+
+
+def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummary:
+    """Trains with Ray Train and writes the model's folder; an earlier one is replaced.
+
+    Ray must be initialised; every node must see `storage_dir` and the job's inputs. A run that was interrupted goes on
+    from its last checkpoint, whether a worker or this process was lost.
+
+    Args:
+        job: what to train.
+        storage_dir: where checkpoints are kept until the run is done.
+        out_dir: see `training.models.loading`, and metrics.json.
+    """
+    config, started = job.config, time.perf_counter()
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if config.use_gpu else {})},
+        ),
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        run_config=ray.train.RunConfig(
+            name=job.run_name,
+            storage_path=str(storage_dir.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    kept = trainer.fit().checkpoint
+    assert kept is not None  # every epoch reports one
+    with atomic_dir(out_dir) as folder, kept.as_directory() as checkpoint:
+        shutil.copytree(Path(checkpoint) / _MODEL, folder, dirs_exist_ok=True)
+        metrics: Metrics = dict(torch.load(Path(checkpoint) / _STATE, weights_only=True)["metrics"])
+        (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(storage_dir / job.run_name, ignore_errors=True)
+    return TrainSummary(metrics, time.perf_counter() - started, out_dir)
+
+
+def _train_worker(values: dict[str, Any]) -> None:
+    train_worker(values["job"], report_checkpoint)
+
+
+def train_worker(job: TrainJob, report: Callable[[TrainJob, Task, dict[str, Any], Metrics], None]) -> None:
+    """What every worker runs: builds its task, continues from the run's checkpoint if there is one, trains."""
+    context = ray.train.get_context()
+    worker = context.get_world_rank()
+    torch.set_num_threads(job.config.threads)
+    keep_freed_memory()
+    torch.manual_seed(job.config.seed)  # all workers start from the same weights
+    task = job.build(worker, context.get_world_size(), get_device())
+    resume = None
+    if (checkpoint := ray.train.get_checkpoint()) is not None:
+        with checkpoint.as_directory() as folder:
+            resume = torch.load(Path(folder) / _STATE, weights_only=True)
+        logger.info("%s continues at epoch %d, step %d", job.name, resume["epoch"], resume["step"])
+
+    def keep(state: dict[str, Any], metrics: Metrics) -> None:
+        report(job, task, state, metrics)
+
+    progress, close = _progress_bar(job.name) if worker == 0 else (None, lambda: None)
+    try:
+        fit(task, job.config, worker=worker, resume=resume, keep=keep, progress=progress)
+    finally:
+        close()
+
+
+def report_checkpoint(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) -> None:
+    """Hands metrics, and from worker 0 a checkpoint, to Ray Train; the last one holds the model's folder."""
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(state, Path(folder) / _STATE)
+        if state["epoch"] == job.config.epochs:
+            model_dir = Path(folder) / _MODEL
+            model_dir.mkdir()
+            save_model(job.name, task.model, model_dir)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _progress_bar(name: str) -> tuple[Progress, Callable[[], None]]:
+    """One line on the driver's terminal."""
+    bars: list[tqdm_ray.tqdm] = []
+    shown = 0
+
+    def progress(done: int, steps: int, loss: float, rows_per_s: float) -> None:
+        nonlocal shown
+        if not bars:
+            bars.append(tqdm_ray.tqdm(desc=name, total=steps, unit="step"))
+        bars[0].set_description(  # type: ignore[no-untyped-call]
+            f"{name}: loss {loss:.3f}, {rows_per_s:,.0f} rows/s"
+        )
+        bars[0].update(done - shown)  # type: ignore[no-untyped-call]
+        shown = done
+
+    def close() -> None:
+        for bar in bars:
+            bar.close()  # type: ignore[no-untyped-call]
+
+    return progress, close

@@ -1,0 +1,68 @@
+"""Training the two-tower: from processed events and catalogue embeddings to the model's folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from training.embeddings import open_embeddings
+from training.features.processed import open_processed
+from training.models.inputs import ItemTensors
+from training.models.loading import TWO_TOWER, build_model, load_weights
+from training.models.schema import ModelSchema
+from training.models.two_tower import TwoTower, TwoTowerConfig
+from training.trainers.config import TrainerConfig
+from training.trainers.data import load_worker_data
+from training.trainers.loop import use_sparse_gradients
+from training.trainers.ray_run import TrainJob, TrainSummary, run_training
+from training.trainers.retrieval import NegativesConfig, RetrievalTask
+
+
+class TwoTowerTrainConfig(TrainerConfig):
+    """The retrieval model and its training."""
+
+    model: TwoTowerConfig = TwoTowerConfig()
+    """Shape of the towers."""
+    negatives: NegativesConfig = NegativesConfig()
+    """What the positive of a query is compared with."""
+    init_from: Path | None = None
+    """Folder of a trained two-tower of the same shape to start from."""
+
+
+def train_two_tower(
+    config: TwoTowerTrainConfig, processed_dir: Path, embeddings_dir: Path, storage_dir: Path, out_dir: Path
+) -> TrainSummary:
+    """Trains the two-tower on the training days and writes its folder; see `run_training`.
+
+    Raises:
+        ConfigError: more workers than partitions.
+        DataError: a folder does not hold what it should, or there are fewer rows than a batch.
+    """
+    build = partial(build_task, config, processed_dir, embeddings_dir)
+    job = TrainJob(TWO_TOWER, build, config, (processed_dir, embeddings_dir))
+    return run_training(job, storage_dir, out_dir)
+
+
+def build_task(
+    config: TwoTowerTrainConfig,
+    processed_dir: Path,
+    embeddings_dir: Path,
+    worker: int,
+    num_workers: int,
+    device: torch.device,
+) -> RetrievalTask:
+    """One worker's task."""
+    processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
+    items = processed.item_features(embeddings.text, embeddings.image)
+    data = load_worker_data(
+        processed, items, worker=worker, num_workers=num_workers, validation_rows=config.validation_rows
+    )
+    schema = ModelSchema.of(processed.transforms, items)
+    model = build_model(TWO_TOWER, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
+    assert isinstance(model, TwoTower)
+    if config.init_from is not None:
+        load_weights(model, config.init_from)
+    use_sparse_gradients(model, config.sparse_above)
+    return RetrievalTask(model.to(device), data, config.negatives, config.batch_size)
