@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ import psutil
 import ray
 import ray.data
 from pydantic import Field
+from ray._private import ray_logging
 
 from contracts.config import StrictConfig
 from contracts.errors import ConfigError
@@ -37,7 +38,7 @@ def connect(config: ClusterConfig) -> None:
         return
     if os.environ.get("RAY_ADDRESS"):
         calm_libraries()
-        ray.init(logging_level=logging.ERROR)
+        ray.init(logging_level=logging.ERROR, log_to_driver=sys.stderr.isatty())
     else:
         start_local(config, include_dashboard=False)
 
@@ -54,15 +55,16 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         object_store_memory=None if memory is None else memory * 1_000_000,
         include_dashboard=include_dashboard,
         logging_level=logging.ERROR,
+        log_to_driver=sys.stderr.isatty(),
     )
     return f"http://{context.dashboard_url}"
 
 
 def calm_libraries() -> None:
-    """Progress bars for people, and only what needs attention for log files."""
-    # Feast, once imported, shows every DeprecationWarning; those inside Ray are nobody's business here.
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\.")
+    """Progress bars where a person looks on, else only what needs attention; workers' logs are in Ray's log folder."""
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    for deduplicator in (ray_logging.stdout_deduplicator, ray_logging.stderr_deduplicator):
+        deduplicator.skip_re = re.compile("")  # as RAY_DEDUP_LOGS_SKIP_REGEX, which Ray reads at import; bars pass
     for name, level in (("ray.data", logging.WARNING), ("ray.data._internal.progress", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
 

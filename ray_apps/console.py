@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from contracts.errors import RecommenderError
 
@@ -15,6 +15,11 @@ def say(stage: str, text: str, seconds: float | None = None) -> None:
     """Prints a stage line: name, seconds, what came out."""
     clock = "" if seconds is None else f"{seconds:6.1f} s"
     print(f"{stage:<16} {clock:>8}  {text}", flush=True)
+
+
+def describe_metrics(metrics: Mapping[str, float]) -> str:
+    """Names and values in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 def report_error(error: Exception) -> int:

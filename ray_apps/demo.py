@@ -37,7 +37,7 @@ TIMES = "demo.json"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = build_parser().parse_args(argv)
-    placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
+    placement: Placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
     try:
         config = load_job_config(CONFIGS / f"{arguments.size}.yaml", arguments.overrides)
         check_port(arguments.port)

@@ -15,7 +15,7 @@ from ray_apps.cluster import ClusterConfig, check_port, serving_cluster
 from ray_apps.console import EXIT_OK, report_error
 from ray_apps.jobs.lock import SERVER_LOCK, folder_lock
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
-from serving.placement import PLACEMENTS
+from serving.placement import PLACEMENTS, Placement
 
 OBJECT_STORE_MB = 200
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def serve(placement: str, port: int, var_dir: Path) -> None:
+def serve(placement: Placement, port: int, var_dir: Path) -> None:
     """Serves until Ctrl-C."""
     check_port(port)
     cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
-from training.trainers.ranker import RankerTrainConfig
-from training.trainers.two_tower import TwoTowerTrainConfig
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from contracts.config import StrictConfig, load_config, merge
@@ -21,6 +19,8 @@ from training.features.config import PreprocessConfig
 from training.index import IndexConfig
 from training.simulator import SimulatorConfig
 from training.simulator.period import Period
+from training.trainers.ranker import RankerTrainConfig
+from training.trainers.two_tower import TwoTowerTrainConfig
 
 SEEDED = ("simulator", "preprocess", "embed", "two_tower", "ranker", "index", "evaluation")
 ZONED = ("simulator", "preprocess")
@@ -87,9 +87,24 @@ class JobConfig(StrictConfig):
                 f"{self.preprocess.timezone}; set timezone once, at the top"
             )
         ShopCalendar(self.preprocess.timezone)  # refuses an unknown one before anything is written
+        self._check_history()
         if self.stores.shop != self.shop:
             raise ValueError(f"stores.shop={self.stores.shop} differs from shop={self.shop}; leave stores.shop out")
         return self
+
+    def _check_history(self) -> None:
+        retrieval, ranking = self.two_tower.model, self.ranker.model
+        if retrieval.history_length and ranking.history_length and retrieval.history_days != ranking.history_days:
+            raise ValueError(
+                f"two_tower.model.history_days={retrieval.history_days} differs from ranker.model.history_days="
+                f"{ranking.history_days}; both models read the same history, set both to the same"
+            )
+        longest = max(retrieval.history_length, ranking.history_length)
+        if self.stores.history_length < longest:
+            raise ValueError(
+                f"stores.history_length={self.stores.history_length} is below the models' history_length={longest}; "
+                "raise it"
+            )
 
     def with_dates(self, clock: Clock) -> JobConfig:
         """The same config with the simulator's open start date settled, so that a run may pass midnight."""

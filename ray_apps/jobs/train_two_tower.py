@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from training.trainers.two_tower import train_two_tower
-
+from ray_apps.console import describe_metrics
 from ray_apps.jobs import embed, preprocess
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace, fingerprint_folder
+from training.trainers.two_tower import train_two_tower
 
 
 def run(workspace: Workspace, out_dir: Path) -> str:
@@ -21,7 +21,7 @@ def run(workspace: Workspace, out_dir: Path) -> str:
         workspace.scratch(JOB),
         out_dir,
     )
-    return str(summary)
+    return describe_metrics(summary.metrics)
 
 
 JOB = Job(
