@@ -10,10 +10,11 @@ from typing import Final, Literal, get_args
 import numpy as np
 
 from contracts.bundle import Bundle
-from contracts.errors import StoreError
+from contracts.errors import ConfigError, StoreError
 from contracts.messages import RequestBatch
 from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
+from serving.connection import StoreConnection
 from serving.pipeline import Fallbacks, StageCall
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -21,7 +22,6 @@ from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
-from serving.stores.client import async_client
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import ring_layout
 from serving.stores.user_features import UserFeatureStore
@@ -32,7 +32,9 @@ _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
 
 
-def open_group(name: GroupName, bundle: Bundle, config: ServingConfig, thread: Executor, address: str) -> StageCall:
+def open_group(
+    name: GroupName, bundle: Bundle, config: ServingConfig, thread: Executor, stores: StoreConnection | None
+) -> StageCall:
     """Opens one stage group.
 
     Args:
@@ -40,10 +42,15 @@ def open_group(name: GroupName, bundle: Bundle, config: ServingConfig, thread: E
         bundle: an opened bundle.
         config: settings.
         thread: the replica's compute thread.
-        address: the stores' address; not used by groups that read none.
+        stores: the stores; None will do for groups that read none.
+
+    Raises:
+        ConfigError: the group reads stores and got none.
     """
     if name == "query_features":
-        return AsyncCall(_query_features(bundle, config, address))
+        if stores is None:
+            raise ConfigError("query_features reads stores and got no connection; open one with StoreConnection.open")
+        return AsyncCall(_query_features(bundle, config, stores))
     if name == "retrieval":
         return ThreadCall(Retrieval.open(bundle, config.retrieval), thread)
     if name == "ranking":
@@ -53,10 +60,9 @@ def open_group(name: GroupName, bundle: Bundle, config: ServingConfig, thread: E
     return ThreadCall(Reranking(), thread)
 
 
-def _query_features(bundle: Bundle, config: ServingConfig, address: str) -> QueryFeatureStage:
-    stores = config.stores
-    recents = RecentItemStore(stores, address, async_client(stores, address))
-    lookup = UserLookup(UserFeatureStore(stores, address), recents, config.pipeline)
+def _query_features(bundle: Bundle, config: ServingConfig, stores: StoreConnection) -> QueryFeatureStage:
+    recents = RecentItemStore(stores.config, stores.address, stores.client)
+    lookup = UserLookup(UserFeatureStore(stores.config, stores.address), recents, config.pipeline)
     return QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))
 
 

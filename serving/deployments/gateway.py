@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from contracts.bundle import open_bundle
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
-from serving.deployments.replica import limit_threads, store_address
+from serving.deployments.replica import connect_stores, limit_threads
 from serving.gateway.asgi import Gateway
 from serving.gateway.build import build_gateway
 from serving.groups import GROUPS, GroupName, open_group, warm_up
@@ -33,14 +33,14 @@ class GatewayReplica:
         self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[GroupName, DeploymentHandle[Any]]
     ) -> None:
         bundle = open_bundle(bundle_path, verify=False)
-        address = await store_address(config)
+        stores = await connect_stores(config)
         local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in remote)
         thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        opened = {name: open_group(name, bundle, config, thread, address) for name in local}
+        opened = {name: open_group(name, bundle, config, thread, stores) for name in local}
         limit_threads()
         await warm_up(opened, bundle, config)
         groups = opened | {name: RemoteCall(handle, name) for name, handle in remote.items()}
-        built = build_gateway(groups, bundle, config, placement, address)
+        built = build_gateway(groups, bundle, config, placement, stores)
         self._app = built.app
         self._probe = asyncio.create_task(built.monitor.probe())
 

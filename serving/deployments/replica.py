@@ -8,6 +8,7 @@ import sys
 import ray
 
 from serving.config import ServingConfig
+from serving.connection import StoreConnection
 from serving.stores.owner import resolve_address
 
 
@@ -19,6 +20,7 @@ def limit_threads() -> None:
         torch.set_num_threads(max(1, int(cpus)))
 
 
-async def store_address(config: ServingConfig) -> str:
-    """Address of the stores; the embedded Redis is started if nobody has yet."""
-    return await asyncio.to_thread(resolve_address, config.stores)
+async def connect_stores(config: ServingConfig) -> StoreConnection:
+    """Connects to the stores; the embedded Redis is started if nobody has yet."""
+    address = await asyncio.to_thread(resolve_address, config.stores)
+    return StoreConnection.open(config.stores, address)

@@ -8,7 +8,7 @@ from typing import Any
 
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
-from serving.deployments.replica import limit_threads, store_address
+from serving.deployments.replica import connect_stores, limit_threads
 from serving.groups import GroupName, open_group, warm_up
 
 
@@ -23,9 +23,9 @@ class StageReplica:
 
     async def __init__(self, groups: Sequence[GroupName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
         bundle = open_bundle(bundle_path, verify=False)
-        address = await store_address(config) if "query_features" in groups else ""
+        stores = await connect_stores(config) if "query_features" in groups else None
         thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self._groups = {name: open_group(name, bundle, config, thread, address) for name in groups}
+        self._groups = {name: open_group(name, bundle, config, thread, stores) for name in groups}
         limit_threads()
         await warm_up(self._groups, bundle, config)
 

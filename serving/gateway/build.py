@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from contracts.bundle import Bundle
 from serving.config import ServingConfig
+from serving.connection import StoreConnection
 from serving.gateway.asgi import Gateway
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.monitor import Monitor
@@ -15,7 +16,6 @@ from serving.gateway.service import RecommendationService
 from serving.groups import GroupName
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
-from serving.stores.client import async_client
 from serving.stores.seen import SeenStore
 
 
@@ -28,19 +28,23 @@ class BuiltGateway:
 
 
 def build_pipeline(
-    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, seen: SeenStore
+    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> RecommenderPipeline:
     """The pipeline over opened stage groups, local or remote."""
     return RecommenderPipeline(
         StageGroups(**{str(name): call for name, call in groups.items()}),
-        seen_ring_reader(seen, bundle.transforms.calendar),
+        seen_ring_reader(SeenStore(stores.config, stores.address, stores.client), bundle.transforms.calendar),
         Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
     )
 
 
 def build_gateway(
-    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, placement: str, address: str
+    groups: Mapping[GroupName, StageCall],
+    bundle: Bundle,
+    config: ServingConfig,
+    placement: str,
+    stores: StoreConnection,
 ) -> BuiltGateway:
     """The gateway's application.
 
@@ -49,12 +53,11 @@ def build_gateway(
         bundle: the bundle that they serve.
         config: settings.
         placement: its name, for the status.
-        address: the stores' address.
+        stores: the stores.
     """
     clock = config.clock()
-    client = async_client(config.stores, address)
     catalogue = Catalogue(bundle, config.raw_dir)
-    pipeline = build_pipeline(groups, bundle, config, SeenStore(config.stores, address, client))
+    pipeline = build_pipeline(groups, bundle, config, stores)
     service = RecommendationService(bundle, pipeline, catalogue, clock, config.service)
-    monitor = Monitor(bundle, placement, service, clock, config.stores, address, client)
+    monitor = Monitor(bundle, placement, service, clock, stores)
     return BuiltGateway(Gateway(service, rest_application(catalogue, clock, monitor), config.gateway), monitor)

@@ -6,14 +6,12 @@ import asyncio
 import logging
 from typing import Final
 
-import redis.asyncio
-
 from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.errors import StageError, StoreError
+from serving.connection import StoreConnection
 from serving.gateway.api import BundleStatus, RecommendationRequest, Status
 from serving.gateway.service import Asked, RecommendationService
-from serving.stores.config import StoreConfig
 from serving.stores.meta import read_meta
 
 _PROBE_PAUSE_S: Final = 0.5
@@ -29,9 +27,7 @@ class Monitor:
         placement: name of the placement.
         service: answers requests.
         clock: tells now.
-        stores: the stores' settings.
-        address: the stores' address.
-        client: connection to the stores.
+        stores: the stores.
     """
 
     def __init__(
@@ -40,17 +36,13 @@ class Monitor:
         placement: str,
         service: RecommendationService,
         clock: Clock,
-        stores: StoreConfig,
-        address: str,
-        client: redis.asyncio.Redis,
+        stores: StoreConnection,
     ) -> None:
         self._bundle = bundle
         self._placement = placement
         self._service = service
         self._clock = clock
         self._stores = stores
-        self._address = address
-        self._client = client
         self._ready = False
 
     async def probe(self) -> None:
@@ -93,7 +85,7 @@ class Monitor:
 
     async def _store_state(self) -> str:
         try:
-            meta = await read_meta(self._stores, self._address, self._client)
+            meta = await read_meta(self._stores.config, self._stores.address, self._stores.client)
         except StoreError as error:
             return error.message
         return "ok" if meta is not None else "empty; run the materialize job"

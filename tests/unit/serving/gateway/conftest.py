@@ -12,6 +12,7 @@ from contracts.bundle import Bundle
 from contracts.clock import SimulatedClock
 from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
+from serving.connection import StoreConnection
 from serving.gateway.asgi import Gateway
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.monitor import Monitor
@@ -52,7 +53,8 @@ class Shop:
         self.catalogue = Catalogue(bundle, raw_dir)
         self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, self.config.service)
         self.redis = fakeredis.FakeAsyncRedis()
-        self.monitor = Monitor(bundle, "here", self.service, self.clock, self.config.stores, "redis://x", self.redis)
+        stores = StoreConnection(self.config.stores, "redis://x", self.redis)
+        self.monitor = Monitor(bundle, "here", self.service, self.clock, stores)
         self.app = Gateway(
             self.service, rest_application(self.catalogue, self.clock, self.monitor), self.config.gateway
         )
