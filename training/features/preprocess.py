@@ -91,7 +91,8 @@ class RawTables:
         self.split = make_split(config.split, list(interactions.days))
         days = range(self.split.first_day, self.split.last_day + 1)
         files = tuple(path for day in days for path in interactions.days.get(day, ()))
-        if not files:
+        self.num_rows = sum(pq.read_metadata(path).num_rows for path in files)
+        if self.num_rows == 0:
             raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
         self.interactions = RawTable(c.INTERACTIONS, files, interactions.source_names)
         items = find(c.ITEMS)
@@ -126,17 +127,22 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
     encode_ref = ray.put(encode_spec(config, raw))
     finish_ref = ray.put(partition_spec(config, raw, folder))
     files = raw.interactions.files
-    num_rows = sum(pq.read_metadata(path).num_rows for path in files)
     with _sort_shuffle():
         rows = ray.data.read_parquet(
             [str(path) for path in files],
             schema=raw.interactions.source_schema,
             partitioning=None,
-            override_num_blocks=max(1, min(len(files), -(-num_rows // _ROWS_PER_BLOCK))),
+            override_num_blocks=min(len(files), -(-raw.num_rows // _ROWS_PER_BLOCK)),
         )
         encoded = rows.map_batches(_encoder(encode_ref), batch_size=None, batch_format="pyarrow")
         finished = encoded.groupby(PARTITION).map_groups(_finisher(finish_ref), batch_format="pyarrow")
-        return pa.concat_tables(ray.get(finished.to_arrow_refs()))
+        try:
+            return pa.concat_tables(ray.get(finished.to_arrow_refs()))
+        except ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, OSError):
+                raise
+            where = next((note for note in getattr(error.cause, "__notes__", ()) if ".parquet" in note), raw.raw_dir)
+            raise DataError(f"interactions cannot be read: {error.cause}; {where}") from error
 
 
 def _encoder(spec: Any) -> Callable[[Any], Any]:

@@ -37,8 +37,24 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def shop(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Processed:
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder / "raw")
+    write_in_other_types(folder / "raw" / "interactions" / "day=2024-10-05" / "part-0.parquet")
     preprocess(CONFIG, folder / "raw", folder / "processed", shop="tiny")
     return open_processed(folder / "processed")
+
+
+def write_in_other_types(path: Path) -> None:
+    """Legal types that are not canonical: dictionaries, large strings, nulls, short integers; and a foreign column."""
+    table = pq.read_table(path, partitioning=None)
+    columns = {
+        "timestamp": table["timestamp"].cast(pa.int32()),
+        "item_id": table["item_id"].dictionary_encode(),
+        "user_id": table["user_id"].cast(pa.large_string()),
+        "session_id": table["session_id"].dictionary_encode(),
+        "colour": pa.array([1] * len(table)),
+        "device_type": table["device_type"],
+        "event": pa.nulls(len(table)),
+    }
+    pq.write_table(pa.table(columns), path)
 
 
 def rows_of(shop: Processed) -> list[dict[str, Any]]:
@@ -98,7 +114,6 @@ def test_info_and_transforms(shop: Processed) -> None:
     }
     assert (info.shop, info.kept_out, info.has_labels) == ("tiny", {}, False)
     assert info.missing == (
-        "interactions.event",
         "interactions.event_id",
         "interactions.request_id",
         "interactions.label",
@@ -315,6 +330,26 @@ def text_timestamps(raw: Path) -> None:
     )
 
 
+def damaged_pages(raw: Path) -> None:
+    path = raw / "interactions" / "day=2024-10-05" / "part-0.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:60] = bytes(56)
+    path.write_bytes(content)
+
+
+def test_a_damaged_file_that_only_a_task_finds(local_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    damaged_pages(tmp_path / "raw")
+    with pytest.raises(DataError, match=r"(?s)interactions cannot be read: .*day=2024-10-05/part-0.parquet"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def no_rows(raw: Path) -> None:
+    for path in (raw / "interactions").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).slice(0, 0), path)
+
+
 def one_day(raw: Path) -> None:
     for path in sorted((raw / "interactions").iterdir())[1:]:
         shutil.rmtree(path)
@@ -330,6 +365,7 @@ def one_day(raw: Path) -> None:
         ),
         (other_items, DataError, "empty training window: .*'unknown_item': 9}, for example .'unknown_item: i1'"),
         (repeat_item, DataError, "again.parquet|part-0.parquet: item_id 'i1' occurs 2 times in items"),
+        (no_rows, DataError, "no interactions between 2024-10-04 and 2024-10-08"),
         (no_items, DataError, "the items table in .* has no rows; expected the shop's catalogue"),
         (text_timestamps, SchemaError, "x.parquet: column 'timestamp' is string, expected int64"),
         (one_day, ConfigError, "empty training window: the tables cover 2024-10-04 to 2024-10-04"),
@@ -364,7 +400,7 @@ def test_days_without_a_single_file_in_the_window(without_ray: None, tmp_path: P
 
 
 def test_the_fingerprint_tells_config_and_content(without_ray: None, shop: Processed, tmp_path: Path) -> None:
-    write_shop(tmp_path / "raw")
+    shutil.copytree(shop.info.raw_dir, tmp_path / "raw")
     same = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
     assert same.fingerprint == shop.info.fingerprint
     seeded = preprocess(PreprocessConfig(num_partitions=4, seed=1), tmp_path / "raw", tmp_path / "out", shop="tiny")
