@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,20 @@ from contracts.bundle import STRING_COLUMNS
 from contracts.catalogue import ItemFeatures
 from contracts.clock import day_to_name
 from contracts.errors import DataError
+from contracts.ids import LongArray
+from contracts.messages import QueryFeatures
 from training.bundle_parts import BundleParts, write_parts
 from training.embeddings import CatalogueEmbeddings, open_embeddings
 from training.features.events import EventTable
 from training.features.processed import Processed, open_processed
+from training.models.loading import open_model, open_two_tower
+from training.models.ranker import Ranker
 from training.popularity import decayed_counts, popular_by_category, popular_items
 from training.reference_stats import reference_stats
+from training.score_stats import score_stats
 
 NUM_REFERENCE_ROWS: Final = 20_000
+NUM_SCORED_ROWS: Final = 256
 _HISTORY_LENGTH, _HISTORY_DAYS = "history_length", "history_days"
 
 
@@ -92,7 +98,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         popular_by_category=popular_by_category(
             counts, {name: strings[name] for name in (c.CATEGORY_L1, c.CATEGORY_L2)}
         ),
-        reference_stats=_reference_stats(processed, events, items, history, inputs.seed),
+        reference_stats=_reference_stats(inputs, processed, events, items, history),
         two_tower_dir=inputs.two_tower_dir,
         ranker_dir=inputs.ranker_dir,
         index_file=inputs.index_file,
@@ -134,19 +140,29 @@ def _dims(inputs: BundleInputs, embeddings: CatalogueEmbeddings) -> dict[str, in
 
 
 def _reference_stats(
-    processed: Processed, events: EventTable, items: ItemFeatures, history: Mapping[str, int], seed: int
+    inputs: BundleInputs, processed: Processed, events: EventTable, items: ItemFeatures, history: Mapping[str, int]
 ) -> dict[str, Any]:
+    """Histograms of features and scores on training days."""
     rows = events.rows_between(processed.info.first_day, processed.info.train_end_day)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(inputs.seed)
     sample = np.sort(rng.choice(rows, size=min(NUM_REFERENCE_ROWS, len(rows)), replace=False))
-    queries = events.query_features(
-        sample,
-        processed.transforms,
-        length=history[_HISTORY_LENGTH],
-        history_days=history[_HISTORY_DAYS],
-        masked=False,
+    stats = reference_stats(_queries(processed, events, sample, history), items, events.item_row[sample])
+    few = np.sort(rng.choice(sample, size=min(NUM_SCORED_ROWS, len(sample)), replace=False))
+    scores = score_stats(
+        open_two_tower(inputs.two_tower_dir, items),
+        cast(Ranker, open_model(inputs.ranker_dir, items)),
+        np.load(inputs.two_tower_dir / "candidate.npy", mmap_mode="r"),
+        items,
+        _queries(processed, events, few, history),
+        processed.transforms.calendar,
     )
-    return reference_stats(queries, items, events.item_row[sample])
+    return {**stats, "scores": scores}
+
+
+def _queries(processed: Processed, events: EventTable, rows: LongArray, history: Mapping[str, int]) -> QueryFeatures:
+    return events.query_features(
+        rows, processed.transforms, length=history[_HISTORY_LENGTH], history_days=history[_HISTORY_DAYS], masked=False
+    )
 
 
 def _prices(table: pa.Table) -> Any:

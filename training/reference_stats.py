@@ -41,7 +41,7 @@ def reference_stats(queries: QueryFeatures, items: ItemFeatures, positives: IntA
         "history_length": (queries.history.rows >= 0).sum(axis=1).astype(np.float32),
     }
     features = {name: _code_counts(values) for name, values in categorical.items()}
-    features |= {name: _histogram(values) for name, values in continuous.items()}
+    features |= {name: histogram(values) for name, values in continuous.items()}
     return {"num_rows": len(queries), "features": features}
 
 
@@ -54,8 +54,8 @@ def _code_counts(codes: AnyArray) -> dict[str, Any]:
     return {"kind": "categorical", "counts": kept}
 
 
-def _histogram(values: AnyArray) -> dict[str, Any]:
-    """Equal shares of the values a bin where they allow it, so that each bin can be compared."""
+def histogram(values: AnyArray) -> dict[str, Any]:
+    """Counts by bin; equal shares of the values a bin where they allow it, so that every bin can be compared."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_BINS + 1)))
     if len(edges) == 1:
         edges = np.array([edges[0], edges[0] + 1])

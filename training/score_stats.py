@@ -1,0 +1,63 @@
+"""What the scores of served lists looked like when a bundle was made: drift shows in them first."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from contracts.catalogue import ItemFeatures
+from contracts.clock import ShopCalendar
+from contracts.features import item_age_bucket
+from contracts.ids import FloatArray
+from contracts.messages import QueryFeatures
+from training.models.candidate_index import CandidateIndex
+from training.models.inputs import QueryTensors, as_tensor
+from training.models.ranker import Ranker
+from training.models.two_tower import TwoTower
+from training.reference_stats import histogram
+
+RETRIEVAL_K: Final = 100
+LIST_K: Final = 10
+
+
+def score_stats(
+    two_tower: TwoTower,
+    ranker: Ranker,
+    candidates: FloatArray,
+    items: ItemFeatures,
+    queries: QueryFeatures,
+    calendar: ShopCalendar,
+) -> dict[str, Any]:
+    """Histograms of the scores of the first `LIST_K` items, as retrieved and as ranked.
+
+    Args:
+        two_tower: the retrieval model.
+        ranker: the ranker.
+        candidates: embeddings of the catalogue [I, E].
+        items: the catalogue.
+        queries: features of n queries; their batch holds n x I scores at once.
+        calendar: the shop's.
+
+    Returns:
+        {"retrieval", "ranking": {"kind": "continuous", "edges", "counts"}}; ranking scores are sigmoids.
+    """
+    days = calendar.day(queries.now)
+    starts = np.array([calendar.start_of_day(int(day)) for day in days], dtype=np.int64)
+    buckets = item_age_bucket(items.launched_at, starts[:, None])
+    tensors = QueryTensors.from_features(queries)
+    with torch.inference_mode():
+        bias = two_tower.age_bias.numpy()[buckets]
+        found = CandidateIndex(candidates).search(
+            two_tower.query(tensors).numpy(), RETRIEVAL_K, bias, items.launched_at <= queries.now[:, None]
+        )
+        owners = np.repeat(np.arange(len(queries)), found.lengths)
+        ages = item_age_bucket(items.launched_at[found.rows], queries.now[owners])
+        rows, retrieval_scores = as_tensor(found.rows.astype(np.int64)), as_tensor(found.scores)
+        logits = ranker.score(tensors, rows, as_tensor(owners), retrieval_scores, as_tensor(ages.astype(np.int64)))
+        scores = torch.sigmoid(logits).numpy()
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
+    order = np.lexsort((-scores, owners))  # ranked lists, in the owners' order: places hold for both
+    listed = places < LIST_K
+    return {"retrieval": histogram(found.scores[listed]), "ranking": histogram(scores[order][listed])}
