@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.errors import ConfigError
+from training.models.dlrm import DLRM, DLRMConfig, occurrences
+from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
+from training.models.ranker import build_ranker, ranker_entry
+from training.models.schema import ModelSchema
+from training.trainers.data import WorkerData
+
+REFERENCE = {"history_length": 0, "item_age": False, "retrieval_score": False, "price_in_bottom": True}
+
+
+@pytest.fixture
+def queries(toy_data: WorkerData) -> QueryTensors:
+    return toy_data.batch(toy_data.train_rows[::100], history_length=8, history_days=30, masked=False).queries
+
+
+def build(schema: ModelSchema, items: ItemTensors, **config: object) -> DLRM:
+    torch.manual_seed(0)
+    return DLRM(DLRMConfig(**{"history_length": 8, "dim": 8, **config}), schema, items).eval()
+
+
+def plain_dlrm(model: DLRM, queries: QueryTensors, rows: Tensor) -> Tensor:
+    """The reference's form, nothing shared: all fields of each pair, all dots, one linear layer over all of them."""
+    items, logits = model.items, []
+    for query in range(len(queries)):
+        for row in rows.tolist():
+            fields = [table(queries.categorical[query, i]) for i, table in enumerate(model.query_fields.tables)]
+            fields.append(model.item_id(items.encoded_id[row].long()))
+            fields += [table(items.categorical[row, i].long()) for i, table in enumerate(model.item_fields.tables)]
+            fields.append(model.text(model.text_scale(items.text[row])))
+            fields.append(model.image(model.image_scale(items.image[row])))
+            weight = torch.cat([model.bottom[0].weight, model.bottom_price.weight], dim=1)
+            continuous = torch.cat([queries.continuous[query], items.continuous[row]])
+            bottom = model.bottom[1:](weight @ continuous + model.bottom[0].bias)
+            num_query = len(model.query_fields.tables)
+            dots = torch.stack(fields) @ torch.stack(fields).T
+            query_pairs = dots[:num_query, :num_query][tuple(torch.triu_indices(num_query, num_query, 1))]
+            num_item = len(fields) - num_query
+            item_pairs = dots[num_query:, num_query:][tuple(torch.triu_indices(num_item, num_item, 1))]
+            crossed = dots[num_query:, :num_query].flatten()
+            with_bottom = torch.cat([bottom, torch.stack(fields) @ bottom])
+            layers = (model.query_first, model.item_first, model.cross_first, model.pair_first)
+            first = torch.cat([layer.weight for layer in layers], dim=1)
+            inputs = torch.cat([query_pairs, item_pairs, crossed, with_bottom])
+            logits.append(model.top(first @ inputs + model.query_first.bias))
+    return torch.cat(logits).view(len(queries), len(rows))
+
+
+def group(rows: Tensor, num_queries: int) -> CandidateGroup:
+    torch.manual_seed(3)
+    shape = (num_queries, rows.shape[1])
+    return CandidateGroup(rows, torch.randn(shape), torch.randint(0, 10, shape))
+
+
+def test_the_reference_shape_has_66_dots_in_parts(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:
+    model = build(toy_schema, toy_tensors, **REFERENCE)
+
+    # 6 query fields (one more than the reference: two top categories), 6 item fields, 1 bottom vector: 13 * 12 / 2
+    parts = [model.query_first, model.item_first, model.cross_first, model.pair_first]
+    assert sum(part.in_features for part in parts) == 13 * 12 // 2 + 8
+
+
+def test_factored_scoring_equals_the_plain_form(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model, rows = build(toy_schema, toy_tensors, **REFERENCE), torch.tensor([0, 7, 29])
+
+    logits = model.logits(queries, group(rows[None], len(queries)))
+
+    torch.testing.assert_close(logits, plain_dlrm(model, queries, rows), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [{}, REFERENCE, {"price_in_bottom": True}])
+def test_ragged_grouped_and_shared_candidates_agree(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors, config: dict[str, object]
+) -> None:
+    model, size = build(toy_schema, toy_tensors, **config), len(queries)
+    shared = group(torch.tensor([[3, 11, 29, 4]]), size)
+    expected = model.logits(queries, shared)
+    own = CandidateGroup(shared.rows.expand(size, -1), shared.scores, shared.age_bucket)
+    keep = torch.rand(size, 4) < 0.6
+    keep[1] = False  # a query without candidates
+    owners, column = keep.nonzero(as_tuple=True)
+
+    ragged = model.score(queries, own.rows[keep], owners, own.scores[keep], own.age_bucket[keep])
+
+    torch.testing.assert_close(model.logits(queries, own), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ragged, expected[owners, column], atol=1e-5, rtol=1e-5)
+
+
+def test_groups_are_scored_side_by_side(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model, size = build(toy_schema, toy_tensors), len(queries)
+    first, second = group(torch.arange(size)[:, None], size), group(torch.tensor([[5, 6]]), size)
+
+    both = model.logits(queries, first, second)
+
+    expected = torch.cat([model.logits(queries, first), model.logits(queries, second)], dim=1)
+    torch.testing.assert_close(both, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_prepared_scoring_equals_unprepared(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model, candidates = build(toy_schema, toy_tensors), group(torch.tensor([[1, 2, 28]]), len(queries))
+    expected = model.logits(queries, candidates)
+
+    model.prepare()
+
+    torch.testing.assert_close(model.logits(queries, candidates), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_no_candidates_give_no_logits(toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors) -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+
+    logits = build(toy_schema, toy_tensors).score(queries, none, none, torch.zeros(0), none)
+
+    assert logits.shape == (0,)
+
+
+def test_an_untrained_retrieval_score_is_added_with_weight_one(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model = build(toy_schema, toy_tensors)
+    with torch.no_grad():
+        model.cross_first.weight.zero_()
+    candidates = group(torch.tensor([[1, 2]]), len(queries))
+    raised = CandidateGroup(candidates.rows, candidates.scores + 2, candidates.age_bucket)
+
+    difference = model.logits(queries, raised) - model.logits(queries, candidates)
+
+    torch.testing.assert_close(difference, torch.full_like(difference, 2.0))
+
+
+def test_occurrences_by_hand() -> None:
+    history = torch.tensor([[7, 5, 7, -1]])
+    session = torch.tensor([[True, False, False, False]])
+    queries = QueryTensors(torch.zeros(1, 6), torch.zeros(1, 5), history, torch.zeros(1, 4), session)
+
+    found = occurrences(queries, torch.tensor([[7, 5, 9]]))
+
+    expected = torch.tensor([[[3.0, 2.0], [2.0, 1.0], [1.0, 1.0]]]).log()
+    torch.testing.assert_close(found[..., 0], expected[..., 0])
+    assert found[..., 1].tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_an_unknown_ranker_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown ranker 'dcn'; legal values: dlrm"):
+        ranker_entry("dcn")
+
+
+def test_the_config_chooses_the_ranker(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:
+    assert isinstance(build_ranker("dlrm", {"dim": 8}, toy_schema, toy_tensors), DLRM)

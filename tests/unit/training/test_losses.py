@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.losses import accidental_hits, product_softmax_loss, sampled_bce_loss, sampled_softmax_loss
+
+LOG2, LOG3 = math.log(2), math.log(3)
+
+
+def test_accidental_hits_are_equal_items_in_other_columns() -> None:
+    positives = torch.tensor([5, 7, 5])
+
+    hits = accidental_hits(positives, torch.tensor([5, 7, 5, 7]), torch.tensor([0, 1, 2]))
+
+    expected = [[False, False, True, False], [False, False, False, True], [True, False, False, False]]
+    assert hits.tolist() == expected
+
+
+def test_softmax_loss_by_hand() -> None:
+    # exp of the logits: 2, 1, 1 -> p = 1/2; and 1, 3, 0+ -> p = 3/4
+    logits = torch.tensor([[LOG2, 0.0, 0.0], [0.0, LOG3, -1e9]])
+
+    loss = sampled_softmax_loss(logits, torch.tensor([0, 1]))
+
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_softmax_loss_leaves_accidental_hits_out() -> None:
+    logits = torch.tensor([[LOG2, 5.0, 0.0]])
+
+    loss = sampled_softmax_loss(logits, torch.tensor([0]), excluded=torch.tensor([[False, True, False]]))
+
+    assert loss.item() == pytest.approx(math.log(3 / 2))
+
+
+def test_logq_correction_by_hand() -> None:
+    # Item 1 is drawn four times as often as item 0: exp(logit) / Q = 2 / 1 and 4 / 4.
+    logits = torch.tensor([[LOG2, 2 * LOG2]])
+
+    loss = sampled_softmax_loss(logits, torch.tensor([0]), log_q=torch.tensor([0.0, math.log(4)]))
+
+    assert loss.item() == pytest.approx(math.log(3 / 2))
+
+
+def test_logq_correction_makes_a_popular_draw_estimate_the_full_softmax() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(20)
+    probs = (0.7 * logits + 0.3 * torch.randn(20)).softmax(dim=0)
+    drawn = torch.multinomial(probs, 200_000, replacement=True)
+    full = logits.exp().mean().log()
+
+    corrected = (logits[drawn] - (probs[drawn] * 20).log()).exp().mean().log()
+
+    assert corrected.item() == pytest.approx(full.item(), abs=0.01)
+    assert abs(logits[drawn].exp().mean().log().item() - full.item()) > 0.2
+
+
+def test_bce_loss_by_hand() -> None:
+    # sigma(log 3) = 3/4 for the positive, sigma(-log 3) = 1/4 for the negative, sigma(0) = 1/2 excluded
+    logits = torch.tensor([[LOG3, -LOG3, 0.0]])
+
+    loss = sampled_bce_loss(logits, torch.tensor([0]), excluded=torch.tensor([[False, False, True]]))
+
+    assert loss.item() == pytest.approx(2 * math.log(4 / 3))
+
+
+def test_bce_loss_with_logq_learns_the_odds_against_uniform_draws() -> None:
+    # One negative a positive, p = (.6, .4), drawn by Q = (.8, .2): with logits log(p * I) the loss is at its minimum.
+    probs, draws = torch.tensor([0.6, 0.4]), torch.tensor([0.8, 0.2])
+    logits = (probs * 2).log().requires_grad_()
+    log_q = (draws * 2).log()
+    loss = torch.zeros(())
+    for positive in range(2):
+        for negative in range(2):
+            rows = torch.tensor([[positive, negative]])
+            pair = sampled_bce_loss(logits[rows], torch.tensor([0]), log_q=log_q[rows])
+            loss = loss + probs[positive] * draws[negative] * pair
+
+    loss.backward()
+
+    assert logits.grad is not None
+    assert logits.grad.abs().max().item() < 1e-6
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_product_softmax_equals_the_plain_form_with_its_gradients(corrected: bool) -> None:
+    torch.manual_seed(0)
+    queries, candidates = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    target = torch.randint(0, 9, (6,))
+    excluded = (torch.rand(6, 9) < 0.3) & (torch.arange(9) != target[:, None])
+    log_q = torch.randn(9) if corrected else None
+
+    loss = product_softmax_loss(queries, candidates, target, log_q=log_q, excluded=excluded)
+    (3 * loss).backward()
+    gradients = queries.grad, candidates.grad
+    queries.grad = candidates.grad = None
+    plain = sampled_softmax_loss(queries @ candidates.T, target, log_q=log_q, excluded=excluded)
+    (3 * plain).backward()
+
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-6)
+    torch.testing.assert_close(gradients[0], queries.grad)
+    torch.testing.assert_close(gradients[1], candidates.grad)
+
+
+def test_product_softmax_without_options_is_cross_entropy() -> None:
+    torch.manual_seed(1)
+    queries, candidates, target = torch.randn(3, 2), torch.randn(5, 2), torch.tensor([0, 4, 2])
+
+    loss = product_softmax_loss(queries, candidates, target)
+
+    assert loss.item() == pytest.approx(F.cross_entropy(queries @ candidates.T, target).item(), abs=1e-6)
