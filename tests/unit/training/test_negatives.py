@@ -49,7 +49,7 @@ def test_a_share_outside_its_range_is_refused() -> None:
 
 
 def test_popularity_without_any_positive_is_refused() -> None:
-    with pytest.raises(ValueError, match="no item has a training positive.*use uniform_share 1"):
+    with pytest.raises(ValueError, match=r"no item has a training positive.*use uniform_share 1"):
         ItemSampler(torch.zeros(3), uniform_share=0.5)
 
 

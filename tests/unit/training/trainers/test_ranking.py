@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from training.models.dlrm import DLRM, DLRMConfig
+from training.models.inputs import ItemTensors
+from training.models.schema import ModelSchema
+from training.models.two_tower import TwoTower, TwoTowerConfig
+from training.trainers.config import TrainerConfig
+from training.trainers.data import WorkerData
+from training.trainers.loop import fit, use_sparse_gradients
+from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
+from training.trainers.retrieval_scores import RetrievalScores
+
+CONFIG = TrainerConfig(epochs=6, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
+REFERENCE = {"history_length": 0, "item_age": False, "retrieval_score": False, "price_in_bottom": True}
+
+
+@pytest.fixture
+def retrieval(toy_data: WorkerData, toy_schema: ModelSchema) -> TwoTower:
+    """Untrained: it retrieves all 30 items and orders them at random."""
+    torch.manual_seed(5)
+    config = TwoTowerConfig(output_dim=4, history_length=2, history_dim=4, history_heads=1)
+    return TwoTower(config, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id)).eval()
+
+
+def make_task(
+    kind: type[RankingTask],
+    data: WorkerData,
+    schema: ModelSchema,
+    retrieval: TwoTower,
+    model: dict[str, Any],
+    **loss: Any,
+) -> RankingTask:
+    torch.manual_seed(0)
+    shape = {"dim": 8, "top_dims": (16, 8), "history_length": 4, "history_heads": 1, **model}
+    ranker = DLRM(DLRMConfig(**shape), schema, ItemTensors(data.items, data.encoded_id))
+    use_sparse_gradients(ranker, 20)
+    return kind(ranker, retrieval, data, RankerLossConfig(**loss))
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ({}, {}),
+        ({}, {"shared": True, "num_negatives": 20, "uniform_share": 0.3}),
+        ({}, {"loss": "bce"}),
+        (REFERENCE, {"loss": "bce", "negatives": "in_batch", "logq_correction": False}),
+    ],
+)
+def test_training_learns_the_users_categories(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower, model: dict[str, Any], loss: dict[str, Any]
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, model, **loss)
+
+    metrics = fit(task, CONFIG)
+
+    assert metrics["hr@10"] > 0.8
+    assert metrics["auc_popularity_negatives"] > 0.7
+    assert 0 < metrics["ndcg@10"] < metrics["hr@10"]
+
+
+def test_labels_are_learned(toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower) -> None:
+    task = make_task(LabelTask, toy_data, toy_schema, retrieval, {"retrieval_score": False})
+
+    fit(task, CONFIG)
+
+    batch = task.build(toy_data.labelled_rows[:200])
+    with torch.no_grad():
+        probability = task._logits(batch, batch.positives[:, None])[:, 0].sigmoid()
+    assert probability[batch.label == 1].mean() > probability[batch.label == 0].mean() + 0.3
+
+
+def test_negatives_equal_to_the_positive_or_not_launched_do_not_count(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, {}, num_negatives=3, logq_correction=False)
+    rows = np.array([0, 1])  # day 0: ItemRow 29 launches on day 10
+    batch = task.build(rows)
+    other = (batch.positives + 1) % 28
+    drawn = torch.stack([batch.positives, torch.full((2,), 29), other], dim=1)
+    monkeypatch.setattr(task, "_draw", lambda batch, generator: drawn)
+    task.model.eval()
+
+    loss = task.loss(batch, torch.Generator())
+
+    pair = task._logits(batch, batch.positives[:, None], other[:, None])
+    expected = -pair.log_softmax(dim=1)[:, 0].mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def test_options_of_draws_need_draws() -> None:
+    with pytest.raises(ValueError, match=r"negatives=in_batch with shared=True, uniform_share=0\.0: both need"):
+        RankerLossConfig(negatives="in_batch", shared=True)
+
+
+def test_retrieval_scores_of_groups_agree(toy_data: WorkerData, retrieval: TwoTower) -> None:
+    with torch.no_grad():
+        retrieval.age_bias.copy_(torch.arange(10.0))
+    scores = RetrievalScores(retrieval, toy_data)
+    batch = toy_data.batch(toy_data.validation_rows[:6], history_length=2, history_days=30, masked=False)
+    with torch.no_grad():
+        queries = scores.queries(batch)
+        shared = scores.scores(batch, queries, torch.arange(30)[None])
+        own = scores.scores(batch, queries, torch.arange(30).expand(6, -1))
+        best, rows = scores.top(batch, queries, 30)
+
+    torch.testing.assert_close(shared, own)
+    expected = queries @ retrieval.candidate(torch.arange(30)).T
+    torch.testing.assert_close(shared[:, :28], expected[:, :28] + 9)  # always there: the oldest bucket
+    torch.testing.assert_close(shared[:, 28:], expected[:, 28:] + 2)  # launched two days ago
+    torch.testing.assert_close(best, shared.gather(1, rows))
+    assert (best.diff(dim=1) <= 0).all()
+
+
+def test_items_that_are_not_launched_are_not_retrieved(toy_data: WorkerData, retrieval: TwoTower) -> None:
+    scores = RetrievalScores(retrieval, toy_data)
+    batch = toy_data.batch(np.array([0]), history_length=2, history_days=30, masked=False)
+
+    with torch.no_grad():
+        values, rows = scores.top(batch, scores.queries(batch), 30)
+
+    assert set(rows[0, 28:].tolist()) == {28, 29}
+    assert (values[0, 28:] < -1e8).all()
