@@ -6,7 +6,6 @@ once, however many processes map them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import subprocess
@@ -18,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from benchmarks.common import Figure, write_report
 
+from benchmarks.common import Figure, parse, report
 from ray_apps.cluster import free_port
 
 SAMPLE_S = 1.0
@@ -29,14 +28,11 @@ STOP_TIMEOUT_S = 60.0
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="the debug size only")
-    arguments = parser.parse_args(argv)
+    arguments = parse("demo", __doc__ or "", argv)
     figures: dict[str, Figure] = {}
     for size in ("debug",) if arguments.quick else ("debug", "demo"):
         figures |= measure(size)
-    write_report(figures, arguments.json)
+    report(figures, arguments.json)
 
 
 def measure(size: str) -> dict[str, Figure]:
