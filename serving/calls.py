@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from contracts.errors import BundleError
@@ -68,10 +69,7 @@ class RemoteCall:
     async def __call__(self, *messages: Any, timeout_s: float) -> Any:
         """Asks another replica when one has another bundle than the messages: it is being replaced."""
         async with asyncio.timeout(timeout_s):
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(BundleError):
                     return await self._handle.remote(self._group, *messages)
-                except BundleError:
-                    if attempt == _ATTEMPTS:
-                        raise
-        raise AssertionError("unreachable")
+            return await self._handle.remote(self._group, *messages)

@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from contracts.clock import Clock
-from contracts.errors import NotFoundError, NotReadyError, RecommenderError
+from contracts.errors import ConfigError, NotFoundError, NotReadyError, RecommenderError
 from serving.gateway.api import Ready, decode_query, encode
 from serving.gateway.asgi import request_id_of
 from serving.gateway.catalogue import ITEMS_PATH, Catalogue
@@ -77,17 +77,21 @@ def rest_application(catalogue: Catalogue, clock: Clock, monitor: Monitor) -> St
             Route(ITEMS_PATH + "/{item_id:path}", show_item),
             Route("/openapi.json", show_description),
             Route("/docs", show_docs),
-            Mount("/docs/assets", StaticFiles(directory=_swagger_folder())),
+            Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
         ],
         exception_handlers={HTTPException: _refuse, RecommenderError: _refuse, Exception: _refuse},
     )
 
 
-def _swagger_folder() -> Path:
-    """Swagger UI as a package ships it: the page works without any other host."""
+def swagger_folder() -> Path:
+    """Swagger UI as a package ships it: the page works without any other host.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
     package = find_spec(_SWAGGER_PACKAGE)
     if package is None or package.origin is None:
-        raise NotFoundError(f"the package {_SWAGGER_PACKAGE!r} is missing; /docs needs its copy of Swagger UI")
+        raise ConfigError(f"the package {_SWAGGER_PACKAGE!r} is missing; install it for /docs, it carries Swagger UI")
     return Path(package.origin).parent / "static"
 
 

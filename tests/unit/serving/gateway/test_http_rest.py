@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from contracts.bundle import Bundle
-from contracts.errors import NotFoundError
-from serving.gateway import api
+from contracts.errors import ConfigError, NotFoundError
+from serving.gateway import api, routes
 from serving.gateway.catalogue import Catalogue
 from serving.stores.keys import Keys
 from serving.stores.meta import StoreMeta
@@ -178,6 +178,12 @@ async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, m
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "private" not in response.text
+
+
+def test_docs_name_the_package_that_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="the package 'fastapi_offline' is missing; install it for /docs"):
+        routes.swagger_folder()
 
 
 async def test_docs_work_without_any_other_host(client: httpx.AsyncClient) -> None:
