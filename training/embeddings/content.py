@@ -41,15 +41,14 @@ def fetch_weights(location: str, cache_dir: Path) -> Path:
     A prefix becomes a folder; a copy that was completed is not loaded again.
 
     Raises:
-        DataError: there is nothing at that S3 location.
+        DataError: there is nothing at that S3 location, or it cannot be read.
     """
     if not is_s3(location):
         return Path(location)
     bucket, key = _split(location)
     target = cache_dir / "weights" / hashlib.sha256(location.encode()).hexdigest()[:16]
     if not target.is_dir():
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key.rstrip("/"))
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        keys = _list(bucket, key.rstrip("/"), location)
         wanted = [name for name in keys if name == key or name.startswith(key.rstrip("/") + "/")]
         if not wanted:
             raise DataError(f"nothing at {location}; expected the weights of an encoder")
@@ -77,6 +76,16 @@ def hash_path(path: Path) -> str:
 def _split(location: str) -> tuple[str, str]:
     parsed = urlparse(location)
     return parsed.netloc, parsed.path.lstrip("/")
+
+
+def _list(bucket: str, prefix: str, location: str) -> list[str]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    except (BotoCoreError, ClientError) as error:
+        raise DataError(f"{location} cannot be listed: {error}") from error
 
 
 def _get(bucket: str, key: str, location: str) -> bytes:

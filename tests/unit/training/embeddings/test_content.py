@@ -64,6 +64,8 @@ def test_an_object_becomes_a_file(s3: Any, tmp_path: Path) -> None:
 def test_nothing_at_a_prefix(s3: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"nothing at s3://{BUCKET}/none; expected the weights of an encoder"):
         fetch_weights(f"s3://{BUCKET}/none", tmp_path)
+    with pytest.raises(DataError, match=r"s3://no-such-bucket/model cannot be listed: .*NoSuchBucket"):
+        fetch_weights("s3://no-such-bucket/model", tmp_path)
     assert list(tmp_path.rglob("*")) == []
 
 

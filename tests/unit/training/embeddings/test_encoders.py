@@ -65,6 +65,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_what_decides_the_vectors_decides_the_cache(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
+    (folder / "modules.json").write_text("[]")
     (folder / "weights").write_text("1")
     keys = [identify_text(TextEncoderConfig(model=str(folder)), tmp_path).key]
     keys.append(identify_text(TextEncoderConfig(model=str(folder), max_tokens=64), tmp_path).key)
@@ -84,6 +85,13 @@ def test_text_weights_that_are_nowhere(tmp_path: Path) -> None:
         ConfigError, match=r"text.model 'no-such/model' is no local folder and cannot be loaded from the"
     ):
         identify_text(TextEncoderConfig(model="no-such/model"), tmp_path)
+
+
+def test_a_folder_that_is_no_text_model(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"text.model '.*' has no modules.json in .*; expected a folder that sentence-"
+    ):
+        identify_text(TextEncoderConfig(model=str(tmp_path)), tmp_path)
 
 
 def test_picture_models_and_weights_that_are_nowhere(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from contracts import columns as c
 from contracts.clock import DAY_S
+from tests.fixtures.plain_preprocess import run_without_ray
 from tests.fixtures.raw_tables import FIRST_DAY, START
+from training.features import preprocess as job
 from training.features.config import PreprocessConfig
 from training.features.encode import ENCODED, EncodeSpec, encode
 from training.features.hashing import hash_strings, partitions_of
@@ -67,3 +69,9 @@ def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
         )
 
     return build
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the start of Ray's workers; that both ways are equal is a test of its own."""
+    monkeypatch.setattr(job, "_run", run_without_ray)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.errors import ConfigError, DataError, SchemaError
+from tests.fixtures.raw_tables import write_shop, write_table
+from training.features.config import PreprocessConfig
+from training.features.preprocess import preprocess
+from training.features.processed import open_processed
+
+CONFIG = PreprocessConfig(num_partitions=4)
+Change = Callable[[Path], object]
+
+
+def only_later_days(raw: Path) -> None:
+    for name in ("day=2024-10-04", "day=2024-10-05", "day=2024-10-06"):
+        for path in (raw / "interactions" / name).iterdir():
+            path.unlink()
+
+
+def other_items(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": ["other"]})
+
+
+def repeat_item(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": ["i1"]}, "again.parquet")
+
+
+def no_items(raw: Path) -> None:
+    write_table(raw / "items", {"item_id": pa.array([], pa.string())})
+
+
+def text_timestamps(raw: Path) -> None:
+    write_table(
+        raw / "interactions" / "day=2024-10-04",
+        {"user_id": ["u1"], "item_id": ["i1"], "timestamp": ["now"]},
+        "x.parquet",
+    )
+
+
+def damaged_pages(raw: Path) -> None:
+    path = raw / "interactions" / "day=2024-10-05" / "part-0.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:60] = bytes(56)
+    path.write_bytes(content)
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")  # Ray's own settings
+def test_a_damaged_file_that_only_a_task_finds(local_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    damaged_pages(tmp_path / "raw")
+    with pytest.raises(DataError, match=r"(?s)interactions cannot be read: .*day=2024-10-05/part-0.parquet"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def no_rows(raw: Path) -> None:
+    for path in (raw / "interactions").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).slice(0, 0), path)
+
+
+def one_day(raw: Path) -> None:
+    for path in sorted((raw / "interactions").iterdir())[1:]:
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            only_later_days,
+            DataError,
+            "empty training window: no positive between 2024-10-04 and 2024-10-06; kept out: not",
+        ),
+        (other_items, DataError, "empty training window: .*'unknown_item': 9}, for example .'unknown_item: i1'"),
+        (repeat_item, DataError, "again.parquet|part-0.parquet: item_id 'i1' occurs 2 times in items"),
+        (no_rows, DataError, "no interactions between 2024-10-04 and 2024-10-08"),
+        (no_items, DataError, "the items table in .* has no rows; expected the shop's catalogue"),
+        (text_timestamps, SchemaError, "x.parquet: column 'timestamp' is string, expected int64"),
+        (one_day, ConfigError, "empty training window: the tables cover 2024-10-04 to 2024-10-04"),
+        (lambda raw: shutil.rmtree(raw / "interactions"), DataError, "no folder .*interactions"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_nothing_is_written(
+    without_ray: None, tmp_path: Path, change: Change, error: type[Exception], message: str
+) -> None:
+    write_shop(tmp_path / "raw")
+    change(tmp_path / "raw")
+    with pytest.raises(error, match=message):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_failed_run_keeps_the_old_result(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    info = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    other_items(tmp_path / "raw")
+    with pytest.raises(DataError, match="empty training window"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert open_processed(tmp_path / "out").info == info
+
+
+def test_days_without_a_single_file_in_the_window(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    for path in sorted((tmp_path / "raw" / "interactions").iterdir())[:4]:
+        (path / "part-0.parquet").unlink()
+    with pytest.raises(DataError, match="no interactions between 2024-10-04 and 2024-10-06"):
+        preprocess(PreprocessConfig(split={"train_days": 1}), tmp_path / "raw", tmp_path / "out", shop="tiny")
