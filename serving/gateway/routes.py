@@ -112,7 +112,7 @@ def _as_ours(request: Request, error: HTTPException) -> Exception:
     if error.status_code == 404:
         return NotFoundError(f"no path {request.url.path!r}; see /docs for those that exist")
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "GET").split(", ")
+        allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))  # Starlette gives a set
         return MethodError(
             f"{request.method} {request.url.path} does not exist, use {', '.join(allowed)}", allowed=allowed
         )
