@@ -38,8 +38,8 @@ class TextEncoderConfig(PoolConfig):
     """Item columns that make the text, joined in this order."""
     max_tokens: int = Field(default=128, ge=8)
     """Longer texts are cut."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the weights; bfloat16 pays where the processor or GPU multiplies it natively."""
+    precision: Literal["float32", "bfloat16", "native"] = "float32"
+    """Number format of the weights; `native` takes bfloat16 where the machine multiplies it natively, else float32."""
 
 
 class ImageEncoderConfig(PoolConfig):

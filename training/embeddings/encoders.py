@@ -94,6 +94,16 @@ def identify_image(config: ImageEncoderConfig, seed: int, cache_dir: Path) -> En
     return EncoderIdentity(name, hash_path(weights), "open_clip", True, weights)
 
 
+def number_format(precision: str, device: str) -> str:
+    """`float32` or `bfloat16`; `native` is settled by what the device of this process can multiply."""
+    import torch
+
+    if precision != "native":
+        return precision
+    capable = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if capable else "float32"
+
+
 class TextEncoder:
     """Encodes texts; a Ray Data actor.
 
@@ -110,7 +120,7 @@ class TextEncoder:
         torch.set_num_threads(max(1, int(config.num_cpus)))
         device = "cuda" if config.num_gpus else "cpu"
         self._model: Any = SentenceTransformer(
-            str(identity.weights), device=device, model_kwargs={"torch_dtype": config.precision}
+            str(identity.weights), device=device, model_kwargs={"torch_dtype": number_format(config.precision, device)}
         )
         self._model.max_seq_length = config.max_tokens
 

