@@ -54,13 +54,19 @@ class Program:
     def finish(self) -> int:
         """Reads to the end; the exit status."""
         assert self.process.stdout is not None
-        self.lines += self.process.stdout.read().splitlines()
+        if not self.process.stdout.closed:
+            self.lines += self.process.stdout.read().splitlines()
         return self.process.wait(STOP_TIMEOUT_S)
 
     def interrupt(self) -> int:
         """Ctrl-C: the whole process group gets SIGINT; the exit status."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.finish()
+
+    def close(self) -> None:
+        """Closes the pipe."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     @property
     def output(self) -> str:
@@ -77,6 +83,7 @@ def running(*arguments: str) -> Iterator[Program]:
         if program.process.poll() is None:
             program.process.kill()
         program.finish()
+        program.close()
 
 
 def processes_of(var_dir: Path) -> list[str]:
