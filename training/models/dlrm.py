@@ -9,6 +9,7 @@ query-item pairs are computed for each candidate. The result is that of the plai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from pydantic import Field
@@ -28,7 +29,9 @@ from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
 from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp, unique_rows
 from training.models.schema import ModelSchema
 
-_PRICE_HIDDEN = 32
+_PRICE_HIDDEN: Final = 32
+_NUM_PAST: Final = 3
+_NUM_OCCURRENCES: Final = 2
 
 
 class DLRMConfig(StrictConfig):
@@ -66,11 +69,13 @@ class QueryState:
         fields: [B, F, dim] field vectors.
         first: [B, H] its terms of the first top layer.
         bottom: [B, H'] its terms of the first bottom layer, or None where the price is no input of the bottom.
+        past: [B, P, G, dim] item fields of the history, see `DLRM.past_fields`; None without history.
     """
 
     fields: Tensor
     first: Tensor
     bottom: Tensor | None
+    past: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -123,15 +128,17 @@ class DLRM(nn.Module):
             query_inputs = dim + _num_pairs(num_query)
         self.query_first = nn.Linear(query_inputs, hidden)
         self.item_first = nn.Linear(_num_pairs(num_item), hidden, bias=False)
-        cross_inputs = num_query * num_item + (2 if self.history is not None else 0)
+        cross_inputs = num_query * num_item
+        if self.history is not None:
+            cross_inputs += _NUM_PAST * num_item + _NUM_OCCURRENCES
         cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
         self.cross_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         drop = [nn.Dropout(config.dropout)] if config.dropout else []
         self.top = nn.Sequential(nn.ReLU(), *drop, mlp([*config.top_dims, 1], config.dropout))
 
-    def query_state(self, queries: QueryTensors) -> QueryState:
-        """Everything of B queries that does not depend on the candidate."""
+    def query_state(self, queries: QueryTensors, past: Tensor | None) -> QueryState:
+        """Everything of B queries that does not depend on the candidate; `past` as in `QueryState`."""
         parts = self.query_fields(queries.categorical)
         if self.config.price_in_bottom:
             bottom = self.bottom[0](queries.continuous)
@@ -144,7 +151,7 @@ class DLRM(nn.Module):
         first = _pair_dots(fields)
         if bottom is None:
             first = torch.cat([parts[-1], first], dim=1)
-        return QueryState(fields, self.query_first(first), bottom)
+        return QueryState(fields, self.query_first(first), bottom, past)
 
     def item_state(self, rows: Tensor) -> ItemState:
         """Everything of ItemRows [n] that does not depend on the query."""
@@ -157,20 +164,42 @@ class DLRM(nn.Module):
         fields = torch.stack(parts, dim=1)
         return ItemState(fields.flatten(1), self.item_first(_pair_dots(fields)))
 
+    def past_fields(self, queries: QueryTensors, items: ItemState, place: Tensor) -> Tensor:
+        """Item fields of the history [B, 3, G, dim]: of the last item, of the last item of this session, their mean.
+
+        They share the tables of the candidates: a dot with the candidate's field tells from the first step on whether
+        both have the same category, a near price, a like picture.
+
+        Args:
+            queries: B queries with histories of N.
+            items: item fields of all their interactions.
+            place: [B, N] where each interaction is in `items`.
+        """
+        valid = (queries.history_rows >= 0).to(items.fields.dtype)
+        weights = valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
+        mean = F.embedding_bag(place, items.fields, mode="sum", per_sample_weights=weights)
+        last = F.embedding(place[:, 0], items.fields) * valid[:, :1]
+        parts = torch.stack([last, last * queries.same_session[:, :1], mean], dim=1)
+        return parts.view(len(queries), _NUM_PAST, -1, self.config.dim)
+
     def logits(self, queries: QueryTensors, *groups: CandidateGroup) -> Tensor:
         """Logits [B, C of all groups]; see `Ranker.logits`."""
         queries = queries.last(self.config.history_length)
-        state = self.query_state(queries)
-        rows = torch.cat([group.rows.flatten() for group in groups])
+        rows = [queries.history_rows.clamp(min=0), *(group.rows for group in groups)]
+        flat = torch.cat([part.flatten() for part in rows])
         if self._prepared is not None:
-            items, place = self._prepared, rows
+            items, place = self._prepared, flat
         else:
-            used, place = unique_rows(rows, len(self.items))
+            used, place = unique_rows(flat, len(self.items))
             items = self.item_state(used)
-        places = torch.split(place, [group.rows.numel() for group in groups])
+        history, *places = (
+            part.view_as(like)
+            for part, like in zip(torch.split(place, [part.numel() for part in rows]), rows, strict=True)
+        )
+        past = None if self.history is None else self.past_fields(queries, items, history)
+        state = self.query_state(queries, past)
         parts = [
-            self._group_logits(queries, state, items, part.view_as(group.rows), group)
-            for part, group in zip(places, groups, strict=True)
+            self._group_logits(queries, state, items, part, group) for part, group in zip(places, groups, strict=True)
         ]
         return torch.cat(parts, dim=1)
 
@@ -204,8 +233,11 @@ class DLRM(nn.Module):
         fields = F.embedding(place, items.fields).view(len(place), -1, self.config.dim)  # [B or 1, C * G, dim]
         dots = torch.matmul(fields, state.fields.transpose(1, 2))  # [B, C * G, F]
         inputs = [dots.view(len(state.fields), place.shape[1], -1)]
-        if self.history is not None:
-            inputs.append(occurrences(queries, group.rows))
+        if state.past is not None:
+            inputs += [
+                _like_past(state.past, fields.view(*place.shape, -1, self.config.dim)),
+                occurrences(queries, group.rows),
+            ]
         if self.config.item_age:
             inputs.append(F.one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).to(dots.dtype))
         if self.config.retrieval_score:
@@ -226,6 +258,13 @@ class DLRM(nn.Module):
         with_item = torch.matmul(per_item, vectors[..., None]).squeeze(-1)
         terms: Tensor = self.pair_first(torch.cat([vectors, with_query, with_item], dim=2))
         return terms
+
+
+def _like_past(past: Tensor, fields: Tensor) -> Tensor:
+    """Dots of the history's item fields [B, P, G, dim] with those of candidates [B or 1, C, G, dim], [B, C, P * G]."""
+    if len(fields) == 1:
+        return torch.einsum("bpgd,cgd->bcpg", past, fields[0]).flatten(2)
+    return torch.einsum("bpgd,bcgd->bcpg", past, fields).flatten(2)
 
 
 def occurrences(queries: QueryTensors, rows: Tensor) -> Tensor:

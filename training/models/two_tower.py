@@ -45,7 +45,11 @@ class TwoTowerConfig(StrictConfig):
 
 
 class QueryTower(nn.Module):
-    """Query features and history to an embedding [B, output_dim]."""
+    """Query features and history to an embedding [B, output_dim].
+
+    The history's vectors also reach the embedding by a linear shortcut: "like the last item" is a product of two item
+    vectors, which the narrow hidden layer would have to learn by heart.
+    """
 
     def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
         super().__init__()
@@ -58,18 +62,22 @@ class QueryTower(nn.Module):
             self.history = HistoryEncoder(
                 schema, items, dim=config.history_dim, num_heads=config.history_heads, id_dropout=config.id_dropout
             )
-            width += self.history.num_vectors * config.history_dim + 1
+            history_width = self.history.num_vectors * config.history_dim
+            width += history_width + 1
+            self.shortcut = nn.Linear(history_width, config.output_dim, bias=False)
         self.mlp = mlp([width, *config.hidden_dims, config.output_dim], config.dropout)
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
         """Embeddings [B, output_dim]."""
         parts = [*self.fields(queries.categorical), self.continuous(queries.continuous)]
-        if self.history is not None:
-            queries = queries.last(self.history_length)
-            count = (queries.history_rows >= 0).sum(dim=1, keepdim=True)
-            parts += [self.history(items, queries).flatten(1), count.float().log1p()]
-        embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
-        return embeddings
+        if self.history is None:
+            embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
+            return embeddings
+        queries = queries.last(self.history_length)
+        count = (queries.history_rows >= 0).sum(dim=1, keepdim=True)
+        history = self.history(items, queries).flatten(1)
+        hidden: Tensor = self.mlp(torch.cat([*parts, history, count.float().log1p()], dim=1))
+        return hidden + self.shortcut(history)
 
 
 class CandidateTower(nn.Module):

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,13 +113,9 @@ def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummar
     return TrainSummary(metrics, time.perf_counter() - started, out_dir)
 
 
-def _train_worker(values: dict[str, Any]) -> None:
-    train_worker(values["job"], report_checkpoint)
-
-
-def train_worker(job: TrainJob, report: Callable[[TrainJob, Task, dict[str, Any], Metrics], None]) -> None:
+def _train_worker(values: dict[str, TrainJob]) -> None:
     """What every worker runs: builds its task, continues from the run's checkpoint if there is one, trains."""
-    context = ray.train.get_context()
+    job, context = values["job"], ray.train.get_context()
     worker = context.get_world_rank()
     torch.set_num_threads(job.config.threads)
     keep_freed_memory()
@@ -129,18 +126,14 @@ def train_worker(job: TrainJob, report: Callable[[TrainJob, Task, dict[str, Any]
         with checkpoint.as_directory() as folder:
             resume = torch.load(Path(folder) / _STATE, weights_only=True)
         logger.info("%s continues at epoch %d, step %d", job.name, resume["epoch"], resume["step"])
-
-    def keep(state: dict[str, Any], metrics: Metrics) -> None:
-        report(job, task, state, metrics)
-
     progress, close = _progress_bar(job.name) if worker == 0 else (None, lambda: None)
     try:
-        fit(task, job.config, worker=worker, resume=resume, keep=keep, progress=progress)
+        fit(task, job.config, worker=worker, resume=resume, keep=partial(_report, job, task), progress=progress)
     finally:
         close()
 
 
-def report_checkpoint(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) -> None:
+def _report(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) -> None:
     """Hands metrics, and from worker 0 a checkpoint, to Ray Train; the last one holds the model's folder."""
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report(metrics)
