@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
@@ -29,3 +34,31 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+def need_program(*names: str) -> str:
+    """Path of the first system program that exists; without any the test is skipped, or fails with REQUIRE_ALL=1."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    message = f"none of the system programs {', '.join(names)} is installed"
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a headless Chromium that reaches this machine only; errors of its scripts fail the test."""
+    from playwright.sync_api import sync_playwright
+
+    executable = need_program("chromium", "chromium-browser", "google-chrome")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)
+        opened = browser.new_page(viewport={"width": 1200, "height": 900})
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        yield opened
+        browser.close()
+    assert errors == []
