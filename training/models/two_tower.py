@@ -71,13 +71,16 @@ class QueryTower(nn.Module):
         """Embeddings [B, output_dim]."""
         parts = [*self.fields(queries.categorical), self.continuous(queries.continuous)]
         if self.history is None:
-            embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
-            return embeddings
+            return self._embed(parts)
         queries = queries.last(self.history_length)
         count = (queries.history_rows >= 0).sum(dim=1, keepdim=True)
         history = self.history(items, queries).flatten(1)
-        hidden: Tensor = self.mlp(torch.cat([*parts, history, count.float().log1p()], dim=1))
-        return hidden + self.shortcut(history)
+        shortcut: Tensor = self.shortcut(history)
+        return self._embed([*parts, history, count.float().log1p()]) + shortcut
+
+    def _embed(self, parts: list[Tensor]) -> Tensor:
+        embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
+        return embeddings
 
 
 class CandidateTower(nn.Module):
