@@ -56,6 +56,10 @@ class QueryTensors:
     def __getitem__(self, part: slice) -> QueryTensors:
         return QueryTensors(*(tensor[part] for tensor in self._tensors()))
 
+    def take(self, queries: Tensor) -> QueryTensors:
+        """The queries at these places [n], in this order."""
+        return QueryTensors(*(tensor[queries] for tensor in self._tensors()))
+
     def last(self, length: int) -> QueryTensors:
         """The same with only the newest `length` interactions of the history.
 

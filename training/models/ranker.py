@@ -23,6 +23,9 @@ class RankerConfig(Protocol):
     @property
     def history_days(self) -> int: ...
 
+    @property
+    def retrieval_score(self) -> bool: ...
+
 
 class Ranker(Protocol):
     """Scores candidates of queries; the served score is the sigmoid of the logit."""

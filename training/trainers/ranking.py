@@ -128,17 +128,13 @@ class RankingTask:
 
     def _logits(self, batch: Batch, *candidates: Tensor) -> Tensor:
         """Logits [B, C of all] of groups of ItemRows [B or 1, C]."""
-        with torch.no_grad():
-            queries = self._retrieval.queries(batch)
-            groups = [
-                CandidateGroup(
-                    rows,
-                    self._retrieval.scores(batch, queries, rows),
-                    age_buckets(self._launched_at[rows], batch.now[:, None]),
-                )
-                for rows in candidates
-            ]
-        return self._ranker.logits(batch.queries, *groups)
+        buckets = [age_buckets(self._launched_at[rows], batch.now[:, None]) for rows in candidates]
+        scores = [torch.zeros_like(bucket, dtype=torch.float32) for bucket in buckets]
+        if self._ranker.config.retrieval_score:
+            with torch.no_grad():
+                queries = self._retrieval.queries(batch)
+                scores = [self._retrieval.scores(batch, queries, rows) for rows in candidates]
+        return self._ranker.logits(batch.queries, *map(CandidateGroup, candidates, scores, buckets))
 
     def _draw(self, batch: Batch, generator: torch.Generator) -> Tensor:
         count = self.config.num_negatives
