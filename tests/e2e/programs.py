@@ -23,6 +23,11 @@ READY_TIMEOUT_S = 400.0
 STOP_TIMEOUT_S = 60.0
 
 
+def user_environment() -> dict[str, str]:
+    """The environment without what the tests set for the Ray of their own process."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
 class Program:
     """A running program whose output is read line by line."""
 
@@ -34,7 +39,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # a process group of its own, as a terminal gives it
-            env={**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"},
+            env=user_environment(),
         )
         self.lines: list[str] = []
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import socket
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray.job_submission import JobStatus, JobSubmissionClient
 
 from ray_apps.cluster import free_port
 from ray_apps.jobs.pipeline import JOBS
-from tests.e2e.programs import ROOT, Program, get, post, processes_of, running
+from tests.e2e.programs import ROOT, Program, get, post, processes_of, running, user_environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+CONFIG = ROOT / "configs" / "jobs" / "debug.yaml"
 STAGES = tuple(job.name for job in JOBS)
 FIELDS = {"rank", "item_id", "score", "title", "category_l1", "category_l2", "gender", "price", "image_url"}
 
@@ -90,22 +91,18 @@ def test_the_ray_dashboard_lists_application_and_jobs(demo: Program, var_dir: Pa
     token = (Path.home() / ".ray" / "auth_token").read_text().strip()
     applications = get(f"{dashboard}/api/serve/applications/", token)["applications"]
     assert {name: entry["status"] for name, entry in applications.items()} == {"recommender": "RUNNING"}
-    client = JobSubmissionClient(dashboard)
-    command = f"python -m ray_apps.jobs.materialize --config {ROOT}/configs/jobs/debug.yaml var_dir={var_dir}"
-    submitted = client.submit_job(entrypoint=command)
-    for status in _statuses(client, submitted):
-        if status.is_terminal():
-            assert status == JobStatus.SUCCEEDED, client.get_job_logs(submitted)
-            break
-    assert "(reused)" in client.get_job_logs(submitted)
-    assert submitted in [job["submission_id"] for job in get(f"{dashboard}/api/jobs/", token)]
+    jobs = get(f"{dashboard}/api/jobs/", token)
+    assert [job["type"] for job in jobs] == ["DRIVER"]
 
 
-def _statuses(client: JobSubmissionClient, job: str) -> Iterator[JobStatus]:
-    for _ in range(240):
-        yield client.get_job_status(job)
-        time.sleep(0.5)
-    raise AssertionError(f"the job did not end: {client.get_job_logs(job)}")
+def test_jobs_run_under_ray_job_submit(demo: Program, var_dir: Path) -> None:
+    (line,) = [line for line in demo.lines if line.startswith("Ray dashboard")]
+    command = [sys.executable, "-m", "ray_apps.jobs.materialize", "--config", str(CONFIG), f"var_dir={var_dir}"]
+    submit = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", line.split()[2], "--", *command]
+    environment = {**user_environment(), "RAY_AUTH_MODE": "token"}
+    done = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "seen filters (reused)" in done.stdout
 
 
 def test_a_busy_port_is_told_before_any_work(tmp_path: Path) -> None:
