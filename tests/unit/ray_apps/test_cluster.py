@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from contracts.errors import ConfigError
+from ray_apps.cluster import OWNER, check_port, end_processes_of, free_port, serve_environment
+
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+ORPHAN = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], stdout=subprocess.PIPE, start_new_session=True)
+child.stdout.readline()
+print(child.pid, flush=True)
+"""
+
+
+def test_a_busy_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} is in use; .* PORT=8001"):
+            check_port(port)
+    check_port(free_port())
+
+
+def test_processes_of_a_folder_are_ended_even_without_a_parent(tmp_path: Path) -> None:
+    def start(owner: str) -> int:
+        environment = {**os.environ, OWNER: owner}
+        found = subprocess.run(
+            [sys.executable, "-c", ORPHAN], env=environment, capture_output=True, text=True, check=True
+        )
+        return int(found.stdout)
+
+    mine, other = start(str(tmp_path / "mine")), start(str(tmp_path / "other"))
+    try:
+        end_processes_of(str(tmp_path / "mine"))
+        assert not _runs(mine)
+        assert _runs(other)
+    finally:
+        psutil.Process(other).kill()
+
+
+def _runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    environment = serve_environment()
+    assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+    assert environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
+    assert environment["RAY_SERVE_HAPROXY_STATS_PORT"] != environment["RAY_SERVE_HAPROXY_METRICS_PORT"]
+    root, *others = environment["PYTHONPATH"].split(os.pathsep)
+    assert (Path(root) / "ray_apps" / "cluster.py").is_file()
+    assert others == ["/elsewhere"]
+
+
+@pytest.mark.slow
+def test_serve_is_not_imported_before_its_environment_is_set() -> None:
+    check = "import sys, ray_apps.demo, ray_apps.serve; sys.exit('ray.serve' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=300)
