@@ -42,9 +42,9 @@ BATCH = 1_024
 NUM_NEGATIVES = 5
 SCORED_ROWS = 16_384
 RATE = 1e-3
-REFERENCE_TOWERS = TwoTowerConfig(history_length=0, item_age=False, id_dropout=0.0)
+REFERENCE_TOWERS = TwoTowerConfig(history_length=0, item_age=False, id_dropout=0.0, user_dropout=0.0)
 REFERENCE_DLRM = DLRMConfig(
-    history_length=0, item_age=False, retrieval_score=False, price_in_bottom=True, id_dropout=0.0
+    history_length=0, item_age=False, retrieval_score=False, price_in_bottom=True, id_dropout=0.0, user_dropout=0.0
 )
 
 Step = Callable[[], int]

@@ -26,7 +26,7 @@ from contracts.features import (
 )
 from training.models.history import HistoryEncoder
 from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
-from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp, unique_rows
+from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp, unique_rows, without_some_users
 from training.models.schema import ModelSchema
 
 _PRICE_HIDDEN: Final = 32
@@ -57,6 +57,9 @@ class DLRMConfig(StrictConfig):
     """Whether the retrieval score is an input, also added to the logit with a weight that starts at 1."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
+    user_dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Probability that a user's id is out of vocabulary in a training row: what the history tells is not learned by
+    heart."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the top's hidden layers."""
 
@@ -139,7 +142,8 @@ class DLRM(nn.Module):
 
     def query_state(self, queries: QueryTensors, past: Tensor | None) -> QueryState:
         """Everything of B queries that does not depend on the candidate; `past` as in `QueryState`."""
-        parts = self.query_fields(queries.categorical)
+        dropout = self.config.user_dropout if self.training else 0.0
+        parts = self.query_fields(without_some_users(queries.categorical, dropout))
         if self.config.price_in_bottom:
             bottom = self.bottom[0](queries.continuous)
         else:

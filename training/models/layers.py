@@ -9,8 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from contracts.columns import USER_ID
+from contracts.features import QUERY_CATEGORICALS
+
 _EMBEDDING_STD = 0.05
 _NO_SPREAD = 1e-6
+_USER_ID = QUERY_CATEGORICALS.index(USER_ID)
 
 
 def embedding_dim(cardinality: int) -> int:
@@ -72,6 +76,15 @@ class ContentScale(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Scaled vectors, same shape."""
         return vectors * self.scale
+
+
+def without_some_users(categorical: Tensor, share: float) -> Tensor:
+    """Query categoricals [B, 6] in which the user id of a random share of the queries is out of vocabulary."""
+    if share == 0:
+        return categorical
+    kept = torch.rand(len(categorical), device=categorical.device) >= share
+    ids = categorical[:, _USER_ID] * kept
+    return torch.cat([ids[:, None], categorical[:, _USER_ID + 1 :]], dim=1)
 
 
 def unique_rows(rows: Tensor, num_items: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from contracts.config import StrictConfig
 from contracts.features import ITEM_CONTINUOUS, NUM_ITEM_AGE_BUCKETS, QUERY_CONTINUOUS
 from training.models.history import HistoryEncoder
 from training.models.inputs import ItemTensors, QueryTensors
-from training.models.layers import ContentScale, FieldEmbeddings, embedding, embedding_dim, mlp
+from training.models.layers import ContentScale, FieldEmbeddings, embedding, embedding_dim, mlp, without_some_users
 from training.models.schema import ModelSchema
 
 
@@ -36,6 +36,9 @@ class TwoTowerConfig(StrictConfig):
     """Whether an additive bias by item age is learned and added in retrieval."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
+    user_dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Probability that a user's id is out of vocabulary in a training row: what the history tells is not learned by
+    heart."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the hidden layers."""
     normalise: bool = False
@@ -53,7 +56,7 @@ class QueryTower(nn.Module):
 
     def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
         super().__init__()
-        self.history_length = config.history_length
+        self.history_length, self.user_dropout = config.history_length, config.user_dropout
         self.fields = FieldEmbeddings(schema.query_cardinalities())
         self.continuous = nn.Linear(len(QUERY_CONTINUOUS), config.continuous_dim)
         width = self.fields.width + config.continuous_dim
@@ -69,7 +72,8 @@ class QueryTower(nn.Module):
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
         """Embeddings [B, output_dim]."""
-        parts = [*self.fields(queries.categorical), self.continuous(queries.continuous)]
+        categorical = without_some_users(queries.categorical, self.user_dropout if self.training else 0.0)
+        parts = [*self.fields(categorical), self.continuous(queries.continuous)]
         if self.history is None:
             return self._embed(parts)
         queries = queries.last(self.history_length)

@@ -143,33 +143,38 @@ def fit(
     Raises:
         DataError: a worker has fewer rows than a batch.
     """
-    device = next(task.model.parameters()).device
-    num_steps = smallest(len(task.train_rows) // config.batch_size, device)
-    if num_steps == 0:
-        raise DataError(
-            f"a worker has {len(task.train_rows)} training rows, fewer than a batch of {config.batch_size}; "
-            "lower batch_size or num_workers"
-        )
+    num_steps = _steps_of_epoch(task, config)
     optimizers = Optimizers(task.model, config, config.epochs * num_steps)
-    start, metrics = (0, 0), Metrics()
+    first_epoch, first_step, metrics = 0, 0, Metrics()
     if resume is not None:
         task.model.load_state_dict(resume["model"])
         optimizers.load_state_dict(resume["optimizers"])
-        start, metrics = (resume["epoch"], resume["step"]), resume["metrics"]
+        first_epoch, first_step, metrics = resume["epoch"], resume["step"], resume["metrics"]
 
     def kept(epoch: int, step: int) -> None:
         if keep is not None:
             state = {"model": task.model.state_dict(), "optimizers": optimizers.state_dict()}
             keep({**state, "epoch": epoch, "step": step, "metrics": metrics}, metrics)
 
-    for epoch in range(start[0], config.epochs):
-        first = start[1] if epoch == start[0] else 0
+    for epoch in range(first_epoch, config.epochs):
+        first = first_step if epoch == first_epoch else 0
         metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress)
         task.model.eval()
         with torch.no_grad():
             metrics |= task.evaluate()
         kept(epoch + 1, 0)
     return metrics
+
+
+def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
+    """Steps that every worker has rows for: they exchange gradients at each."""
+    num_steps = smallest(len(task.train_rows) // config.batch_size, next(task.model.parameters()).device)
+    if num_steps == 0:
+        raise DataError(
+            f"a worker has {len(task.train_rows)} training rows, fewer than a batch of {config.batch_size}; "
+            "lower batch_size or num_workers"
+        )
+    return num_steps
 
 
 def _train_epoch(

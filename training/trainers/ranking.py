@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal, cast
 
 import torch
@@ -33,8 +34,8 @@ class RankerLossConfig(StrictConfig):
 
     loss: Literal["bce", "softmax"] = "softmax"
     """`bce`: each candidate by itself; `softmax`: the positive among its negatives."""
-    negatives: Literal["in_batch", "popularity"] = "popularity"
-    """`in_batch`: positives of other queries of the batch; `popularity`: draws by popularity."""
+    negatives: Literal["in_batch", "popularity", "retrieval"] = "popularity"
+    """`in_batch`: positives of other queries; `popularity`: draws by popularity; `retrieval`: by retrieval score."""
     num_negatives: int = Field(default=5, ge=1)
     """Negatives of a positive."""
     shared: bool = False
@@ -46,9 +47,9 @@ class RankerLossConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _options_of_draws(self) -> RankerLossConfig:
-        if self.negatives == "in_batch" and (self.shared or self.uniform_share):
+        if self.negatives != "popularity" and (self.shared or self.uniform_share):
             raise ValueError(
-                f"negatives=in_batch with shared={self.shared}, uniform_share={self.uniform_share}: "
+                f"negatives={self.negatives} with shared={self.shared}, uniform_share={self.uniform_share}: "
                 "both need negatives=popularity"
             )
         return self
@@ -77,16 +78,17 @@ class RankingTask:
         return self._inputs(rows, masked=True)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        positives, negatives = batch.positives[:, None], self._draw(batch, generator)
-        logits = self._logits(batch, positives, negatives)
+        positives = batch.positives[:, None]
+        with torch.no_grad():
+            queries = self._retrieval.queries(batch)  # the retriever is fixed
+            negatives, log_q = self._draw(batch, queries, generator)
+        logits = self._logits(batch, queries, positives, negatives)
         excluded = (negatives == positives) | (self._launched_at[negatives] > batch.now[:, None])
-        log_q: Tensor | None = None
-        if self.config.logq_correction:
-            drawn = self._sampler.log_q[negatives].expand(len(batch), -1)
-            log_q = torch.cat([self._sampler.log_q[positives], drawn], dim=1)
         loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
         first = torch.zeros_like(batch.positives)
-        return loss(logits, first, excluded=F.pad(excluded, (1, 0)), log_q=log_q)
+        return loss(
+            logits, first, excluded=F.pad(excluded, (1, 0)), log_q=log_q if self.config.logq_correction else None
+        )
 
     def evaluate(self) -> Metrics:
         """HR@10 and NDCG@10 of the retrieved items as the ranker orders them, and its AUC.
@@ -121,26 +123,35 @@ class RankingTask:
     def _auc_sum(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Sum over rows of the share of negatives that score below the positive; ties count half."""
         negatives = self._sampler.draw((len(batch), _EVALUATION_NEGATIVES), generator)
-        logits = self._logits(batch, batch.positives[:, None], negatives)
+        logits = self._logits(batch, self._retrieval.queries(batch), batch.positives[:, None], negatives)
         counted = (negatives != batch.positives[:, None]) & (self._launched_at[negatives] <= batch.now[:, None])
         below = (logits[:, 1:] < logits[:, :1]).double() + 0.5 * (logits[:, 1:] == logits[:, :1])
         return ((below * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
 
-    def _logits(self, batch: Batch, *candidates: Tensor) -> Tensor:
-        """Logits [B, C of all] of groups of ItemRows [B or 1, C]."""
-        buckets = [age_buckets(self._launched_at[rows], batch.now[:, None]) for rows in candidates]
-        scores = [torch.zeros_like(bucket, dtype=torch.float32) for bucket in buckets]
-        if self._ranker.config.retrieval_score:
-            with torch.no_grad():
-                queries = self._retrieval.queries(batch)
-                scores = [self._retrieval.scores(batch, queries, rows) for rows in candidates]
-        return self._ranker.logits(batch.queries, *map(CandidateGroup, candidates, scores, buckets))
+    @torch.no_grad()
+    def _group(self, batch: Batch, queries: Tensor, rows: Tensor) -> CandidateGroup:
+        buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
+        return CandidateGroup(rows, self._retrieval.scores(batch, queries, rows), buckets)
 
-    def _draw(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        count = self.config.num_negatives
+    def _logits(self, batch: Batch, queries: Tensor, *candidates: Tensor) -> Tensor:
+        """Logits [B, C of all] of groups of ItemRows [B or 1, C]; `queries` are the retriever's [B, E]."""
+        groups = [self._group(batch, queries, rows) for rows in candidates]
+        return self._ranker.logits(batch.queries, *groups)
+
+    def _draw(self, batch: Batch, queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Negatives [B or 1, C], and log(Q * I) [B, 1 + C] of the positive and of them."""
+        count, positives = self.config.num_negatives, batch.positives[:, None]
+        if self.config.negatives == "retrieval":
+            log_probs = self._retrieval.log_probs(batch, queries)
+            negatives = torch.multinomial(log_probs.exp(), count, replacement=True, generator=generator)
+            log_q = log_probs.gather(1, torch.cat([positives, negatives], dim=1))
+            return negatives, log_q + math.log(log_probs.shape[1])
         if self.config.negatives == "in_batch":
-            return in_batch_negatives(batch.positives, count, generator)
-        return self._sampler.draw((1 if self.config.shared else len(batch), count), generator)
+            negatives = in_batch_negatives(batch.positives, count, generator)
+        else:
+            negatives = self._sampler.draw((1 if self.config.shared else len(batch), count), generator)
+        drawn = self._sampler.log_q[negatives].expand(len(batch), -1)
+        return negatives, torch.cat([self._sampler.log_q[positives], drawn], dim=1)
 
     def _inputs(self, rows: LongArray, *, masked: bool) -> Batch:
         days = self._ranker.config.history_days
@@ -155,5 +166,5 @@ class LabelTask(RankingTask):
         return self.data.labelled_rows
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        logits = self._logits(batch, batch.positives[:, None])
+        logits = self._logits(batch, self._retrieval.queries(batch), batch.positives[:, None])
         return F.binary_cross_entropy_with_logits(logits[:, 0], batch.label)

@@ -36,3 +36,12 @@ class RetrievalScores:
         scores = queries @ self._candidates.T + self._bias[batch.day]
         best = scores.topk(min(count, scores.shape[1]), dim=1)
         return best.values, best.indices
+
+    def log_probs(self, batch: Batch, queries: Tensor) -> Tensor:
+        """Logs of the softmax of the scores over the items launched by the day's start, [B, I].
+
+        Draws from it are the candidates that the ranker will meet, and so nearly those of the full softmax that few of
+        them estimate it well (Bengio and Senecal, "Adaptive Importance Sampling to Accelerate Training of a Neural
+        Probabilistic Language Model", 2008).
+        """
+        return (queries @ self._candidates.T + self._bias[batch.day]).log_softmax(dim=1)
