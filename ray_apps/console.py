@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,11 @@ from collections.abc import Iterator, Mapping
 from contracts.errors import RecommenderError
 
 EXIT_OK, EXIT_BUG, EXIT_REFUSED = 0, 1, 2
+
+
+def configure_logging() -> None:
+    """Warnings of all parts on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
 def say(stage: str, text: str, seconds: float | None = None) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from contracts.columns import USER_ID
 from contracts.files import write_atomic
 from ray_apps.cluster import check_port, serving_cluster
-from ray_apps.console import EXIT_OK, report_error, say
+from ray_apps.console import EXIT_OK, configure_logging, report_error, say
 from ray_apps.jobs import evaluate, simulate
 from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.lock import JOBS_LOCK, SERVER_LOCK, folder_lock
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = build_parser().parse_args(argv)
     placement: Placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
+    configure_logging()
     try:
         config = load_job_config(CONFIGS / f"{arguments.size}.yaml", arguments.overrides)
         check_port(arguments.port)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ray_apps.cluster import ClusterConfig, check_port, serving_cluster
-from ray_apps.console import EXIT_OK, report_error
+from ray_apps.console import EXIT_OK, configure_logging, report_error
 from ray_apps.jobs.lock import SERVER_LOCK, folder_lock
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
     arguments = parser.parse_args(argv)
+    configure_logging()
     try:
         serve(arguments.placement, arguments.port, arguments.var.resolve())
     except KeyboardInterrupt:

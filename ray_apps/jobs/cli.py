@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from ray_apps.console import EXIT_OK, report_error
+from ray_apps.console import EXIT_OK, configure_logging, report_error
 from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.runner import execute
@@ -34,7 +33,7 @@ def run_command(name: str, description: str, run: Callable[[Workspace], object],
         0; 2 when the input is at fault, with one line on stderr; 1 with a traceback for everything else.
     """
     arguments = build_parser(name, description).parse_intermixed_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging()
     try:
         config = load_job_config(arguments.config, arguments.overrides)
         with folder_lock(config.var_dir / JOBS_LOCK, name):
