@@ -78,16 +78,16 @@ class RankingTask:
         return self._inputs(rows, masked=True)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        positives = batch.positives[:, None]
-        with torch.no_grad():
-            queries = self._retrieval.queries(batch)  # the retriever is fixed
-            negatives, log_q = self._draw(batch, queries, generator)
+        positives, queries = batch.positives[:, None], self._retrieval_queries(batch)
+        negatives, log_q = self._draw(batch, queries, generator)
         logits = self._logits(batch, queries, positives, negatives)
         excluded = (negatives == positives) | (self._launched_at[negatives] > batch.now[:, None])
         loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
-        first = torch.zeros_like(batch.positives)
         return loss(
-            logits, first, excluded=F.pad(excluded, (1, 0)), log_q=log_q if self.config.logq_correction else None
+            logits,
+            torch.zeros_like(batch.positives),
+            excluded=F.pad(excluded, (1, 0)),
+            log_q=log_q if self.config.logq_correction else None,
         )
 
     def evaluate(self) -> Metrics:
@@ -123,25 +123,34 @@ class RankingTask:
     def _auc_sum(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Sum over rows of the share of negatives that score below the positive; ties count half."""
         negatives = self._sampler.draw((len(batch), _EVALUATION_NEGATIVES), generator)
-        logits = self._logits(batch, self._retrieval.queries(batch), batch.positives[:, None], negatives)
+        logits = self._logits(batch, self._retrieval_queries(batch), batch.positives[:, None], negatives)
         counted = (negatives != batch.positives[:, None]) & (self._launched_at[negatives] <= batch.now[:, None])
         below = (logits[:, 1:] < logits[:, :1]).double() + 0.5 * (logits[:, 1:] == logits[:, :1])
         return ((below * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
 
     @torch.no_grad()
-    def _group(self, batch: Batch, queries: Tensor, rows: Tensor) -> CandidateGroup:
-        buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
-        return CandidateGroup(rows, self._retrieval.scores(batch, queries, rows), buckets)
+    def _retrieval_queries(self, batch: Batch) -> Tensor | None:
+        """Query embeddings [B, E] of the fixed retriever; None where neither ranker nor negatives need them."""
+        needed = self._ranker.config.retrieval_score or self.config.negatives == "retrieval"
+        return self._retrieval.queries(batch) if needed else None
 
-    def _logits(self, batch: Batch, queries: Tensor, *candidates: Tensor) -> Tensor:
+    def _logits(self, batch: Batch, queries: Tensor | None, *candidates: Tensor) -> Tensor:
         """Logits [B, C of all] of groups of ItemRows [B or 1, C]; `queries` are the retriever's [B, E]."""
-        groups = [self._group(batch, queries, rows) for rows in candidates]
+        groups = []
+        for rows in candidates:
+            buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
+            scores = torch.zeros(buckets.shape, device=buckets.device)
+            if queries is not None:
+                with torch.no_grad():
+                    scores = self._retrieval.scores(batch, queries, rows)
+            groups.append(CandidateGroup(rows, scores, buckets))
         return self._ranker.logits(batch.queries, *groups)
 
-    def _draw(self, batch: Batch, queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _draw(self, batch: Batch, queries: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Negatives [B or 1, C], and log(Q * I) [B, 1 + C] of the positive and of them."""
         count, positives = self.config.num_negatives, batch.positives[:, None]
-        if self.config.negatives == "retrieval":
+        if queries is not None and self.config.negatives == "retrieval":
             log_probs = self._retrieval.log_probs(batch, queries)
             negatives = torch.multinomial(log_probs.exp(), count, replacement=True, generator=generator)
             log_q = log_probs.gather(1, torch.cat([positives, negatives], dim=1))
@@ -166,5 +175,5 @@ class LabelTask(RankingTask):
         return self.data.labelled_rows
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        logits = self._logits(batch, self._retrieval.queries(batch), batch.positives[:, None])
+        logits = self._logits(batch, self._retrieval_queries(batch), batch.positives[:, None])
         return F.binary_cross_entropy_with_logits(logits[:, 0], batch.label)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.models.inputs import ItemTensors, QueryTensors
-from training.models.layers import ContentScale, embedding_dim, mlp, unique_rows
+from training.models.layers import ContentScale, embedding_dim, mlp, unique_rows, without_some_users
 from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
 from training.trainers.data import WorkerData
@@ -142,6 +142,22 @@ def test_dropped_ids_are_dropped_in_training_only(toy_schema: ModelSchema, toy_t
     assert set(kept.tolist()) <= set(range(1, 29))
     model = build(toy_schema, toy_tensors, id_dropout=0.9)
     torch.testing.assert_close(model.candidate(torch.arange(28)), model.candidate(torch.arange(28)))
+
+
+def test_user_ids_are_dropped_in_training_only(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    codes = queries.categorical
+
+    dropped = without_some_users(codes, 0.5)
+
+    hidden = dropped[:, 0] == 0
+    assert 0 < hidden.sum() < len(codes)
+    torch.testing.assert_close(dropped[~hidden], codes[~hidden])
+    torch.testing.assert_close(dropped[:, 1:], codes[:, 1:])
+    torch.testing.assert_close(without_some_users(codes, 0.0), codes)
+    model = build(toy_schema, toy_tensors, user_dropout=0.9)
+    torch.testing.assert_close(model.query(queries), model.query(queries))
 
 
 def test_prepared_scoring_equals_unprepared(

@@ -19,10 +19,14 @@ from training.trainers.retrieval import NegativesConfig, RetrievalTask
 CONFIG = TrainerConfig(epochs=2, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1)
 
 
+SHAPE = TwoTowerConfig(
+    output_dim=8, hidden_dims=(16,), history_length=4, history_dim=8, history_heads=2, user_dropout=0
+)
+
+
 def make_task(data: WorkerData, schema: ModelSchema, config: TrainerConfig, **negatives: Any) -> RetrievalTask:
     torch.manual_seed(config.seed)
-    shape = TwoTowerConfig(output_dim=8, hidden_dims=(16,), history_length=4, history_dim=8, history_heads=2)
-    model = TwoTower(shape, schema, ItemTensors(data.items, data.encoded_id))
+    model = TwoTower(SHAPE, schema, ItemTensors(data.items, data.encoded_id))
     use_sparse_gradients(model, config.sparse_above)
     return RetrievalTask(model, data, NegativesConfig(**negatives), config.batch_size)
 
@@ -48,7 +52,7 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
 def test_training_learns_the_users_categories(
     toy_data: WorkerData, toy_schema: ModelSchema, negatives: dict[str, Any]
 ) -> None:
-    config = CONFIG.model_copy(update={"epochs": 6})
+    config = CONFIG.model_copy(update={"epochs": 4})
     task = make_task(toy_data, toy_schema, config, **negatives)
 
     metrics = fit(task, config)

@@ -16,7 +16,7 @@ from training.trainers.loop import fit, use_sparse_gradients
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
 from training.trainers.retrieval_scores import RetrievalScores
 
-CONFIG = TrainerConfig(epochs=6, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
+CONFIG = TrainerConfig(epochs=4, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
 REFERENCE = {"history_length": 0, "item_age": False, "retrieval_score": False, "price_in_bottom": True}
 
 
@@ -48,6 +48,7 @@ def make_task(
     [
         ({}, {}),
         ({}, {"shared": True, "num_negatives": 20, "uniform_share": 0.3}),
+        ({}, {"negatives": "retrieval", "num_negatives": 8}),
         ({}, {"loss": "bce"}),
         (REFERENCE, {"loss": "bce", "negatives": "in_batch", "logq_correction": False}),
     ],
@@ -71,7 +72,7 @@ def test_labels_are_learned(toy_data: WorkerData, toy_schema: ModelSchema, retri
 
     batch = task.build(toy_data.labelled_rows[:200])
     with torch.no_grad():
-        probability = task._logits(batch, batch.positives[:, None])[:, 0].sigmoid()
+        probability = task._logits(batch, None, batch.positives[:, None])[:, 0].sigmoid()
     assert probability[batch.label == 1].mean() > probability[batch.label == 0].mean() + 0.3
 
 
@@ -83,14 +84,33 @@ def test_negatives_equal_to_the_positive_or_not_launched_do_not_count(
     batch = task.build(rows)
     other = (batch.positives + 1) % 28
     drawn = torch.stack([batch.positives, torch.full((2,), 29), other], dim=1)
-    monkeypatch.setattr(task, "_draw", lambda batch, generator: drawn)
+    monkeypatch.setattr(task, "_draw", lambda *_: (drawn, torch.zeros(2, 4)))
     task.model.eval()
 
     loss = task.loss(batch, torch.Generator())
 
-    pair = task._logits(batch, batch.positives[:, None], other[:, None])
+    pair = task._logits(batch, task._retrieval_queries(batch), batch.positives[:, None], other[:, None])
     expected = -pair.log_softmax(dim=1)[:, 0].mean()
     torch.testing.assert_close(loss, expected)
+
+
+def test_negatives_by_retrieval_score_follow_its_softmax(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, {}, negatives="retrieval", num_negatives=20_000)
+    batch = task.build(np.array([0, 30]))
+    queries = task._retrieval_queries(batch)
+    assert queries is not None
+
+    negatives, log_q = task._draw(batch, queries, torch.Generator().manual_seed(0))
+
+    scores = queries @ retrieval.candidate(torch.arange(30)).T
+    probs = scores[:, :28].softmax(dim=1)  # the last two items are not launched
+    for row in range(2):
+        shares = torch.bincount(negatives[row], minlength=30) / negatives.shape[1]
+        torch.testing.assert_close(shares[:28], probs[row], atol=0.02, rtol=0)
+        assert shares[28:].tolist() == [0.0, 0.0]
+        torch.testing.assert_close(log_q[row, 0].exp(), 30 * probs[row, batch.positives[row]])
 
 
 def test_options_of_draws_need_draws() -> None:
