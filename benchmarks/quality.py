@@ -13,9 +13,9 @@ from typing import Any
 from benchmarks.common import Figure, parse, report
 from ray_apps.jobs import evaluate
 from ray_apps.jobs.config import load_job_config
-from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.pipeline import JOBS, run_pipeline
 from ray_apps.jobs.workspace import Workspace
+from ray_apps.lock import JOBS_LOCK, folder_lock
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "jobs"
 CUTS = ("hr@10", "ndcg@10")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ from ray._private import ray_logging
 
 from contracts.config import StrictConfig
 from contracts.errors import ConfigError
+from ray_apps.lock import SERVER_LOCK, folder_lock
 
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
@@ -70,6 +73,25 @@ def calm_libraries() -> None:
 
 
 @contextmanager
+def only_server(var_dir: Path, port: int, what: str) -> Iterator[None]:
+    """Makes sure that nobody else serves from a var folder or on a port; what a killed run left behind is ended.
+
+    Args:
+        var_dir: the folder.
+        port: of 127.0.0.1.
+        what: name of this run, told to those who are refused.
+
+    Raises:
+        LockedError: another server works in the folder.
+        ConfigError: the port is in use.
+    """
+    with folder_lock(var_dir / SERVER_LOCK, what):
+        end_processes_of(str(var_dir.resolve()))
+        check_port(port)
+        yield
+
+
+@contextmanager
 def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
     """A local cluster with a dashboard, ready for Serve; whatever runs on it ends with the block.
 
@@ -77,17 +99,17 @@ def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
 
     Args:
         config: sizes of the cluster.
-        var_dir: the folder that it works in; what a killed run left behind for it is ended first.
+        var_dir: the folder that it works in.
 
     Yields:
         Address of the dashboard.
     """
     owner = str(var_dir.resolve())
     os.environ.update(serve_environment(), **{OWNER: owner})
-    end_processes_of(owner)
     try:
         yield start_local(config, include_dashboard=True)
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
         # Serve's own shutdown drains for half a minute; nobody is left to be served here.
         ray.shutdown()
         end_processes_of(owner)
@@ -128,11 +150,25 @@ def end_processes_of(owner: str) -> None:
     for process in found:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=_END_TIMEOUT_S)
-    for process in alive:
+    for process in _wait(found):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=_END_TIMEOUT_S)
+    _wait(found)
+
+
+def _wait(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Waits until processes have ended; those that have not in time. A zombie has: its parent has not looked yet."""
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _belongs(process: psutil.Process, owner: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from contracts.errors import RecommenderError
 
-EXIT_OK, EXIT_BUG, EXIT_REFUSED = 0, 1, 2
+EXIT_OK, EXIT_BUG, EXIT_REFUSED, EXIT_STOPPED = 0, 1, 2, 130
 
 
 def configure_logging() -> None:

@@ -14,21 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from contracts.columns import USER_ID
 from contracts.files import write_atomic
-from ray_apps.cluster import check_port, serving_cluster
+from ray_apps.cluster import only_server, serving_cluster
 from ray_apps.console import EXIT_OK, configure_logging, report_error, say
-from ray_apps.jobs import evaluate, simulate
+from ray_apps.jobs import evaluate, preprocess
 from ray_apps.jobs.config import JobConfig, load_job_config
-from ray_apps.jobs.lock import JOBS_LOCK, SERVER_LOCK, folder_lock
 from ray_apps.jobs.pipeline import JOBS, run_pipeline
-from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Workspace
+from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
 from training.evaluation import main_table
+from training.features.online import final_profiles
+from training.features.processed import open_processed
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "jobs"
 TIMES = "demo.json"
@@ -39,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     placement: Placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
     configure_logging()
+    stop_on_signals()
     try:
         config = load_job_config(CONFIGS / f"{arguments.size}.yaml", arguments.overrides)
-        check_port(arguments.port)
-        with folder_lock(config.var_dir / SERVER_LOCK, "demo"):
+        with only_server(config.var_dir, arguments.port, "demo"):
             run_demo(config, placement, arguments.port)
     except KeyboardInterrupt:
         print(f"\nstopped; what was made is in {config.var_dir}")
@@ -69,10 +68,10 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
         jobs_lock = stack.enter_context(ExitStack())
         jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
         background = stack.enter_context(ThreadPoolExecutor(1))  # works while Ray starts
-        simulated = background.submit(execute, simulate.JOB, workspace)
+        simulated = background.submit(run_pipeline, workspace, JOBS[:1])
         dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root))
         stop_on_signals()
-        seconds = {"simulate": simulated.result(), **run_pipeline(workspace, JOBS[1:])}
+        seconds = {**simulated.result(), **run_pipeline(workspace, JOBS[1:])}
         jobs_lock.close()
         server = Server.start(placement, port, workspace.root)
         say("serve", f"placement {placement}", server.seconds)
@@ -86,11 +85,13 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
 def present(workspace: Workspace, server: Server, dashboard: str) -> None:
     """Prints the report's main table, a first recommendation and the addresses."""
     report = workspace.output(evaluate.JOB)
+    user = some_user(workspace)
     print(f"\n{main_table(json.loads((report / 'report.json').read_text(encoding='utf-8')))}\n")
-    print(recommendation_table(server, _some_user(workspace)))
+    print(recommendation_table(server, user))
+    body = json.dumps({"user_id": user, "device_type": "mobile", "k": 5})
     print(
         f"""
-recommendations  curl -s {server.url}/v1/recommendations -H 'content-type: application/json' -d '{{"user_id": "u1"}}'
+recommendations  curl -s {server.url}/v1/recommendations -H 'content-type: application/json' -d '{body}'
 documentation    {server.url}/docs
 Ray dashboard    {dashboard}  (asks for a token: .venv/bin/ray get-auth-token)
 report           {(report / "report.html").as_uri()}
@@ -98,7 +99,7 @@ report           {(report / "report.html").as_uri()}
     )
 
 
-def recommendation_table(server: Server, user_id: str) -> str:
+def recommendation_table(server: Server, user_id: str | None) -> str:
     """What the server recommends to a user on a phone, as a table."""
     answer = server.ask(user_id=user_id, device_type="mobile", k=5)
     lines = [f"For user {user_id} on a phone, by bundle {answer['bundle_version']}:"]
@@ -109,10 +110,10 @@ def recommendation_table(server: Server, user_id: str) -> str:
     return "\n".join(lines)
 
 
-def _some_user(workspace: Workspace) -> str:
-    """The first user of the tables."""
-    users = pq.read_table(workspace.output(simulate.JOB) / "users", columns=[USER_ID])
-    return str(users[USER_ID][0])
+def some_user(workspace: Workspace) -> str | None:
+    """The first user of the tables, None for a shop of anonymous visitors."""
+    users = final_profiles(open_processed(workspace.output(preprocess.JOB)))[USER_ID]
+    return str(users[0]) if len(users) else None
 
 
 if __name__ == "__main__":

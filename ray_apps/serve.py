@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_apps.cluster import ClusterConfig, check_port, serving_cluster
+from contracts.errors import BundleError
+from contracts.registry import Registry
+from ray_apps.cluster import ClusterConfig, only_server, serving_cluster
 from ray_apps.console import EXIT_OK, configure_logging, report_error
-from ray_apps.jobs.lock import SERVER_LOCK, folder_lock
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
     arguments = parser.parse_args(argv)
     configure_logging()
+    stop_on_signals()
     try:
         serve(arguments.placement, arguments.port, arguments.var.resolve())
     except KeyboardInterrupt:
@@ -38,10 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(placement: Placement, port: int, var_dir: Path) -> None:
-    """Serves until Ctrl-C."""
-    check_port(port)
+    """Serves until Ctrl-C.
+
+    Raises:
+        BundleError: nothing is in production in the folder.
+    """
+    if Registry.open(var_dir / "bundles").production() is None:
+        raise BundleError(
+            f"nothing is in production in {var_dir / 'bundles'}; run `make demo` or the pipeline job first"
+        )
     cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)
-    with folder_lock(var_dir / SERVER_LOCK, "serve"), serving_cluster(cluster, var_dir) as dashboard:
+    with only_server(var_dir, port, "serve"), serving_cluster(cluster, var_dir) as dashboard:
         stop_on_signals()
         server = Server.start(placement, port, var_dir)
         print(f"API {server.url}/v1/recommendations, documentation {server.url}/docs, Ray dashboard {dashboard}")

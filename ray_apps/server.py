@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import threading
 import time
 import urllib.request
 from contextlib import suppress
@@ -17,7 +16,8 @@ from contracts.errors import NotReadyError
 from serving.placement import Placement
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
+ANSWER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Server:
         """The answer of POST /v1/recommendations."""
         body = json.dumps(request).encode()
         headers = {"content-type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)) as answer:
+        call = urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)
+        with urllib.request.urlopen(call, timeout=ANSWER_TIMEOUT_S) as answer:
             return dict(json.load(answer))
 
 
@@ -104,4 +105,4 @@ def stop_on_signals() -> None:
 def wait_until_stopped() -> None:
     """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt."""
     while True:
-        threading.Event().wait(3600)
+        signal.pause()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from ray_apps.console import EXIT_OK, configure_logging, report_error
+from ray_apps.console import EXIT_OK, EXIT_STOPPED, configure_logging, report_error
 from ray_apps.jobs.config import JobConfig, load_job_config
-from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.runner import execute
 from ray_apps.jobs.workspace import Job, Workspace
+from ray_apps.lock import JOBS_LOCK, folder_lock
 
 OVERRIDES = """
 settings are given as key=value and replace the config file's, for example
@@ -30,7 +30,7 @@ def run_command(name: str, description: str, run: Callable[[Workspace], object],
     """Parses the arguments and calls `run` under the var folder's lock.
 
     Returns:
-        0; 2 when the input is at fault, with one line on stderr; 1 with a traceback for everything else.
+        0; 2 when the input is at fault, with one line on stderr; 130 after Ctrl-C; 1 with a traceback for the rest.
     """
     arguments = build_parser(name, description).parse_intermixed_args(argv)
     configure_logging()
@@ -38,6 +38,9 @@ def run_command(name: str, description: str, run: Callable[[Workspace], object],
         config = load_job_config(arguments.config, arguments.overrides)
         with folder_lock(config.var_dir / JOBS_LOCK, name):
             run(Workspace(config, force=arguments.force))
+    except KeyboardInterrupt:
+        print("stopped; what is finished will be reused")
+        return EXIT_STOPPED
     except Exception as error:
         return report_error(error)
     return EXIT_OK

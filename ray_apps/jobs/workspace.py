@@ -16,6 +16,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,7 @@ class Workspace:
 
     def identity(self, job: Job) -> str:
         """Identity of a job's finished output."""
-        if self.is_given(job):
-            return given_tables_identity(self._given())
-        return self.require(job).identity
+        return self._given_identity if self.is_given(job) else self.require(job).identity
 
     def output(self, job: Job) -> Path:
         """The finished output folder of a job."""
@@ -185,6 +184,10 @@ class Workspace:
         assert self.config.raw_dir is not None
         return self.config.raw_dir.resolve()
 
+    @cached_property
+    def _given_identity(self) -> str:
+        return given_tables_identity(self._given())
+
     def _read(self, job: Job) -> Record | None:
         path = self.root / "jobs" / job.name / f"{self.fingerprint(job)}.json"
         return Record.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -209,7 +212,13 @@ def given_tables_identity(raw_dir: Path) -> str:
 
 
 def files_identity(path: Path) -> str:
-    """Digest of the names, sizes and modification times of a file or of all files below a folder."""
+    """Digest of the names, sizes and modification times of a file or of all files below a folder.
+
+    Raises:
+        DataError: there is nothing at the path.
+    """
+    if not path.exists():
+        raise DataError(f"no file or folder {path}; correct the path in the config")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return digest([(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 

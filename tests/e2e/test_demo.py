@@ -113,7 +113,7 @@ def test_a_busy_port_is_told_before_any_work(tmp_path: Path) -> None:
         with running(*demo_arguments(number, tmp_path / "var")) as program:
             assert program.finish() == 2
         assert f"error: port {number} is in use" in program.output
-    assert not (tmp_path / "var").exists()
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["server.lock"]
 
 
 def test_a_second_demo_in_the_same_folder_is_refused(demo: Program, var_dir: Path) -> None:

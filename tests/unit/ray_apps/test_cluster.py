@@ -15,7 +15,8 @@ from ray_apps.cluster import OWNER, check_port, end_processes_of, free_port, ser
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 ORPHAN = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], stdout=subprocess.PIPE, start_new_session=True)
+quiet = {{"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}}
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True, **quiet)
 child.stdout.readline()
 print(child.pid, flush=True)
 """

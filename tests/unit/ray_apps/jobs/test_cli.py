@@ -9,8 +9,8 @@ from contracts.errors import SchemaError
 from ray_apps.console import EXIT_BUG, EXIT_OK, EXIT_REFUSED, report_error
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main, run_command
-from ray_apps.jobs.lock import JOBS_LOCK, folder_lock
 from ray_apps.jobs.workspace import Workspace
+from ray_apps.lock import JOBS_LOCK, folder_lock
 
 CONFIG = "simulator:\n  size: debug\n  num_users: 20\n  num_items: 30\n  num_events: 200\n"
 

@@ -138,7 +138,7 @@ def test_given_tables_are_used_as_they_are(tmp_path: Path) -> None:
     assert space.output(source) == raw
     assert space.identity(source) == before
     table.write_text("changed")
-    assert space.identity(source) != before
+    assert workspace(tmp_path / "var", raw_dir=raw).identity(source) != before
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ray_apps.jobs.lock import JOBS_LOCK, LockedError, folder_lock
+from ray_apps.lock import JOBS_LOCK, LockedError, folder_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ray_apps.jobs.lock import folder_lock
+from ray_apps.lock import folder_lock
 with folder_lock(Path(sys.argv[1]), "pipeline"):
     print("held", flush=True)
     time.sleep(60)
