@@ -40,6 +40,14 @@ class ItemSampler:
         return rows.clamp(max=len(self._cumulative) - 1)
 
 
+def draw_rows(probs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """For each query `count` independent ItemRows [B, count] int64 from probabilities [B, I], by inverse CDF."""
+    cumulative = probs.cumsum(dim=1)
+    uniform = torch.rand((len(probs), count), generator=generator, device=probs.device)
+    rows = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    return rows.clamp(max=probs.shape[1] - 1)
+
+
 def log_relative(probs: Tensor) -> Tensor:
     """log(Q * I) [I] float32 of the probabilities Q of a draw."""
     tiny = torch.finfo(torch.float32).tiny

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from contracts.config import StrictConfig
 from contracts.ids import LongArray
 from training.losses import sampled_bce_loss, sampled_softmax_loss
-from training.models.inputs import CandidateGroup
+from training.models.inputs import CandidateGroup, as_tensor
 from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
-from training.negatives import ItemSampler, in_batch_negatives
+from training.negatives import ItemSampler, draw_rows, in_batch_negatives
 from training.trainers.data import Batch, WorkerData, age_buckets
 from training.trainers.loop import Metrics
 from training.trainers.retrieval_scores import RetrievalScores
@@ -67,7 +67,7 @@ class RankingTask:
         self._retrieval = RetrievalScores(retrieval, data)
         self._history_length = max(self._ranker.config.history_length, retrieval.config.history_length)
         device = retrieval.items.encoded_id.device
-        self._launched_at = torch.from_numpy(data.items.launched_at).to(device)
+        self._launched_at = as_tensor(data.items.launched_at).to(device)
         self._sampler = ItemSampler(data.counts(device), config.uniform_share)
 
     @property
@@ -152,7 +152,7 @@ class RankingTask:
         count, positives = self.config.num_negatives, batch.positives[:, None]
         if queries is not None and self.config.negatives == "retrieval":
             log_probs = self._retrieval.log_probs(batch, queries)
-            negatives = torch.multinomial(log_probs.exp(), count, replacement=True, generator=generator)
+            negatives = draw_rows(log_probs.exp(), count, generator)
             log_q = log_probs.gather(1, torch.cat([positives, negatives], dim=1))
             return negatives, log_q + math.log(log_probs.shape[1])
         if self.config.negatives == "in_batch":

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.negatives import ItemSampler, in_batch_negatives, log_relative
+from training.negatives import ItemSampler, draw_rows, in_batch_negatives, log_relative
 
 
 def test_log_relative_by_hand() -> None:
@@ -66,3 +66,11 @@ def test_in_batch_negatives_are_positives_of_other_queries() -> None:
 def test_in_batch_negatives_need_two_queries() -> None:
     with pytest.raises(ValueError, match="need at least 2 queries, the batch has 1; raise the batch size"):
         in_batch_negatives(torch.tensor([1]), 5, torch.Generator())
+
+
+def test_rows_are_drawn_by_the_probabilities_of_their_query() -> None:
+    probs = torch.tensor([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]])
+    drawn = draw_rows(probs, 2_000, torch.Generator().manual_seed(0))
+    assert set(drawn[0].tolist()) == {0, 2}
+    assert (drawn[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert set(drawn[1].tolist()) == {1}
