@@ -46,7 +46,16 @@ def measure(size: str) -> dict[str, Figure]:
 
 def run_demo(size: str, var_dir: Path) -> dict[str, Figure]:
     """Starts the demo as its user does, stops it as soon as it is ready."""
-    command = [sys.executable, "-m", "ray_apps.demo", "--size", size, "--port", str(free_port()), f"var_dir={var_dir}"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray_apps.demo",
+        "--size",
+        size,
+        "--port",
+        str(free_port(8000)),
+        f"var_dir={var_dir}",
+    ]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         sampler = PeakMemory(demo.pid)

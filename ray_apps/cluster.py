@@ -120,28 +120,41 @@ def serve_environment() -> dict[str, str]:
     wanted = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.getenv("PYTHONPATH")])]),
     }
     return {name: value if name == "PYTHONPATH" else os.environ.get(name, value) for name, value in wanted.items()}
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody listens on.
+
+    Not any free port: those above 32,767 are lent to outgoing connections and may be gone when they are needed.
+
+    Raises:
+        ConfigError: a hundred ports are in use.
+    """
+    for port in range(first, first + 100):
+        if _is_free(port):
+            return port
+    raise ConfigError(f"ports {first} to {first + 99} are all in use; stop what listens there")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
 
 
 def check_port(port: int) -> None:
     """Raises ConfigError if somebody listens on the port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise ConfigError(f"port {port} is in use; stop what listens there or choose another, PORT=8001") from None
+    if not _is_free(port):
+        raise ConfigError(f"port {port} is in use; stop what listens there or choose another, PORT=8001")
 
 
 def end_processes_of(owner: str) -> None:

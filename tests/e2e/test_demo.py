@@ -12,7 +12,7 @@ import pytest
 
 from ray_apps.cluster import free_port
 from ray_apps.jobs.pipeline import JOBS
-from tests.e2e.programs import ROOT, Program, get, post, processes_of, running, user_environment
+from tests.e2e.programs import FIRST_PORT, ROOT, Program, get, post, processes_of, running, user_environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 CONFIG = ROOT / "configs" / "jobs" / "debug.yaml"
@@ -26,7 +26,7 @@ def demo_arguments(port: int, var_dir: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    return free_port()
+    return free_port(FIRST_PORT)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,6 @@ def test_a_busy_port_is_told_before_any_work(tmp_path: Path) -> None:
 
 
 def test_a_second_demo_in_the_same_folder_is_refused(demo: Program, var_dir: Path) -> None:
-    with running(*demo_arguments(free_port(), var_dir)) as program:
+    with running(*demo_arguments(free_port(FIRST_PORT), var_dir)) as program:
         assert program.finish() == 2
     assert f"the run 'demo' (process {demo.process.pid}) works in {var_dir} now" in program.output

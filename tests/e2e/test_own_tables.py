@@ -16,7 +16,7 @@ from contracts.bundle import open_bundle
 from contracts.clock import DAY_S, day_to_name
 from contracts.registry import Registry
 from ray_apps.cluster import free_port
-from tests.e2e.programs import ROOT, post, processes_of, running
+from tests.e2e.programs import FIRST_PORT, ROOT, post, processes_of, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 NUM_USERS, NUM_ITEMS, NUM_EVENTS, NUM_DAYS = 60, 80, 4_000, 6
@@ -108,7 +108,7 @@ def test_the_manifest_says_what_was_missing(finished: str, var_dir: Path) -> Non
 
 
 def test_it_is_served(finished: str, var_dir: Path) -> None:
-    port = free_port()
+    port = free_port(FIRST_PORT)
     with running("ray_apps.serve", "--placement", "fused", "--port", str(port), "--var", str(var_dir)) as server:
         server.read_until("READY ")
         for user in ({"user_id": "customer-1"}, {"session_id": "session-10-20605"}, {"user_id": "nobody"}):
