@@ -30,7 +30,7 @@ from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp
 from training.models.schema import ModelSchema
 
 _PRICE_HIDDEN: Final = 32
-_NUM_PAST: Final = 3
+_LIKENESSES: Final = 3
 _NUM_OCCURRENCES: Final = 2
 
 
@@ -72,7 +72,7 @@ class QueryState:
         fields: [B, F, dim] field vectors.
         first: [B, H] its terms of the first top layer.
         bottom: [B, H'] its terms of the first bottom layer, or None where the price is no input of the bottom.
-        past: [B, P, G, dim] item fields of the history, see `DLRM.past_fields`; None without history.
+        past: [B, 2, G, dim] item fields of the history, see `DLRM.past_fields`; None without history.
     """
 
     fields: Tensor
@@ -133,7 +133,7 @@ class DLRM(nn.Module):
         self.item_first = nn.Linear(_num_pairs(num_item), hidden, bias=False)
         cross_inputs = num_query * num_item
         if self.history is not None:
-            cross_inputs += _NUM_PAST * num_item + _NUM_OCCURRENCES
+            cross_inputs += _LIKENESSES * num_item + _NUM_OCCURRENCES
         cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
         self.cross_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
@@ -169,7 +169,7 @@ class DLRM(nn.Module):
         return ItemState(fields.flatten(1), self.item_first(_pair_dots(fields)))
 
     def past_fields(self, queries: QueryTensors, items: ItemState, place: Tensor) -> Tensor:
-        """Item fields of the history [B, 3, G, dim]: of the last item, of the last item of this session, their mean.
+        """Item fields of the history [B, 2, G, dim]: those of the last item, and the mean of all.
 
         They share the tables of the candidates: a dot with the candidate's field tells from the first step on whether
         both have the same category, a near price, a like picture.
@@ -183,8 +183,7 @@ class DLRM(nn.Module):
         weights = valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
         mean = F.embedding_bag(place, items.fields, mode="sum", per_sample_weights=weights)
         last = F.embedding(place[:, 0], items.fields) * valid[:, :1]
-        parts = torch.stack([last, last * queries.same_session[:, :1], mean], dim=1)
-        return parts.view(len(queries), _NUM_PAST, -1, self.config.dim)
+        return torch.stack([last, mean], dim=1).view(len(queries), 2, -1, self.config.dim)
 
     def logits(self, queries: QueryTensors, *groups: CandidateGroup) -> Tensor:
         """Logits [B, C of all groups]; see `Ranker.logits`."""
@@ -239,7 +238,7 @@ class DLRM(nn.Module):
         inputs = [dots.view(len(state.fields), place.shape[1], -1)]
         if state.past is not None:
             inputs += [
-                _like_past(state.past, fields.view(*place.shape, -1, self.config.dim)),
+                _like_past(state.past, fields.view(*place.shape, -1, self.config.dim), queries.same_session[:, 0]),
                 occurrences(queries, group.rows),
             ]
         if self.config.item_age:
@@ -264,11 +263,20 @@ class DLRM(nn.Module):
         return terms
 
 
-def _like_past(past: Tensor, fields: Tensor) -> Tensor:
-    """Dots of the history's item fields [B, P, G, dim] with those of candidates [B or 1, C, G, dim], [B, C, P * G]."""
-    if len(fields) == 1:
-        return torch.einsum("bpgd,cgd->bcpg", past, fields[0]).flatten(2)
-    return torch.einsum("bpgd,bcgd->bcpg", past, fields).flatten(2)
+def _like_past(past: Tensor, fields: Tensor, in_session: Tensor) -> Tensor:
+    """How alike history and candidates are, field by field.
+
+    Args:
+        past: item fields of the last item and of the mean item [B, 2, G, dim].
+        fields: of the candidates [B or 1, C, G, dim].
+        in_session: [B] bool, whether the last item's session goes on.
+
+    Returns:
+        [B, C, 3 * G] dots with the last item's fields, with the mean item's, and the first while the session goes on.
+    """
+    shared = len(fields) == 1
+    dots = torch.einsum("bpgd,cgd->bcpg" if shared else "bpgd,bcgd->bcpg", past, fields[0] if shared else fields)
+    return torch.cat([dots.flatten(2), dots[:, :, 0] * in_session[:, None, None]], dim=2)
 
 
 def occurrences(queries: QueryTensors, rows: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def load_worker_data(
     if num_workers > processed.num_partitions:
         raise ConfigError(
             f"num_workers is {num_workers}, the processed run has {processed.num_partitions} partitions; "
-            "lower trainer.num_workers or raise preprocess.num_partitions"
+            "lower num_workers or raise preprocess.num_partitions"
         )
     info = processed.info
     events = processed.events(range(worker, processed.num_partitions, num_workers))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from contracts.errors import ConfigError, DataError
 from training.embeddings import open_embeddings
@@ -34,6 +35,8 @@ class RankerTrainConfig(TrainerConfig):
     """What it learns from: positives beside sampled negatives, or the `label` column of the interactions."""
     objective: RankerLossConfig = RankerLossConfig()
     """Negatives and loss; not read with ranker_rows=label."""
+    validation_rows: int = Field(default=2_000, ge=1)
+    """At most this many events of the validation day are evaluated: each scores 300 retrieved items."""
     init_from: Path | None = None
     """Folder of a trained ranker of the same shape to start from."""
 

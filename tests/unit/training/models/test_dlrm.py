@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from contracts.errors import ConfigError
-from training.models.dlrm import DLRM, DLRMConfig, occurrences
+from training.models.dlrm import DLRM, DLRMConfig, _like_past, occurrences
 from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
 from training.models.ranker import build_ranker, ranker_entry
 from training.models.schema import ModelSchema
@@ -157,3 +157,26 @@ def test_an_unknown_ranker_is_refused() -> None:
 
 def test_the_config_chooses_the_ranker(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:
     assert isinstance(build_ranker("dlrm", {"dim": 8}, toy_schema, toy_tensors), DLRM)
+
+
+def test_the_history_is_compared_field_by_field(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model = build(toy_schema, toy_tensors)
+    first = queries[1:2]
+    items = model.item_state(torch.arange(30))
+    place = first.history_rows.clamp(min=0)
+    past = model.past_fields(first, items, place)
+    fields = items.fields.view(30, -1, 8)
+    rows = first.history_rows[first.history_rows >= 0]
+
+    alike = _like_past(past, fields[None, :3], torch.tensor([True]))
+
+    torch.testing.assert_close(past[0, 0], fields[rows[0]])
+    torch.testing.assert_close(past[0, 1], fields[rows].mean(dim=0))
+    num_fields = fields.shape[1]
+    assert alike.shape == (1, 3, 3 * num_fields)
+    torch.testing.assert_close(alike[0, 2, 1], fields[rows[0], 1] @ fields[2, 1])
+    torch.testing.assert_close(alike[..., 2 * num_fields :], alike[..., :num_fields])
+    outside = _like_past(past, fields[None, :3], torch.tensor([False]))
+    assert outside[..., 2 * num_fields :].abs().max() == 0

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contracts.catalogue import ItemFeatures
+from contracts.errors import ConfigError, DataError
+from contracts.ids import FloatArray, IntArray
+from contracts.transforms import FittedTransforms
+from training.features.events import EventTable
+from training.features.processed import ProcessedInfo
+from training.models.loading import save_model
+from training.models.two_tower import TwoTowerConfig
+from training.trainers import ranker, two_tower
+from training.trainers.data import WorkerData, load_worker_data
+from training.trainers.ranker import RankerTrainConfig
+from training.trainers.ranking import LabelTask
+from training.trainers.two_tower import TwoTowerTrainConfig
+
+CPU, HERE = torch.device("cpu"), Path()
+TOWERS = TwoTowerConfig(output_dim=4, history_length=2, history_dim=4, history_heads=1)
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """What a trainer asks of a processed run; each partition holds all events."""
+
+    data: WorkerData
+    info: ProcessedInfo
+    num_partitions: int = 3
+
+    @property
+    def transforms(self) -> FittedTransforms:
+        return self.data.transforms
+
+    @property
+    def item_encoded_id(self) -> IntArray:
+        return self.data.encoded_id
+
+    def item_features(self, text: FloatArray, image: FloatArray) -> ItemFeatures:
+        return self.data.items
+
+    def events(self, partitions: Sequence[int]) -> EventTable:
+        return self.data.events
+
+
+@dataclass(frozen=True)
+class OpenedEmbeddings:
+    text: FloatArray
+    image: FloatArray
+
+
+@pytest.fixture
+def run(toy_data: WorkerData, monkeypatch: pytest.MonkeyPatch) -> OpenedRun:
+    days = {"first_day": 20_000, "train_end_day": 20_011, "validation_day": 20_012, "validation_end_day": 20_012}
+    info = ProcessedInfo(
+        fingerprint="f", shop="s", raw_dir="r", timezone="UTC", test_day=20_013, last_day=20_013, counts={},
+        kept_out={}, missing=(), has_labels=True, **days,
+    )  # fmt: skip
+    opened = OpenedRun(toy_data, info)
+    for module in (two_tower, ranker):
+        monkeypatch.setattr(module, "open_processed", lambda path: opened)
+        monkeypatch.setattr(
+            module, "open_embeddings", lambda path: OpenedEmbeddings(toy_data.items.text, toy_data.items.image)
+        )
+    return opened
+
+
+@pytest.fixture
+def two_tower_dir(run: OpenedRun, tmp_path: Path) -> Path:
+    task = two_tower.build_task(TwoTowerTrainConfig(model=TOWERS), HERE, HERE, 0, 1, CPU)
+    folder = tmp_path / "two_tower"
+    folder.mkdir()
+    save_model("two_tower", task.model, folder)
+    return folder
+
+
+def test_a_worker_gets_the_days_of_the_split(run: OpenedRun) -> None:
+    data = load_worker_data(run, run.data.items, worker=0, num_workers=1, validation_rows=8)  # type: ignore[arg-type]
+
+    events = data.events
+    assert set(events.day[data.train_rows].tolist()) == set(range(20_000, 20_012))
+    assert set(events.day[data.validation_rows].tolist()) == {20_012}
+    assert len(data.validation_rows) == 8
+    assert len(np.unique(data.validation_rows)) == 8
+    assert data.num_days == 14
+
+
+def test_rows_without_a_label_are_not_labelled(run: OpenedRun, toy_events: EventTable) -> None:
+    assert toy_events.label is not None
+    label = toy_events.label.copy()
+    label[:100] = np.nan
+    unlabelled = replace(run, data=replace(run.data, events=replace(toy_events, label=label)))
+
+    data = load_worker_data(unlabelled, run.data.items, worker=0, num_workers=1, validation_rows=8)  # type: ignore[arg-type]
+
+    assert set(data.labelled_rows.tolist()) == set(data.train_rows[data.train_rows >= 100].tolist())
+
+
+def test_more_workers_than_partitions_are_refused(run: OpenedRun) -> None:
+    with pytest.raises(ConfigError, match="num_workers is 4, the processed run has 3 partitions; lower num_workers"):
+        two_tower.build_task(TwoTowerTrainConfig(num_workers=4), HERE, HERE, 0, 4, CPU)
+
+
+def test_training_can_start_from_a_trained_two_tower(run: OpenedRun, two_tower_dir: Path) -> None:
+    config = TwoTowerTrainConfig(model=TOWERS, init_from=two_tower_dir)
+    torch.manual_seed(9)
+
+    first = two_tower.build_task(config, HERE, HERE, 0, 1, CPU).model.state_dict()
+    torch.manual_seed(10)
+    second = two_tower.build_task(config, HERE, HERE, 0, 1, CPU).model.state_dict()
+
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("run")
+def test_other_history_days_than_the_two_towers_are_refused(two_tower_dir: Path) -> None:
+    config = RankerTrainConfig.model_validate({"model": {"history_days": 7}})
+
+    with pytest.raises(ConfigError, match="ranker history_days=7 differs from the two-tower's history_days=30"):
+        ranker.build_task(config, HERE, HERE, two_tower_dir, 0, 1, CPU)
+
+
+def test_labels_have_to_be_there(
+    run: OpenedRun, two_tower_dir: Path, toy_events: EventTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RankerTrainConfig(ranker_rows="label")
+    assert isinstance(ranker.build_task(config, HERE, HERE, two_tower_dir, 0, 1, CPU), LabelTask)
+    without = replace(run, data=replace(run.data, events=replace(toy_events, label=None)))
+    monkeypatch.setattr(ranker, "open_processed", lambda path: without)
+
+    with pytest.raises(DataError, match="ranker_rows is label, but the interactions have no label column"):
+        ranker.build_task(config, HERE, HERE, two_tower_dir, 0, 1, CPU)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_ranker_starts_from_a_trained_one(two_tower_dir: Path, tmp_path: Path) -> None:
+    trained = ranker.build_task(RankerTrainConfig(), HERE, HERE, two_tower_dir, 0, 1, CPU)
+    folder = tmp_path / "ranker"
+    folder.mkdir()
+    save_model("dlrm", trained.model, folder)
+
+    task = ranker.build_task(RankerTrainConfig(init_from=folder), HERE, HERE, two_tower_dir, 0, 1, CPU)
+
+    weights = task.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in trained.model.state_dict().items())
