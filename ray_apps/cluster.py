@@ -73,6 +73,18 @@ def calm_libraries() -> None:
 
 
 @contextmanager
+def keeping_ctrl_c() -> Iterator[None]:
+    """Undoes what Ray Train does to Ctrl-C: its handler ends the process with status 0, and stays after the training."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def only_server(var_dir: Path, port: int, what: str) -> Iterator[None]:
     """Makes sure that nobody else serves from a var folder or on a port; what a killed run left behind is ended.
 

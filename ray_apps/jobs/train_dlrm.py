@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ray_apps.cluster import keeping_ctrl_c
 from ray_apps.console import describe_metrics
 from ray_apps.jobs import embed, preprocess, train_two_tower
 from ray_apps.jobs.cli import main
@@ -14,14 +15,15 @@ from training.trainers.ranker import train_ranker
 
 def run(workspace: Workspace, out_dir: Path) -> str:
     """Writes the ranking model."""
-    summary = train_ranker(
-        workspace.config.ranker,
-        workspace.output(preprocess.JOB),
-        workspace.output(embed.JOB),
-        workspace.output(train_two_tower.JOB),
-        workspace.scratch(JOB),
-        out_dir,
-    )
+    with keeping_ctrl_c():
+        summary = train_ranker(
+            workspace.config.ranker,
+            workspace.output(preprocess.JOB),
+            workspace.output(embed.JOB),
+            workspace.output(train_two_tower.JOB),
+            workspace.scratch(JOB),
+            out_dir,
+        )
     return describe_metrics(summary.metrics)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ray_apps.cluster import keeping_ctrl_c
 from ray_apps.console import describe_metrics
 from ray_apps.jobs import embed, preprocess
 from ray_apps.jobs.cli import main
@@ -14,13 +15,14 @@ from training.trainers.two_tower import train_two_tower
 
 def run(workspace: Workspace, out_dir: Path) -> str:
     """Writes the two-tower model and the candidate embeddings."""
-    summary = train_two_tower(
-        workspace.config.two_tower,
-        workspace.output(preprocess.JOB),
-        workspace.output(embed.JOB),
-        workspace.scratch(JOB),
-        out_dir,
-    )
+    with keeping_ctrl_c():
+        summary = train_two_tower(
+            workspace.config.two_tower,
+            workspace.output(preprocess.JOB),
+            workspace.output(embed.JOB),
+            workspace.scratch(JOB),
+            out_dir,
+        )
     return describe_metrics(summary.metrics)
 
 

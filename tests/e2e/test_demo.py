@@ -36,22 +36,22 @@ def var_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_run(port: int, var_dir: Path) -> Program:
-    """Ran until it was ready, then got a SIGTERM."""
+    """Ran until it was ready, then somebody pressed Ctrl-C."""
     with running(*demo_arguments(port, var_dir)) as program:
         assert program.read_until("READY ") == f"READY http://127.0.0.1:{port}"
-        program.process.terminate()
-        assert program.finish() == 0, program.output
+        assert program.interrupt() == 0, program.output
     return program
 
 
 @pytest.fixture(scope="module")
 def demo(first_run: Program, port: int, var_dir: Path) -> Iterator[Program]:
-    """The second run, waiting; ends by Ctrl-C."""
+    """The second run, waiting; ended by SIGTERM."""
     assert processes_of(var_dir) == [], "left over by the first run"
     with running(*demo_arguments(port, var_dir)) as program:
         program.read_until("READY ")
         yield program
-        assert program.interrupt() == 0, program.output
+        program.process.terminate()
+        assert program.finish() == 0, program.output
     assert processes_of(var_dir) == []
 
 

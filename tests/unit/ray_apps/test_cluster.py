@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from contracts.errors import ConfigError
-from ray_apps.cluster import OWNER, check_port, end_processes_of, free_port, serve_environment
+from ray_apps.cluster import OWNER, check_port, end_processes_of, free_port, keeping_ctrl_c, serve_environment
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 ORPHAN = f"""
@@ -64,6 +65,14 @@ def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     root, *others = environment["PYTHONPATH"].split(os.pathsep)
     assert (Path(root) / "ray_apps" / "cluster.py").is_file()
     assert others == ["/elsewhere"]
+
+
+def test_ctrl_c_is_ours_again_after_a_training() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), keeping_ctrl_c():
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow
