@@ -74,7 +74,7 @@ def calm_libraries() -> None:
 
 @contextmanager
 def keeping_ctrl_c() -> Iterator[None]:
-    """Undoes what Ray Train does to Ctrl-C: its handler ends the process with status 0, and stays after the training."""
+    """Undoes what Ray Train does to Ctrl-C: its handler ends the process with status 0, and stays when it is done."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -68,10 +68,14 @@ def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ctrl_c_is_ours_again_after_a_training() -> None:
+    def train() -> None:
+        with keeping_ctrl_c():
+            signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+            signal.raise_signal(signal.SIGINT)
+
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), keeping_ctrl_c():
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train()
     assert signal.getsignal(signal.SIGINT) is before
 
 
