@@ -140,7 +140,9 @@ def test_a_repeated_id_names_file_value_and_count(tmp_path: Path) -> None:
 
 def test_a_null_id_names_file_and_row(tmp_path: Path) -> None:
     write_table(tmp_path / "users", {"user_id": ["u1", None]})
-    with pytest.raises(SchemaError, match=r"part-0.parquet: column 'user_id' is null in row 1; every row needs a value"):
+    with pytest.raises(
+        SchemaError, match=r"part-0.parquet: column 'user_id' is null in row 1; every row needs a value"
+    ):
         read_files(find_table(tmp_path, c.USERS))
 
 
