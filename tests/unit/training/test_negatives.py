@@ -74,3 +74,13 @@ def test_rows_are_drawn_by_the_probabilities_of_their_query() -> None:
     assert set(drawn[0].tolist()) == {0, 2}
     assert (drawn[0] == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert set(drawn[1].tolist()) == {1}
+
+
+def test_draws_follow_each_querys_own_probabilities() -> None:
+    probs = torch.tensor([[0.5, 0.0, 0.5, 0.0], [0.0, 0.1, 0.2, 0.7]])
+
+    rows = draw_rows(probs, 50_000, torch.Generator().manual_seed(0))
+
+    shares = torch.stack([torch.bincount(row, minlength=4) / rows.shape[1] for row in rows])
+    torch.testing.assert_close(shares, probs, atol=0.01, rtol=0)
+    assert shares[probs == 0].max() == 0
