@@ -50,6 +50,7 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
     """Starts a cluster of this process; returns the address of its dashboard."""
     calm_libraries()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
     memory = config.object_store_memory_mb
     context = ray.init(
         address="local",
