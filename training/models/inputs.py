@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,9 +44,9 @@ class QueryTensors:
         """The tensors of a message."""
         history = queries.history
         return cls(
-            as_tensor(queries.categorical).long(),
+            as_tensor(queries.categorical.astype(np.int64)),
             as_tensor(queries.continuous),
-            as_tensor(history.rows).long(),
+            as_tensor(history.rows.astype(np.int64)),
             as_tensor(history.age_s),
             as_tensor(history.same_session),
         )

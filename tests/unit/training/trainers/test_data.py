@@ -28,6 +28,14 @@ def test_a_batch_holds_the_rows_in_order(toy_data: WorkerData) -> None:
     assert batch.label.tolist() == toy_data.events.label[rows].tolist()  # type: ignore[index]
 
 
+def test_no_tensor_operation_computes_in_the_input_thread(toy_data: WorkerData) -> None:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        build(toy_data, toy_data.train_rows)
+
+    operations = {event.key for event in profile.key_averages() if event.key.startswith("aten::")}
+    assert operations <= {"aten::lift_fresh", "aten::detach_", "aten::detach"}
+
+
 def test_slices_of_a_batch_are_batches(toy_data: WorkerData) -> None:
     rows = np.arange(20)
 
