@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common import Figure, parse, report
-from ray_apps.cluster import free_port
+from ray_apps.ports import free_port
 
 SAMPLE_S = 1.0
 READY_TIMEOUT_S = 1_800.0

@@ -6,10 +6,9 @@ import logging
 import os
 import re
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from pydantic import Field
 from ray._private import ray_logging
 
 from contracts.config import StrictConfig
-from contracts.errors import ConfigError
 from ray_apps.lock import SERVER_LOCK, folder_lock
+from ray_apps.ports import check_port, port_block
 
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
@@ -118,56 +117,26 @@ def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
         Address of the dashboard.
     """
     owner = str(var_dir.resolve())
-    os.environ.update(serve_environment(), **{OWNER: owner})
-    try:
-        yield start_local(config, include_dashboard=True)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
-        # Serve's own shutdown drains for half a minute; nobody is left to be served here.
-        ray.shutdown()
-        end_processes_of(owner)
+    with port_block() as ports:
+        os.environ.update(serve_environment(ports), **{OWNER: owner})
+        try:
+            yield start_local(config, include_dashboard=True)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
+            # Serve's own shutdown drains for half a minute; nobody is left to be served here.
+            ray.shutdown()
+            end_processes_of(owner)
 
 
-def serve_environment() -> dict[str, str]:
-    """What Serve reads from the environment of every Ray process; values that are set already win."""
+def serve_environment(ports: Mapping[str, str]) -> dict[str, str]:
+    """What Serve reads from the environment of every Ray process, with its ports; values that are set already win."""
     wanted = {
+        **ports,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.getenv("PYTHONPATH")])]),
     }
     return {name: value if name == "PYTHONPATH" else os.environ.get(name, value) for name, value in wanted.items()}
-
-
-def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on.
-
-    Not any free port: those above 32,767 are lent to outgoing connections and may be gone when they are needed.
-
-    Raises:
-        ConfigError: a hundred ports are in use.
-    """
-    for port in range(first, first + 100):
-        if _is_free(port):
-            return port
-    raise ConfigError(f"ports {first} to {first + 99} are all in use; stop what listens there")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
-
-
-def check_port(port: int) -> None:
-    """Raises ConfigError if somebody listens on the port."""
-    if not _is_free(port):
-        raise ConfigError(f"port {port} is in use; stop what listens there or choose another, PORT=8001")
 
 
 def end_processes_of(owner: str) -> None:

@@ -21,7 +21,7 @@ from ray_apps.cluster import OWNER
 ROOT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 400.0
 STOP_TIMEOUT_S = 60.0
-FIRST_PORT = 20_000 + os.getpid() % 10_000
+FIRST_PORT = 20_000 + os.getpid() % 2_900
 
 
 def user_environment() -> dict[str, str]:

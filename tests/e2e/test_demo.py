@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_apps.cluster import free_port
 from ray_apps.jobs.pipeline import JOBS
+from ray_apps.ports import free_port
 from tests.e2e.programs import FIRST_PORT, ROOT, Program, get, post, processes_of, running, user_environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -15,7 +15,7 @@ import pytest
 from contracts.bundle import open_bundle
 from contracts.clock import DAY_S, day_to_name
 from contracts.registry import Registry
-from ray_apps.cluster import free_port
+from ray_apps.ports import free_port
 from tests.e2e.programs import FIRST_PORT, ROOT, post, processes_of, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -23,6 +23,10 @@ class PoolConfig(StrictConfig):
     """GPUs of one actor; 0 runs on the CPU."""
     batch_size: int = Field(default=32, ge=1)
     """Rows of one forward pass."""
+    max_restarts: int = Field(default=0, ge=-1)
+    """How often a lost actor is started anew, -1 = always, for clusters that lose machines. With 0 the job fails and
+    the next run encodes what is missing; otherwise Ray prints an error line about constructor arguments at each start.
+    """
 
 
 class TextEncoderConfig(PoolConfig):

@@ -67,6 +67,7 @@ def encode_missing(
         compute=ActorPoolStrategy(size=pool.pool_size),
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus,
+        max_restarts=pool.max_restarts,
     )
     waiting: list[pa.Table] = []
     for block in encoded.iter_batches(batch_size=None, batch_format="pyarrow"):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from contracts.errors import ConfigError
-from ray_apps.cluster import OWNER, check_port, end_processes_of, free_port, keeping_ctrl_c, serve_environment
+from ray_apps.cluster import OWNER, end_processes_of, keeping_ctrl_c, serve_environment
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 ORPHAN = f"""
@@ -21,17 +19,6 @@ child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=Tr
 child.stdout.readline()
 print(child.pid, flush=True)
 """
-
-
-def test_a_busy_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        port = busy.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"port {port} is in use; .* PORT=8001"):
-            check_port(port)
-        assert free_port(port) > port
-    check_port(free_port(20_000))
 
 
 def test_processes_of_a_folder_are_ended_even_without_a_parent(tmp_path: Path) -> None:
@@ -58,10 +45,12 @@ def _runs(pid: int) -> bool:
 def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    environment = serve_environment()
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", "8404")
+    environment = serve_environment({"RAY_SERVE_HAPROXY_STATS_PORT": "1", "RAY_SERVE_HAPROXY_METRICS_PORT": "2"})
     assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
     assert environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
-    assert environment["RAY_SERVE_HAPROXY_STATS_PORT"] != environment["RAY_SERVE_HAPROXY_METRICS_PORT"]
+    assert environment["RAY_SERVE_HAPROXY_STATS_PORT"] == "8404"
+    assert environment["RAY_SERVE_HAPROXY_METRICS_PORT"] == "2"
     root, *others = environment["PYTHONPATH"].split(os.pathsep)
     assert (Path(root) / "ray_apps" / "cluster.py").is_file()
     assert others == ["/elsewhere"]
