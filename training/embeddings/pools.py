@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy
+from ray.util.annotations import RayDeprecationWarning
 
 from contracts.errors import DataError
 from training.embeddings.cache import VectorCache
@@ -59,16 +61,18 @@ def encode_missing(
     if not wanted:
         return 0
     table = pa.table({HASH: wanted, CONTENT: [contents[key] for key in wanted]})
-    encoded = ray.data.from_arrow(_slices(table, _ROWS_PER_TASK)).map_batches(
-        encoder,
-        fn_constructor_kwargs=arguments,
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=pool.pool_size),
-        num_cpus=pool.num_cpus,
-        num_gpus=pool.num_gpus,
-        max_restarts=pool.max_restarts,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # Ray 2.60 knows no other way to set max_restarts
+        encoded = ray.data.from_arrow(_slices(table, _ROWS_PER_TASK)).map_batches(
+            encoder,
+            fn_constructor_kwargs=arguments,
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=pool.pool_size),
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus,
+            max_restarts=pool.max_restarts,
+        )
     waiting: list[pa.Table] = []
     for block in encoded.iter_batches(batch_size=None, batch_format="pyarrow"):
         waiting.append(block)
