@@ -26,6 +26,16 @@ BoolArray = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 
 
+def check_array(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Refuses an array of another shape or type.
+
+    Raises:
+        ValueError: names the array, what was got and what was expected.
+    """
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, expected {np.dtype(dtype)}{list(shape)}")
+
+
 def check_rows(rows: IntArray, num_items: int, *, allow_pad: bool = False) -> None:
     """Refuses item rows outside the catalogue.
 

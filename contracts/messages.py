@@ -12,12 +12,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS, History
-from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array
+from contracts.options import Constraints, Ragged
 
 
-def _check(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{name} is {array.dtype}{list(array.shape)}, expected {np.dtype(dtype)}{list(shape)}")
+@dataclass(frozen=True)
+class Wanted:
+    """What B requests want to get.
+
+    Attributes:
+        k: [B] int32, items.
+        constraints: items that requests limit themselves to; None = no request does.
+        given: B lists of ItemRows to rank instead of retrieving candidates; None = retrieve.
+    """
+
+    k: IntArray
+    constraints: Constraints | None = None
+    given: Ragged | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class RequestBatch:
         context_time: [B] int64 Unix seconds, gives hour and weekday only.
         k: [B] int32, items wanted.
         budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
+        constraints: items that requests limit themselves to; None = no request does.
+        given: B lists of distinct ItemRows to rank instead of retrieving candidates; None = retrieve.
     """
 
     bundle_version: str
@@ -47,18 +60,27 @@ class RequestBatch:
     context_time: LongArray
     k: IntArray
     budget_ms: FloatArray
+    constraints: Constraints | None = None
+    given: Ragged | None = None
 
     def __post_init__(self) -> None:
         size = len(self.request_ids)
         for name in ("user_ids", "session_ids", "recent_items", "device_types"):
             if len(getattr(self, name)) != size:
                 raise ValueError(f"{name} has {len(getattr(self, name))} entries, expected {size}, one a request")
-        _check("context_time", self.context_time, (size,), np.int64)
-        _check("k", self.k, (size,), np.int32)
-        _check("budget_ms", self.budget_ms, (size,), np.float32)
+        check_array("context_time", self.context_time, (size,), np.int64)
+        check_array("k", self.k, (size,), np.int32)
+        check_array("budget_ms", self.budget_ms, (size,), np.float32)
+        if self.given is not None and len(self.given) != size:
+            raise ValueError(f"given has {len(self.given)} lists, expected {size}, one a request")
 
     def __len__(self) -> int:
         return len(self.request_ids)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The part that the stages after the query features need."""
+        return Wanted(self.k, self.constraints, self.given)
 
     @property
     def subjects(self) -> tuple[str | None, ...]:
@@ -88,9 +110,9 @@ class QueryFeatures:
 
     def __post_init__(self) -> None:
         size = len(self.now)
-        _check("now", self.now, (size,), np.int64)
-        _check("categorical", self.categorical, (size, len(QUERY_CATEGORICALS)), np.int32)
-        _check("continuous", self.continuous, (size, len(QUERY_CONTINUOUS)), np.float32)
+        check_array("now", self.now, (size,), np.int64)
+        check_array("categorical", self.categorical, (size, len(QUERY_CATEGORICALS)), np.int32)
+        check_array("continuous", self.continuous, (size, len(QUERY_CONTINUOUS)), np.float32)
         if len(self.history.rows) != size:
             raise ValueError(f"history is of {len(self.history.rows)} queries, expected {size}")
 
@@ -115,10 +137,10 @@ class Candidates:
     lengths: IntArray
 
     def __post_init__(self) -> None:
-        _check("lengths", self.lengths, (len(self.lengths),), np.int32)
+        check_array("lengths", self.lengths, (len(self.lengths),), np.int32)
         total = int(self.lengths.sum())
-        _check("rows", self.rows, (total,), np.int32)
-        _check("scores", self.scores, (total,), np.float32)
+        check_array("rows", self.rows, (total,), np.int32)
+        check_array("scores", self.scores, (total,), np.float32)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contracts.bundle import Bundle
-from contracts.ids import IntArray
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Wanted
 from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
@@ -93,7 +92,7 @@ class RecommenderPipeline:
             StageError: a stage failed and its policy is `fail`.
         """
         steps = Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)
-        async with Background(self._read_rings(batch)) as rings:
+        async with Background(self._read_rings(batch) if batch.given is None else _nothing()) as rings:
 
             async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
                 return await self._stages.seen_filter(candidates, await rings, timeout_s=timeout_s)  # type: ignore[no-any-return]
@@ -105,7 +104,7 @@ class RecommenderPipeline:
             )
             steps.note_degraded(looked_up.degraded)
             has_subject = [subject is not None for subject in batch.subjects]
-            return await self.rank(looked_up.features, batch.k, filter_seen, steps, has_subject)
+            return await self.rank(looked_up.features, batch.wanted, filter_seen, steps, has_subject)
 
     async def _read_rings(self, batch: RequestBatch) -> SeenRings:
         async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
@@ -114,7 +113,7 @@ class RecommenderPipeline:
     async def rank(
         self,
         queries: QueryFeatures,
-        k: IntArray,
+        wanted: Wanted,
         filter_seen: FilterSeen,
         steps: Steps,
         has_subject: list[bool] | None = None,
@@ -123,22 +122,24 @@ class RecommenderPipeline:
 
         Args:
             queries: features of B queries.
-            k: [B] int32, items wanted.
-            filter_seen: the seen filter.
+            wanted: how many items, and out of which.
+            filter_seen: the seen filter; given items pass without it.
             steps: the run that this belongs to.
             has_subject: requests [B] that have a seen filter at all; None = all.
         """
         retrieved: Candidates = await steps.run(
             "retrieval",
-            lambda timeout_s: self._stages.retrieval(queries, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.popular(queries),
+            lambda timeout_s: self._stages.retrieval(queries, wanted.constraints, wanted.given, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.popular(queries, wanted.constraints, wanted.given),
         )
-        filtered = await steps.run(
-            "seen_filter",
-            lambda timeout_s: filter_seen(retrieved, timeout_s),
-            instead=lambda: FilterResult.unfiltered(retrieved),
-            affects=has_subject,
-        )
+        filtered = FilterResult.unfiltered(retrieved)
+        if wanted.given is None:
+            filtered = await steps.run(
+                "seen_filter",
+                lambda timeout_s: filter_seen(retrieved, timeout_s),
+                instead=lambda: FilterResult.unfiltered(retrieved),
+                affects=has_subject,
+            )
         steps.count_removed(filtered)
         ranked = filtered.kept
         if "retrieval" in steps.replaced_stages:
@@ -151,8 +152,12 @@ class RecommenderPipeline:
             )
         top: Candidates = await steps.run(
             "reranking",
-            lambda timeout_s: self._stages.reranking(ranked, k, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.reranking(ranked, k),
+            lambda timeout_s: self._stages.reranking(ranked, wanted.k, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.reranking(ranked, wanted.k),
             last=True,
         )
         return PipelineResult(top, retrieved, steps.degraded, steps.stage_ms, steps.removed)
+
+
+async def _nothing() -> None:
+    return None

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from contracts.bundle import Bundle
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
 from contracts.recommend import Recommend
 from serving.calls import DirectCall
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
@@ -55,7 +55,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
             return FilterResult.split(candidates, ~seen(candidates), SEEN)
 
         steps = Steps(len(queries), float("inf"), policies, warn)
-        wanted = np.full(len(queries), k, dtype=np.int32)
+        wanted = Wanted(np.full(len(queries), k, dtype=np.int32))
         return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps))
 
     return recommend

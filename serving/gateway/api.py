@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,14 +12,30 @@ from contracts.errors import RequestError
 
 MAX_K: Final = 100
 MAX_RECENT_ITEMS: Final = 100
+MAX_EXCLUDED: Final = 1_000
+MAX_NAMES: Final = 100
 MAX_PAGE: Final = 100
 _MAX_ID = 256
 
 Id = Annotated[str, Meta(min_length=1, max_length=_MAX_ID)]
+Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]
+Price = Annotated[float, Meta(ge=0)]
+
+
+class Filters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Items to choose from: those that fit in every field that is given."""
+
+    category_l1: Annotated[Names | None, Meta(description="One of these; unknown ones are refused.")] = None
+    category_l2: Annotated[Names | None, Meta(description="One of these; unknown ones are refused.")] = None
+    gender: Annotated[
+        Names | None, Meta(description="The item's gender is one of these; unknown ones are refused.")
+    ] = None
+    min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
+    max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
 
 
 class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who asks, from where, and for how many items; everything is optional."""
+    """Who asks, from where, for how many items and which; everything is optional."""
 
     user_id: Annotated[Id | None, Meta(description="The shop's user id; unknown and missing ones get answers too.")] = (
         None
@@ -32,6 +49,10 @@ class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
         int | None, Meta(description="Unix seconds that give hour and weekday; missing or 0 = now.")
     ] = None
     k: Annotated[int, Meta(ge=1, le=MAX_K, description="Items wanted.")] = 10
+    exclude: Annotated[
+        list[Id], Meta(max_length=MAX_EXCLUDED, description="Item ids that must not come back; unknown ones are fine.")
+    ] = []
+    filters: Annotated[Filters | None, Meta(description="Items to choose from; null = all.")] = None
 
 
 class Recommendation(Struct, frozen=True):
@@ -135,6 +156,8 @@ class ErrorResponse(Struct, frozen=True):
     error: ErrorBody
 
 
+_STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters}
+_INNER: Final = re.compile(r"at `\$\.(\w+)`")
 _decoder = msgspec.json.Decoder(RecommendationRequest)
 encode = msgspec.json.Encoder().encode
 
@@ -174,7 +197,8 @@ def decode_query(parameters: dict[str, str]) -> ItemQuery:
 
 
 def _refused(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
-    legal = list(struct.__struct_fields__)
     if "unknown field" in str(error):
+        inner = _INNER.search(str(error))
+        legal = list((_STRUCT_OF[inner[1]] if inner else struct).__struct_fields__)
         return RequestError(f"{error}; legal fields: {', '.join(legal)}", legal=legal)
     return RequestError(str(error))

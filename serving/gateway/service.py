@@ -17,6 +17,7 @@ from contracts.messages import PipelineResult, RequestBatch
 from serving.gateway.api import RecommendationRequest, RecommendationResponse, encode
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.limits import LimitReader, Limits, gather
 from serving.pipeline import RecommenderPipeline
 
 _DEGRADED_WINDOW_S: Final = 60.0
@@ -32,10 +33,11 @@ class ServiceConfig(StrictConfig):
 
 
 class Asked(NamedTuple):
-    """A checked request and its id."""
+    """A checked request, its id and its limits."""
 
     request_id: str
     request: RecommendationRequest
+    limits: Limits | None = None
 
 
 class RecommendationService:
@@ -59,18 +61,27 @@ class RecommendationService:
         self._config = config
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
         self._batcher: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
+        self._limits = LimitReader(bundle)
         self._degraded_at: dict[str, float] = {}
 
     async def recommend(self, request: RecommendationRequest, request_id: str) -> bytes:
         """The answer as JSON.
 
         Raises:
-            RequestError: the timestamp is out of range.
+            RequestError: the timestamp is out of range, or a filter cannot be meant.
             OverloadedError: too many requests wait.
             StageError: a stage failed and its policy is `fail`.
         """
+        return await self._batcher.submit(self.check(request, request_id))
+
+    def check(self, request: RecommendationRequest, request_id: str) -> Asked:
+        """The request with its names looked up.
+
+        Raises:
+            RequestError: the timestamp is out of range, or a filter cannot be meant.
+        """
         self._check_time(request.timestamp or 0)
-        return await self._batcher.submit(Asked(request_id, request))
+        return Asked(request_id, request, self._limits(request))
 
     async def run(self, asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
         """Runs the pipeline for requests that may still take some milliseconds each."""
@@ -86,6 +97,7 @@ class RecommendationService:
             context_time=np.array([request.timestamp or 0 for request in requests], dtype=np.int64),
             k=np.array([request.k for request in requests], dtype=np.int32),
             budget_ms=np.array(budget_ms, dtype=np.float32),
+            constraints=gather([one.limits for one in asked]),
         )
         result = await self._pipeline.run(batch)
         seen_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which items may be recommended at a time, and what their age adds to the retrieval score."""
+"""Which items may be recommended to a request, and what their age adds to the retrieval score."""
 
 from __future__ import annotations
 
@@ -8,24 +8,37 @@ from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
 from contracts.features import item_age_bucket
 from contracts.ids import BoolArray, FloatArray, LongArray
+from contracts.options import Constraints
+from serving.stages.item_lookup import ItemLookup
 
 
 class Eligibility:
-    """Launched and not withdrawn items, by time.
+    """Launched and not withdrawn items, by time, under the limits of requests.
 
-    The set changes only when an item is launched, so the mask of the last launch is kept.
+    The set of all requests changes only when an item is launched, so the mask of the last launch is kept.
+
+    Args:
+        launched_at: [I] int64 Unix seconds.
+        withdrawn: [I].
+        items: what filters compare.
     """
 
-    def __init__(self, launched_at: LongArray, withdrawn: BoolArray) -> None:
+    def __init__(self, launched_at: LongArray, withdrawn: BoolArray, items: ItemLookup) -> None:
         self._launched_at = launched_at
         self._withdrawn = withdrawn
+        self._items = items
         self._launches = np.unique(launched_at)
         self._kept: tuple[int, BoolArray] | None = None
 
     @classmethod
     def open(cls, bundle: Bundle) -> Eligibility:
         """Reads the columns of a bundle."""
-        return cls(np.asarray(bundle.items.launched_at), np.asarray(bundle.array("items/withdrawn")))
+        return cls(
+            np.asarray(bundle.items.launched_at), np.asarray(bundle.array("items/withdrawn")), ItemLookup.open(bundle)
+        )
+
+    def __len__(self) -> int:
+        return len(self._launched_at)
 
     def at(self, now: int) -> BoolArray:
         """[I]: whether an item may be recommended at a time in Unix seconds."""
@@ -34,12 +47,32 @@ class Eligibility:
             self._kept = (launches, (self._launched_at <= now) & ~self._withdrawn)
         return self._kept[1]
 
-    def of(self, nows: LongArray) -> BoolArray:
-        """The mask [I] that all queries share, or [B, I] where their times [B] make a difference."""
+    def of(self, nows: LongArray, constraints: Constraints | None = None) -> BoolArray:
+        """The mask [I] that all queries share, or [B, I] where their times [B] or limits make a difference."""
         launches = np.searchsorted(self._launches, nows, side="right")
         if (launches == launches[0]).all():
-            return self.at(int(nows[0]))
-        return (self._launched_at <= nows[:, None]) & ~self._withdrawn
+            mask = self.at(int(nows[0]))
+        else:
+            mask = (self._launched_at <= nows[:, None]) & ~self._withdrawn
+        if constraints is None:
+            return mask
+        mask = np.broadcast_to(mask, (len(nows), len(self._launched_at))).copy()
+        mask[constraints.requests] &= self._allowed(constraints)
+        return mask
+
+    def _allowed(self, constraints: Constraints) -> BoolArray:
+        """[F, I]: what each limited request allows."""
+        lowest, highest = constraints.prices.T[:, :, None]
+        any_price = np.isinf(lowest) & np.isinf(highest)
+        mask: BoolArray = any_price | ((self._items.prices >= lowest) & (self._items.prices <= highest))
+        for codes, legal in zip(self._items.codes.T, constraints.codes, strict=True):
+            if len(legal.values):
+                table = np.zeros((len(legal), max(codes.max(), legal.values.max()) + 1), dtype=np.bool_)
+                table[legal.owners, legal.values] = True
+                table[legal.lengths == 0] = True
+                mask &= table[:, codes]
+        mask[constraints.excluded.owners, constraints.excluded.values] = False
+        return mask
 
 
 class AgeBias:

@@ -11,6 +11,7 @@ from contracts.bundle import INDEX, Bundle
 from contracts.config import StrictConfig
 from contracts.ids import FloatArray
 from contracts.messages import Candidates, QueryFeatures
+from contracts.options import Constraints, Ragged
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_version
 
@@ -65,17 +66,25 @@ class Retrieval:
         bias = AgeBias(tower.age_bias, bundle.items.launched_at, bundle.transforms.calendar)
         return cls(bundle.version, tower, index, bias, Eligibility.open(bundle), config)
 
-    def __call__(self, queries: QueryFeatures) -> Candidates:
-        """The top `retrieval_k` eligible items of each query, or all there are.
+    def __call__(
+        self, queries: QueryFeatures, constraints: Constraints | None = None, given: Ragged | None = None
+    ) -> Candidates:
+        """The top `retrieval_k` eligible items of each query, or all there are, best first.
+
+        Args:
+            queries: features of B queries.
+            constraints: items that they limit themselves to; None = none does.
+            given: B lists of distinct ItemRows to score instead, of which the eligible ones come back.
 
         Raises:
             BundleError: the queries are of another bundle version.
         """
         refuse_other_version(queries.bundle_version, self._version)
-        found = self._index.search(
-            self._tower(queries),
-            self._config.retrieval_k,
-            bias=self._bias.of(queries.now),
-            eligible=self._eligibility.of(queries.now),
-        )
+        embeddings = self._tower(queries)
+        bias = self._bias.of(queries.now)
+        eligible = self._eligibility.of(queries.now, constraints)
+        if given is None:
+            found = self._index.search(embeddings, self._config.retrieval_k, bias=bias, eligible=eligible)
+        else:
+            found = self._index.score(embeddings, given.values, given.owners, bias=bias, eligible=eligible)
         return Candidates(self._version, found.rows, found.scores, found.lengths)

@@ -10,8 +10,8 @@ import faiss
 import numpy as np
 
 from contracts.errors import BundleError
-from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
-from contracts.top_k import top_k
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.top_k import sort_keys, top_k
 
 _FETCH_FACTORS: Final = (4, 16)
 """The approximate index is asked for this many times k; where the mask leaves too few, for the next; then exactly."""
@@ -88,6 +88,33 @@ class CandidateIndex:
             rows, scores = self._search_approximately(queries, k, wanted, bias, eligible)
         inside = np.arange(rows.shape[1]) < wanted[:, None]
         return Found(rows[inside], scores[inside], wanted.astype(np.int32))
+
+    def score(
+        self,
+        queries: FloatArray,
+        rows: IntArray,
+        owners: LongArray,
+        bias: FloatArray | None = None,
+        eligible: BoolArray | None = None,
+    ) -> Found:
+        """Scores given items, exactly.
+
+        Args:
+            queries: [B, E] float32.
+            rows: ItemRows [T].
+            owners: [T], ascending: the query that each item belongs to.
+            bias: as in `search`.
+            eligible: as in `search`; the other items do not come back.
+        """
+        scores = np.einsum("te,te->t", queries[owners], self._candidates[rows])
+        if bias is not None:
+            scores += bias[rows] if bias.ndim == 1 else bias[owners, rows]
+        if eligible is not None:
+            kept = eligible[rows] if eligible.ndim == 1 else eligible[owners, rows]
+            rows, owners, scores = rows[kept], owners[kept], scores[kept]
+        order = np.lexsort((-sort_keys(scores, rows), owners))
+        lengths = np.bincount(owners, minlength=len(queries)).astype(np.int32)
+        return Found(rows[order], scores[order], lengths)
 
     def _search_exactly(
         self, queries: FloatArray, k: int, bias: FloatArray | None, eligible: BoolArray | None

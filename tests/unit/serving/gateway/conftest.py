@@ -42,14 +42,14 @@ class Shop:
         self.clock = SimulatedClock(NOW)
         thread = ThreadPoolExecutor(1)
         lookup = UserLookup(self.users, self.recent, self.config.pipeline)
-        stages = StageGroups(
+        self.stages = StageGroups(
             AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))),
             ThreadCall(Retrieval.open(bundle, self.config.retrieval), thread),
             ThreadCall(SeenFilter.open(bundle), thread),
             ThreadCall(Ranking.open(bundle), thread),
             ThreadCall(Reranking(), thread),
         )
-        pipeline = RecommenderPipeline(stages, self.rings, Fallbacks.open(bundle, 300), self.config.pipeline)
+        pipeline = RecommenderPipeline(self.stages, self.rings, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
         self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, self.config.service)
         self.redis = fakeredis.FakeAsyncRedis()

@@ -16,6 +16,7 @@ from contracts.errors import StageError
 from contracts.features import NUM_ITEM_AGE_BUCKETS, History
 from contracts.messages import Candidates, QueryFeatures
 from serving.stages.eligibility import AgeBias, Eligibility
+from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking, sigmoid
@@ -47,10 +48,11 @@ def candidates(lengths: list[int], rows: list[int], scores: list[float]) -> Cand
 
 LAUNCHED = np.array([0, MIDNIGHT, MIDNIGHT + 100, 0], dtype=np.int64)
 WITHDRAWN = np.array([False, False, False, True])
+ITEMS = ItemLookup(np.zeros((4, 3), dtype=np.int32), np.full(4, np.nan))
 
 
 def test_items_are_eligible_from_their_launch_until_withdrawn() -> None:
-    eligibility = Eligibility(LAUNCHED, WITHDRAWN)
+    eligibility = Eligibility(LAUNCHED, WITHDRAWN, ITEMS)
     assert eligibility.at(MIDNIGHT - 1).tolist() == [True, False, False, False]
     assert eligibility.at(MIDNIGHT).tolist() == [True, True, False, False]
     assert eligibility.at(MIDNIGHT + 100).tolist() == [True, True, True, False]
@@ -58,7 +60,7 @@ def test_items_are_eligible_from_their_launch_until_withdrawn() -> None:
 
 
 def test_queries_of_one_launch_share_a_mask_others_have_their_own() -> None:
-    eligibility = Eligibility(LAUNCHED, WITHDRAWN)
+    eligibility = Eligibility(LAUNCHED, WITHDRAWN, ITEMS)
     assert eligibility.of(np.array([MIDNIGHT, MIDNIGHT + 99])).tolist() == [True, True, False, False]
     assert eligibility.of(np.array([MIDNIGHT + 100, MIDNIGHT - 1])).tolist() == [
         [True, True, True, False],
@@ -86,7 +88,7 @@ def retrieval(k: int) -> Retrieval:
         lambda queries: np.ones((len(queries), 1), dtype=np.float32),
         CandidateIndex(np.array([[1], [2], [3], [4]], dtype=np.float32)),
         AgeBias(by_bucket, LAUNCHED, ShopCalendar("UTC")),
-        Eligibility(LAUNCHED, WITHDRAWN),
+        Eligibility(LAUNCHED, WITHDRAWN, ITEMS),
         RetrievalConfig(retrieval_k=k),
     )
 
@@ -104,7 +106,7 @@ def test_retrieval_gives_as_many_as_asked_for() -> None:
 
 
 def test_popular_items_keep_their_order_and_are_eligible() -> None:
-    popular = PopularItems("v", np.array([3, 2, 1, 0], dtype=np.int32), Eligibility(LAUNCHED, WITHDRAWN), 2)
+    popular = PopularItems("v", np.array([3, 2, 1, 0], dtype=np.int32), Eligibility(LAUNCHED, WITHDRAWN, ITEMS), 2)
     found = popular(queries_at(MIDNIGHT + 100, MIDNIGHT - 1))
     assert found.lengths.tolist() == [2, 1]
     assert found.rows.tolist() == [2, 1, 0]
