@@ -42,7 +42,7 @@ test-all: setup  ## The slow ones and the browser's, too; REQUIRE_ALL=1 turns mi
 demo: setup  ## Simulated shop, whole pipeline, server and a first recommendation (SIZE=demo|debug, PORT=8000)
 	@$(BIN)/python -m ray_apps.demo --size $(SIZE) --port $(PORT) $(if $(PLACEMENT),--placement $(PLACEMENT))
 
-serve: setup  ## Serve the production bundle (PLACEMENT=staged|fused, PORT=8000)
+serve: setup  ## Serve the production bundle (PLACEMENT=staged|tiered|fused, PORT=8000)
 	@$(BIN)/python -m ray_apps.serve --placement $(or $(PLACEMENT),staged) --port $(PORT)
 
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks

@@ -1,6 +1,6 @@
 """The Serve application: typed arguments → `build_app` → deployments.
 
-Start it with `serve run configs/serving/staged.yaml` (or `fused.yaml`). Ray Serve turns a file's `args` into
+Start it with `serve run configs/serving/staged.yaml` (or another one there). Ray Serve turns a file's `args` into
 `RecommenderArgs` only where the annotation of `build_app` is a real class: keep `from __future__ import annotations`
 out of this module, it would turn them into an unchecked dict.
 """
@@ -24,7 +24,8 @@ class RecommenderArgs(ServingConfig):
     """Arguments of the application."""
 
     placement: Placement = "staged"
-    """`staged`: every stage group in a deployment of its own; `fused`: everything in one."""
+    """`staged`: every stage group in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
+    `fused`: everything in one."""
 
 
 def build_app(args: RecommenderArgs) -> Application:

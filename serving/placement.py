@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from serving.groups import GroupName
 
-Placement = Literal["staged", "fused"]
+Placement = Literal["staged", "tiered", "fused"]
 GATEWAY: Final = "Gateway"
 PLACEMENTS: Final[dict[Placement, dict[str, tuple[GroupName, ...]]]] = {
     "staged": {
@@ -16,6 +16,7 @@ PLACEMENTS: Final[dict[Placement, dict[str, tuple[GroupName, ...]]]] = {
         "Ranking": ("ranking",),
         "Reranking": ("reranking",),
     },
+    "tiered": {"Retrieval": ("retrieval",), "Ranking": ("ranking",)},
     "fused": {},
 }
 """Stage groups by deployment; what no deployment holds runs in the gateway."""

@@ -1,4 +1,4 @@
-"""The application on a real local Serve, over HTTP, in both placements."""
+"""The application on a real local Serve, over HTTP, in every placement."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tests.fixtures.served_apps import PLACEMENTS, ServedApps, served_apps
 
 @pytest.fixture(scope="session")
 def served(local_ray: None) -> ServedApps:
-    """Both placements, running."""
+    """Every placement, running."""
     return served_apps()
 
 

@@ -91,7 +91,10 @@ def changed(**changes: Any) -> dict[str, Any]:
             changed(application={"args": {"service": {"budget": 5}}}),
             "unknown key 'service.budget'; legal keys: batch, ",
         ),
-        (changed(application={"args": {"placement": "tiny"}}), "placement: Input should be 'staged' or 'fused'"),
+        (
+            changed(application={"args": {"placement": "tiny"}}),
+            "placement: Input should be 'staged', 'tiered' or 'fused'",
+        ),
         (changed(application={"args": {"placement": "staged"}}), "placement 'staged' has .*'QueryFeatures'"),
         (
             changed(application={"import_path": "a:b"}),
