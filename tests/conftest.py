@@ -6,11 +6,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
@@ -49,7 +50,7 @@ def need_program(*names: str) -> str:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page of a headless Chromium that reaches this machine only; errors of its scripts fail the test."""
+    """A page of a headless Chromium; errors of its scripts and requests to other machines fail the test."""
     from playwright.sync_api import sync_playwright
 
     executable = need_program("chromium", "chromium-browser", "google-chrome")
@@ -58,7 +59,17 @@ def page() -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)
         opened = browser.new_page(viewport={"width": 1200, "height": 900})
         errors: list[str] = []
+        outside: list[str] = []
+
+        def note_request(request: Request) -> None:
+            address = urlsplit(request.url)
+            if address.scheme not in {"file", "data", "blob"} and address.hostname != "127.0.0.1":
+                outside.append(request.url)
+
         opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        opened.on("request", note_request)
         yield opened
         browser.close()
     assert errors == []
+    assert outside == []

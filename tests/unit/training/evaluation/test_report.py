@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,9 @@ from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write
 from training.bundle_writer import BundleInputs, write_bundle
 from training.evaluation import EvaluationConfig, evaluate, main_table
 from training.features.processed import Processed, open_processed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 CONFIG = EvaluationConfig(batch_size=4, num_replicates=100)
 METRIC_KEYS = {"value", "low", "high", "n"}
@@ -94,7 +97,8 @@ def simulated(processed: Processed, bundle: Bundle, tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("reports")
     evaluate(CONFIG, processed, bundle, ByRow(bundle), KnowsAll(processed), folder / "v1")
     report: dict[str, Any] = json.loads((folder / "v1/report.json").read_text())
-    return {**report, "page": (folder / "v1/report.html").read_text()}
+    page = folder / "v1/report.html"
+    return {**report, "page": page.read_text(), "address": page.as_uri()}
 
 
 def test_figures_of_the_pipeline_by_hand(simulated: dict[str, Any], processed: Processed) -> None:
@@ -250,3 +254,20 @@ def test_a_failing_pipeline_leaves_no_report(processed: Processed, bundle: Bundl
     with pytest.raises(RuntimeError, match="no model"):
         evaluate(CONFIG, processed, bundle, fail, None, tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.browser
+def test_a_browser_shows_every_table_and_plot(simulated: dict[str, Any], page: Page) -> None:
+    page.goto(simulated["address"])
+    assert page.title() == "Evaluation of v1"
+    for kind, least in (("section h2", 4), ("table", 4), ("section > svg", 4)):
+        shown = page.locator(kind).all()
+        assert len(shown) >= least, kind
+        for element in shown:
+            box = element.bounding_box()
+            assert element.is_visible(), kind
+            assert box is not None, kind
+            assert min(box["width"], box["height"]) > 15, (kind, box)
+    first_row = page.locator("table").first.locator("tr.ours td").all_inner_texts()
+    assert first_row[0] == "pipeline"
+    assert f"{simulated['pipeline']['hr@10']['value']:.4f}" in " ".join(first_row)
