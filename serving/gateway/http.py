@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
 from contracts.errors import OverloadedError, RecommenderError, RequestError
 from serving.gateway.api import ErrorBody, ErrorResponse, encode
 
+MAX_MESSAGE_CHARS: Final = 1_000
 _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
@@ -100,5 +101,7 @@ def error_answer(error: Exception, request_id: str) -> tuple[int, bytes, Headers
 
 
 def error_body(code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
-    """The one shape of errors."""
+    """The one shape of errors; a message that quotes a client's endless input is cut."""
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = message[:MAX_MESSAGE_CHARS] + "…"
     return encode(ErrorResponse(ErrorBody(code, message, details or {})))
