@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serving.gateway.openapi import openapi_document
@@ -27,6 +28,9 @@ REFUSING = [
     if "requestBody" in PATHS[path][method]
     or any(parameter["in"] == "query" for parameter in PATHS[path][method].get("parameters", ()))
 ]
+REFUSALS = SchemathesisConfig.from_dict(
+    {"checks": {"negative_data_rejection": {"expected-statuses": [400, 404, 405, 413, 415, 422]}}}
+)
 SETTINGS = hypothesis.settings(
     max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -36,7 +40,7 @@ def check_operation(shop: Shop, path: str, method: str, mode: GenerationMode) ->
     asyncio.run(shop.monitor.probe())
     # A schema cannot say that 37.0 is no integer here, nor which times and categories the shop has.
     left_out = [positive_data_acceptance] if "requestBody" in PATHS[path][method] else []
-    operation = schemathesis.openapi.from_asgi("/openapi.json", shop.app)[path][method.upper()]
+    operation = schemathesis.openapi.from_asgi("/openapi.json", shop.app, config=REFUSALS)[path][method.upper()]
 
     @SETTINGS
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
@@ -89,7 +93,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
-FIELDS = st.sampled_from(["user_id", "recent_items", "device_type", "timestamp", "k", "other"])
+FIELDS = st.sampled_from(["user_id", "recent_items", "device_type", "timestamp", "k", "exclude", "filters", "other"])
 
 
 @hypothesis.given(body=st.dictionaries(FIELDS, JSON, min_size=1))
@@ -113,6 +117,12 @@ def test_values_of_any_kind_are_answered_or_refused(shop: Shop, body: dict[str, 
         (b'{"k": 3} {"k": 4}', "malformed_json"),
         (b'{"user_id": "' + b"x" * 60_000 + b'"}', "invalid_request"),
         (b'{"' + b"x" * 60_000 + b'": 1}', "invalid_request"),
+        (json.dumps({"exclude": ["i"] * 1_001}).encode(), "invalid_request"),
+        (json.dumps({"exclude": ["x" * 257]}).encode(), "invalid_request"),
+        (json.dumps({"filters": {"category_l1": ["nothing" * 30]}}).encode(), "invalid_request"),
+        (json.dumps({"filters": {"category_l1": [], "min_price": 1}}).encode(), "invalid_request"),
+        (b'{"filters": {"min_price": NaN}}', "malformed_json"),
+        (b'{"filters": {"min_price": 1e999}}', "invalid_request"),
         (b"[" * 200_000, "body_too_large"),
     ],
 )
@@ -129,3 +139,9 @@ def test_refused_bodies_leave_nothing_in_memory(shop: Shop) -> None:
     before = process.memory_info().rss
     assert {response.status_code for response in send(shop, bodies * 200)} == {413, 422}
     assert process.memory_info().rss - before < 16 * 2**20
+
+
+def test_a_thousand_excluded_items_are_fine(shop: Shop) -> None:
+    excluded = [f"i{number}" for number in range(1, 1_001) if number != 7]
+    (response,) = send(shop, [json.dumps({"exclude": excluded}).encode()])
+    assert [item["item_id"] for item in response.json()["recommendations"]] == ["i7"]
