@@ -47,7 +47,7 @@ serve: setup  ## Serve the production bundle (PLACEMENT=staged|tiered|fused, POR
 
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
 	@mkdir -p var/benchmarks
-	@for program in training demo; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
+	@for program in training demo serving; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
 
 docs: setup  ## Regenerate the generated parts of docs/
 	$(BIN)/python -m docs.generate

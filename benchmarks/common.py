@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -33,12 +34,22 @@ class Figure:
     reason: str | None = None
 
 
-def parse(program: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parser(program: str, description: str) -> argparse.ArgumentParser:
     """The arguments that every benchmark takes: `json` and `quick`."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run, not how fast")
-    return parser.parse_args(argv)
+    arguments = argparse.ArgumentParser(prog=f"python -m benchmarks.{program}", description=description)
+    arguments.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments.add_argument("--quick", action="store_true", help="small sizes: does it run, not how fast")
+    return arguments
+
+
+def parse(program: str, description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The values of the arguments that every benchmark takes."""
+    return parser(program, description).parse_args(argv)
+
+
+def spread(values: Sequence[float], unit: str) -> Figure:
+    """The median over the rounds, with the lowest and the highest."""
+    return Figure(median(values), unit, min(values), max(values))
 
 
 def report(figures: Mapping[str, Figure], path: Path | None) -> None:

@@ -16,13 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, parse, report
+from benchmarks.common import Figure, parse, report, spread
 from benchmarks.training_data import QUICK, REFERENCE, random_shop
 from training.losses import accidental_hits, sampled_bce_loss, sampled_softmax_loss
 from training.models.dlrm import DLRM, DLRMConfig
@@ -184,11 +183,6 @@ def take_turns(steps: dict[str, Step], rounds: int, seconds: float) -> dict[str,
             if number > 0:
                 rates[name].append(rows / passed)
     return rates
-
-
-def spread(rates: list[float], unit: str) -> Figure:
-    """The median over the rounds, with the slowest and the fastest."""
-    return Figure(median(rates), unit, min(rates), max(rates))
 
 
 def ratio(rates: list[float], others: list[float]) -> Figure:

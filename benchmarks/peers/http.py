@@ -1,0 +1,136 @@
+"""Peers without Ray: our pipeline behind uvicorn, as plain FastAPI or as raw ASGI with micro-batching.
+
+Raw ASGI is our gateway's own application: what Ray Serve adds in cost is the difference. FastAPI is what one would
+write at first: a model that checks the request, the pipeline for one visitor, a model that writes the answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from benchmarks.peers.fastapi_models import Answer, Item, Question
+from contracts.bundle import Bundle, open_bundle
+from ray_apps.recommender import find_bundle
+from serving.config import ServingConfig
+from serving.connection import StoreConnection
+from serving.gateway.api import RecommendationRequest
+from serving.gateway.build import build_gateway, build_pipeline
+from serving.gateway.catalogue import Catalogue
+from serving.gateway.service import Asked, RecommendationService
+from serving.groups import GROUPS, GroupName, open_group, warm_up
+from serving.pipeline import StageCall
+
+SETTINGS: Final = "RECOMMENDER_PEER"
+"""Environment variable of the worker processes: kind and settings as JSON."""
+Builder = Callable[[dict[GroupName, StageCall], Bundle, ServingConfig, StoreConnection], ASGIApp]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line; `--settings` holds serving settings as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.http", description=__doc__)
+    parser.add_argument("--kind", choices=("fastapi", "asgi"), required=True)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--settings", required=True)
+    arguments = parser.parse_args(argv)
+    os.environ[SETTINGS] = json.dumps({"kind": arguments.kind, "config": json.loads(arguments.settings)})
+    uvicorn.run(
+        "benchmarks.peers.http:application",
+        factory=True,
+        workers=arguments.workers,
+        port=arguments.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+    )
+
+
+def application() -> ASGIApp:
+    """The application of one worker process."""
+    settings = json.loads(os.environ[SETTINGS])
+    config = ServingConfig.model_validate(settings["config"])
+    return WhenOpened(fastapi_application if settings["kind"] == "fastapi" else asgi_application, config)
+
+
+class WhenOpened:
+    """Opens everything in uvicorn's start-up, on its event loop; requests are answered once that is done.
+
+    Args:
+        build: makes the application.
+        config: settings of serving; `stores.address` is set.
+    """
+
+    def __init__(self, build: Builder, config: ServingConfig) -> None:
+        self._build = build
+        self._config = config
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._start(receive, send)
+        else:
+            assert self._app is not None
+            await self._app(scope, receive, send)
+
+    async def _start(self, receive: Receive, send: Send) -> None:
+        await receive()
+        config = self._config
+        bundle = open_bundle(find_bundle(config), verify=False)
+        assert config.stores.address is not None
+        stores = StoreConnection.open(config.stores, config.stores.address)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        torch.set_num_threads(1)
+        groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
+        await warm_up(groups, bundle, config)
+        self._app = self._build(groups, bundle, config, stores)
+        await send({"type": "lifespan.startup.complete"})
+        print("READY", flush=True)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def asgi_application(
+    groups: dict[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+) -> ASGIApp:
+    """Our gateway without Ray Serve: validation, batches of up to 32, all stages in this process."""
+    return build_gateway(groups, bundle, config, "asgi", stores).app
+
+
+def fastapi_application(
+    groups: dict[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+) -> ASGIApp:
+    """The pipeline in a path operation, one request at a time."""
+    catalogue = Catalogue(bundle, config.raw_dir)
+    pipeline = build_pipeline(groups, bundle, config, stores)
+    service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
+    app = FastAPI()
+
+    @app.post("/v1/recommendations")
+    async def recommend(question: Question) -> Answer:
+        request = RecommendationRequest(**question.model_dump())
+        result = await service.run([Asked("request", request)], [config.service.budget_ms])
+        ranked = zip(result.ranked.rows.tolist(), result.ranked.scores.tolist(), strict=True)
+        items = [catalogue.recommendation(rank, row, score) for rank, (row, score) in enumerate(ranked, start=1)]
+        return Answer(
+            user_id=question.user_id,
+            bundle_version=bundle.version,
+            degraded=list(result.degraded[0]),
+            recommendations=[Item(**{name: getattr(item, name) for name in item.__struct_fields__}) for item in items],
+        )
+
+    return app
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Our own server for the benchmark: a placement's config file with a fixed number of replicas, until SIGINT.
+
+Fixed, because a replica that starts during a measurement takes the cores away from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from ray_apps.cluster import ClusterConfig, serving_cluster
+from ray_apps.server import CONFIGS, READY_TIMEOUT_S, stop_on_signals, wait_until_ready, wait_until_stopped
+from serving.placement import Placement
+
+OBJECT_STORE_MB = 200
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line; `--settings` holds serving settings as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.ray_serve", description=__doc__)
+    parser.add_argument("--placement", choices=get_args(Placement), required=True)
+    parser.add_argument("--replicas", type=int, default=1, help="of every deployment")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--var", type=Path, required=True, help="folder that names what belongs to this server")
+    parser.add_argument("--settings", required=True)
+    arguments = parser.parse_args(argv)
+    with serving_cluster(ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB), arguments.var):
+        stop_on_signals()
+        deploy(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
+        print("READY", flush=True)
+        try:
+            wait_until_stopped()
+        except KeyboardInterrupt:
+            return
+
+
+def deploy(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> None:
+    """Deploys a placement and waits until it answers."""
+    # Serve reads its environment at import, and the cluster sets it.
+    from ray.serve._private.api import serve_start
+    from ray.serve.config import gRPCOptions
+
+    from ray_apps.serve_config import check_serve_config, read_serve_config
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    path = CONFIGS / f"{placement}.yaml"
+    values = read_serve_config(path, args=args, port=port)
+    for deployment in values["applications"][0]["deployments"]:
+        deployment.pop("autoscaling_config", None)
+        deployment["num_replicas"] = replicas
+    schema = check_serve_config(values, source=str(path))
+    client = serve_start(
+        http_options=schema.http_options.model_dump(),
+        proxy_location=schema.proxy_location,
+        grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
+    )
+    client.deploy_apps(schema)
+    wait_until_ready(f"http://127.0.0.1:{port}", READY_TIMEOUT_S)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Measures serving: our placements beside their peers, on one bundle and one store, each started in turn.
+
+Before anything is timed, every system answers the same requests as the pipeline called directly. Then, round by round,
+each is started, warmed up, asked by one client, by more and more clients in a closed loop, and by Poisson arrivals of
+500 and 100 requests a second, and stopped. The load generator shares the machine's cores with what it measures.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.common import Figure, parser, report, spread
+from benchmarks.direct import expected_answers, limit_rps, one_request_ms
+from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
+from benchmarks.shop import Shop, open_shop
+from benchmarks.systems import System, ask, differences, placement, running, uvicorn
+from ray_apps.cluster import free_port
+
+RATES = (500, 100)
+SPARE = 1.1
+"""A rate is offered where the best throughput is at least this many times as high."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often is measured.
+
+    Attributes:
+        rounds: turns of every system.
+        seconds: of each load.
+        warm_up_s: of the load that does not count.
+        clients: closed loops whose best throughput counts.
+        num_checked: requests whose answers are compared.
+    """
+
+    rounds: int = 3
+    seconds: float = 5.0
+    warm_up_s: float = 4.0
+    clients: tuple[int, ...] = (16, 32, 64)
+    num_checked: int = 100
+
+
+QUICK = Plan(rounds=1, seconds=1.0, warm_up_s=1.0, clients=(8,), num_checked=20)
+
+
+@dataclass
+class Samples:
+    """What the rounds brought for one system.
+
+    Attributes:
+        rps: best throughput of each round.
+        p50_ms: with one client, of each round.
+        outcomes: with Poisson arrivals, by rate.
+    """
+
+    rps: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    outcomes: dict[int, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+
+
+def all_systems() -> dict[str, System]:
+    """What there is to measure, by name."""
+    cores = os.cpu_count() or 1
+    found = [placement("fused", cores), placement("staged", 1)]
+    found += [uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
+    return {system.name: system for system in found}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    systems = all_systems()
+    options = parser("serving", __doc__ or "")
+    options.add_argument("--systems", nargs="+", choices=systems, default=list(systems), help="what is measured")
+    options.add_argument("--rounds", type=int, help="turns of every system")
+    arguments = options.parse_args(argv)
+    plan = QUICK if arguments.quick else Plan()
+    if arguments.rounds:
+        plan = Plan(**vars(plan) | {"rounds": arguments.rounds})
+    with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
+        figures = direct_figures(shop, plan)
+        figures |= measure([systems[name] for name in arguments.systems], shop, plan)
+    report(figures | comparisons(figures), arguments.json)
+
+
+def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """The pipeline called directly."""
+    cores = os.cpu_count() or 1
+    limits = [limit_rps(shop.values, shop.asked, plan.seconds, cores) for _ in range(plan.rounds)]
+    asked = shop.asked[: plan.num_checked]
+    return {
+        "limit_rps": spread(limits, "requests/s"),
+        "pipeline_ms_1_request": one_request_ms(shop.values, asked, 10 * len(asked), with_stores=False),
+        "pipeline_ms_1_request_with_stores": one_request_ms(shop.values, asked, 10 * len(asked), with_stores=True),
+    }
+
+
+def measure(systems: Sequence[System], shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """Figures of every system, by turns."""
+    expected = expected_answers(shop.values, shop.asked[: plan.num_checked])
+    samples = {system.name: Samples() for system in systems}
+    for number in range(plan.rounds):
+        for system in systems:
+            with running(system, shop, free_port(8000)) as target:
+                if number == 0:
+                    check_answers(system, target, expected)
+                load(target, plan, samples[system.name], seed=number)
+            print(f"round {number + 1}, {system.name}: {samples[system.name].rps[-1]:,.0f} requests/s", flush=True)
+    return {key: figure for name, found in samples.items() for key, figure in figures_of(name, found).items()}
+
+
+def check_answers(system: System, target: Target, expected: Sequence[list[tuple[str, float]]]) -> None:
+    """Raises ValueError if a system answers otherwise than the pipeline."""
+    got = [system.ranked(ask(target, number)) for number in range(len(expected))]
+    found = differences(got, expected)
+    if found:
+        raise ValueError(f"{system.name} answers otherwise than the pipeline, {len(found)} differences: {found[:5]}")
+
+
+def load(target: Target, plan: Plan, samples: Samples, seed: int) -> None:
+    """One system's turn."""
+    closed_loop(target, max(plan.clients), plan.warm_up_s)
+    samples.p50_ms.append(closed_loop(target, 1, plan.seconds).percentile_ms(50))
+    samples.rps.append(max(closed_loop(target, count, plan.seconds).rps for count in plan.clients))
+    for rate in RATES:
+        if samples.rps[-1] >= SPARE * rate:
+            samples.outcomes[rate].append(open_loop(target, poisson_arrivals(rate, plan.seconds, seed)))
+
+
+def figures_of(name: str, samples: Samples) -> dict[str, Figure]:
+    """A system's figures under the names of the report."""
+    figures = {
+        f"{name}_rps": spread(samples.rps, "requests/s"),
+        f"{name}_p50_ms_1_client": spread(samples.p50_ms, "ms"),
+    }
+    for rate in RATES:
+        outcomes = samples.outcomes[rate]
+        key = f"{name}_p99_ms_at_{rate}_rps"
+        if len(outcomes) < len(samples.rps):
+            best = min(samples.rps)
+            figures[key] = Figure(None, "ms", reason=f"its best throughput, {best:,.0f}, is below {SPARE} x {rate}")
+            continue
+        figures[key] = spread([outcome.percentile_ms(99) for outcome in outcomes], "ms")
+        figures[f"{name}_errors_at_{rate}_rps"] = Figure(sum(one.num_errors for one in outcomes), "requests")
+        figures[f"{name}_shed_at_{rate}_rps"] = Figure(sum(one.num_shed for one in outcomes), "requests")
+    return figures
+
+
+def comparisons(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Ratios that the targets are about, where both sides were measured."""
+    pairs = {
+        "fused_rps_vs_triton": ("fused_rps", "triton_rps"),
+        "fused_rps_vs_asgi_2": ("fused_rps", "asgi_2_rps"),
+        "fused_rps_vs_limit": ("fused_rps", "limit_rps"),
+        "fused_p50_vs_triton": ("fused_p50_ms_1_client", "triton_p50_ms_1_client"),
+        "staged_rps_vs_triton": ("staged_rps", "triton_rps"),
+    }
+    values = {name: figure.value for name, figure in figures.items() if figure.value is not None}
+    found = {
+        name: Figure(values[ours] / values[theirs], "times")
+        for name, (ours, theirs) in pairs.items()
+        if ours in values and theirs in values
+    }
+    if "fused_rps" in values:
+        cores = os.cpu_count() or 1
+        overhead = 1000 * cores * (1 / values["fused_rps"] - 1 / values["limit_rps"])
+        found["overhead_core_ms"] = Figure(overhead, "core-ms/request")
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,113 @@
+"""The shop that serving is measured on: its bundle, its stores and its visitors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from benchmarks.load import http_request
+from contracts import columns as c
+from contracts.bundle import Bundle, open_bundle
+from contracts.clock import DAY_S, name_to_day
+from contracts.errors import DataError
+from contracts.registry import Registry
+from ray_apps.jobs import build_index, simulate
+from ray_apps.jobs.config import load_job_config
+from ray_apps.jobs.workspace import Workspace
+from ray_apps.recommender import with_shop
+from serving.config import ServingConfig
+from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.stores.embedded import EmbeddedRedis
+
+ROOT: Final = Path(__file__).parents[1]
+START_DATE: Final = "2026-11-07"
+"""First day of the simulated shop; the clock stands still after its last day, so that a bundle stays usable."""
+K: Final = 10
+_NOON_S: Final = DAY_S // 2
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What all systems serve from.
+
+    Attributes:
+        bundle: an opened bundle.
+        config: settings of serving, with the address of the running stores.
+        asked: JSON objects of requests, by visitors drawn from the shop's interactions.
+    """
+
+    bundle: Bundle
+    config: ServingConfig
+    asked: Sequence[dict[str, Any]]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings as plain values: only what differs from the defaults."""
+        return self.config.model_dump(mode="json", exclude_unset=True)
+
+    def http_requests(self) -> list[bytes]:
+        """The requests for everything that speaks our API."""
+        return [http_request(RECOMMENDATIONS_PATH, json.dumps(body).encode()) for body in self.asked]
+
+
+@contextmanager
+def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop]:
+    """Builds the shop where it is missing, starts its stores, and stops them at the end.
+
+    Args:
+        quick: the debug shop instead of the demo's.
+        num_requests: visitors to draw.
+        seed: of the draw.
+    """
+    size = "debug" if quick else "demo"
+    var_dir = ROOT / "var" / "benchmarks" / size
+    overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
+    config_file = ROOT / "configs" / "jobs" / f"{size}.yaml"
+    workspace = Workspace(load_job_config(config_file, overrides))
+    if not _is_built(workspace):
+        command = [sys.executable, "-m", "ray_apps.jobs.pipeline", "--config", str(config_file), *overrides]
+        subprocess.run(command, cwd=ROOT, check=True)
+    version = workspace.output(build_index.JOB).name
+    bundle = open_bundle(workspace.bundles / version)
+    with EmbeddedRedis(workspace.config.stores.embedded) as stores:
+        values = {
+            "registry": str(workspace.bundles),
+            "bundle": version,
+            "simulated_now": _after_last_day(bundle),
+            "stores": {"address": stores.address, "feast_dir": str(workspace.config.stores.feast_dir)},
+        }
+        config = with_shop(ServingConfig.model_validate(values), bundle.manifest.shop)
+        yield Shop(bundle, config, draw_visitors(workspace.output(simulate.JOB), num_requests, seed))
+
+
+def _is_built(workspace: Workspace) -> bool:
+    """Whether the bundle and its filled stores are there: materialize runs after publish."""
+    try:
+        version = workspace.output(build_index.JOB).name
+    except DataError:
+        return False
+    published = Registry.open(workspace.bundles).production() == version
+    return published and (workspace.config.stores.embedded.data_dir / "appendonly.aof").is_file()
+
+
+def draw_visitors(raw_dir: Path, count: int, seed: int) -> list[dict[str, Any]]:
+    """Requests of visitors drawn by their activity, with their device: an active one comes more often."""
+    columns = [c.USER_ID, c.SESSION_ID, c.DEVICE_TYPE]
+    table = ds.dataset(raw_dir / "interactions", format="parquet", partitioning="hive").to_table(columns=columns)
+    rows = np.random.default_rng(seed).integers(0, len(table), count)
+    visitors = table.take(rows).to_pylist()
+    return [{name: value for name, value in visitor.items() if value is not None} | {"k": K} for visitor in visitors]
+
+
+def _after_last_day(bundle: Bundle) -> int:
+    """Noon of the shop-local day after the last one of the data, Unix seconds."""
+    return bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.last_day) + 1) + _NOON_S

@@ -1,0 +1,157 @@
+"""What is measured: each system is a process of its own that is started, asked and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from benchmarks.load import Target, parse_answer
+from benchmarks.shop import ROOT, Shop
+from contracts.config import merge
+
+Ranked = list[tuple[str, float]]
+"""Item ids and scores, best first."""
+_START_TIMEOUT_S: Final = 300.0
+_STOP_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.2
+_LOG_SHOWN: Final = 3_000
+READY: Final = "READY"
+"""Written by every process of a system once it serves."""
+SAME_SCORE: Final = 1e-5
+
+
+@dataclass(frozen=True)
+class System:
+    """A server to start.
+
+    Attributes:
+        name: of its figures.
+        command: arguments of the Python interpreter; `{port}` and `{settings}` are filled in.
+        settings: serving settings laid over the shop's.
+        environment: variables laid over ours.
+        num_ready: processes that each write `READY` to the log when they serve.
+    """
+
+    name: str
+    command: Sequence[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    num_ready: int = 1
+
+    def target(self, shop: Shop, port: int) -> Target:
+        """What the load generator asks."""
+        return Target(port, shop.http_requests())
+
+    def ranked(self, body: bytes) -> Ranked:
+        """What an answer recommends."""
+        return [(item["item_id"], item["score"]) for item in json.loads(body)["recommendations"]]
+
+    def arguments(self, shop: Shop, port: int) -> list[str]:
+        """The whole command."""
+        settings = json.dumps(merge(shop.values, self.settings))
+        return [sys.executable, *(part.format(port=port, settings=settings) for part in self.command)]
+
+
+def placement(name: str, replicas: int, **changed: Any) -> System:
+    """Ours, by placement."""
+    folder = str(ROOT / "var" / "benchmarks" / "serve")
+    module = ["-m", "benchmarks.peers.ray_serve", "--placement", name, "--replicas", str(replicas)]
+    command = [*module, "--port", "{port}", "--var", folder, "--settings", "{settings}"]
+    return System(**{"name": name, "command": command} | changed)
+
+
+def uvicorn(kind: str, workers: int) -> System:
+    """A peer on uvicorn."""
+    command = ["-m", "benchmarks.peers.http", "--kind", kind, "--workers", str(workers)]
+    return System(f"{kind}_{workers}", [*command, "--port", "{port}", "--settings", "{settings}"], num_ready=workers)
+
+
+@contextmanager
+def running(system: System, shop: Shop, port: int) -> Iterator[Target]:
+    """Starts a system, and stops it with everything that it has started.
+
+    Raises:
+        RuntimeError: it ended or was not ready in time; the end of its log is in the message.
+    """
+    log = ROOT / "var" / "benchmarks" / "logs" / f"{system.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(system.environment)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            system.arguments(shop, port),
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_ready(process, system, lambda: log.read_text(errors="replace"))
+            yield system.target(shop, port)
+        finally:
+            _stop(process)
+
+
+def ask(target: Target, number: int) -> bytes:
+    """The body of the answer to one request.
+
+    Raises:
+        RuntimeError: the answer is no whole 200.
+    """
+    with socket.create_connection(("127.0.0.1", target.port), timeout=30) as connection:
+        connection.sendall(target.requests[number])
+        data = b""
+        while (answer := parse_answer(data)) is None:
+            received = connection.recv(65_536)
+            if not received:
+                raise RuntimeError(f"request {number} to port {target.port}: the connection ended after {data!r}")
+            data += received
+    status, body = answer
+    if status != 200 or target.whole not in body:
+        raise RuntimeError(f"request {number} to port {target.port} got {status}: {body[:500]!r}")
+    return body
+
+
+def differences(got: Sequence[Ranked], expected: Sequence[Ranked]) -> list[str]:
+    """What differs beyond rounding: scores by more than `SAME_SCORE`, items whose scores are not that close."""
+    found = []
+    for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
+        if len(mine) != len(theirs):
+            found.append(f"request {number}: {len(mine)} items instead of {len(theirs)}")
+            continue
+        for place, ((item, score), (other, wanted)) in enumerate(zip(mine, theirs, strict=True)):
+            if abs(score - wanted) > SAME_SCORE:
+                found.append(f"request {number}, place {place}: score {score} instead of {wanted}")
+            elif item != other and item not in {name for name, near in theirs if abs(near - score) <= SAME_SCORE}:
+                found.append(f"request {number}, place {place}: {item} instead of {other}")
+    return found
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], system: System, log: Callable[[], str]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{system.name} ended with status {process.returncode}: {log()[-_LOG_SHOWN:]}")
+        if log().count(READY) >= system.num_ready:
+            return
+        time.sleep(_POLL_S)
+    raise RuntimeError(f"{system.name} was not ready within {_START_TIMEOUT_S:.0f} s: {log()[-_LOG_SHOWN:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
