@@ -91,7 +91,7 @@ async def opened(
         stages, fallbacks = StageGroups(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
         pipeline = RecommenderPipeline(stages, rings, fallbacks, config.pipeline)
         service = RecommendationService(bundle, pipeline, Catalogue(bundle), config.clock(), config.service)
-        requests = [Asked("request", msgspec.convert(body, RecommendationRequest)) for body in asked]
+        requests = [service.check(msgspec.convert(body, RecommendationRequest), "request") for body in asked]
         yield Direct(service, bundle, requests)
     await stores.client.aclose()
 

@@ -18,7 +18,7 @@ from benchmarks.direct import expected_answers, limit_rps, one_request_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
 from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import System, ask, differences, placement, running, uvicorn
-from ray_apps.cluster import free_port
+from serving.placement import PLACEMENTS
 
 RATES = (500, 100)
 SPARE = 1.1
@@ -65,7 +65,7 @@ class Samples:
 def all_systems() -> dict[str, System]:
     """What there is to measure, by name."""
     cores = os.cpu_count() or 1
-    found = [placement("fused", cores), placement("staged", 1)]
+    found = [placement(name, cores if name == "fused" else 1) for name in PLACEMENTS]
     found += [uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
     return {system.name: system for system in found}
 
@@ -104,7 +104,7 @@ def measure(systems: Sequence[System], shop: Shop, plan: Plan) -> dict[str, Figu
     samples = {system.name: Samples() for system in systems}
     for number in range(plan.rounds):
         for system in systems:
-            with running(system, shop, free_port(8000)) as target:
+            with running(system, shop) as target:
                 if number == 0:
                     check_answers(system, target, expected)
                 load(target, plan, samples[system.name], seed=number)

@@ -18,14 +18,11 @@ from benchmarks.load import http_request
 from contracts import columns as c
 from contracts.bundle import Bundle, open_bundle
 from contracts.clock import DAY_S, name_to_day
-from contracts.errors import DataError
 from contracts.registry import Registry
-from ray_apps.jobs import build_index, simulate
-from ray_apps.jobs.config import load_job_config
-from ray_apps.jobs.workspace import Workspace
 from ray_apps.recommender import with_shop
 from serving.config import ServingConfig
 from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 
 ROOT: Final = Path(__file__).parents[1]
@@ -71,32 +68,24 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
     size = "debug" if quick else "demo"
     var_dir = ROOT / "var" / "benchmarks" / size
     overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
-    config_file = ROOT / "configs" / "jobs" / f"{size}.yaml"
-    workspace = Workspace(load_job_config(config_file, overrides))
-    if not _is_built(workspace):
+    registry = Registry.open(var_dir / "bundles")
+    if registry.production() is None or not (var_dir / "redis" / "appendonly.aof").is_file():
+        config_file = ROOT / "configs" / "jobs" / f"{size}.yaml"
+        overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
         command = [sys.executable, "-m", "ray_apps.jobs.pipeline", "--config", str(config_file), *overrides]
         subprocess.run(command, cwd=ROOT, check=True)
-    version = workspace.output(build_index.JOB).name
-    bundle = open_bundle(workspace.bundles / version)
-    with EmbeddedRedis(workspace.config.stores.embedded) as stores:
+    version = registry.production()
+    assert version is not None
+    bundle = open_bundle(var_dir / "bundles" / version)
+    with EmbeddedRedis(EmbeddedRedisConfig(data_dir=var_dir / "redis")) as stores:
         values = {
-            "registry": str(workspace.bundles),
+            "registry": str(var_dir / "bundles"),
             "bundle": version,
             "simulated_now": _after_last_day(bundle),
-            "stores": {"address": stores.address, "feast_dir": str(workspace.config.stores.feast_dir)},
+            "stores": {"address": stores.address, "feast_dir": str(var_dir / "feast")},
         }
         config = with_shop(ServingConfig.model_validate(values), bundle.manifest.shop)
-        yield Shop(bundle, config, draw_visitors(workspace.output(simulate.JOB), num_requests, seed))
-
-
-def _is_built(workspace: Workspace) -> bool:
-    """Whether the bundle and its filled stores are there: materialize runs after publish."""
-    try:
-        version = workspace.output(build_index.JOB).name
-    except DataError:
-        return False
-    published = Registry.open(workspace.bundles).production() == version
-    return published and (workspace.config.stores.embedded.data_dir / "appendonly.aof").is_file()
+        yield Shop(bundle, config, draw_visitors(Path(bundle.manifest.raw_dir), num_requests, seed))
 
 
 def draw_visitors(raw_dir: Path, count: int, seed: int) -> list[dict[str, Any]]:

@@ -17,12 +17,14 @@ from typing import Any, Final
 from benchmarks.load import Target, parse_answer
 from benchmarks.shop import ROOT, Shop
 from contracts.config import merge
+from ray_apps.ports import free_port
 
 Ranked = list[tuple[str, float]]
 """Item ids and scores, best first."""
 _START_TIMEOUT_S: Final = 300.0
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.2
+_FIRST_PORT: Final = 8_030
 _LOG_SHOWN: Final = 3_000
 READY: Final = "READY"
 """Written by every process of a system once it serves."""
@@ -76,12 +78,13 @@ def uvicorn(kind: str, workers: int) -> System:
 
 
 @contextmanager
-def running(system: System, shop: Shop, port: int) -> Iterator[Target]:
+def running(system: System, shop: Shop) -> Iterator[Target]:
     """Starts a system, and stops it with everything that it has started.
 
     Raises:
         RuntimeError: it ended or was not ready in time; the end of its log is in the message.
     """
+    port = free_port(_FIRST_PORT)
     log = ROOT / "var" / "benchmarks" / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(system.environment)

@@ -26,7 +26,7 @@ from serving.connection import StoreConnection
 from serving.gateway.api import RecommendationRequest
 from serving.gateway.build import build_gateway, build_pipeline
 from serving.gateway.catalogue import Catalogue
-from serving.gateway.service import Asked, RecommendationService
+from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, GroupName, open_group, warm_up
 from serving.pipeline import StageCall
 
@@ -119,7 +119,7 @@ def fastapi_application(
     @app.post("/v1/recommendations")
     async def recommend(question: Question) -> Answer:
         request = RecommendationRequest(**question.model_dump())
-        result = await service.run([Asked("request", request)], [config.service.budget_ms])
+        result = await service.run([service.check(request, "request")], [config.service.budget_ms])
         ranked = zip(result.ranked.rows.tolist(), result.ranked.scores.tolist(), strict=True)
         items = [catalogue.recommendation(rank, row, score) for rank, (row, score) in enumerate(ranked, start=1)]
         return Answer(
