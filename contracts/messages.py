@@ -13,7 +13,7 @@ import numpy as np
 
 from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS, History
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array
-from contracts.options import Constraints, Ragged
+from contracts.options import Constraints, Ragged, RerankOptions
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Wanted:
         k: [B] int32, items.
         constraints: items that requests limit themselves to; None = no request does.
         given: B lists of ItemRows to rank instead of retrieving candidates; None = retrieve.
+        rerank: how the final lists are drawn; None = greedily.
     """
 
     k: IntArray
     constraints: Constraints | None = None
     given: Ragged | None = None
+    rerank: RerankOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class RequestBatch:
         budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
         constraints: items that requests limit themselves to; None = no request does.
         given: B lists of distinct ItemRows to rank instead of retrieving candidates; None = retrieve.
+        rerank: how the final lists are drawn; None = greedily.
     """
 
     bundle_version: str
@@ -62,6 +65,7 @@ class RequestBatch:
     budget_ms: FloatArray
     constraints: Constraints | None = None
     given: Ragged | None = None
+    rerank: RerankOptions | None = None
 
     def __post_init__(self) -> None:
         size = len(self.request_ids)
@@ -71,8 +75,9 @@ class RequestBatch:
         check_array("context_time", self.context_time, (size,), np.int64)
         check_array("k", self.k, (size,), np.int32)
         check_array("budget_ms", self.budget_ms, (size,), np.float32)
-        if self.given is not None and len(self.given) != size:
-            raise ValueError(f"given has {len(self.given)} lists, expected {size}, one a request")
+        for name, lists in {"given": self.given, "rerank": self.rerank}.items():
+            if lists is not None and len(lists) != size:
+                raise ValueError(f"{name} has {len(lists)} entries, expected {size}, one a request")
 
     def __len__(self) -> int:
         return len(self.request_ids)
@@ -80,7 +85,7 @@ class RequestBatch:
     @property
     def wanted(self) -> Wanted:
         """The part that the stages after the query features need."""
-        return Wanted(self.k, self.constraints, self.given)
+        return Wanted(self.k, self.constraints, self.given, self.rerank)
 
     @property
     def subjects(self) -> tuple[str | None, ...]:
@@ -186,11 +191,33 @@ class FilterResult:
 
 
 @dataclass(frozen=True)
+class Reranked:
+    """Final lists.
+
+    Attributes:
+        items: best first within a request; scores are sigmoids of the ranker's logits.
+        propensities: [T] float32: the probability that an item was picked at its place, given the picks before it;
+            1 where nothing was left to chance.
+    """
+
+    items: Candidates
+    propensities: FloatArray
+
+    def __post_init__(self) -> None:
+        check_array("propensities", self.propensities, self.items.rows.shape, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
 class PipelineResult:
     """The ranked items of every request and how they came about.
 
     Attributes:
         ranked: best first within a request; scores are sigmoids of the ranker's logits.
+        propensities: of the ranked items, as `Reranked` has them.
+        scored: what the ranker scored, with its logits; everything that reranking could pick from.
         retrieved: what retrieval returned, before any filter.
         degraded: per request, names of the parts that were replaced or left out.
         stage_ms: wall milliseconds by stage name.
@@ -198,6 +225,8 @@ class PipelineResult:
     """
 
     ranked: Candidates
+    propensities: FloatArray
+    scored: Candidates
     retrieved: Candidates
     degraded: tuple[tuple[str, ...], ...]
     stage_ms: dict[str, float] = field(default_factory=dict)

@@ -1,15 +1,18 @@
-"""What requests may ask for beyond who they are: limits on the items, and given items to rank."""
+"""What requests may ask for beyond who they are: limits on the items, given items to rank, and the final order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts import columns as c
 from contracts.features import ITEM_CATEGORICALS
-from contracts.ids import IntArray, LongArray, check_array
+from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, check_array
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,60 @@ class Constraints:
         for lists in (self.excluded, *self.codes):
             if len(lists) != size:
                 raise ValueError(f"a constraint has {len(lists)} lists, expected {size}, one a limited request")
+
+
+class Order(IntEnum):
+    """How a final list is drawn from ranked candidates."""
+
+    GREEDY = 0
+    """Highest score first."""
+    SAMPLED = 1
+    """Without replacement, from (1 - ε) · softmax(logit / T) + ε / n over all n candidates."""
+    WEIGHTED = 2
+    """The reference's way: as SAMPLED, but softmax(score / T) over the best candidates only, `score` a sigmoid."""
+
+
+NO_CAP: Final = np.iinfo(np.int32).max
+CAPPED_COLUMNS: Final = (c.CATEGORY_L1, c.CATEGORY_L2)
+"""Columns of `RerankOptions.caps`: the first ones of `ITEM_CATEGORICALS`."""
+
+
+@dataclass(frozen=True)
+class RerankOptions:
+    """How the final lists of B requests are drawn.
+
+    Attributes:
+        order: [B] int32, values of `Order`.
+        temperature: [B] float64, T > 0, a divisor.
+        epsilon: [B] float64 in [0, 1], the share that is drawn uniformly.
+        mmr: [B] float64 in [0, 1): weight of likeness to what was picked before, against relevance; 0 = none.
+        caps: [B, 2] int32: most items of one category, columns `CAPPED_COLUMNS`; `NO_CAP` = as many as there are.
+        seeds: [B] uint64.
+    """
+
+    order: IntArray
+    temperature: NDArray[np.float64]
+    epsilon: NDArray[np.float64]
+    mmr: NDArray[np.float64]
+    caps: IntArray
+    seeds: NDArray[np.uint64]
+
+    def __post_init__(self) -> None:
+        size = len(self.order)
+        check_array("order", self.order, (size,), np.int32)
+        for name in ("temperature", "epsilon", "mmr"):
+            check_array(name, getattr(self, name), (size,), np.float64)
+        check_array("caps", self.caps, (size, len(CAPPED_COLUMNS)), np.int32)
+        check_array("seeds", self.seeds, (size,), np.uint64)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def diverse(self) -> BoolArray:
+        """[B]: whether what was picked changes what may be picked next."""
+        return np.asarray((self.caps < NO_CAP).any(axis=1) | (self.mmr > 0))
+
+    def take(self, requests: AnyArray) -> RerankOptions:
+        """The options of some requests, by places or a mask."""
+        return RerankOptions(*(getattr(self, field.name)[requests] for field in fields(self)))

@@ -11,6 +11,7 @@ from contracts.config import StrictConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
 from serving.gateway.service import ServiceConfig
+from serving.stages.reranking import RerankingConfig
 from serving.stages.retrieval import RetrievalConfig
 from serving.steps import PipelineConfig
 from serving.stores.config import StoreConfig
@@ -31,6 +32,8 @@ class ServingConfig(StrictConfig):
     """User features, recent items and seen rings."""
     retrieval: RetrievalConfig = RetrievalConfig()
     """How many candidates."""
+    reranking: RerankingConfig = RerankingConfig()
+    """How lists are drawn where a request says nothing else."""
     pipeline: PipelineConfig = PipelineConfig()
     """Policies for failing stages."""
     service: ServiceConfig = ServiceConfig()

@@ -57,7 +57,7 @@ def open_group(
         return ThreadCall(Ranking.open(bundle), thread)
     if name == "seen_filter":
         return ThreadCall(SeenFilter.open(bundle), thread)
-    return ThreadCall(Reranking(), thread)
+    return ThreadCall(Reranking.open(bundle), thread)
 
 
 def _query_features(bundle: Bundle, config: ServingConfig, stores: StoreConnection) -> QueryFeatureStage:

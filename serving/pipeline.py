@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contracts.bundle import Bundle
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Wanted
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
 from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
@@ -53,7 +53,7 @@ class Fallbacks:
     @classmethod
     def open(cls, bundle: Bundle, num_popular: int) -> Fallbacks:
         """Reads what they need from a bundle."""
-        return cls(QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, num_popular), Reranking())
+        return cls(QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, num_popular), Reranking.open(bundle))
 
     def anonymous(self, batch: RequestBatch) -> LookedUp:
         """The requests with their own context and recent items, nobody known."""
@@ -150,13 +150,15 @@ class RecommenderPipeline:
                 lambda timeout_s: self._stages.ranking(queries, filtered.kept, timeout_s=timeout_s),
                 instead=lambda: filtered.kept,
             )
-        top: Candidates = await steps.run(
+        top: Reranked = await steps.run(
             "reranking",
-            lambda timeout_s: self._stages.reranking(ranked, wanted.k, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.reranking(ranked, wanted.k),
+            lambda timeout_s: self._stages.reranking(ranked, wanted.k, wanted.rerank, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.reranking(ranked, wanted.k, wanted.rerank),
             last=True,
         )
-        return PipelineResult(top, retrieved, steps.degraded, steps.stage_ms, steps.removed)
+        return PipelineResult(
+            top.items, top.propensities, ranked, retrieved, steps.degraded, steps.stage_ms, steps.removed
+        )
 
 
 async def _nothing() -> None:

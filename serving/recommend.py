@@ -42,7 +42,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
         retrieval=DirectCall(Retrieval.open(bundle, config or RetrievalConfig())),
         seen_filter=not_here,
         ranking=DirectCall(Ranking.open(bundle)),
-        reranking=DirectCall(Reranking()),
+        reranking=DirectCall(Reranking.open(bundle)),
     )
     policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
     warn = SeldomLogger(logging.getLogger(__name__))

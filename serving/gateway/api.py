@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,8 @@ _MAX_ID = 256
 Id = Annotated[str, Meta(min_length=1, max_length=_MAX_ID)]
 Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]
 Price = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Cap = Annotated[int, Meta(ge=1, le=MAX_K)]
 
 
 class Filters(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +34,29 @@ class Filters(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
     max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
+
+
+class Diversity(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the list may differ from the ranker's order; what is not given is as the service is set."""
+
+    order: Annotated[
+        Literal["greedy", "sampled", "weighted"] | None,
+        Meta(
+            description="greedy: highest score first. sampled: without replacement by softmax(logit / temperature). "
+            "weighted: by softmax(score / temperature) among the 100 best."
+        ),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0.0001, le=1_000)] | None,
+        Meta(description="Divisor of logits or scores: the higher, the more even the draws."),
+    ] = None
+    epsilon: Annotated[Share | None, Meta(description="Share of uniform draws among all ranked items.")] = None
+    mmr: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(description="Weight of likeness to the items above, against relevance (maximal marginal relevance)."),
+    ] = None
+    max_per_category_l1: Annotated[Cap | None, Meta(description="Most items of one category.")] = None
+    max_per_category_l2: Annotated[Cap | None, Meta(description="Most items of one finer category.")] = None
 
 
 class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +78,13 @@ class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
         list[Id], Meta(max_length=MAX_EXCLUDED, description="Item ids that must not come back; unknown ones are fine.")
     ] = []
     filters: Annotated[Filters | None, Meta(description="Items to choose from; null = all.")] = None
+    diversity: Annotated[Diversity | None, Meta(description="How the list is drawn; null = as the service is set.")] = (
+        None
+    )
+    seed: Annotated[
+        Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
+        Meta(description="Same seed, same draws; null = the seed comes from the request id."),
+    ] = None
 
 
 class Recommendation(Struct, frozen=True):
@@ -156,7 +188,7 @@ class ErrorResponse(Struct, frozen=True):
     error: ErrorBody
 
 
-_STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters}
+_STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
 _INNER: Final = re.compile(r"at `\$\.(\w+)`")
 _decoder = msgspec.json.Decoder(RecommendationRequest)
 encode = msgspec.json.Encoder().encode

@@ -58,6 +58,6 @@ def build_gateway(
     clock = config.clock()
     catalogue = Catalogue(bundle, config.raw_dir)
     pipeline = build_pipeline(groups, bundle, config, stores)
-    service = RecommendationService(bundle, pipeline, catalogue, clock, config.service)
+    service = RecommendationService(bundle, pipeline, catalogue, clock, config.service, config.reranking)
     monitor = Monitor(bundle, placement, service, clock, stores)
     return BuiltGateway(Gateway(service, rest_application(catalogue, clock, monitor), config.gateway), monitor)

@@ -66,7 +66,7 @@ class LimitReader:
         return codes
 
 
-def gather(limits: Sequence[Limits | None]) -> Constraints | None:
+def gather_limits(limits: Sequence[Limits | None]) -> Constraints | None:
     """The limits of a batch's requests; None where no request has any."""
     limited = [(place, one) for place, one in enumerate(limits) if one is not None]
     if not limited:

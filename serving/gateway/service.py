@@ -17,8 +17,10 @@ from contracts.messages import PipelineResult, RequestBatch
 from serving.gateway.api import RecommendationRequest, RecommendationResponse, encode
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
-from serving.gateway.limits import LimitReader, Limits, gather
+from serving.gateway.draws import Draw, DrawReader, gather_draws
+from serving.gateway.limits import LimitReader, Limits, gather_limits
 from serving.pipeline import RecommenderPipeline
+from serving.stages.reranking import RerankingConfig
 
 _DEGRADED_WINDOW_S: Final = 60.0
 
@@ -33,11 +35,12 @@ class ServiceConfig(StrictConfig):
 
 
 class Asked(NamedTuple):
-    """A checked request, its id and its limits."""
+    """A checked request, its id, its limits, and how its list is drawn."""
 
     request_id: str
     request: RecommendationRequest
     limits: Limits | None = None
+    draw: Draw | None = None
 
 
 class RecommendationService:
@@ -49,10 +52,17 @@ class RecommendationService:
         catalogue: metadata of the items.
         clock: tells now.
         config: budget and batches.
+        reranking: how lists are drawn where a request says nothing else; None = greedily.
     """
 
     def __init__(
-        self, bundle: Bundle, pipeline: RecommenderPipeline, catalogue: Catalogue, clock: Clock, config: ServiceConfig
+        self,
+        bundle: Bundle,
+        pipeline: RecommenderPipeline,
+        catalogue: Catalogue,
+        clock: Clock,
+        config: ServiceConfig,
+        reranking: RerankingConfig | None = None,
     ) -> None:
         self._version = bundle.version
         self._pipeline = pipeline
@@ -62,6 +72,7 @@ class RecommendationService:
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
         self._batcher: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
         self._limits = LimitReader(bundle)
+        self._draws = DrawReader(reranking or RerankingConfig())
         self._degraded_at: dict[str, float] = {}
 
     async def recommend(self, request: RecommendationRequest, request_id: str) -> bytes:
@@ -81,7 +92,7 @@ class RecommendationService:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
         """
         self._check_time(request.timestamp or 0)
-        return Asked(request_id, request, self._limits(request))
+        return Asked(request_id, request, self._limits(request), self._draws(request, request_id))
 
     async def run(self, asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
         """Runs the pipeline for requests that may still take some milliseconds each."""
@@ -97,7 +108,8 @@ class RecommendationService:
             context_time=np.array([request.timestamp or 0 for request in requests], dtype=np.int64),
             k=np.array([request.k for request in requests], dtype=np.int32),
             budget_ms=np.array(budget_ms, dtype=np.float32),
-            constraints=gather([one.limits for one in asked]),
+            constraints=gather_limits([one.limits for one in asked]),
+            rerank=gather_draws([one.draw for one in asked]),
         )
         result = await self._pipeline.run(batch)
         seen_at = time.monotonic()

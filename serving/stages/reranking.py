@@ -1,34 +1,126 @@
-"""Reranking (model 6c): the final order and cut."""
+"""Reranking (model 6c): the final order and cut, greedy or sampled, as diverse as asked for."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Final, Literal
 
-from contracts.ids import FloatArray, IntArray
-from contracts.messages import Candidates
+import numpy as np
+from pydantic import Field
+
+from contracts.bundle import Bundle
+from contracts.config import StrictConfig
+from contracts.ids import AnyArray, IntArray, LongArray
+from contracts.messages import Candidates, Reranked
+from contracts.options import CAPPED_COLUMNS, Order, RerankOptions
 from contracts.top_k import sort_keys
+from serving.stages.content_lookup import ContentLookup
+from serving.stages.diversity import draw_in_turn
+from serving.stages.item_lookup import ItemLookup
+from serving.stages.sampling import Drawn, Pool, draw_at_once
+from serving.stages.version import refuse_other_version
+
+WEIGHTED_POOL: Final = 100
+"""`Order.WEIGHTED` draws from this many of the best, as the reference does, or from k where that is more."""
+
+
+class RerankingConfig(StrictConfig):
+    """How lists are drawn where a request says nothing else."""
+
+    order: Literal["greedy", "sampled", "weighted"] = "greedy"
+    """`greedy`: highest score first; `sampled`: without replacement by softmax(logit / temperature); `weighted`: the
+    reference's, by softmax(score / temperature) among the 100 best."""
+    temperature: float | None = Field(default=None, ge=0.0001)
+    """Divisor of logits or scores; unset = 1 for `sampled`, 0.05 for `weighted`."""
+    epsilon: float = Field(default=0.0, ge=0, le=1)
+    """Share of uniform draws among all ranked items; `greedy` has none."""
+    mmr: float = Field(default=0.0, ge=0, lt=1)
+    """Maximal marginal relevance: weight of an item's likeness to those picked before it; 0 = relevance alone."""
+    max_per_category_l1: int | None = Field(default=None, ge=1)
+    """Most items of one category in a list; unset = no limit. Items without a category are not limited."""
+    max_per_category_l2: int | None = Field(default=None, ge=1)
+    """The same for the finer categories."""
 
 
 class Reranking:
-    """Greedy top-k by score, exact ties by ItemRow; scores become sigmoids."""
+    """Draws the final lists; scores become sigmoids.
 
-    def __call__(self, candidates: Candidates, k: IntArray) -> Candidates:
-        """The best k[b] candidates of each request b, or all there are; works for any bundle version.
+    Args:
+        bundle_version: the version that it serves.
+        items: categories, for the caps.
+        content: embeddings, for likeness.
+    """
+
+    def __init__(self, bundle_version: str, items: ItemLookup, content: ContentLookup) -> None:
+        self._version = bundle_version
+        self._items = items
+        self._content = content
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> Reranking:
+        """Maps what diversity reads from a bundle."""
+        return cls(bundle.version, ItemLookup.open(bundle), ContentLookup.open(bundle))
+
+    def __call__(self, candidates: Candidates, k: IntArray, options: RerankOptions | None = None) -> Reranked:
+        """At most k[b] candidates of each request b: fewer where there are not as many, or caps allow no more.
 
         Args:
             candidates: scored by logits.
             k: [B] int32.
+            options: how; None = highest score first, exact ties by ItemRow.
+
+        Raises:
+            BundleError: the candidates are of another bundle version.
         """
-        keys = sort_keys(candidates.scores, candidates.rows)
-        order = np.lexsort((-keys, candidates.owners))
-        place = np.arange(len(keys)) - np.repeat(candidates.offsets[:-1], candidates.lengths)
-        top = order[place < np.repeat(k, candidates.lengths)]
-        lengths = np.minimum(candidates.lengths, k).astype(np.int32)
-        return Candidates(candidates.bundle_version, candidates.rows[top], sigmoid(candidates.scores[top]), lengths)
+        refuse_other_version(candidates.bundle_version, self._version)
+        if options is None or len(candidates.rows) == 0:
+            return _greedy(candidates, k)
+        pool = _pool(candidates, k, options)
+        width = min(int(k.max()), pool.rows.shape[1])
+        columns = np.full((len(k), width), -1, dtype=np.int64)
+        propensities = np.ones((len(k), width))
+        for part, draw in ((~options.diverse, draw_at_once), (options.diverse, self._draw_in_turn)):
+            if part.any():
+                drawn = draw(pool.take(part), width)
+                columns[part], propensities[part] = drawn.columns, drawn.propensities
+        picked = columns >= 0
+        top = (candidates.offsets[:-1, None] + columns)[picked]
+        return _reranked(candidates, top, picked.sum(axis=1), propensities[picked])
+
+    def _draw_in_turn(self, pool: Pool, width: int) -> Drawn:
+        codes = self._items.codes[pool.rows][..., : len(CAPPED_COLUMNS)]
+        directions = self._content.directions(pool.rows) if pool.options.mmr.any() else None
+        return draw_in_turn(pool, width, codes, directions)
 
 
-def sigmoid(logits: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)) in float32, without overflow."""
+def _greedy(candidates: Candidates, k: IntArray) -> Reranked:
+    keys = sort_keys(candidates.scores, candidates.rows)
+    order = np.lexsort((-keys, candidates.owners))
+    place = np.arange(len(keys)) - np.repeat(candidates.offsets[:-1], candidates.lengths)
+    top = order[place < np.repeat(k, candidates.lengths)]
+    return _reranked(candidates, top, np.minimum(candidates.lengths, k), np.ones(len(top)))
+
+
+def _pool(candidates: Candidates, k: IntArray, options: RerankOptions) -> Pool:
+    valid = np.arange(candidates.lengths.max()) < candidates.lengths[:, None]
+    rows = np.zeros(valid.shape, dtype=np.int32)
+    rows[valid] = candidates.rows
+    utilities = np.zeros(valid.shape)
+    utilities[valid] = candidates.scores
+    weighted = options.order == Order.WEIGHTED
+    if weighted.any():
+        best = np.argsort(np.lexsort((rows, np.where(valid, -utilities, np.inf)), axis=-1), axis=-1)
+        valid &= (best < np.maximum(k, WEIGHTED_POOL)[:, None]) | ~weighted[:, None]
+        utilities[weighted] = sigmoid(utilities[weighted])
+    return Pool(rows, utilities, valid, k, options)
+
+
+def _reranked(candidates: Candidates, top: LongArray, lengths: AnyArray, propensities: AnyArray) -> Reranked:
+    scores = sigmoid(candidates.scores[top])
+    items = Candidates(candidates.bundle_version, candidates.rows[top], scores, lengths.astype(np.int32))
+    return Reranked(items, propensities.astype(np.float32))
+
+
+def sigmoid(logits: AnyArray) -> AnyArray:
+    """1 / (1 + exp(-x)) in the type of the logits, without overflow."""
     small = np.exp(-np.abs(logits))
-    scores: FloatArray = np.where(logits >= 0, np.float32(1), small) / (1 + small)
-    return scores
+    return np.asarray(np.where(logits >= 0, logits.dtype.type(1), small) / (1 + small))

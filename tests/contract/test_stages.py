@@ -12,8 +12,10 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import BundleError
-from contracts.messages import Candidates, FilterResult, QueryFeatures, RequestBatch
+from contracts.messages import Candidates, FilterResult, QueryFeatures, RequestBatch, Reranked
+from contracts.options import NO_CAP, Constraints, Ragged, RerankOptions
 from serving.pipeline import Fallbacks
+from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
@@ -59,6 +61,20 @@ def candidates_of(*places: int, version: str = VERSION) -> Candidates:
     return Candidates(version, rows, scores, lengths)
 
 
+def limits_of(*places: int) -> Constraints | None:
+    """Limits of every second request."""
+    some = [at for at, place in enumerate(places) if place % 2]
+    if not some:
+        return None
+    numbers = [places[at] for at in some]
+    return Constraints(
+        requests=np.array(some, dtype=np.int32),
+        excluded=Ragged.of([range(number) for number in numbers]),
+        codes=(Ragged.of([[1 + number % 3] for number in numbers]), *(Ragged.of([[] for _ in some]) for _ in range(2))),
+        prices=np.array([(number % 5, np.inf) for number in numbers], dtype=np.float64),
+    )
+
+
 def arrays_of(message: Any) -> dict[str, np.ndarray]:
     """All arrays of a message and of the messages in it, by path."""
     found: dict[str, np.ndarray] = {}
@@ -73,6 +89,13 @@ def arrays_of(message: Any) -> dict[str, np.ndarray]:
 
 def parts_of(answer: Any) -> list[dict[str, np.ndarray]]:
     """An answer cut into its requests."""
+    if isinstance(answer, Reranked):
+        return [
+            {**part, "propensities": chances}
+            for part, chances in zip(
+                parts_of(answer.items), np.split(answer.propensities, answer.items.offsets[1:-1]), strict=True
+            )
+        ]
     if isinstance(answer, FilterResult):
         return [
             {"kept": kept["rows"], "kept_scores": kept["scores"], "removed": removed["rows"]}
@@ -170,6 +193,31 @@ class TestRetrieval(VersionedStageContract):
         return (dataclasses.replace(queries_of(bundle, *places), bundle_version=version),)
 
 
+class TestLimitedRetrieval(TestRetrieval):
+    """Every second request limits itself to some items."""
+
+    def messages(self, bundle: Bundle, *places: int, version: str = VERSION) -> tuple[Any, ...]:
+        return *super().messages(bundle, *places, version=version), limits_of(*places)
+
+
+class TestGivenItems(TestRetrieval):
+    """Retrieval scores given items."""
+
+    def messages(self, bundle: Bundle, *places: int, version: str = VERSION) -> tuple[Any, ...]:
+        given = Ragged.of([candidates_of(place).rows for place in places])
+        return *super().messages(bundle, *places, version=version), limits_of(*places), given
+
+
+class TestPopularItems(TestLimitedRetrieval):
+    """The stand-in of retrieval."""
+
+    def stage(self, bundle: Bundle) -> PopularItems:
+        return PopularItems.open(bundle, 20)
+
+    def test_another_bundle_is_refused(self, bundle: Bundle) -> None:
+        assert self.stage(bundle)(queries_of(bundle, 0)).bundle_version == VERSION
+
+
 class TestSeenFilter(VersionedStageContract):
     def stage(self, bundle: Bundle) -> SeenFilter:
         return SeenFilter.open(bundle)
@@ -200,12 +248,27 @@ class TestRanking(VersionedStageContract):
         assert self.call(bundle, queries_of(bundle, 4), nothing).lengths.tolist() == [0]
 
 
-class TestReranking(StageContract):
+class TestReranking(VersionedStageContract):
     def stage(self, bundle: Bundle) -> Reranking:
-        return Reranking()
+        return Reranking.open(bundle)
 
     def messages(self, bundle: Bundle, *places: int, version: str = VERSION) -> tuple[Candidates, np.ndarray]:
         return candidates_of(*places, version=version), batch_of(*places).k
 
     def test_no_candidates_at_all(self, bundle: Bundle) -> None:
-        assert self.call(bundle, *self.messages(bundle, 4)).lengths.tolist() == [0]
+        assert self.call(bundle, *self.messages(bundle, 4)).items.lengths.tolist() == [0]
+
+
+class TestRerankingOfAllKinds(TestReranking):
+    """Greedy, sampled and weighted lists, with and without likeness and caps, in one batch."""
+
+    def messages(self, bundle: Bundle, *places: int, version: str = VERSION) -> tuple[Any, ...]:
+        options = RerankOptions(
+            order=np.array([place % 3 for place in places], dtype=np.int32),
+            temperature=np.array([0.5 + place % 4 for place in places]),
+            epsilon=np.array([0.1 * (place % 2) for place in places]),
+            mmr=np.array([0.25 * (place % 4) for place in places]),
+            caps=np.array([[1 + place % 3, NO_CAP - place % 2] for place in places], dtype=np.int32),
+            seeds=np.array(places, dtype=np.uint64),
+        )
+        return *super().messages(bundle, *places, version=version), options

@@ -42,7 +42,7 @@ def test_the_subject_is_the_user_else_the_session() -> None:
     [
         ({"user_ids": ("u",)}, "user_ids has 1 entries, expected 3"),
         ({"k": np.full(3, 10, dtype=np.int64)}, r"k is int64\[3\], expected int32\[3\]"),
-        ({"given": Ragged.of([[1]])}, "given has 1 lists, expected 3, one a request"),
+        ({"given": Ragged.of([[1]])}, "given has 1 entries, expected 3, one a request"),
         ({"context_time": np.zeros(2, dtype=np.int64)}, r"context_time is int64\[2\], expected int64\[3\]"),
     ],
 )

@@ -43,7 +43,7 @@ class Kitchen:
             retrieval=ThreadCall(Retrieval.open(bundle, RetrievalConfig()), self.thread),
             seen_filter=ThreadCall(SeenFilter.open(bundle), self.thread),
             ranking=ThreadCall(Ranking.open(bundle), self.thread),
-            reranking=ThreadCall(Reranking(), self.thread),
+            reranking=ThreadCall(Reranking.open(bundle), self.thread),
         )
         self.fallbacks = Fallbacks.open(bundle, 300)
         self.config = config

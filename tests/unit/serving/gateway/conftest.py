@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import httpx
@@ -34,8 +35,8 @@ PIXEL = bytes.fromhex("89504e470d0a1a0a0000000d494844520000000100000001080600000
 class Shop:
     """A whole gateway in this process, on fake stores."""
 
-    def __init__(self, bundle: Bundle, raw_dir: Path) -> None:
-        self.config = ServingConfig.model_validate({"service": {"budget_ms": 60_000}})
+    def __init__(self, bundle: Bundle, raw_dir: Path, **changed: Any) -> None:
+        self.config = ServingConfig.model_validate({"service": {"budget_ms": 60_000}, **changed})
         self.users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes")})
         self.recent = FakeRecentItems(RECENT)
         self.rings = FakeSeenRings(SEEN, TODAY)
@@ -47,11 +48,13 @@ class Shop:
             ThreadCall(Retrieval.open(bundle, self.config.retrieval), thread),
             ThreadCall(SeenFilter.open(bundle), thread),
             ThreadCall(Ranking.open(bundle), thread),
-            ThreadCall(Reranking(), thread),
+            ThreadCall(Reranking.open(bundle), thread),
         )
         pipeline = RecommenderPipeline(self.stages, self.rings, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
-        self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, self.config.service)
+        self.service = RecommendationService(
+            bundle, pipeline, self.catalogue, self.clock, self.config.service, self.config.reranking
+        )
         self.redis = fakeredis.FakeAsyncRedis()
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         self.monitor = Monitor(bundle, "here", self.service, self.clock, stores)

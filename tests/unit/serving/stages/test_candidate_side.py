@@ -15,6 +15,7 @@ from contracts.clock import ShopCalendar
 from contracts.errors import StageError
 from contracts.features import NUM_ITEM_AGE_BUCKETS, History
 from contracts.messages import Candidates, QueryFeatures
+from serving.stages.content_lookup import ContentLookup
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
@@ -49,6 +50,9 @@ def candidates(lengths: list[int], rows: list[int], scores: list[float]) -> Cand
 LAUNCHED = np.array([0, MIDNIGHT, MIDNIGHT + 100, 0], dtype=np.int64)
 WITHDRAWN = np.array([False, False, False, True])
 ITEMS = ItemLookup(np.zeros((4, 3), dtype=np.int32), np.full(4, np.nan))
+
+
+RERANKING = Reranking("v", ITEMS, ContentLookup(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32)))
 
 
 def test_items_are_eligible_from_their_launch_until_withdrawn() -> None:
@@ -159,7 +163,7 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
 
 def test_reranking_cuts_each_request_at_its_k_with_ties_by_row() -> None:
     given = candidates([4, 0, 2], [7, 3, 5, 1, 8, 9], [0.0, 2.0, 0.0, -1.0, 1.0, 1.5])
-    top = Reranking()(given, np.array([3, 5, 1], dtype=np.int32))
+    top = RERANKING(given, np.array([3, 5, 1], dtype=np.int32)).items
     assert top.lengths.tolist() == [3, 0, 1]
     assert top.rows.tolist() == [3, 5, 7, 9]
     expected = [1 / (1 + math.exp(-logit)) for logit in (2.0, 0.0, 0.0, 1.5)]
@@ -187,7 +191,7 @@ def test_reranking_is_the_sorted_head_of_each_request(
 ) -> None:
     lengths, logits, rows, k = drawn
     given = candidates(lengths, rows, logits.tolist())
-    top = Reranking()(given, np.array(k, dtype=np.int32))
+    top = RERANKING(given, np.array(k, dtype=np.int32)).items
     starts, ends = given.offsets[:-1], top.offsets
     for place, length in enumerate(lengths):
         mine = [(-float(logits[at]), rows[at]) for at in range(starts[place], starts[place] + length)]

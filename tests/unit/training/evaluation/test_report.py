@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class ByRow:
         ranked = self._candidates(lists)
         if seen is not None:
             ranked = ranked.where(~seen(ranked))
-        return PipelineResult(ranked, retrieved, ((),) * len(queries))
+        return PipelineResult(ranked, np.ones(len(ranked.rows), np.float32), ranked, retrieved, ((),) * len(queries))
 
     @staticmethod
     def _candidates(lists: Sequence[np.ndarray]) -> Candidates:
@@ -227,7 +228,7 @@ def test_degraded_answers_are_a_warning(processed: Processed, bundle: Bundle, tm
 
     def degraded(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
         result = by_row(queries, k=k, seen=seen)
-        return PipelineResult(result.ranked, result.retrieved, (("ranking",),) * len(queries))
+        return replace(result, degraded=(("ranking",),) * len(queries))
 
     report = evaluate(CONFIG, processed, bundle, degraded, None, tmp_path / "report").values
     assert "10 queries of pipeline were answered without all of their parts" in report["warnings"]

@@ -1,0 +1,43 @@
+"""Multimodal embedding lookup (model 5c): text and picture embeddings of items by ItemRow, from mapped arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.ids import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ContentLookup:
+    """Embeddings of the catalogue; every replica of a machine shares one copy.
+
+    Attributes:
+        text: [I, D] float32, zeros where an item has no text.
+        image: [I, D'] float32, zeros where an item has no picture.
+    """
+
+    text: FloatArray
+    image: FloatArray
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> ContentLookup:
+        """Maps the embeddings of a bundle."""
+        return cls(bundle.items.text, bundle.items.image)
+
+    def directions(self, rows: IntArray) -> FloatArray:
+        """Unit vectors [..., D + D'] in which text and picture weigh the same; zeros for items with neither.
+
+        Args:
+            rows: ItemRows of any shape.
+        """
+        both = np.concatenate([_unit(self.text[rows]), _unit(self.image[rows])], axis=-1)
+        return _unit(both)
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: FloatArray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return unit

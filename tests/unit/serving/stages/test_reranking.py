@@ -1,0 +1,281 @@
+"""Sampling, likeness and caps: hand-worked lists and propensities, frequencies, and what always holds."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.errors import BundleError
+from contracts.messages import Candidates, Reranked
+from contracts.options import NO_CAP, Order, RerankOptions
+from serving.stages.content_lookup import ContentLookup
+from serving.stages.item_lookup import ItemLookup
+from serving.stages.reranking import WEIGHTED_POOL, Reranking
+from serving.stages.sampling import gumbel_noise
+from tests.fixtures.rerank_options import rerank_options
+
+NUM_ITEMS = 400
+RNG = np.random.default_rng(0)
+CODES = np.stack([np.arange(NUM_ITEMS) % 4, np.arange(NUM_ITEMS) % 7, np.ones(NUM_ITEMS)], axis=1).astype(np.int32)
+"""Category l1 is row % 4, l2 row % 7; 0 = none."""
+CONTENT = ContentLookup(*(RNG.normal(size=(NUM_ITEMS, 3)).astype(np.float32) for _ in range(2)))
+STAGE = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), CONTENT)
+
+
+def candidates(*logits: list[float], rows: list[list[int]] | None = None) -> Candidates:
+    lists = rows or [list(range(len(one))) for one in logits]
+    return Candidates(
+        "v",
+        np.array([row for one in lists for row in one], dtype=np.int32),
+        np.array([logit for one in logits for logit in one], dtype=np.float32),
+        np.array([len(one) for one in logits], dtype=np.int32),
+    )
+
+
+def rerank(given: Candidates, k: int, options: RerankOptions, stage: Reranking = STAGE) -> Reranked:
+    return stage(given, np.full(len(given), k, dtype=np.int32), options)
+
+
+def lists_of(reranked: Reranked) -> list[list[int]]:
+    return [part.tolist() for part in np.split(reranked.items.rows, reranked.items.offsets[1:-1])]
+
+
+def chance_of(picks: tuple[int, ...], q: np.ndarray) -> float:
+    """q_i / (1 - Σ q of earlier picks), over all picks."""
+    return float(np.prod([q[i] / (1 - q[list(picks[:at])].sum()) for at, i in enumerate(picks)]))
+
+
+LOGITS = [1.0, 0.0, -0.5, 2.0]
+
+
+def expected_q(temperature: float, epsilon: float) -> np.ndarray:
+    softmax = np.exp(np.array(LOGITS) / temperature)
+    return (1 - epsilon) * softmax / softmax.sum() + epsilon / len(LOGITS)
+
+
+@pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.7, 0.2), (2.0, 1.0)])
+def test_sampled_lists_are_as_frequent_as_their_propensities_say(temperature: float, epsilon: float) -> None:
+    draws = 20_000
+    options = rerank_options(draws, Order.SAMPLED, temperature=temperature, epsilon=epsilon)
+    result = rerank(candidates(*[LOGITS] * draws), 2, options)
+    rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)
+    q = expected_q(temperature, epsilon)
+    for picks in permutations(range(4), 2):
+        drawn = (rows == picks).all(axis=1)
+        expected = chance_of(picks, q)
+        np.testing.assert_allclose(chances[drawn].prod(axis=1), expected, rtol=1e-5)
+        assert abs(drawn.mean() - expected) < 4 * np.sqrt(expected / draws), picks
+
+
+def test_propensities_by_hand() -> None:
+    """q = 1/2, 1/4, 1/8, 1/8: after a pick, what is left shares the rest."""
+    result = rerank(candidates([np.log(4), np.log(2), 0.0, 0.0]), 4, rerank_options(1, Order.SAMPLED))
+    q = np.array([1 / 2, 1 / 4, 1 / 8, 1 / 8])
+    left, expected = 1.0, []
+    for row in result.items.rows:
+        expected.append(q[row] / left)
+        left -= q[row]
+    np.testing.assert_allclose(result.propensities, expected, rtol=1e-6)
+    assert result.propensities[-1] == 1
+    assert result.items.scores[result.items.rows == 0] == pytest.approx(0.8)  # sigmoid(log 4)
+
+
+def test_nearly_certain_picks_have_sane_propensities() -> None:
+    result = rerank(candidates([100.0, 50.0, 0.0]), 3, rerank_options(1, Order.SAMPLED, temperature=0.01))
+    assert lists_of(result) == [[0, 1, 2]]
+    np.testing.assert_allclose(result.propensities, [1, 1, 1])
+
+
+def test_weighted_is_a_softmax_of_scores_among_the_best() -> None:
+    draws = 20_000
+    score = 1 / (1 + np.exp(-np.array(LOGITS)))
+    q = np.exp(score / 0.2) / np.exp(score / 0.2).sum()
+    result = rerank(candidates(*[LOGITS] * draws), 1, rerank_options(draws, Order.WEIGHTED, temperature=0.2))
+    np.testing.assert_allclose(np.bincount(result.items.rows) / draws, q, atol=4 * np.sqrt(0.25 / draws))
+    np.testing.assert_allclose(result.propensities, q[result.items.rows], rtol=1e-5)
+    many = candidates(list(np.linspace(2, -2, 300)))
+    even = rerank_options(1, Order.WEIGHTED, temperature=1_000)
+    assert sorted(rerank(many, WEIGHTED_POOL, even).items.rows) == list(range(WEIGHTED_POOL))
+    assert sorted(rerank(many, 250, even).items.rows) == list(range(250))
+
+
+def test_caps_by_hand() -> None:
+    """Rows 1, 5, 9, 13 are of category 1, 2 and 6 of category 2, 4 of none; two of each at most."""
+    given = candidates([9, 8, 7, 6, 5, 4, 3], rows=[[1, 5, 9, 4, 8, 2, 13]])
+    assert lists_of(rerank(given, 7, rerank_options(caps=(2, NO_CAP)))) == [[1, 5, 4, 8, 2]]
+    # l2 is row % 7: 1 and 8 share category 1, 2 and 9 category 2.
+    assert lists_of(rerank(given, 7, rerank_options(caps=(2, 1)))) == [[1, 5, 4, 2]]
+    assert lists_of(rerank(given, 3, rerank_options(caps=(1, NO_CAP)))) == [[1, 4, 8]]
+
+
+def test_sampling_under_a_cap_shares_what_the_cap_allows() -> None:
+    """Category 1 holds rows 1 and 5: after one of them the other cannot follow."""
+    draws, logits = 5_000, [0.0, 1.0, 0.5]
+    given = candidates(*[logits] * draws, rows=[[1, 5, 2]] * draws)
+    result = rerank(given, 2, rerank_options(draws, Order.SAMPLED, caps=(1, NO_CAP)))
+    assert {tuple(one) for one in lists_of(result)} == {(1, 2), (5, 2), (2, 1), (2, 5)}
+    q = dict(zip([1, 5, 2], np.exp(logits) / np.exp(logits).sum(), strict=True))
+    for (first, second), chances in zip(lists_of(result), result.propensities.reshape(draws, 2), strict=True):
+        after = 1.0 if first != 2 else q[second] / (q[1] + q[5])
+        np.testing.assert_allclose(chances, [q[first], after], rtol=1e-5)
+
+
+RIGHT, UP = [1.0, 0.0], [0.0, 1.0]
+TWINS = ContentLookup(
+    text=np.array([RIGHT, RIGHT, UP, UP, [0, 0]], dtype=np.float32),
+    image=np.array([RIGHT, RIGHT, UP, RIGHT, [0, 0]], dtype=np.float32),
+)
+
+
+def test_likeness_by_hand() -> None:
+    np.testing.assert_allclose(TWINS.directions(np.array([0, 3]))[0], np.array([1, 0, 1, 0]) / np.sqrt(2), rtol=1e-6)
+    directions = TWINS.directions(np.arange(5, dtype=np.int32))
+    # Half of item 3, its picture, is like that of item 0; item 4 has neither text nor picture.
+    np.testing.assert_allclose(directions @ directions[0], [1, 1, 0, 0.5, 0], atol=1e-6)
+
+
+def test_mmr_by_hand() -> None:
+    stage = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), TWINS)
+    given = candidates([10.0, 9.0, 6.0, 5.0, 0.0])  # relevance 1, 0.9, 0.6, 0.5, 0
+    # λ = 0.5: first 0; then 0.9 - 1, 0.6 - 0, 0.5 - 0.5, 0 - 0, so 2; then 0.9 - 1, 0.5 - 0.5, 0: 3 before 4 by row.
+    assert lists_of(rerank(given, 5, rerank_options(mmr=0.5), stage)) == [[0, 2, 3, 4, 1]]
+    # λ = 0.2: after 0, 0.8 · 0.9 - 0.2 = 0.52 and 0.8 · 0.6 = 0.48.
+    assert lists_of(rerank(given, 3, rerank_options(mmr=0.2), stage)) == [[0, 1, 2]]
+    equal = candidates([1.0, 1.0, 1.0])
+    assert lists_of(rerank(equal, 3, rerank_options(mmr=0.5), stage)) == [[0, 2, 1]]
+
+
+def test_sampling_with_likeness_draws_each_pick_from_what_the_last_one_left() -> None:
+    """Utilities 1, 0, 0 and λ = 0.5: a likeness of 1 takes 1 from the utility."""
+    draws = 20_000
+    stage = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), TWINS)
+    options = rerank_options(draws, Order.SAMPLED, mmr=0.5)
+    result = rerank(candidates(*[[1.0, 0.0, 0.0]] * draws), 2, options, stage)
+    rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)
+    utilities, likeness = np.array([1.0, 0.0, 0.0]), np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    for first, second in permutations(range(3), 2):
+        drawn = (rows == (first, second)).all(axis=1)
+        before, after = np.exp(utilities), np.exp(utilities - likeness[first])
+        after[first] = 0
+        expected = [before[first] / before.sum(), after[second] / after.sum()]
+        np.testing.assert_allclose(chances[drawn], [expected] * drawn.sum(), rtol=1e-5)
+        chance = np.prod(expected)
+        assert abs(drawn.mean() - chance) < 4 * np.sqrt(chance / draws)
+
+
+def test_noise_is_of_the_seed_and_the_item_alone() -> None:
+    rows = np.array([[3, 1, 2], [3, 3, 3]], dtype=np.int32)
+    noise = gumbel_noise(np.array([5, 6], dtype=np.uint64), rows)
+    again = gumbel_noise(np.array([6, 5], dtype=np.uint64), np.array([[3, 1], [2, 3]], dtype=np.int32))
+    assert noise[1].tolist() == [again[0, 0]] * 3
+    assert noise[0].tolist() == [again[1, 1], gumbel_noise(np.array([5], dtype=np.uint64), rows[:1])[0, 1], again[1, 0]]
+    assert noise[0, 0] != noise[1, 0]
+    assert (gumbel_noise(np.array([5, 6], dtype=np.uint64), rows, draw=1) != noise).all()
+
+
+def test_noise_is_standard_gumbel() -> None:
+    noise = gumbel_noise(np.arange(200, dtype=np.uint64), np.tile(np.arange(500, dtype=np.int32), (200, 1)))
+    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.02)
+    assert noise.var() == pytest.approx(np.pi**2 / 6, abs=0.05)
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.02
+    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_another_bundle_is_refused() -> None:
+    other = Candidates("w", np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(1, np.int32))
+    with pytest.raises(BundleError, match="asked for bundle 'w', this replica serves 'v'"):
+        STAGE(other, np.ones(1, dtype=np.int32))
+
+
+def test_requests_of_all_kinds_in_one_batch_keep_their_places() -> None:
+    kinds = [rerank_options(), rerank_options(1, Order.SAMPLED), rerank_options(caps=(1, 1)), rerank_options(mmr=0.3)]
+    options = RerankOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
+    given = candidates([1.0, 2.0], [], [3.0, 1.0, 2.0], [0.5])
+    result = rerank(given, 5, options)
+    assert [len(one) for one in lists_of(result)] == [2, 0, 3, 1]
+    assert lists_of(result)[0] == [1, 0]
+    assert lists_of(result)[2] == [0, 2, 1]
+
+
+def arrays_of(options: RerankOptions) -> list[np.ndarray]:
+    return [getattr(options, name) for name in ("order", "temperature", "epsilon", "mmr", "caps", "seeds")]
+
+
+ANY_OPTIONS = st.builds(
+    rerank_options,
+    st.just(1),
+    st.sampled_from(Order),
+    temperature=st.floats(0.01, 10),
+    epsilon=st.sampled_from([0.0, 0.1, 1.0]),
+    mmr=st.sampled_from([0.0, 0.0, 0.4, 0.9]),
+    caps=st.sampled_from(list(product([NO_CAP, 1, 3], repeat=2))),
+    seeds=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=1),
+)
+ANY_LIST = st.lists(
+    st.tuples(st.integers(0, NUM_ITEMS - 1), st.floats(-8, 8, width=16)), max_size=30, unique_by=lambda t: t[0]
+)
+
+
+def as_candidates(*lists: list[tuple[int, float]]) -> Candidates:
+    return candidates(*[[logit for _, logit in one] for one in lists], rows=[[row for row, _ in one] for one in lists])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ANY_LIST, ANY_OPTIONS, st.integers(1, 12)), min_size=1, max_size=5), st.randoms())
+def test_what_always_holds(
+    requests: list[tuple[list[tuple[int, float]], RerankOptions, int]], shuffler: object
+) -> None:
+    lists, kinds, k = zip(*requests, strict=True)
+    options = RerankOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
+    result = STAGE(as_candidates(*lists), np.array(k, dtype=np.int32), options)
+    assert ((result.propensities > 0) & (result.propensities <= 1)).all()
+    ends = result.items.offsets
+    for place, (given_list, kind, wanted) in enumerate(requests):
+        mine = slice(ends[place], ends[place + 1])
+        shown = result.items.rows[mine].tolist()
+        assert len(set(shown)) == len(shown)
+        assert set(shown) <= {row for row, _ in given_list}
+        caps = kind.caps[0]
+        for column, cap in enumerate(caps):
+            codes = CODES[shown, column]
+            assert np.bincount(codes[codes > 0], minlength=1).max() <= cap
+        if (caps == NO_CAP).all():
+            assert len(shown) == min(wanted, len(given_list))
+        elif len(shown) < wanted:  # nothing that is left out would have been allowed
+            for row in {row for row, _ in given_list} - set(shown):
+                full = [
+                    CODES[row, at] and (CODES[shown, at] == CODES[row, at]).sum() >= cap for at, cap in enumerate(caps)
+                ]
+                assert any(full)
+        turned = list(given_list)
+        shuffler.shuffle(turned)  # type: ignore[attr-defined]
+        alone = STAGE(as_candidates(turned), np.array([wanted], dtype=np.int32), kind)
+        assert alone.items.rows.tolist() == shown
+        np.testing.assert_allclose(alone.propensities, result.propensities[mine], rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(
+    st.permutations(range(20)),
+    st.integers(0, 2**64 - 1),
+    st.sampled_from([0.0, 0.3]),
+    st.sampled_from([(NO_CAP, NO_CAP), (2, NO_CAP)]),
+)
+def test_sampling_without_temperature_is_greedy(order: list[int], seed: int, mmr: float, caps: tuple[int, int]) -> None:
+    given = candidates([place / 4 for place in order], rows=[list(range(100, 120))])
+    cold = rerank_options(1, Order.SAMPLED, temperature=1e-4, mmr=mmr, caps=caps, seeds=[seed])
+    greedy = rerank_options(mmr=mmr, caps=caps)
+    assert lists_of(rerank(given, 12, cold)) == lists_of(rerank(given, 12, greedy))
+    if mmr == 0 and caps[0] == NO_CAP:
+        assert lists_of(rerank(given, 12, greedy)) == lists_of(STAGE(given, np.array([12], dtype=np.int32)))
+
+
+def test_options_check_their_shapes() -> None:
+    with pytest.raises(ValueError, match=r"caps is int32\[1, 2\], expected int32\[2, 2\]"):
+        RerankOptions(
+            *(array if at == 4 else np.repeat(array, 2) for at, array in enumerate(arrays_of(rerank_options())))
+        )
