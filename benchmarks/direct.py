@@ -121,7 +121,7 @@ def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[GroupName, Stage
         "retrieval": DirectCall(Retrieval.open(bundle, config.retrieval)),
         "seen_filter": DirectCall(SeenFilter.open(bundle)),
         "ranking": DirectCall(Ranking.open(bundle)),
-        "reranking": DirectCall(Reranking()),
+        "reranking": DirectCall(Reranking.open(bundle)),
     }
 
 
