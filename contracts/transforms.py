@@ -121,7 +121,29 @@ def query_arrays(
     Codes are encoded ids [B], ages are years (NaN = not known), `context_time` is Unix seconds [B].
     """
     age_norm, age_binned = transforms.age(ages)
+    return stack_query(
+        user_codes=user_codes,
+        gender_codes=gender_codes,
+        age_norm=age_norm,
+        age_binned=age_binned,
+        top_category=top_category,
+        top_category_long=top_category_long,
+        device_codes=device_codes,
+        cyclic=transforms.context(context_time),
+    )
+
+
+def stack_query(
+    *,
+    user_codes: IntArray,
+    gender_codes: IntArray,
+    age_norm: FloatArray,
+    age_binned: IntArray,
+    top_category: IntArray,
+    top_category_long: IntArray,
+    device_codes: IntArray,
+    cyclic: FloatArray,
+) -> tuple[IntArray, FloatArray]:
+    """As `query_arrays`, of values that are transformed already; `cyclic` is hour and weekday [B, 4]."""
     codes: list[AnyArray] = [user_codes, gender_codes, age_binned, top_category, top_category_long, device_codes]
-    categorical = np.stack(codes, axis=1).astype(np.int32)
-    continuous = np.concatenate([age_norm[:, None], transforms.context(context_time)], axis=1)
-    return categorical, continuous
+    return np.stack(codes, axis=1).astype(np.int32), np.concatenate([age_norm[:, None], cyclic], axis=1)

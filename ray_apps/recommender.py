@@ -16,7 +16,7 @@ from contracts.registry import Registry
 from serving.config import ServingConfig
 from serving.deployments.gateway import GatewayReplica
 from serving.deployments.stage import StageReplica
-from serving.groups import GroupName
+from serving.groups import PartName
 from serving.placement import GATEWAY, PLACEMENTS, Placement
 
 
@@ -25,7 +25,7 @@ class RecommenderArgs(ServingConfig):
 
     placement: Placement = "staged"
     """`staged`: every stage group in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
-    `fused`: everything in one."""
+    `fused`: everything in one; `per_model`: each of the fourteen models of the reference in one, to compare with."""
 
 
 def build_app(args: RecommenderArgs) -> Application:
@@ -37,10 +37,10 @@ def build_app(args: RecommenderArgs) -> Application:
     """
     path = find_bundle(args)
     config = with_shop(args, open_bundle(path).manifest.shop)
-    remote: dict[GroupName, Application] = {}
-    for name, groups in PLACEMENTS[args.placement].items():
-        stage = serve.deployment(name=name)(StageReplica).bind(groups, str(path), config)
-        remote |= dict.fromkeys(groups, stage)
+    remote: dict[PartName, Application] = {}
+    for name, parts in PLACEMENTS[args.placement].items():
+        stage = serve.deployment(name=name)(StageReplica).bind(parts, str(path), config)
+        remote |= dict.fromkeys(parts, stage)
     return serve.deployment(name=GATEWAY)(GatewayReplica).bind(args.placement, str(path), config, remote)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from contracts.messages import RequestBatch
 from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
+from serving.models import MODELS, ModelName, open_model
 from serving.pipeline import Fallbacks, StageCall
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -28,8 +29,26 @@ from serving.stores.user_features import UserFeatureStore
 
 GroupName = Literal["query_features", "retrieval", "seen_filter", "ranking", "reranking"]
 GROUPS: Final[tuple[GroupName, ...]] = get_args(GroupName)
+PartName = GroupName | ModelName
+"""What a deployment may hold."""
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
+
+
+def reads_stores(parts: Iterable[PartName]) -> bool:
+    """Whether one of these parts needs the stores."""
+    return not {"query_features", "user_lookup"}.isdisjoint(parts)
+
+
+def open_part(
+    name: PartName, bundle: Bundle, config: ServingConfig, thread: Executor, stores: StoreConnection | None
+) -> StageCall:
+    """Opens a stage group, or a model where each of them is a deployment; see `open_group`."""
+    if name == "user_lookup":
+        return AsyncCall(_user_lookup(config, _needed(stores, name)))
+    if name in MODELS:
+        return open_model(cast(ModelName, name), bundle, config, thread)
+    return open_group(cast(GroupName, name), bundle, config, thread, stores)
 
 
 def open_group(
@@ -48,9 +67,8 @@ def open_group(
         ConfigError: the group reads stores and got none.
     """
     if name == "query_features":
-        if stores is None:
-            raise ConfigError("query_features reads stores and got no connection; open one with StoreConnection.open")
-        return AsyncCall(_query_features(bundle, config, stores))
+        lookup = _user_lookup(config, _needed(stores, name))
+        return AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
     if name == "retrieval":
         return ThreadCall(Retrieval.open(bundle, config.retrieval), thread)
     if name == "ranking":
@@ -60,14 +78,23 @@ def open_group(
     return ThreadCall(Reranking.open(bundle), thread)
 
 
-def _query_features(bundle: Bundle, config: ServingConfig, stores: StoreConnection) -> QueryFeatureStage:
+def _needed(stores: StoreConnection | None, name: str) -> StoreConnection:
+    if stores is None:
+        raise ConfigError(f"{name} reads stores and got no connection; open one with StoreConnection.open")
+    return stores
+
+
+def _user_lookup(config: ServingConfig, stores: StoreConnection) -> UserLookup:
     recents = RecentItemStore(stores.config, stores.address, stores.client)
-    lookup = UserLookup(UserFeatureStore(stores.config, stores.address), recents, config.pipeline)
-    return QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))
+    return UserLookup(UserFeatureStore(stores.config, stores.address), recents, config.pipeline)
 
 
-async def warm_up(groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig) -> None:
-    """Runs made-up batches through opened groups, so that the first visitor does not pay for lazy loading."""
+async def warm_up(parts: Mapping[Any, StageCall], bundle: Bundle, config: ServingConfig) -> None:
+    """Runs made-up batches through opened groups, so that the first visitor does not pay for lazy loading.
+
+    Single models are warmed up by the gateway's probe, which calls all of them.
+    """
+    groups = {name: call for name, call in parts.items() if name in GROUPS}
     fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
     for size in _WARM_UP_SIZES:
         batch = _made_up_batch(bundle, config, size)

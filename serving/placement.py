@@ -1,14 +1,14 @@
-"""Which deployment holds which stage groups."""
+"""Which deployment holds which stage groups or models."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-from serving.groups import GroupName
+from serving.groups import PartName
 
-Placement = Literal["staged", "tiered", "fused"]
+Placement = Literal["staged", "tiered", "fused", "per_model"]
 GATEWAY: Final = "Gateway"
-PLACEMENTS: Final[dict[Placement, dict[str, tuple[GroupName, ...]]]] = {
+PLACEMENTS: Final[dict[Placement, dict[str, tuple[PartName, ...]]]] = {
     "staged": {
         "QueryFeatures": ("query_features",),
         "Retrieval": ("retrieval",),
@@ -18,5 +18,21 @@ PLACEMENTS: Final[dict[Placement, dict[str, tuple[GroupName, ...]]]] = {
     },
     "tiered": {"Retrieval": ("retrieval",), "Ranking": ("ranking",)},
     "fused": {},
+    "per_model": {
+        "ContextPreprocessor": ("context_preprocessor",),
+        "UserLookup": ("user_lookup",),
+        "UserTransform": ("user_transform",),
+        "ContextTransform": ("context_transform",),
+        "QueryTower": ("query_tower",),
+        "CandidateSearch": ("candidate_search",),
+        "SeenFilter": ("seen_filter",),
+        "ItemLookup": ("item_lookup",),
+        "ItemTransform": ("item_transform",),
+        "ContentLookup": ("content_lookup",),
+        "Unroll": ("unroll",),
+        "Ranker": ("ranker",),
+        "Sampling": ("sampling",),
+        "ItemDecoder": ("item_decoder",),
+    },
 }
-"""Stage groups by deployment; what no deployment holds runs in the gateway."""
+"""Parts by deployment; stage groups that no deployment holds run in the gateway."""

@@ -15,7 +15,8 @@ from serving.config import ServingConfig
 from serving.deployments.replica import connect_stores, limit_threads
 from serving.gateway.asgi import Gateway
 from serving.gateway.build import build_gateway
-from serving.groups import GROUPS, GroupName, open_group, warm_up
+from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
+from serving.models import composed_groups
 
 
 @serve.ingress()
@@ -26,20 +27,22 @@ class GatewayReplica:
         placement: its name.
         bundle_path: folder of the bundle that it serves.
         config: settings.
-        remote: handle of the deployment that holds a stage group; the others run here.
+        remote: handle of the deployment that holds a stage group or a model; the other groups run here.
     """
 
     async def __init__(  # type: ignore[misc]
-        self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[GroupName, DeploymentHandle[Any]]
+        self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[PartName, DeploymentHandle[Any]]
     ) -> None:
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config)
-        local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in remote)
+        calls = {name: RemoteCall(handle, name) for name, handle in remote.items()}
+        elsewhere = calls | composed_groups(calls)
+        local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in elsewhere)
         thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         opened = {name: open_group(name, bundle, config, thread, stores) for name in local}
         limit_threads()
         await warm_up(opened, bundle, config)
-        groups = opened | {name: RemoteCall(handle, name) for name, handle in remote.items()}
+        groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores)
         self._app = built.app
         self._probe = asyncio.create_task(built.monitor.probe())

@@ -1,4 +1,4 @@
-"""The shell of the stage groups: opens what it holds, warms it up, calls it."""
+"""The shell of stage groups and models: opens what it holds, warms it up, calls it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
 from serving.deployments.replica import connect_stores, limit_threads
-from serving.groups import GroupName, open_group, warm_up
+from serving.groups import PartName, open_part, reads_stores, warm_up
 
 
 class StageReplica:
-    """One or more stage groups in a replica of their own.
+    """One or more stage groups or models in a replica of their own.
 
     Args:
-        groups: stage groups that it holds.
+        parts: what it holds.
         bundle_path: folder of the bundle that it serves; messages of other bundles are refused.
         config: settings.
     """
 
-    async def __init__(self, groups: Sequence[GroupName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+    async def __init__(self, parts: Sequence[PartName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
         bundle = open_bundle(bundle_path, verify=False)
-        stores = await connect_stores(config) if "query_features" in groups else None
+        stores = await connect_stores(config) if reads_stores(parts) else None
         thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self._groups = {name: open_group(name, bundle, config, thread, stores) for name in groups}
+        self._parts = {name: open_part(name, bundle, config, thread, stores) for name in parts}
         limit_threads()
-        await warm_up(self._groups, bundle, config)
+        await warm_up(self._parts, bundle, config)
 
-    async def __call__(self, group: GroupName, *messages: Any) -> Any:
-        """Calls a stage group; the caller keeps the time."""
-        return await self._groups[group](*messages, timeout_s=float("inf"))
+    async def __call__(self, part: PartName, *messages: Any) -> Any:
+        """Calls a part; the caller keeps the time."""
+        return await self._parts[part](*messages, timeout_s=float("inf"))

@@ -79,8 +79,21 @@ class Retrieval:
         Raises:
             BundleError: the queries are of another bundle version.
         """
+        return self.search(queries, self._tower(queries), constraints, given)
+
+    def search(
+        self,
+        queries: QueryFeatures,
+        embeddings: FloatArray,
+        constraints: Constraints | None = None,
+        given: Ragged | None = None,
+    ) -> Candidates:
+        """As a call, with the query embeddings [B, E] given.
+
+        Raises:
+            BundleError: the queries are of another bundle version.
+        """
         refuse_other_version(queries.bundle_version, self._version)
-        embeddings = self._tower(queries)
         bias = self._bias.of(queries.now)
         eligible = self._eligibility.of(queries.now, constraints)
         if given is None:

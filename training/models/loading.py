@@ -105,9 +105,14 @@ def load_two_tower(bundle: Bundle) -> TwoTower:
     return _checked(_from_bundle(bundle, TWO_TOWER), TwoTower)
 
 
-def load_ranker(bundle: Bundle) -> Ranker:
-    """The bundle's ranker, ready for scoring."""
-    return cast(Ranker, _from_bundle(bundle, RANKER))
+def load_ranker(bundle: Bundle, *, prepare: bool = True) -> Ranker:
+    """The bundle's ranker, ready for scoring.
+
+    Args:
+        bundle: an opened bundle.
+        prepare: computes what the catalogue alone gives once; False for scoring items that are given with each call.
+    """
+    return cast(Ranker, _from_bundle(bundle, RANKER, prepare=prepare))
 
 
 def open_two_tower(folder: Path, items: ItemFeatures) -> TwoTower:
@@ -115,9 +120,10 @@ def open_two_tower(folder: Path, items: ItemFeatures) -> TwoTower:
     return _checked(open_model(folder, items), TwoTower)
 
 
-def _from_bundle(bundle: Bundle, part: str) -> nn.Module:
+def _from_bundle(bundle: Bundle, part: str, *, prepare: bool = True) -> nn.Module:
     weights = bundle.file(f"{part}/{_WEIGHTS}")
-    return _restore(bundle.json(f"{part}/{_CONFIG}"), weights, bundle.items, bundle.array(f"{part}/encoded_id"))
+    encoded_id = bundle.array(f"{part}/encoded_id")
+    return _restore(bundle.json(f"{part}/{_CONFIG}"), weights, bundle.items, encoded_id, prepare=prepare)
 
 
 def _checked(model: nn.Module, kind: type[ModuleT]) -> ModuleT:
@@ -127,7 +133,9 @@ def _checked(model: nn.Module, kind: type[ModuleT]) -> ModuleT:
 
 
 @torch.no_grad()
-def _restore(entry: dict[str, Any], weights: Path, items: ItemFeatures, encoded_id: IntArray) -> nn.Module:
+def _restore(
+    entry: dict[str, Any], weights: Path, items: ItemFeatures, encoded_id: IntArray, *, prepare: bool = True
+) -> nn.Module:
     """Builds without memory for the weights, then maps them: the replicas of a machine share them."""
     schema = validate(ModelSchema, entry["schema"], source=f"schema of {weights.parent}")
     tensors = ItemTensors(items, encoded_id)
@@ -138,5 +146,6 @@ def _restore(entry: dict[str, Any], weights: Path, items: ItemFeatures, encoded_
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{weights} does not hold the weights of its config: {error}") from error
     model.eval()
-    cast(Any, model).prepare()
+    if prepare:
+        cast(Any, model).prepare()
     return model

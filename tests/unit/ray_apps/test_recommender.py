@@ -93,7 +93,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ),
         (
             changed(application={"args": {"placement": "tiny"}}),
-            "placement: Input should be 'staged', 'tiered' or 'fused'",
+            "placement: Input should be 'staged', 'tiered', 'fused' or 'per_model'",
         ),
         (changed(application={"args": {"placement": "staged"}}), "placement 'staged' has .*'QueryFeatures'"),
         (

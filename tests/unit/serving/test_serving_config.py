@@ -9,6 +9,7 @@ from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.config import ServingConfig
 from serving.groups import GROUPS
+from serving.models import MODELS
 from serving.placement import GATEWAY, PLACEMENTS
 
 
@@ -32,10 +33,11 @@ def test_the_clock_is_the_machines_or_stands_still() -> None:
     assert clock.now() == 1_700_000_000
 
 
-def test_no_placement_has_a_group_twice_and_names_are_its_own() -> None:
+def test_no_placement_has_a_part_twice_and_names_are_its_own() -> None:
     for placement, deployments in PLACEMENTS.items():
         held = [group for groups in deployments.values() for group in groups]
         assert len(set(held)) == len(held), placement
-        assert set(held) <= set(GROUPS)
+        assert set(held) <= {*GROUPS, *MODELS}
         assert GATEWAY not in deployments
     assert sorted(group for groups in PLACEMENTS["staged"].values() for group in groups) == sorted(GROUPS)
+    assert {group for groups in PLACEMENTS["per_model"].values() for group in groups} == {"seen_filter", *MODELS}

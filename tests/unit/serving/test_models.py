@@ -1,0 +1,116 @@
+"""Groups made of single models answer as the groups themselves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.bundle import Bundle
+from contracts.errors import StageError
+from contracts.messages import Candidates
+from serving.config import ServingConfig
+from serving.groups import GROUPS, open_group, open_part, reads_stores
+from serving.models import MODELS, composed_groups, fill_context
+from serving.placement import PLACEMENTS
+from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
+from serving.stages.single_models import ItemDecoder
+from serving.stages.user_lookup import UserLookup
+from serving.steps import PipelineConfig
+from tests.fixtures.fake_stores import RECENT, FakeRecentItems, FakeUserFeatures
+from tests.fixtures.served_bundle import NOW, request_batch
+
+INF = float("inf")
+
+
+@pytest.fixture
+def thread() -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def lookup() -> UserLookup:
+    users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes"), "u2": (None, None, "toys", None)})
+    return UserLookup(users, FakeRecentItems(RECENT), PipelineConfig())
+
+
+@pytest.fixture
+def composed(bundle: Bundle, thread: Any, lookup: UserLookup) -> dict[str, Any]:
+    async def look_up(*messages: Any, timeout_s: float) -> Any:
+        return await lookup(*messages)
+
+    calls: dict[Any, Any] = {
+        name: open_part(name, bundle, ServingConfig(), thread, None) for name in MODELS if name != "user_lookup"
+    }
+    return dict(composed_groups(calls | {"user_lookup": look_up}))
+
+
+@pytest.mark.parametrize("size", [1, 32])
+async def test_a_request_goes_the_same_way(
+    bundle: Bundle, thread: Any, lookup: UserLookup, composed: dict[str, Any], size: int
+) -> None:
+    batch = request_batch(size, recent_items=(("i3", "i7"),) * size)
+    whole = {name: open_group(name, bundle, ServingConfig(), thread, None) for name in GROUPS[1:]}
+    looked_up = await QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))(batch)
+    same = await composed["query_features"](batch, timeout_s=INF)
+    np.testing.assert_array_equal(same.features.categorical, looked_up.features.categorical)
+    np.testing.assert_array_equal(same.features.continuous, looked_up.features.continuous)
+    np.testing.assert_array_equal(same.features.history.rows, looked_up.features.history.rows)
+    assert same.degraded == looked_up.degraded
+
+    queries = looked_up.features
+    candidates = await whole["retrieval"](queries, timeout_s=INF)
+    assert_equal(await composed["retrieval"](queries, timeout_s=INF), candidates)
+    some = candidates.where(np.arange(len(candidates.rows)) % 3 > 0)
+    ranked = await whole["ranking"](queries, some, timeout_s=INF)
+    assert_equal(await composed["ranking"](queries, some, timeout_s=INF), ranked)
+    top = await whole["reranking"](ranked, batch.k, timeout_s=INF)
+    assert_equal(await composed["reranking"](ranked, batch.k, timeout_s=INF), top)
+    assert ItemDecoder(bundle)(top) == [f"i{row + 1}" for row in top.rows]
+
+
+def assert_equal(got: Candidates, expected: Candidates) -> None:
+    np.testing.assert_array_equal(got.rows, expected.rows)
+    np.testing.assert_array_equal(got.lengths, expected.lengths)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=1e-5)
+
+
+async def test_nothing_to_rank_asks_nobody(bundle: Bundle, composed: dict[str, Any], lookup: UserLookup) -> None:
+    queries = (await composed["query_features"](request_batch(2), timeout_s=INF)).features
+    empty = np.zeros(0, dtype=np.int32)
+    nothing = Candidates(bundle.version, empty, empty.astype(np.float32), np.zeros(2, dtype=np.int32))
+    assert await composed["ranking"](queries, nothing, timeout_s=INF) is nothing
+
+
+async def test_a_group_keeps_its_time(composed: dict[str, Any]) -> None:
+    with pytest.raises(TimeoutError):
+        await composed["query_features"](request_batch(), timeout_s=0)
+
+
+async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
+    async def forgetful(*messages: Any, timeout_s: float) -> Any:
+        return []
+
+    calls: dict[Any, Any] = dict.fromkeys(MODELS, forgetful)
+    calls["sampling"] = open_part("sampling", bundle, ServingConfig(), thread, None)
+    candidates = Candidates("v", np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32))
+    with pytest.raises(StageError, match="item_decoder gave 0 ids for 2 items"):
+        await composed_groups(calls)["reranking"](candidates, np.array([2], np.int32), timeout_s=INF)
+
+
+def test_a_request_without_a_time_is_of_now() -> None:
+    batch = request_batch(2, context_time=np.array([0, NOW - 5]))
+    assert fill_context(batch).context_time.tolist() == [NOW, NOW - 5]
+
+
+def test_only_what_reads_stores_asks_for_them() -> None:
+    reading = {name for parts in PLACEMENTS.values() for name, held in parts.items() if reads_stores(held)}
+    assert reading == {"QueryFeatures", "UserLookup"}
+
+
+def test_some_models_alone_make_no_group() -> None:
+    assert composed_groups({}) == {}
+    assert len(PLACEMENTS["per_model"]) == 14
