@@ -30,8 +30,9 @@ from training.models.layers import ContentScale, FieldEmbeddings, embedding, mlp
 from training.models.schema import ModelSchema
 
 _PRICE_HIDDEN: Final = 32
-_LIKENESSES: Final = 3
+_PAST_VECTORS: Final = 3
 _NUM_OCCURRENCES: Final = 2
+_BLOCK_CANDIDATES: Final = 2_400
 
 
 class DLRMConfig(StrictConfig):
@@ -72,7 +73,7 @@ class QueryState:
         fields: [B, F, dim] field vectors.
         first: [B, H] its terms of the first top layer.
         bottom: [B, H'] its terms of the first bottom layer, or None where the price is no input of the bottom.
-        past: [B, 2, G, dim] item fields of the history, see `DLRM.past_fields`; None without history.
+        past: [B, G, 3, dim] item fields of the history, see `DLRM.past_fields`; None without history.
     """
 
     fields: Tensor
@@ -80,18 +81,32 @@ class QueryState:
     bottom: Tensor | None
     past: Tensor | None
 
+    def __getitem__(self, part: slice) -> QueryState:
+        """Some of the queries."""
+        tensors = (self.fields, self.first, self.bottom, self.past)
+        return QueryState(*(None if tensor is None else tensor[part] for tensor in tensors))  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class ItemState:
     """What n items alone give.
 
     Attributes:
-        fields: [n, G * dim] field vectors.
+        fields: [G, n, dim] field vectors.
         first: [n, H] their terms of the first top layer.
     """
 
     fields: Tensor
     first: Tensor
+
+    def fields_of(self, place: Tensor) -> Tensor:
+        """Field vectors [..., G, m, dim] of the items at places [..., m]."""
+        return F.embedding(self.table_rows(place), self.fields.flatten(0, 1))
+
+    def table_rows(self, place: Tensor) -> Tensor:
+        """Rows [..., G, m] of `fields` as one table [G * n, dim], for places [..., m]."""
+        num_fields, count = self.fields.shape[:2]
+        return place[..., None, :] + torch.arange(0, num_fields * count, count, device=place.device)[:, None]
 
 
 class DLRM(nn.Module):
@@ -133,12 +148,12 @@ class DLRM(nn.Module):
         self.item_first = nn.Linear(_num_pairs(num_item), hidden, bias=False)
         cross_inputs = num_query * num_item
         if self.history is not None:
-            cross_inputs += _LIKENESSES * num_item + _NUM_OCCURRENCES
+            cross_inputs += _PAST_VECTORS * num_item + _NUM_OCCURRENCES
         cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
         self.cross_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         drop = [nn.Dropout(config.dropout)] if config.dropout else []
-        self.top = nn.Sequential(nn.ReLU(), *drop, mlp([*config.top_dims, 1], config.dropout))
+        self.top = nn.Sequential(nn.ReLU(inplace=True), *drop, mlp([*config.top_dims, 1], config.dropout))
 
     def query_state(self, queries: QueryTensors, past: Tensor | None) -> QueryState:
         """Everything of B queries that does not depend on the candidate; `past` as in `QueryState`."""
@@ -166,10 +181,10 @@ class DLRM(nn.Module):
         if not self.config.price_in_bottom:
             parts.append(self.price(items.continuous[rows]))
         fields = torch.stack(parts, dim=1)
-        return ItemState(fields.flatten(1), self.item_first(_pair_dots(fields)))
+        return ItemState(fields.transpose(0, 1).contiguous(), self.item_first(_pair_dots(fields)))
 
     def past_fields(self, queries: QueryTensors, items: ItemState, place: Tensor) -> Tensor:
-        """Item fields of the history [B, 2, G, dim]: those of the last item, and the mean of all.
+        """Item fields of the history [B, G, 3, dim]: of the last item, of it while its session goes on, mean of all.
 
         They share the tables of the candidates: a dot with the candidate's field tells from the first step on whether
         both have the same category, a near price, a like picture.
@@ -181,9 +196,16 @@ class DLRM(nn.Module):
         """
         valid = (queries.history_rows >= 0).to(items.fields.dtype)
         weights = valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
-        mean = F.embedding_bag(place, items.fields, mode="sum", per_sample_weights=weights)
-        last = F.embedding(place[:, 0], items.fields) * valid[:, :1]
-        return torch.stack([last, mean], dim=1).view(len(queries), 2, -1, self.config.dim)
+        bags = items.table_rows(place)  # [B, G, N]
+        mean = F.embedding_bag(
+            bags.flatten(0, 1),
+            items.fields.flatten(0, 1),
+            mode="sum",
+            per_sample_weights=weights[:, None].expand(bags.shape).flatten(0, 1),
+        )
+        last = items.fields_of(place[:, :1]) * valid[:, :1, None, None]
+        in_session = last * queries.same_session[:, :1, None, None]
+        return torch.cat([last, in_session, mean.view_as(last)], dim=2)
 
     def logits(self, queries: QueryTensors, *groups: CandidateGroup) -> Tensor:
         """Logits [B, C of all groups]; see `Ranker.logits`."""
@@ -232,23 +254,40 @@ class DLRM(nn.Module):
     def _group_logits(
         self, queries: QueryTensors, state: QueryState, items: ItemState, place: Tensor, group: CandidateGroup
     ) -> Tensor:
-        """Logits [B, C] of one group; `place` [B or 1, C] tells where its items are in `items`."""
-        fields = F.embedding(place, items.fields).view(len(place), -1, self.config.dim)  # [B or 1, C * G, dim]
-        dots = torch.matmul(fields, state.fields.transpose(1, 2))  # [B, C * G, F]
-        inputs = [dots.view(len(state.fields), place.shape[1], -1)]
+        """Logits [B, C] of one group; `place` [B or 1, C] tells where its items are in `items`.
+
+        Outside training on a CPU it goes in blocks whose vectors fit into a core's cache.
+        """
+        size, count = group.age_bucket.shape
+        if torch.is_grad_enabled() or place.is_cuda or size * count <= _BLOCK_CANDIDATES:
+            return self._block_logits(queries, state, items, place, group)
+        step = max(1, _BLOCK_CANDIDATES // count)
+        parts = [slice(start, start + step) for start in range(0, size, step)]
+        blocks = [
+            self._block_logits(
+                queries[part], state[part], items, place if len(place) == 1 else place[part], group[part]
+            )
+            for part in parts
+        ]
+        return torch.cat(blocks)
+
+    def _block_logits(
+        self, queries: QueryTensors, state: QueryState, items: ItemState, place: Tensor, group: CandidateGroup
+    ) -> Tensor:
+        fields = items.fields_of(place)  # [B or 1, G, C, dim]
+        inputs = [_dots(fields, state)]
         if state.past is not None:
-            inputs += [
-                _like_past(state.past, fields.view(*place.shape, -1, self.config.dim), queries.same_session[:, 0]),
-                occurrences(queries, group.rows),
-            ]
+            inputs.append(occurrences(queries, group.rows))
         if self.config.item_age:
-            inputs.append(F.one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).to(dots.dtype))
+            inputs.append(F.one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).to(fields.dtype))
         if self.config.retrieval_score:
             inputs.append(group.scores[..., None])
         cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
-        hidden = self.cross_first(cross) + F.embedding(place, items.first) + state.first[:, None]
+        hidden = self.cross_first(cross)
+        hidden += F.embedding(place, items.first)
+        hidden += state.first[:, None]
         if state.bottom is not None:
-            hidden = hidden + self._bottom_terms(state, state.bottom, fields, group.rows)
+            hidden += self._bottom_terms(state, state.bottom, fields, group.rows)
         logits: Tensor = self.top(hidden).squeeze(-1)
         return logits if self.score_weight is None else logits + self.score_weight * group.scores
 
@@ -257,26 +296,29 @@ class DLRM(nn.Module):
         hidden = bottom[:, None] + self.bottom_price(self.items.continuous[rows])
         vectors = self.bottom[1:](hidden)  # [B, C, dim]
         with_query = torch.matmul(vectors, state.fields.transpose(1, 2))
-        per_item = item_fields.view(*rows.shape, -1, self.config.dim).expand(len(vectors), -1, -1, -1)
-        with_item = torch.matmul(per_item, vectors[..., None]).squeeze(-1)
+        with_item = (item_fields.transpose(1, 2) * vectors[:, :, None]).sum(dim=3)
         terms: Tensor = self.pair_first(torch.cat([vectors, with_query, with_item], dim=2))
         return terms
 
 
-def _like_past(past: Tensor, fields: Tensor, in_session: Tensor) -> Tensor:
-    """How alike history and candidates are, field by field.
+def _dots(fields: Tensor, state: QueryState) -> Tensor:
+    """Dots of every field of the candidates with the fields of the query and with its own of the history.
 
     Args:
-        past: item fields of the last item and of the mean item [B, 2, G, dim].
-        fields: of the candidates [B or 1, C, G, dim].
-        in_session: [B] bool, whether the last item's session goes on.
+        fields: of the candidates [B or 1, G, C, dim].
+        state: of B queries; F + 3 vectors meet a field of a candidate, F without history.
 
     Returns:
-        [B, C, 3 * G] dots with the last item's fields, with the mean item's, and the first while the session goes on.
+        [B, C, G * (F + 3)].
     """
-    shared = len(fields) == 1
-    dots = torch.einsum("bpgd,cgd->bcpg" if shared else "bpgd,bcgd->bcpg", past, fields[0] if shared else fields)
-    return torch.cat([dots.flatten(2), dots[:, :, 0] * in_session[:, None, None]], dim=2)
+    vectors = state.fields[:, None].expand(-1, fields.shape[1], -1, -1)
+    if state.past is not None:
+        vectors = torch.cat([vectors, state.past], dim=2)
+    if len(fields) == 1:  # one product for all queries
+        dots = torch.einsum("gcd,bgvd->bcgv", fields[0], vectors)
+    else:
+        dots = torch.matmul(fields, vectors.transpose(2, 3)).transpose(1, 2)
+    return dots.flatten(2)
 
 
 def occurrences(queries: QueryTensors, rows: Tensor) -> Tensor:

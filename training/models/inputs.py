@@ -97,6 +97,11 @@ class CandidateGroup:
     scores: Tensor
     age_bucket: Tensor
 
+    def __getitem__(self, part: slice) -> CandidateGroup:
+        """The candidates of some of the queries."""
+        rows = self.rows if len(self.rows) == 1 else self.rows[part]
+        return CandidateGroup(rows, self.scores[part], self.age_bucket[part])
+
 
 class ItemTensors(nn.Module):
     """Item side of the catalogue, attached to a model so that callers pass ItemRows only.

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from contracts.errors import ConfigError
-from training.models.dlrm import DLRM, DLRMConfig, _like_past, occurrences
+from training.models.dlrm import DLRM, DLRMConfig, QueryState, _dots, occurrences
 from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
 from training.models.ranker import build_ranker, ranker_entry
 from training.models.schema import ModelSchema
@@ -165,18 +167,39 @@ def test_the_history_is_compared_field_by_field(
     model = build(toy_schema, toy_tensors)
     first = queries[1:2]
     items = model.item_state(torch.arange(30))
-    place = first.history_rows.clamp(min=0)
-    past = model.past_fields(first, items, place)
-    fields = items.fields.view(30, -1, 8)
     rows = first.history_rows[first.history_rows >= 0]
 
-    alike = _like_past(past, fields[None, :3], torch.tensor([True]))
+    past = model.past_fields(first, items, first.history_rows.clamp(min=0))
 
-    torch.testing.assert_close(past[0, 0], fields[rows[0]])
-    torch.testing.assert_close(past[0, 1], fields[rows].mean(dim=0))
-    num_fields = fields.shape[1]
-    assert alike.shape == (1, 3, 3 * num_fields)
-    torch.testing.assert_close(alike[0, 2, 1], fields[rows[0], 1] @ fields[2, 1])
-    torch.testing.assert_close(alike[..., 2 * num_fields :], alike[..., :num_fields])
-    outside = _like_past(past, fields[None, :3], torch.tensor([False]))
-    assert outside[..., 2 * num_fields :].abs().max() == 0
+    in_session = float(first.same_session[0, 0])
+    torch.testing.assert_close(past[0, :, 0], items.fields[:, rows[0]])
+    torch.testing.assert_close(past[0, :, 1], items.fields[:, rows[0]] * in_session)
+    torch.testing.assert_close(past[0, :, 2], items.fields[:, rows].mean(dim=1))
+    elsewhere = replace(first, same_session=torch.zeros_like(first.same_session))
+    assert model.past_fields(elsewhere, items, first.history_rows.clamp(min=0))[0, :, 1].abs().max() == 0
+
+
+def test_dots_are_of_each_field_with_the_query_and_with_its_own_past() -> None:
+    torch.manual_seed(5)
+    fields, of_query, past = torch.randn(2, 3, 4, 8), torch.randn(2, 5, 8), torch.randn(2, 3, 3, 8)
+    state = QueryState(of_query, torch.zeros(2, 1), None, past)
+
+    dots = _dots(fields, state).view(2, 4, 3, 8)  # B, C, G, F + 3
+
+    torch.testing.assert_close(dots[1, 2, 0, 4], fields[1, 0, 2] @ of_query[1, 4])
+    torch.testing.assert_close(dots[1, 2, 0, 5], fields[1, 0, 2] @ past[1, 0, 0])
+    torch.testing.assert_close(dots[0, 3, 2, 7], fields[0, 2, 3] @ past[0, 2, 2])
+    shared = _dots(fields[:1], state)
+    torch.testing.assert_close(shared, _dots(fields[:1].expand(2, -1, -1, -1), state))
+
+
+def test_blocks_of_candidates_give_what_all_at_once_give(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, size = build(toy_schema, toy_tensors), len(queries)
+    groups = [group(torch.arange(5).repeat(size, 1), size), group(torch.tensor([[5, 6]]), size)]
+    with torch.inference_mode():
+        expected = model.logits(queries, *groups)
+        monkeypatch.setattr("training.models.dlrm._BLOCK_CANDIDATES", 12)
+
+        torch.testing.assert_close(model.logits(queries, *groups), expected, atol=1e-5, rtol=1e-5)
