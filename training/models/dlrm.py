@@ -9,6 +9,7 @@ query-item pairs are computed for each candidate. The result is that of the plai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -211,16 +212,13 @@ class DLRM(nn.Module):
         """Logits [B, C of all groups]; see `Ranker.logits`."""
         queries = queries.last(self.config.history_length)
         rows = [queries.history_rows.clamp(min=0), *(group.rows for group in groups)]
-        flat = torch.cat([part.flatten() for part in rows])
-        if self._prepared is not None:
-            items, place = self._prepared, flat
-        else:
-            used, place = unique_rows(flat, len(self.items))
+        items = self._prepared
+        if items is None:
+            used, place = unique_rows(torch.cat([part.flatten() for part in rows]), len(self.items))
             items = self.item_state(used)
-        history, *places = (
-            part.view_as(like)
-            for part, like in zip(torch.split(place, [part.numel() for part in rows]), rows, strict=True)
-        )
+            parts = torch.split(place, [part.numel() for part in rows])
+            rows = [part.view_as(like) for part, like in zip(parts, rows, strict=True)]
+        history, *places = rows
         past = None if self.history is None else self.past_fields(queries, items, history)
         state = self.query_state(queries, past)
         parts = [
@@ -234,6 +232,9 @@ class DLRM(nn.Module):
         """Logits [T] of ragged candidates; see `Ranker.score`."""
         if not len(rows):
             return retrieval_scores.new_zeros(0)
+        if len(queries) == 1:
+            group = CandidateGroup(rows[None], retrieval_scores[None], age_bucket[None])
+            return self.logits(queries, group)[0]
         lengths = torch.bincount(owners, minlength=len(queries))
         longest = int(lengths.max())
         column = torch.arange(len(rows), device=rows.device) - (lengths.cumsum(0) - lengths)[owners]
@@ -279,7 +280,7 @@ class DLRM(nn.Module):
         if state.past is not None:
             inputs.append(occurrences(queries, group.rows))
         if self.config.item_age:
-            inputs.append(F.one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).to(fields.dtype))
+            inputs.append(_one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS))
         if self.config.retrieval_score:
             inputs.append(group.scores[..., None])
         cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
@@ -323,10 +324,14 @@ def _dots(fields: Tensor, state: QueryState) -> Tensor:
 
 def occurrences(queries: QueryTensors, rows: Tensor) -> Tensor:
     """How often candidates [B or 1, C] occur in the history: log(1 + times), and whether in this session, [B, C, 2]."""
-    same = rows[..., None] == queries.history_rows[:, None]
-    times = same.sum(dim=2).float().log1p()
-    in_session = (same & queries.same_session[:, None]).any(dim=2)
-    return torch.stack([times, in_session.float()], dim=2)
+    same = (rows[..., None] == queries.history_rows[:, None]).float()
+    in_session = queries.same_session.float()
+    times = torch.matmul(same, torch.stack([torch.ones_like(in_session), in_session], dim=2))
+    return torch.stack([times[..., 0].log1p(), times[..., 1].clamp(max=1)], dim=2)
+
+
+def _one_hot(codes: Tensor, count: int) -> Tensor:
+    return (codes[..., None] == torch.arange(count, device=codes.device)).float()
 
 
 def _num_pairs(count: int) -> int:
@@ -335,5 +340,13 @@ def _num_pairs(count: int) -> int:
 
 def _pair_dots(fields: Tensor) -> Tensor:
     """Dot products of all pairs of fields [n, F, dim] -> [n, F * (F - 1) / 2]."""
-    first, second = torch.triu_indices(fields.shape[1], fields.shape[1], offset=1, device=fields.device)
-    return torch.bmm(fields, fields.transpose(1, 2))[:, first, second]
+    dots = torch.bmm(fields, fields.transpose(1, 2)).flatten(1)
+    return dots.index_select(1, _upper_triangle(fields.shape[1], fields.device))
+
+
+@lru_cache
+def _upper_triangle(size: int, device: torch.device) -> Tensor:
+    """Places above the diagonal of a flattened matrix."""
+    with torch.inference_mode(False):  # it is used in training, too
+        first, second = torch.triu_indices(size, size, offset=1, device=device)
+        return first * size + second

@@ -59,21 +59,23 @@ class HistoryEncoder(nn.Module):
         self.item_weight = nn.Linear(dim, num_heads)
         self.age_weight = embedding(_AGE_BUCKETS, num_heads)
         self.session_weight = nn.Parameter(torch.zeros(num_heads))
-        self._prepared: Tensor | None = None
+        self._prepared: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, items: ItemTensors) -> None:
-        """Computes the vectors of the whole catalogue once, for scoring with fixed weights."""
-        self._prepared = self.encoder(items, torch.arange(len(items), device=items.encoded_id.device))
+        """Computes vectors and weights of the whole catalogue once, for scoring with fixed weights."""
+        vectors = self.encoder(items, torch.arange(len(items), device=items.encoded_id.device))
+        self._prepared = vectors, self.item_weight(vectors)
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
         """Vectors [B, V, dim]: the heads, the last item, the last item of the session that goes on."""
         valid = queries.history_rows >= 0
         if self._prepared is not None:
-            vectors, place = self._prepared, queries.history_rows.clamp(min=0)
+            (vectors, item_weights), place = self._prepared, queries.history_rows.clamp(min=0)
         else:
             used, place = unique_rows(queries.history_rows.clamp(min=0), len(items))
             vectors = self.encoder(items, used)
-        weights = F.embedding(place, self.item_weight(vectors)) + self.age_weight(age_bucket(queries.history_age_s))
+            item_weights = self.item_weight(vectors)
+        weights = F.embedding(place, item_weights) + self.age_weight(age_bucket(queries.history_age_s))
         weights = weights + queries.same_session[..., None] * self.session_weight
         weights = weights.masked_fill(~valid[..., None], _EXCLUDED).softmax(dim=1) * valid[..., None]
         gathered = F.embedding(place, vectors)
