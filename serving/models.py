@@ -21,7 +21,7 @@ from serving.stages.query_features import LookedUp
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stages.single_models import (
-    ContentLookup,
+    ContentColumns,
     ContextTransform,
     ItemColumnLookup,
     ItemDecoder,
@@ -75,13 +75,13 @@ def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: E
         "user_transform": UserInputTransform,
         "item_lookup": ItemColumnLookup,
         "item_transform": ItemTransform,
-        "content_lookup": ContentLookup,
+        "content_lookup": ContentColumns,
         "unroll": Unroll,
         "item_decoder": ItemDecoder,
     }
     if name in simple:
         return ThreadCall(simple[name](bundle), thread)
-    return ThreadCall(fill_context if name == "context_preprocessor" else Reranking(), thread)
+    return ThreadCall(fill_context if name == "context_preprocessor" else Reranking.open(bundle), thread)
 
 
 def fill_context(batch: RequestBatch) -> RequestBatch:
@@ -141,9 +141,9 @@ class ComposedGroups:
         """Models 6c and 7; the gateway hydrates by ItemRow, so the raw ids are only counted."""
         async with asyncio.timeout(timeout_s):
             top = await self._ask("sampling", *messages)
-            ids = await self._ask("item_decoder", top)
-        if len(ids) != len(top.rows):
-            raise StageError(f"item_decoder gave {len(ids)} ids for {len(top.rows)} items")
+            ids = await self._ask("item_decoder", top.items)
+        if len(ids) != len(top.items.rows):
+            raise StageError(f"item_decoder gave {len(ids)} ids for {len(top.items.rows)} items")
         return top
 
     async def _items(self, used: IntArray) -> Any:

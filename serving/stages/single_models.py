@@ -151,7 +151,7 @@ class ItemTransform:
         return ItemInputs(self._encoded_id[rows], columns.codes, price[:, None])
 
 
-class ContentLookup:
+class ContentColumns:
     """Model 5c: content embeddings by ItemRow, from mapped arrays."""
 
     def __init__(self, bundle: Bundle) -> None:

@@ -68,8 +68,8 @@ async def test_a_request_goes_the_same_way(
     ranked = await whole["ranking"](queries, some, timeout_s=INF)
     assert_equal(await composed["ranking"](queries, some, timeout_s=INF), ranked)
     top = await whole["reranking"](ranked, batch.k, timeout_s=INF)
-    assert_equal(await composed["reranking"](ranked, batch.k, timeout_s=INF), top)
-    assert ItemDecoder(bundle)(top) == [f"i{row + 1}" for row in top.rows]
+    assert_equal((await composed["reranking"](ranked, batch.k, timeout_s=INF)).items, top.items)
+    assert ItemDecoder(bundle)(top.items) == [f"i{row + 1}" for row in top.items.rows]
 
 
 def assert_equal(got: Candidates, expected: Candidates) -> None:
@@ -96,7 +96,7 @@ async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
 
     calls: dict[Any, Any] = dict.fromkeys(MODELS, forgetful)
     calls["sampling"] = open_part("sampling", bundle, ServingConfig(), thread, None)
-    candidates = Candidates("v", np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32))
+    candidates = Candidates(bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32))
     with pytest.raises(StageError, match="item_decoder gave 0 ids for 2 items"):
         await composed_groups(calls)["reranking"](candidates, np.array([2], np.int32), timeout_s=INF)
 
