@@ -96,7 +96,9 @@ async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
 
     calls: dict[Any, Any] = dict.fromkeys(MODELS, forgetful)
     calls["sampling"] = open_part("sampling", bundle, ServingConfig(), thread, None)
-    candidates = Candidates(bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32))
+    candidates = Candidates(
+        bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32)
+    )
     with pytest.raises(StageError, match="item_decoder gave 0 ids for 2 items"):
         await composed_groups(calls)["reranking"](candidates, np.array([2], np.int32), timeout_s=INF)
 
