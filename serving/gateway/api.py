@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from contracts.errors import RequestError
 
+RANKINGS_PATH: Final = "/v1/rankings"
 MAX_K: Final = 100
 MAX_RECENT_ITEMS: Final = 100
 MAX_EXCLUDED: Final = 1_000
+MAX_CANDIDATES: Final = 1_000
 MAX_NAMES: Final = 100
 MAX_PAGE: Final = 100
 _MAX_ID = 256
@@ -59,8 +61,8 @@ class Diversity(Struct, frozen=True, forbid_unknown_fields=True):
     max_per_category_l2: Annotated[Cap | None, Meta(description="Most items of one finer category.")] = None
 
 
-class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who asks, from where, for how many items and which; everything is optional."""
+class _Visit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who asks, from where, and for which items; everything is optional."""
 
     user_id: Annotated[Id | None, Meta(description="The shop's user id; unknown and missing ones get answers too.")] = (
         None
@@ -73,7 +75,6 @@ class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
     timestamp: Annotated[
         int | None, Meta(description="Unix seconds that give hour and weekday; missing or 0 = now.")
     ] = None
-    k: Annotated[int, Meta(ge=1, le=MAX_K, description="Items wanted.")] = 10
     exclude: Annotated[
         list[Id], Meta(max_length=MAX_EXCLUDED, description="Item ids that must not come back; unknown ones are fine.")
     ] = []
@@ -85,9 +86,58 @@ class RecommendationRequest(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
         Meta(description="Same seed, same draws; null = the seed comes from the request id."),
     ] = None
+    explain: Annotated[bool, Meta(description="Whether the answer tells how it came about.")] = False
 
 
-class Recommendation(Struct, frozen=True):
+class RecommendationRequest(_Visit, frozen=True, forbid_unknown_fields=True):
+    """Who asks, from where, for how many items and which; everything is optional."""
+
+    k: Annotated[int, Meta(ge=1, le=MAX_K, description="Items wanted.")] = 10
+
+
+class RankingRequest(_Visit, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Given items to score and rank for a visitor; seen ones are ranked as well."""
+
+    candidate_ids: Annotated[
+        list[Id], Meta(min_length=1, max_length=MAX_CANDIDATES, description="Items to rank; each counts once.")
+    ]
+    k: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None, Meta(description="Items wanted; null = all.")
+    ] = None
+
+
+class ItemExplanation(Struct, frozen=True):
+    """How one item came to its place."""
+
+    source: Annotated[
+        Literal["retrieval", "popular", "given"],
+        Meta(description="Where it came from; popular items stand in for a retrieval that did not answer."),
+    ]
+    retrieval_rank: int
+    retrieval_score: Annotated[float | None, Meta(description="Null where retrieval did not answer.")]
+    filters: Annotated[
+        dict[str, Literal["kept", "not_asked", "left_out"]],
+        Meta(description="Verdict of each filter; `left_out` = the filter did not answer."),
+    ]
+    ranking_rank: Annotated[int, Meta(description="Its place by score, before reranking.")]
+    ranking_score: Annotated[float | None, Meta(description="Null where the ranker did not answer.")]
+    rerank_move: Annotated[int, Meta(description="Places that reranking moved it up.")]
+    propensity: Annotated[
+        float, Meta(description="Probability of the pick, given those above it; 1 where nothing was left to chance.")
+    ]
+
+
+class Explanation(Struct, frozen=True):
+    """How an answer came about."""
+
+    num_retrieved: int
+    removed: Annotated[dict[str, int], Meta(description="Retrieved items that a filter took out, by filter.")]
+    num_ranked: int
+    seed: Annotated[int | None, Meta(description="Seed of the draws; null = nothing was left to chance.")]
+    stage_ms: Annotated[dict[str, float], Meta(description="Milliseconds of each stage for the whole batch.")]
+
+
+class Recommendation(Struct, frozen=True, omit_defaults=True):
     """One recommended item."""
 
     rank: int
@@ -99,9 +149,10 @@ class Recommendation(Struct, frozen=True):
     gender: str | None
     price: float | None
     image_url: str | None
+    explanation: Annotated[ItemExplanation | None, Meta(description="Only where it was asked for.")] = None
 
 
-class RecommendationResponse(Struct, frozen=True):
+class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
     """Ranked items, best first."""
 
     request_id: str
@@ -109,6 +160,22 @@ class RecommendationResponse(Struct, frozen=True):
     bundle_version: str
     degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
     recommendations: list[Recommendation]
+    explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
+
+
+class RankingResponse(Struct, frozen=True, omit_defaults=True):
+    """Given items, best first."""
+
+    request_id: str
+    user_id: str | None
+    bundle_version: str
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
+    rankings: list[Recommendation]
+    unknown: Annotated[list[str], Meta(description="Given ids that the catalogue does not have.")]
+    ineligible: Annotated[
+        list[str], Meta(description="Given items that are not launched, withdrawn, excluded or outside of the filters.")
+    ]
+    explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
 
 
 class Item(Struct, frozen=True):
@@ -133,6 +200,20 @@ class ItemQuery(Struct, frozen=True, forbid_unknown_fields=True):
     offset: Annotated[int, Meta(ge=0)] = 0
     category_l1: Id | None = None
     category_l2: Id | None = None
+
+
+class SimilarQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many neighbours."""
+
+    k: Annotated[int, Meta(ge=1, le=MAX_K)] = 10
+
+
+class SimilarItems(Struct, frozen=True):
+    """Available items, most alike first; the score is the cosine in the space of candidate embeddings."""
+
+    item_id: str
+    bundle_version: str
+    items: list[Recommendation]
 
 
 class ItemPage(Struct, frozen=True):
@@ -190,8 +271,10 @@ class ErrorResponse(Struct, frozen=True):
 
 _STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
 _INNER: Final = re.compile(r"at `\$\.(\w+)`")
-_decoder = msgspec.json.Decoder(RecommendationRequest)
+_recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
+_ranking_decoder = msgspec.json.Decoder(RankingRequest)
 encode = msgspec.json.Encoder().encode
+_StructT = TypeVar("_StructT", bound=Struct)
 
 
 class MalformedError(RequestError):
@@ -202,30 +285,39 @@ class MalformedError(RequestError):
 
 
 def decode_request(body: bytes) -> RecommendationRequest:
-    """Parses and checks a request.
+    """Parses and checks a request for recommendations.
 
     Raises:
         MalformedError: not JSON.
         RequestError: unknown field, wrong type or value out of range; the message names the field.
     """
-    try:
-        return _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _refused(error, RecommendationRequest) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"the body is not valid JSON: {error}") from None
+    return _decode(_recommendation_decoder, body)
 
 
-def decode_query(parameters: dict[str, str]) -> ItemQuery:
-    """Checks the query parameters of a catalogue page.
+def decode_ranking(body: bytes) -> RankingRequest:
+    """Parses and checks a request to rank given items; raises as `decode_request`."""
+    return _decode(_ranking_decoder, body)
+
+
+def decode_query(parameters: dict[str, str], query: type[_StructT]) -> _StructT:
+    """Checks query parameters.
 
     Raises:
         RequestError: unknown parameter, wrong type or value out of range.
     """
     try:
-        return msgspec.convert(parameters, ItemQuery, strict=False)
+        return msgspec.convert(parameters, query, strict=False)
     except msgspec.ValidationError as error:
-        raise _refused(error, ItemQuery) from None
+        raise _refused(error, query) from None
+
+
+def _decode(decoder: msgspec.json.Decoder[_StructT], body: bytes) -> _StructT:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _refused(error, decoder.type) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(f"the body is not valid JSON: {error}") from None
 
 
 def _refused(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:

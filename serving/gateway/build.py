@@ -60,4 +60,5 @@ def build_gateway(
     pipeline = build_pipeline(groups, bundle, config, stores)
     service = RecommendationService(bundle, pipeline, catalogue, clock, config.service, config.reranking)
     monitor = Monitor(bundle, placement, service, clock, stores)
-    return BuiltGateway(Gateway(service, rest_application(catalogue, clock, monitor), config.gateway), monitor)
+    rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
+    return BuiltGateway(Gateway(service, rest, config.gateway), monitor)

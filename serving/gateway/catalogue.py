@@ -13,8 +13,9 @@ import numpy as np
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import NotFoundError
-from serving.gateway.api import Item, ItemPage, ItemQuery, Recommendation
+from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
 from serving.stages.eligibility import Eligibility
+from serving.stages.similar import Neighbours
 
 _CACHED_ITEMS = 100_000
 ITEMS_PATH: Final = "/v1/items"
@@ -38,12 +39,17 @@ class Catalogue:
         }
         self._price = bundle.array("items/price")
         self._eligibility = Eligibility.open(bundle)
+        self._similar = Neighbours.open(bundle)
         self._card = lru_cache(maxsize=_CACHED_ITEMS)(self._read_card)
 
-    def recommendation(self, rank: int, row: int, score: float) -> Recommendation:
+    def recommendation(
+        self, rank: int, row: int, score: float, explanation: ItemExplanation | None = None
+    ) -> Recommendation:
         """A ranked item with its metadata."""
         item_id, title, category_l1, category_l2, gender, price, image_url = self._card(row)
-        return Recommendation(rank, item_id, score, title, category_l1, category_l2, gender, price, image_url)
+        return Recommendation(
+            rank, item_id, score, title, category_l1, category_l2, gender, price, image_url, explanation
+        )
 
     def item(self, item_id: str, now: int) -> Item:
         """One item.
@@ -65,6 +71,19 @@ class Catalogue:
         rows = np.flatnonzero(mask)
         shown = rows[query.offset : query.offset + query.limit]
         return ItemPage(len(rows), query.offset, query.limit, [self._item(int(row), now) for row in shown])
+
+    def similar(self, item_id: str, k: int, now: int) -> SimilarItems:
+        """The available items nearest to an item.
+
+        Raises:
+            NotFoundError: the catalogue does not have it.
+        """
+        rows, scores = self._similar(self._row(item_id), k, now)
+        items = [
+            self.recommendation(rank, row, score)
+            for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1)
+        ]
+        return SimilarItems(item_id, self._bundle.version, items)
 
     def picture(self, item_id: str) -> tuple[Path, str]:
         """File and media type of an item's picture.

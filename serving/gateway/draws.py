@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from contracts.options import NO_CAP, Order, RerankOptions
-from serving.gateway.api import Diversity, RecommendationRequest
+from serving.gateway.api import Diversity, RankingRequest, RecommendationRequest
 from serving.stages.reranking import RerankingConfig
 
 _TEMPERATURE_OF: Final = {"greedy": 1.0, "sampled": 1.0, "weighted": 0.05}
@@ -41,7 +41,7 @@ class DrawReader:
         self._config = config
         self._plain = _drawn(config, 0) == _GREEDY
 
-    def __call__(self, request: RecommendationRequest, request_id: str) -> Draw | None:
+    def __call__(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Draw | None:
         """How a request's list is drawn; None = highest score first."""
         if request.diversity is None:
             if self._plain:

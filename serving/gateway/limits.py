@@ -14,7 +14,7 @@ from contracts.features import ITEM_CATEGORICALS, ITEM_GENDER
 from contracts.ids import IntArray
 from contracts.options import Constraints, Ragged
 from contracts.vocabulary import Vocabulary
-from serving.gateway.api import Filters, RecommendationRequest
+from serving.gateway.api import Filters, RankingRequest, RecommendationRequest
 
 _MAX_LISTED: Final = 50
 _MAX_COMPARED: Final = 2_000
@@ -29,6 +29,11 @@ class Limits(NamedTuple):
     codes: tuple[list[int], ...]
     prices: tuple[float, float]
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether more than a list of excluded items was given."""
+        return any(self.codes) or self.prices != (-np.inf, np.inf)
+
 
 class LimitReader:
     """Reads the limits of requests against the catalogue of a bundle."""
@@ -36,7 +41,7 @@ class LimitReader:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
 
-    def __call__(self, request: RecommendationRequest) -> Limits | None:
+    def __call__(self, request: RecommendationRequest | RankingRequest) -> Limits | None:
         """The limits of a request, None without any.
 
         Raises:

@@ -11,7 +11,8 @@ from contracts.clock import Clock
 from contracts.errors import StageError, StoreError
 from serving.connection import StoreConnection
 from serving.gateway.api import BundleStatus, RecommendationRequest, Status
-from serving.gateway.service import Asked, RecommendationService
+from serving.gateway.asked import Asked
+from serving.gateway.service import RecommendationService
 from serving.stores.meta import read_meta
 
 _PROBE_PAUSE_S: Final = 0.5

@@ -13,6 +13,9 @@ from serving.gateway.catalogue import ITEMS_PATH
 _STRUCTS: Final = (
     api.RecommendationRequest,
     api.RecommendationResponse,
+    api.RankingRequest,
+    api.RankingResponse,
+    api.SimilarItems,
     api.Item,
     api.ItemPage,
     api.Status,
@@ -34,20 +37,15 @@ _REASONS: Final = {
 def openapi_document() -> dict[str, Any]:
     """OpenAPI 3.1 of all paths."""
     _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template="#/components/schemas/{name}")
-    recommend = _operation("Ranked items for a visitor", api.RecommendationResponse, 400, 405, 413, 415, 422, 429, 503)
-    recommend["requestBody"] = {"required": True, "content": _content(api.RecommendationRequest)}
-    recommend["parameters"] = [
-        {
-            "name": "X-Request-Id",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string"},
-            "description": "Comes back as request_id if it is at most 128 letters, digits, dots, dashes, _ and :",
-        }
-    ]
+    recommend = _asked("Ranked items for a visitor", api.RecommendationRequest, api.RecommendationResponse)
+    rank = _asked("Given items, scored and ranked for a visitor", api.RankingRequest, api.RankingResponse)
     item_id = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {"parameters": _query_parameters()}
+    page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {
+        "parameters": _query_parameters(api.ItemQuery)
+    }
     item = _operation("One item", api.Item, 404, 405) | {"parameters": [item_id]}
+    similar = _operation("Items that are like one", api.SimilarItems, 404, 405, 422)
+    similar["parameters"] = [item_id, *_query_parameters(api.SimilarQuery)]
     picture = _operation("An item's picture", None, 404, 405) | {"parameters": [item_id]}
     picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
     return {
@@ -57,12 +55,30 @@ def openapi_document() -> dict[str, Any]:
             RECOMMENDATIONS_PATH: {"post": recommend},
             "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
             "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
+            api.RANKINGS_PATH: {"post": rank},
             ITEMS_PATH: {"get": page},
             ITEMS_PATH + "/{item_id}": {"get": item},
+            ITEMS_PATH + "/{item_id}/similar": {"get": similar},
             ITEMS_PATH + "/{item_id}/image": {"get": picture},
         },
         "components": {"schemas": schemas},
     }
+
+
+def _asked(summary: str, request: type[msgspec.Struct], answer: type[msgspec.Struct]) -> dict[str, Any]:
+    """An operation that takes a JSON body."""
+    operation = _operation(summary, answer, 400, 405, 413, 415, 422, 429, 503)
+    operation["requestBody"] = {"required": True, "content": _content(request)}
+    operation["parameters"] = [
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "Comes back as request_id if it is at most 128 letters, digits, dots, dashes, _ and :",
+        }
+    ]
+    return operation
 
 
 def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int) -> dict[str, Any]:
@@ -78,7 +94,7 @@ def _content(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{struct.__name__}"}}}
 
 
-def _query_parameters() -> list[dict[str, Any]]:
-    _, schemas = msgspec.json.schema_components([api.ItemQuery])
-    properties = schemas[api.ItemQuery.__name__]["properties"]
+def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    _, schemas = msgspec.json.schema_components([query])
+    properties = schemas[query.__name__]["properties"]
     return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]

@@ -1,7 +1,8 @@
-"""Everything besides recommendations: status, catalogue, pictures and the API's description."""
+"""Everything besides recommendations: rankings, status, catalogue, pictures and the API's description."""
 
 from __future__ import annotations
 
+import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +17,17 @@ from starlette.staticfiles import StaticFiles
 
 from contracts.clock import Clock
 from contracts.errors import ConfigError, NotFoundError, NotReadyError, RecommenderError
-from serving.gateway.api import Ready, decode_query, encode
+from serving.gateway.api import RANKINGS_PATH, ItemQuery, Ready, SimilarQuery, decode_query, decode_ranking, encode
 from serving.gateway.asgi import request_id_of
 from serving.gateway.catalogue import ITEMS_PATH, Catalogue
-from serving.gateway.http import MethodError, error_answer
+from serving.gateway.http import ClientGoneError, MethodError, check_json, error_answer, read_body
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
+from serving.gateway.service import RecommendationService
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
+_CLIENT_GONE: Final = 499
+"""Nobody reads it."""
 _DOCS_PAGE: Final = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Recommender API</title>
@@ -33,50 +37,88 @@ _DOCS_PAGE: Final = """<!doctype html>
 </html>"""
 
 
-def rest_application(catalogue: Catalogue, clock: Clock, monitor: Monitor) -> Starlette:
-    """The application for all paths but the recommendations.
+class _Endpoints:
+    """What the paths do; see `rest_application`."""
 
-    Args:
-        catalogue: the items.
-        clock: tells now.
-        monitor: knows how the service does.
-    """
+    def __init__(
+        self,
+        service: RecommendationService,
+        catalogue: Catalogue,
+        clock: Clock,
+        monitor: Monitor,
+        max_body_bytes: int,
+    ) -> None:
+        self._service = service
+        self._catalogue = catalogue
+        self._clock = clock
+        self._monitor = monitor
+        self._max_body_bytes = max_body_bytes
+        self._description = msgspec.json.encode(openapi_document())
 
-    async def show_status(request: Request) -> Response:
-        return _json(await monitor.status())
+    async def status(self, request: Request) -> Response:
+        return _json(await self._monitor.status())
 
-    async def show_ready(request: Request) -> Response:
-        if not monitor.ready:
+    async def ready(self, request: Request) -> Response:
+        if not self._monitor.ready:
             raise NotReadyError("the service is warming up; ask again in a second")
         return _json(Ready(ready=True))
 
-    async def show_page(request: Request) -> Response:
-        return _json(catalogue.page(decode_query(dict(request.query_params)), clock.now()))
+    async def rank(self, request: Request) -> Response:
+        check_json(request.scope)
+        try:
+            body = await read_body(request.scope, request.receive, self._max_body_bytes)
+        except ClientGoneError:
+            return Response(status_code=_CLIENT_GONE)
+        content = await self._service.rank(decode_ranking(body), request_id_of(request.scope))
+        return Response(content, media_type="application/json")
 
-    async def show_item(request: Request) -> Response:
-        return _json(catalogue.item(request.path_params["item_id"], clock.now()))
+    async def page(self, request: Request) -> Response:
+        query = decode_query(dict(request.query_params), ItemQuery)
+        return _json(self._catalogue.page(query, self._clock.now()))
 
-    async def show_picture(request: Request) -> Response:
-        path, media_type = catalogue.picture(request.path_params["item_id"])
+    async def item(self, request: Request) -> Response:
+        return _json(self._catalogue.item(request.path_params["item_id"], self._clock.now()))
+
+    async def similar(self, request: Request) -> Response:
+        query = decode_query(dict(request.query_params), SimilarQuery)
+        item_id = request.path_params["item_id"]
+        return _json(await asyncio.to_thread(self._catalogue.similar, item_id, query.k, self._clock.now()))
+
+    async def picture(self, request: Request) -> Response:
+        path, media_type = self._catalogue.picture(request.path_params["item_id"])
         return FileResponse(path, media_type=media_type, headers={"cache-control": "public, max-age=3600"})
 
-    description = msgspec.json.encode(openapi_document())
+    async def description(self, request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
 
-    async def show_description(request: Request) -> Response:
-        return Response(description, media_type="application/json")
-
-    async def show_docs(request: Request) -> Response:
+    async def docs(self, request: Request) -> Response:
         return HTMLResponse(_DOCS_PAGE)
 
+
+def rest_application(
+    service: RecommendationService, catalogue: Catalogue, clock: Clock, monitor: Monitor, max_body_bytes: int
+) -> Starlette:
+    """The application for all paths but the recommendations.
+
+    Args:
+        service: ranks given items.
+        catalogue: the items.
+        clock: tells now.
+        monitor: knows how the service does.
+        max_body_bytes: larger bodies are refused.
+    """
+    endpoints = _Endpoints(service, catalogue, clock, monitor, max_body_bytes)
     return Starlette(
         routes=[
-            Route("/v1/status", show_status),
-            Route("/v1/ready", show_ready),
-            Route(ITEMS_PATH, show_page),
-            Route(ITEMS_PATH + "/{item_id:path}/image", show_picture),
-            Route(ITEMS_PATH + "/{item_id:path}", show_item),
-            Route("/openapi.json", show_description),
-            Route("/docs", show_docs),
+            Route("/v1/status", endpoints.status),
+            Route("/v1/ready", endpoints.ready),
+            Route(RANKINGS_PATH, endpoints.rank, methods=["POST"]),
+            Route(ITEMS_PATH, endpoints.page),
+            Route(ITEMS_PATH + "/{item_id:path}/image", endpoints.picture),
+            Route(ITEMS_PATH + "/{item_id:path}/similar", endpoints.similar),
+            Route(ITEMS_PATH + "/{item_id:path}", endpoints.item),
+            Route("/openapi.json", endpoints.description),
+            Route("/docs", endpoints.docs),
             Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
         ],
         exception_handlers={HTTPException: _refuse, RecommenderError: _refuse, Exception: _refuse},

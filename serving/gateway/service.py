@@ -1,24 +1,22 @@
-"""From a checked request to a written answer: time range, batch, pipeline, metadata."""
+"""From a checked request to a written answer: batch, pipeline, answer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
 from pydantic import Field
 
 from contracts.bundle import Bundle
-from contracts.clock import DAY_S, Clock, name_to_day
+from contracts.clock import Clock
 from contracts.config import StrictConfig
-from contracts.errors import RequestError
-from contracts.messages import PipelineResult, RequestBatch
-from serving.gateway.api import RecommendationRequest, RecommendationResponse, encode
+from contracts.messages import PipelineResult
+from serving.gateway.answers import write_answers
+from serving.gateway.api import RankingRequest, RecommendationRequest
+from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
-from serving.gateway.draws import Draw, DrawReader, gather_draws
-from serving.gateway.limits import LimitReader, Limits, gather_limits
 from serving.pipeline import RecommenderPipeline
 from serving.stages.reranking import RerankingConfig
 
@@ -34,17 +32,8 @@ class ServiceConfig(StrictConfig):
     """How requests gather."""
 
 
-class Asked(NamedTuple):
-    """A checked request, its id, its limits, and how its list is drawn."""
-
-    request_id: str
-    request: RecommendationRequest
-    limits: Limits | None = None
-    draw: Draw | None = None
-
-
 class RecommendationService:
-    """Answers recommendation requests of one bundle.
+    """Answers requests for recommendations and rankings from one bundle.
 
     Args:
         bundle: the bundle that its pipeline serves.
@@ -69,10 +58,9 @@ class RecommendationService:
         self._catalogue = catalogue
         self._clock = clock
         self._config = config
-        self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
+        self._read = RequestReader(bundle, clock, reranking or RerankingConfig())
         self._batcher: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
-        self._limits = LimitReader(bundle)
-        self._draws = DrawReader(reranking or RerankingConfig())
+        self._rankings: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
         self._degraded_at: dict[str, float] = {}
 
     async def recommend(self, request: RecommendationRequest, request_id: str) -> bytes:
@@ -85,33 +73,21 @@ class RecommendationService:
         """
         return await self._batcher.submit(self.check(request, request_id))
 
-    def check(self, request: RecommendationRequest, request_id: str) -> Asked:
+    async def rank(self, request: RankingRequest, request_id: str) -> bytes:
+        """Given items, ranked, as JSON; raises as `recommend`."""
+        return await self._rankings.submit(self.check(request, request_id))
+
+    def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
         """The request with its names looked up.
 
         Raises:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
         """
-        self._check_time(request.timestamp or 0)
-        return Asked(request_id, request, self._limits(request), self._draws(request, request_id))
+        return self._read(request, request_id)
 
     async def run(self, asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
-        """Runs the pipeline for requests that may still take some milliseconds each."""
-        requests = [one.request for one in asked]
-        batch = RequestBatch(
-            bundle_version=self._version,
-            now=self._clock.now(),
-            request_ids=tuple(one.request_id for one in asked),
-            user_ids=tuple(request.user_id for request in requests),
-            session_ids=tuple(request.session_id for request in requests),
-            recent_items=tuple(tuple(request.recent_items) for request in requests),
-            device_types=tuple(request.device_type for request in requests),
-            context_time=np.array([request.timestamp or 0 for request in requests], dtype=np.int64),
-            k=np.array([request.k for request in requests], dtype=np.int32),
-            budget_ms=np.array(budget_ms, dtype=np.float32),
-            constraints=gather_limits([one.limits for one in asked]),
-            rerank=gather_draws([one.draw for one in asked]),
-        )
-        result = await self._pipeline.run(batch)
+        """Runs the pipeline for requests of one kind that may still take some milliseconds each."""
+        result = await self._pipeline.run(batch_of(asked, self._version, self._clock.now(), budget_ms))
         seen_at = time.monotonic()
         self._degraded_at.update({part: seen_at for parts in result.degraded for part in parts})
         return result
@@ -124,30 +100,4 @@ class RecommendationService:
 
     async def _answer(self, asked: Sequence[Asked], waited_ms: Sequence[float]) -> list[bytes]:
         result = await self.run(asked, [max(self._config.budget_ms - waited, 0.0) for waited in waited_ms])
-        ranked, starts = result.ranked, result.ranked.offsets
-        rows, scores = ranked.rows.tolist(), ranked.scores.tolist()
-        return [
-            encode(
-                RecommendationResponse(
-                    request_id=one.request_id,
-                    user_id=one.request.user_id,
-                    bundle_version=ranked.bundle_version,
-                    degraded=result.degraded[place],
-                    recommendations=[
-                        self._catalogue.recommendation(rank, rows[at], scores[at])
-                        for rank, at in enumerate(range(starts[place], starts[place + 1]), start=1)
-                    ],
-                )
-            )
-            for place, one in enumerate(asked)
-        ]
-
-    def _check_time(self, timestamp: int) -> None:
-        last = self._clock.now() + DAY_S
-        if timestamp and not self._first_time <= timestamp <= last:
-            raise RequestError(
-                f"timestamp {timestamp} is out of range; expected Unix seconds within [{self._first_time}, {last}], "
-                "from the first day of the data to a day from now, or 0 for now",
-                first=self._first_time,
-                last=last,
-            )
+        return write_answers(asked, result, self._catalogue)

@@ -59,7 +59,11 @@ class Shop:
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         self.monitor = Monitor(bundle, "here", self.service, self.clock, stores)
         self.app = Gateway(
-            self.service, rest_application(self.catalogue, self.clock, self.monitor), self.config.gateway
+            self.service,
+            rest_application(
+                self.service, self.catalogue, self.clock, self.monitor, self.config.gateway.max_body_bytes
+            ),
+            self.config.gateway,
         )
 
 

@@ -92,7 +92,8 @@ async def test_a_request_id_is_kept_or_made(client: httpx.AsyncClient) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nonsense": 1}, "unknown field `nonsense`; legal fields: user_id, session_id"),
-    ({"explain": True}, "unknown field `explain`"),
+    ({"explain": "yes"}, "Expected `bool`, got `str` - at `$.explain`"),
+    ({"candidate_ids": ["i1"]}, "unknown field `candidate_ids`; legal fields: user_id"),
     ({"k": 0}, "Expected `int` >= 1 - at `$.k`"),
     ({"k": 101}, "Expected `int` <= 100 - at `$.k`"),
     ({"k": "ten"}, "Expected `int`, got `str` - at `$.k`"),

@@ -207,6 +207,8 @@ async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClien
         "/v1/ready",
         "/v1/items",
         "/v1/items/{item_id}",
+        "/v1/items/{item_id}/similar",
+        "/v1/rankings",
         "/v1/items/{item_id}/image",
     }
     operation = document["paths"]["/v1/recommendations"]["post"]
