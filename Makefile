@@ -9,7 +9,7 @@ PLACEMENT ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-all demo serve bench docs clean
+.PHONY: help setup lint format test test-all demo serve bench bench-peers docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ serve: setup  ## Serve the production bundle (PLACEMENT=staged|tiered|fused, POR
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
 	@mkdir -p var/benchmarks
 	@for program in training demo serving; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
+
+bench-peers: setup  ## Environments of the servers that `make bench` measures beside ours: Triton, about 6 GB
+	@test -x var/peers/triton/bin/python || $(PYTHON) -m venv var/peers/triton
+	var/peers/triton/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers/triton/requirements.txt
 
 docs: setup  ## Regenerate the generated parts of docs/
 	$(BIN)/python -m docs.generate

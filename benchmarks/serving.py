@@ -11,13 +11,13 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.common import Figure, parser, report, spread
 from benchmarks.direct import expected_answers, limit_rps, one_request_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
-from benchmarks.shop import Shop, open_shop
-from benchmarks.systems import System, ask, differences, placement, running, uvicorn
+from benchmarks.shop import ROOT, Shop, open_shop
+from benchmarks.systems import System, ask, differences, placement, running, triton_variants, uvicorn
 from serving.placement import PLACEMENTS
 
 RATES = (500, 100)
@@ -62,27 +62,33 @@ class Samples:
     outcomes: dict[int, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
 
 
-def all_systems() -> dict[str, System]:
-    """What there is to measure, by name."""
+def all_systems() -> dict[str, list[System]]:
+    """What there is to measure, by name; of several variants the fastest counts."""
     cores = os.cpu_count() or 1
     found = [placement(name, cores if name == "fused" else 1) for name in PLACEMENTS]
     found += [uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
-    return {system.name: system for system in found}
+    systems = {system.name: [system] for system in found}
+    if (ROOT / "var" / "peers" / "triton").is_dir():
+        systems["triton"] = triton_variants()
+    return systems
+
+
+MISSING = {"triton": "no environment under var/peers; run `make bench-peers`"}
+NAMES = ("fused", "tiered", "staged", "per_model", "fastapi_1", "fastapi_2", "asgi_2", "triton")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    systems = all_systems()
     options = parser("serving", __doc__ or "")
-    options.add_argument("--systems", nargs="+", choices=systems, default=list(systems), help="what is measured")
+    options.add_argument("--systems", nargs="+", choices=NAMES, default=NAMES, help="what is measured")
     options.add_argument("--rounds", type=int, help="turns of every system")
     arguments = options.parse_args(argv)
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
-        plan = Plan(**vars(plan) | {"rounds": arguments.rounds})
+        plan = replace(plan, rounds=arguments.rounds)
     with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
         figures = direct_figures(shop, plan)
-        figures |= measure([systems[name] for name in arguments.systems], shop, plan)
+        figures |= measure(arguments.systems, shop, plan)
     report(figures | comparisons(figures), arguments.json)
 
 
@@ -98,9 +104,19 @@ def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
     }
 
 
-def measure(systems: Sequence[System], shop: Shop, plan: Plan) -> dict[str, Figure]:
-    """Figures of every system, by turns."""
+def measure(names: Sequence[str], shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """Figures of every system, by turns; those that there are not have a reason."""
     expected = expected_answers(shop.values, shop.asked[: plan.num_checked])
+    there = all_systems()
+    figures: dict[str, Figure] = {}
+    systems = []
+    for name in NAMES:
+        if name not in names or name not in there:
+            figures |= not_measured(name, "not asked for" if name in there else MISSING.get(name, "no such placement"))
+            continue
+        best, rates = fastest(there[name], shop, plan)
+        systems.append(replace(best, name=name))
+        figures |= rates
     samples = {system.name: Samples() for system in systems}
     for number in range(plan.rounds):
         for system in systems:
@@ -109,7 +125,30 @@ def measure(systems: Sequence[System], shop: Shop, plan: Plan) -> dict[str, Figu
                     check_answers(system, target, expected)
                 load(target, plan, samples[system.name], seed=number)
             print(f"round {number + 1}, {system.name}: {samples[system.name].rps[-1]:,.0f} requests/s", flush=True)
-    return {key: figure for name, found in samples.items() for key, figure in figures_of(name, found).items()}
+    for name, found in samples.items():
+        figures |= figures_of(name, found)
+    return figures
+
+
+def fastest(variants: Sequence[System], shop: Shop, plan: Plan) -> tuple[System, dict[str, Figure]]:
+    """The variant of the highest throughput, and the throughput of each where there are several."""
+    if len(variants) == 1:
+        return variants[0], {}
+    rates = {}
+    for variant in variants:
+        with running(variant, shop) as target:
+            closed_loop(target, max(plan.clients), plan.warm_up_s)
+            rates[variant.name] = max(closed_loop(target, count, plan.seconds).rps for count in plan.clients)
+        print(f"{variant.name}: {rates[variant.name]:,.0f} requests/s", flush=True)
+    best = max(variants, key=lambda variant: rates[variant.name])
+    return best, {f"{name}_rps": Figure(rate, "requests/s") for name, rate in rates.items()}
+
+
+def not_measured(name: str, reason: str) -> dict[str, Figure]:
+    """A system's figures without values."""
+    figures = {f"{name}_rps": Figure(None, "requests/s", reason=reason)}
+    keys = ["p50_ms_1_client", *(f"p99_ms_at_{rate}_rps" for rate in RATES)]
+    return figures | {f"{name}_{key}": Figure(None, "ms", reason=reason) for key in keys}
 
 
 def check_answers(system: System, target: Target, expected: Sequence[list[tuple[str, float]]]) -> None:

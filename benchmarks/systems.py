@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from benchmarks.load import Target, parse_answer
+from benchmarks.load import Target, http_request, parse_answer
+from benchmarks.peers.triton.spec import ENSEMBLE, REQUEST
 from benchmarks.shop import ROOT, Shop
 from contracts.config import merge
 from ray_apps.ports import free_port
@@ -75,6 +76,39 @@ def uvicorn(kind: str, workers: int) -> System:
     """A peer on uvicorn."""
     command = ["-m", "benchmarks.peers.http", "--kind", kind, "--workers", str(workers)]
     return System(f"{kind}_{workers}", [*command, "--port", "{port}", "--settings", "{settings}"], num_ready=workers)
+
+
+class TritonSystem(System):
+    """The Triton ensemble: its own protocol, item ids and scores as tensors."""
+
+    def target(self, shop: Shop, port: int) -> Target:
+        path = f"/v2/models/{ENSEMBLE}/infer"
+        bodies = [json.dumps({"inputs": _triton_inputs(asked)}).encode() for asked in shop.asked]
+        return Target(port, [http_request(path, body) for body in bodies], whole=b'"item_id"')
+
+    def ranked(self, body: bytes) -> Ranked:
+        columns = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+        return list(zip(columns["item_id"], columns["score"], strict=True))
+
+
+def triton_variants() -> list[System]:
+    """Dynamic batching off or on, one or two instances of every model; the best of them is Triton's figure."""
+    module = ["-m", "benchmarks.peers.triton.server", "--port", "{port}", "--settings", "{settings}"]
+    return [
+        TritonSystem(
+            f"triton_{'batching' if batching else 'plain'}_{count}", [*module, "--instances", str(count), *flag]
+        )
+        for kind, flag in (("plain", []), ("batching", ["--batching"]))
+        for count in (1, 2)
+    ]
+
+
+def _triton_inputs(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    empty = {"BYTES": "", "INT64": 0, "INT32": 0}
+    return [
+        {"name": name, "shape": [1, 1], "datatype": dtype, "data": [asked.get(name, empty[dtype])]}
+        for name, (dtype, _) in REQUEST.items()
+    ]
 
 
 @contextmanager

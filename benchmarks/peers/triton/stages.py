@@ -1,0 +1,347 @@
+"""The fourteen models as functions over batches, made of our own stage classes wherever they have the same cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.triton.spec import Model, fourteen_models
+from contracts import columns as c
+from contracts.bundle import INDEX, Bundle, open_bundle
+from contracts.features import History, item_age_bucket
+from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from serving.config import ServingConfig
+from serving.connection import StoreConnection
+
+Outputs = dict[str, AnyArray]
+Stage = Callable[..., Outputs]
+"""Input arrays [B, …] in the order of the specification to output arrays by name."""
+
+
+@dataclass(frozen=True)
+class OpenedShop:
+    """What every model's process opens.
+
+    Attributes:
+        config: settings of serving; `stores.address` is set.
+        bundle: an opened bundle.
+        models: the specification.
+    """
+
+    config: ServingConfig
+    bundle: Bundle
+    models: dict[str, Model]
+
+    def stores(self) -> StoreConnection:
+        """A connection of this process."""
+        assert self.config.stores.address is not None
+        return StoreConnection.open(self.config.stores, self.config.stores.address)
+
+    @property
+    def now(self) -> int:
+        return self.config.clock().now()
+
+
+def opened_shop(settings: str) -> OpenedShop:
+    """Opens the bundle that settings of serving, as JSON, name by its folder."""
+    config = ServingConfig.model_validate(json.loads(settings))
+    assert config.bundle is not None
+    bundle = open_bundle(f"{config.registry}/{config.bundle}", verify=False)
+    sizes = history_length(bundle), config.retrieval.retrieval_k, bundle.array("two_tower/candidate").shape[1]
+    return OpenedShop(config, bundle, fourteen_models(*sizes))
+
+
+def history_length(bundle: Bundle) -> int:
+    """Interactions that the longest reader of the bundle's models reads.
+
+    Raises:
+        ValueError: none reads any; Triton has no tensors without elements.
+    """
+    configs = [bundle.json(f"{model}/config.json")["config"] for model in ("two_tower", "ranker")]
+    longest = max(int(config.get("history_length", 0)) for config in configs)
+    if longest == 0:
+        raise ValueError(f"bundle {bundle.version} reads no history; this peer needs a model that does")
+    return longest
+
+
+def context_preprocessor(shop: OpenedShop) -> Stage:
+    """Model 0: what the client did not tell."""
+
+    def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
+        now = np.full_like(timestamp, shop.now)
+        return {"device": device_type, "time": np.where(timestamp == 0, now, timestamp), "now": now}
+
+    return run
+
+
+def feast_user_lookup(shop: OpenedShop) -> Stage:
+    """Model 1a: user features from Feast, and the history from Redis."""
+    from serving.stages.history import HistoryBuilder
+    from serving.stages.user_lookup import UserLookup
+    from serving.stores.recent import RecentItemStore
+    from serving.stores.user_features import UserFeatureStore
+
+    runner = asyncio.Runner()
+    stores = shop.stores()
+    features = UserFeatureStore(stores.config, stores.address)
+    recents = RecentItemStore(stores.config, stores.address, stores.client)
+    lookup = UserLookup(features, recents, _strict(shop.config).pipeline)
+    build_history = HistoryBuilder.open(shop.bundle)
+
+    def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
+        batch = _batch(shop, user_id, session_id)
+        records = runner.run(lookup(batch))
+        history = build_history(batch, records.recent)
+        return {
+            "known": records.known[:, None],
+            "age": records.ages[:, None],
+            "gender": _bytes(records.genders),
+            "top_category": _bytes(records.top_category),
+            "top_category_long": _bytes(records.top_category_long),
+            "history_rows": history.rows,
+            "history_age_s": history.age_s,
+            "history_same_session": history.same_session,
+        }
+
+    return run
+
+
+def nvt_user_transform(shop: OpenedShop) -> Stage:
+    """Model 1b: codes of the user's features and the age."""
+    transforms = shop.bundle.transforms
+
+    def run(user_id: AnyArray, known: BoolArray, age: AnyArray, *categories: AnyArray) -> Outputs:
+        age_norm, age_binned = transforms.age(age[:, 0])
+        names = (c.GENDER, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)
+        gender, top, top_long = (
+            transforms.encode(name, _texts(values)) for name, values in zip(names, categories, strict=True)
+        )
+        user = np.where(known[:, 0], transforms.encode(c.USER_ID, _texts(user_id)), 0)
+        codes = np.stack([user, gender, age_binned, top, top_long], axis=1).astype(np.int32)
+        return {"user_codes": codes, "age_norm": age_norm[:, None]}
+
+    return run
+
+
+def nvt_context_transform(shop: OpenedShop) -> Stage:
+    """Model 1c: device code, hour and weekday."""
+    transforms = shop.bundle.transforms
+
+    def run(device: AnyArray, time: LongArray) -> Outputs:
+        codes = transforms.encode(c.DEVICE_TYPE, _texts(device))
+        return {"device_code": codes[:, None], "time_waves": transforms.context(time[:, 0])}
+
+    return run
+
+
+def query_tower(shop: OpenedShop) -> Stage:
+    """Model 2."""
+    from serving.stages.query_tower import QueryTower
+
+    _one_thread()
+    tower = QueryTower.open(shop.bundle)
+
+    def run(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray, *history: AnyArray) -> Outputs:
+        assembled = _assemble(user, age, device, waves)
+        return {"query": tower(_queries(shop, assembled["categorical"], assembled["continuous"], history))}
+
+    return run
+
+
+def faiss_retrieval(shop: OpenedShop) -> Stage:
+    """Model 3: the best eligible items; -1 where there are fewer."""
+    import torch
+
+    from serving.stages.eligibility import AgeBias, Eligibility
+    from training.models.candidate_index import CandidateIndex
+    from training.models.loading import load_two_tower
+
+    _one_thread()
+    bundle, size = shop.bundle, shop.config.retrieval.retrieval_k
+    index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))
+    with torch.inference_mode():
+        by_bucket = load_two_tower(bundle).age_bias.numpy().astype(np.float32)
+    bias = AgeBias(by_bucket, bundle.items.launched_at, bundle.transforms.calendar)
+    eligibility = Eligibility.open(bundle)
+
+    def run(query: FloatArray, now: LongArray) -> Outputs:
+        nows = now[:, 0]
+        found = index.search(query, size, bias=bias.of(nows), eligible=eligibility.of(nows))
+        inside = np.arange(size) < found.lengths[:, None]
+        rows = np.full(inside.shape, PAD_ROW, dtype=np.int32)
+        scores = np.zeros(inside.shape, dtype=np.float32)
+        rows[inside], scores[inside] = found.rows, found.scores
+        return {"found": rows, "retrieval_score": scores}
+
+    return run
+
+
+def filter_seen_items(shop: OpenedShop) -> Stage:
+    """Model 4: -1 instead of what the subject has seen."""
+    from serving.stages.seen_filter import seen_ring_reader
+    from serving.stores.seen import SeenStore
+
+    runner = asyncio.Runner()
+    stores = shop.stores()
+    store = SeenStore(stores.config, stores.address, stores.client)
+    read = seen_ring_reader(store, shop.bundle.transforms.calendar)
+    hashes = shop.bundle.array("bloom/hashes")
+
+    def run(user_id: AnyArray, session_id: AnyArray, now: LongArray, found: IntArray) -> Outputs:
+        rings: Any = runner.run(_call(read, _batch(shop, user_id, session_id)))
+        owners = np.repeat(np.arange(len(found)), found.shape[1])
+        seen = rings.seen(hashes[found.ravel()], owners).reshape(found.shape)
+        return {"rows": np.where(seen, PAD_ROW, found).astype(np.int32)}
+
+    return run
+
+
+def feast_item_lookup(shop: OpenedShop) -> Stage:
+    """Model 5a: columns of items from arrays in memory."""
+    price, launched_at = shop.bundle.array("items/price"), shop.bundle.items.launched_at
+
+    def run(rows: IntArray) -> Outputs:
+        return {"price": price[rows], "launched_at": launched_at[rows]}
+
+    return run
+
+
+def nvt_item_transform(shop: OpenedShop) -> Stage:
+    """Model 5b: price and age as model inputs."""
+    transforms = shop.bundle.transforms
+
+    def run(price: AnyArray, launched_at: LongArray, now: LongArray) -> Outputs:
+        return {"price_log_norm": transforms.price(price), "age_bucket": item_age_bucket(launched_at, now)}
+
+    return run
+
+
+def multimodal_embedding_lookup(shop: OpenedShop) -> Stage:
+    """Model 5c: where the ranker finds text and picture of an item."""
+
+    def run(rows: IntArray) -> Outputs:
+        return {"content_row": rows}
+
+    return run
+
+
+def unroll_features(shop: OpenedShop) -> Stage:
+    """Model 6a: the query's side of the ranker's inputs, once for all candidates."""
+    return _assemble
+
+
+def dlrm_ranking(shop: OpenedShop) -> Stage:
+    """Model 6b: our scorer over the candidates that are left."""
+    from serving.stages.torch_scorer import TorchScorer
+
+    _one_thread()
+    scorer = TorchScorer.open(shop.bundle)
+
+    def run(categorical: IntArray, continuous: FloatArray, *others: AnyArray) -> Outputs:
+        *history, rows, retrieval_score, age_bucket, _price = others
+        kept = rows != PAD_ROW
+        owners = np.repeat(np.arange(len(rows)), kept.sum(axis=1))
+        queries = _queries(shop, categorical, continuous, history)
+        logits = np.full(rows.shape, -np.inf, dtype=np.float32)
+        logits[kept] = scorer(queries, rows[kept], owners, retrieval_score[kept], age_bucket[kept])
+        return {"logit": logits}
+
+    return run
+
+
+def softmax_sampling(shop: OpenedShop) -> Stage:
+    """Model 6c: our greedy order and cut."""
+    from serving.stages.reranking import Reranking
+
+    rerank = Reranking()
+
+    def run(rows: IntArray, logit: FloatArray, k: IntArray) -> Outputs:
+        kept = rows != PAD_ROW
+        lengths = kept.sum(axis=1).astype(np.int32)
+        top = rerank(Candidates(shop.bundle.version, rows[kept], logit[kept], lengths), k[:, 0].astype(np.int32))
+        shape = (len(rows), -1)  # requests of one call have one k
+        return {"top": top.rows.reshape(shape), "score": top.scores.reshape(shape)}
+
+    return run
+
+
+def item_id_decoder(shop: OpenedShop) -> Stage:
+    """Model 7: raw ids."""
+    names = np.array([str(name).encode() for name in shop.bundle.strings("items/item_id")], dtype=object)
+
+    def run(top: IntArray) -> Outputs:
+        return {"item_id": names[top]}
+
+    return run
+
+
+OPENERS: dict[str, Callable[[OpenedShop], Stage]] = {
+    opener.__name__: opener
+    for opener in (
+        *(context_preprocessor, feast_user_lookup, nvt_user_transform, nvt_context_transform, query_tower),
+        *(faiss_retrieval, filter_seen_items, feast_item_lookup, nvt_item_transform, multimodal_embedding_lookup),
+        *(unroll_features, dlrm_ranking, softmax_sampling, item_id_decoder),
+    )
+}
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _strict(config: ServingConfig) -> ServingConfig:
+    """A store that does not answer is an error of this peer, it has no fallbacks."""
+    values = config.model_dump(mode="json", exclude_unset=True) | {"pipeline": {"on_error": {"query_features": "fail"}}}
+    return ServingConfig.model_validate(values)
+
+
+async def _call(function: Callable[[RequestBatch], Any], batch: RequestBatch) -> Any:
+    return await function(batch)
+
+
+def _texts(values: AnyArray) -> list[str | None]:
+    """Strings of a BYTES tensor [B, 1]; an empty one is none."""
+    return [value.decode() or None for value in values[:, 0]]
+
+
+def _bytes(values: Any) -> AnyArray:
+    """A BYTES tensor [B, 1] of strings; none is an empty one."""
+    return np.array([[(value or "").encode()] for value in values], dtype=object)
+
+
+def _batch(shop: OpenedShop, user_id: AnyArray, session_id: AnyArray) -> RequestBatch:
+    """The requests as the stores' readers take them."""
+    size = len(user_id)
+    return RequestBatch(
+        bundle_version=shop.bundle.version,
+        now=shop.now,
+        request_ids=("",) * size,
+        user_ids=tuple(_texts(user_id)),
+        session_ids=tuple(_texts(session_id)),
+        recent_items=((),) * size,
+        device_types=(None,) * size,
+        context_time=np.zeros(size, dtype=np.int64),
+        k=np.ones(size, dtype=np.int32),
+        budget_ms=np.full(size, shop.config.service.budget_ms, dtype=np.float32),
+    )
+
+
+def _assemble(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray) -> Outputs:
+    """Columns in the order of `QUERY_CATEGORICALS` and `QUERY_CONTINUOUS`."""
+    return {
+        "categorical": np.concatenate([user, device], axis=1),
+        "continuous": np.concatenate([age, waves], axis=1),
+    }
+
+
+def _queries(shop: OpenedShop, categorical: IntArray, continuous: FloatArray, history: Any) -> QueryFeatures:
+    now = np.full(len(categorical), shop.now, dtype=np.int64)
+    return QueryFeatures(shop.bundle.version, now, categorical, continuous, History(*history))
