@@ -95,9 +95,7 @@ def triton_variants() -> list[System]:
     """Dynamic batching off or on, one or two instances of every model; the best of them is Triton's figure."""
     module = ["-m", "benchmarks.peers.triton.server", "--port", "{port}", "--settings", "{settings}"]
     return [
-        TritonSystem(
-            f"triton_{'batching' if batching else 'plain'}_{count}", [*module, "--instances", str(count), *flag]
-        )
+        TritonSystem(f"triton_{kind}_{count}", [*module, "--instances", str(count), *flag])
         for kind, flag in (("plain", []), ("batching", ["--batching"]))
         for count in (1, 2)
     ]

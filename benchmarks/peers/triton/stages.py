@@ -259,12 +259,12 @@ def softmax_sampling(shop: OpenedShop) -> Stage:
     """Model 6c: our greedy order and cut."""
     from serving.stages.reranking import Reranking
 
-    rerank = Reranking()
+    rerank = Reranking.open(shop.bundle)
 
     def run(rows: IntArray, logit: FloatArray, k: IntArray) -> Outputs:
         kept = rows != PAD_ROW
         lengths = kept.sum(axis=1).astype(np.int32)
-        top = rerank(Candidates(shop.bundle.version, rows[kept], logit[kept], lengths), k[:, 0].astype(np.int32))
+        top = rerank(Candidates(shop.bundle.version, rows[kept], logit[kept], lengths), k[:, 0].astype(np.int32)).items
         shape = (len(rows), -1)  # requests of one call have one k
         return {"top": top.rows.reshape(shape), "score": top.scores.reshape(shape)}
 
