@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.common import Figure
 from benchmarks.systems import Ranked
 from contracts.bundle import Bundle, open_bundle
+from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
 from contracts.messages import PipelineResult
 from ray_apps.recommender import find_bundle
 from serving.calls import AsyncCall, DirectCall
@@ -39,6 +41,10 @@ from serving.stages.user_lookup import UserLookup
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore
+from training.models.dlrm import DLRM
+from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
+from training.models.loading import RANKER, build_model, load_ranker, load_weights
+from training.models.schema import ModelSchema
 
 BATCH: Final = 32
 _IN_FLIGHT: Final = 2
@@ -203,6 +209,59 @@ def one_request_ms(
             return spread_ms(times[len(asked) :])
 
     return asyncio.run(measure())
+
+
+def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
+    """Milliseconds to rank 300 candidates of 1 and of 32 requests: factored, and every pair as a row of its own."""
+    rng = np.random.default_rng(0)
+    count = min(300, bundle.num_items)
+    factored = load_ranker(bundle)
+    entry = bundle.json(f"{RANKER}/config.json")
+    items = ItemTensors(bundle.items, bundle.array(f"{RANKER}/encoded_id"))
+    schema = ModelSchema.model_validate(entry["schema"])
+    plain = cast(DLRM, build_model(entry["name"], entry["config"], schema, items).eval())
+    load_weights(plain, bundle.path / RANKER)
+    figures = {}
+    for size in (1, BATCH):
+        queries = _random_queries(bundle, size, rng)
+        rows = torch.as_tensor(np.stack([rng.choice(bundle.num_items, count, replace=False) for _ in range(size)]))
+        group = CandidateGroup(rows, torch.zeros(rows.shape), torch.zeros_like(rows))
+        pairs = CandidateGroup(*(part.reshape(-1, 1) for part in (group.rows, group.scores, group.age_bucket)))
+        owners = torch.arange(size).repeat_interleave(count)
+
+        def score_factored(queries: QueryTensors = queries, group: CandidateGroup = group) -> Tensor:
+            return cast(DLRM, factored).logits(queries, group)
+
+        def score_plain(
+            queries: QueryTensors = queries, pairs: CandidateGroup = pairs, owners: Tensor = owners
+        ) -> Tensor:
+            return plain.logits(queries.take(owners), pairs)
+
+        for name, score in (("factored", score_factored), ("plain", score_plain)):
+            figures[f"ranker_ms_{size}_{name}"] = _scored_ms(score, max(3, repeats // size))
+    return figures
+
+
+def _scored_ms(score: Callable[[], Tensor], repeats: int) -> Figure:
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 2):
+            started = time.perf_counter()
+            score()
+            times.append(1000 * (time.perf_counter() - started))
+    return spread_ms(times[2:])
+
+
+def _random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
+    """Queries whose history is full: the dearest."""
+    length = int(bundle.manifest.dims["history_length"])
+    return QueryTensors(
+        torch.ones((size, len(QUERY_CATEGORICALS)), dtype=torch.int64),
+        torch.as_tensor(rng.normal(size=(size, len(QUERY_CONTINUOUS))).astype(np.float32)),
+        torch.as_tensor(rng.integers(0, bundle.num_items, (size, length))),
+        torch.zeros((size, length)),
+        torch.zeros((size, length), dtype=torch.bool),
+    )
 
 
 def spread_ms(times: Sequence[float]) -> Figure:

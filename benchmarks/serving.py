@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.common import Figure, parser, report, spread
-from benchmarks.direct import expected_answers, limit_rps, one_request_ms
+from benchmarks.direct import expected_answers, limit_rps, one_request_ms, scoring_figures
+from benchmarks.items import FeastItems, comparison, feast_ms, gather_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
-from benchmarks.shop import ROOT, Shop, open_shop
+from benchmarks.replicas import memory_figures
+from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
 from benchmarks.systems import System, ask, differences, placement, running, triton_variants, uvicorn
 from serving.placement import PLACEMENTS
 
@@ -73,7 +75,9 @@ def all_systems() -> dict[str, list[System]]:
     return systems
 
 
-MISSING = {"triton": "no environment under var/peers; run `make bench-peers`"}
+SERVE_DEFAULTS = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}
+MISSING = "no environment under var/peers; run `make bench-peers`"
+PARTS = ("direct", "systems", "steps", "items", "memory")
 NAMES = ("fused", "tiered", "staged", "per_model", "fastapi_1", "fastapi_2", "asgi_2", "triton")
 
 
@@ -82,13 +86,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser("serving", __doc__ or "")
     options.add_argument("--systems", nargs="+", choices=NAMES, default=NAMES, help="what is measured")
     options.add_argument("--rounds", type=int, help="turns of every system")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which figures")
     arguments = options.parse_args(argv)
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
         plan = replace(plan, rounds=arguments.rounds)
     with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
-        figures = direct_figures(shop, plan)
-        figures |= measure(arguments.systems, shop, plan)
+        figures: dict[str, Figure] = {}
+        if "direct" in arguments.parts:
+            figures |= direct_figures(shop, plan)
+        if "systems" in arguments.parts:
+            there = all_systems()
+            figures |= measure({name: there[name] for name in arguments.systems if name in there}, shop, plan)
+            for name in NAMES:
+                if name not in arguments.systems:
+                    figures |= not_measured(name, "not asked for")
+                elif name not in there:
+                    figures |= not_measured(name, MISSING)
+        if "steps" in arguments.parts:
+            figures |= step_figures(shop, plan)
+        if "items" in arguments.parts:
+            figures |= item_figures(shop, plan)
+        if "memory" in arguments.parts:
+            figures |= memory_figures(shop, plan.seconds)
     report(figures | comparisons(figures), arguments.json)
 
 
@@ -97,24 +117,64 @@ def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
     cores = os.cpu_count() or 1
     limits = [limit_rps(shop.values, shop.asked, plan.seconds, cores) for _ in range(plan.rounds)]
     asked = shop.asked[: plan.num_checked]
-    return {
-        "limit_rps": spread(limits, "requests/s"),
-        "pipeline_ms_1_request": one_request_ms(shop.values, asked, 10 * len(asked), with_stores=False),
-        "pipeline_ms_1_request_with_stores": one_request_ms(shop.values, asked, 10 * len(asked), with_stores=True),
+    reference = shop.serving(with_reference_ranker(shop.bundle))
+    figures = {"limit_rps": spread(limits, "requests/s")}
+    for suffix, values in (("", reference), ("_own_ranker", shop.values)):
+        for name, with_stores in (("1_request", False), ("1_request_with_stores", True)):
+            figure = one_request_ms(values, asked, 10 * len(asked), with_stores=with_stores)
+            figures[f"pipeline_ms_{name}{suffix}"] = figure
+    return figures
+
+
+def step_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """What each step brings: `fused` as it is, and without one of them at a time; the ranker plain and factored."""
+    whole = placement("fused", os.cpu_count() or 1)
+    without = {
+        "step_all": whole,
+        "step_no_haproxy": replace(whole, environment=SERVE_DEFAULTS),
+        "step_no_batching": replace(whole, settings={"service": {"batch": {"max_batch_size": 1}}}),
+        "step_one_replica": placement("fused", 1),
     }
+    systems = {name: [replace(system, name=name)] for name, system in without.items()}
+    return measure(systems, shop, plan) | scoring_figures(shop.bundle, plan.num_checked)
 
 
-def measure(names: Sequence[str], shop: Shop, plan: Plan) -> dict[str, Figure]:
-    """Figures of every system, by turns; those that there are not have a reason."""
+def item_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """Items in memory beside items in Feast: the lookup, and requests through one uvicorn process with each."""
+    items = FeastItems(shop.config, shop.bundle)
+    items.fill(shop.bundle)
+    gathered = gather_ms(shop.bundle, 10 * plan.num_checked)
+    looked_up = feast_ms(items, shop.bundle.num_items, plan.num_checked)
+    assert gathered.value is not None
+    assert looked_up.value is not None
+    sides = {"memory": {"lookup": gathered.value}, "feast": {"lookup": looked_up.value}}
+    patient = {"service": {"budget_ms": 60_000}}
+    for items_in, found in sides.items():
+        with running(replace(uvicorn("asgi", 1, items=items_in), settings=patient), shop) as target:
+            closed_loop(target, plan.clients[0], plan.warm_up_s)
+            found["latency"] = closed_loop(target, 1, plan.seconds).percentile_ms(50)
+            found["rps"] = closed_loop(target, plan.clients[0], plan.seconds).rps
+    print(f"items in memory {sides['memory']}, in Feast {sides['feast']}", flush=True)
+    figures = {"item_features_300_ms": gathered, "feast_items_300_ms": looked_up}
+    return figures | comparison(sides["memory"], sides["feast"])
+
+
+def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan) -> dict[str, Figure]:
+    """Figures of every system, by turns.
+
+    Args:
+        wanted: variants of each system, by name.
+        shop: what they serve.
+        plan: how long.
+
+    Raises:
+        ValueError: a system answers otherwise than the pipeline called directly.
+    """
     expected = expected_answers(shop.values, shop.asked[: plan.num_checked])
-    there = all_systems()
     figures: dict[str, Figure] = {}
     systems = []
-    for name in NAMES:
-        if name not in names or name not in there:
-            figures |= not_measured(name, "not asked for" if name in there else MISSING.get(name, "no such placement"))
-            continue
-        best, rates = fastest(there[name], shop, plan)
+    for name, variants in wanted.items():
+        best, rates = fastest(variants, shop, plan)
         systems.append(replace(best, name=name))
         figures |= rates
     samples = {system.name: Samples() for system in systems}
@@ -203,7 +263,7 @@ def comparisons(figures: Mapping[str, Figure]) -> dict[str, Figure]:
         for name, (ours, theirs) in pairs.items()
         if ours in values and theirs in values
     }
-    if "fused_rps" in values:
+    if {"fused_rps", "limit_rps"} <= set(values):
         cores = os.cpu_count() or 1
         overhead = 1000 * cores * (1 / values["fused_rps"] - 1 / values["limit_rps"])
         found["overhead_core_ms"] = Figure(overhead, "core-ms/request")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,17 +15,23 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow.dataset as ds
+import torch
 
 from benchmarks.load import http_request
+from benchmarks.training import REFERENCE_DLRM
 from contracts import columns as c
-from contracts.bundle import Bundle, open_bundle
+from contracts.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, open_bundle, seal
 from contracts.clock import DAY_S, name_to_day
+from contracts.config import merge
 from contracts.registry import Registry
 from ray_apps.recommender import with_shop
 from serving.config import ServingConfig
 from serving.gateway.asgi import RECOMMENDATIONS_PATH
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
+from training.models.inputs import ItemTensors
+from training.models.loading import build_model, save_model
+from training.models.schema import ModelSchema
 
 ROOT: Final = Path(__file__).parents[1]
 START_DATE: Final = "2026-11-07"
@@ -50,6 +58,10 @@ class Shop:
     def values(self) -> dict[str, Any]:
         """The settings as plain values: only what differs from the defaults."""
         return self.config.model_dump(mode="json", exclude_unset=True)
+
+    def serving(self, bundle: Bundle) -> dict[str, Any]:
+        """The settings for another bundle of the same folder."""
+        return merge(self.values, {"bundle": bundle.version})
 
     def http_requests(self) -> list[bytes]:
         """The requests for everything that speaks our API."""
@@ -86,6 +98,31 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
         }
         config = with_shop(ServingConfig.model_validate(values), bundle.manifest.shop)
         yield Shop(bundle, config, draw_visitors(Path(bundle.manifest.raw_dir), num_requests, seed))
+
+
+def with_reference_ranker(bundle: Bundle) -> Bundle:
+    """The same bundle with an untrained ranker of the reference's shape: what it scores means nothing, its time does.
+
+    Made beside the bundle when it is not there yet.
+    """
+    version = f"{bundle.version}-reference"
+    folder = bundle.path.with_name(version)
+    if not folder.exists():
+        temporary = folder.with_name(f".{version}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(bundle.path, temporary, copy_function=os.link)
+        for part in (temporary / "ranker").iterdir():
+            part.unlink()
+        for name in (MANIFEST, MANIFEST_DIGEST):
+            (temporary / name).unlink()
+        torch.manual_seed(0)
+        schema = ModelSchema.of(bundle.transforms, bundle.items)
+        items = ItemTensors(bundle.items, bundle.array("ranker/encoded_id"))
+        config = REFERENCE_DLRM.model_dump(mode="json")
+        save_model("dlrm", build_model("dlrm", config, schema, items), temporary / "ranker")
+        seal(temporary, bundle.manifest.model_copy(update={"version": version}))
+        temporary.rename(folder)
+    return open_bundle(folder)
 
 
 def draw_visitors(raw_dir: Path, count: int, seed: int) -> list[dict[str, Any]]:

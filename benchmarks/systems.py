@@ -20,6 +20,8 @@ from benchmarks.shop import ROOT, Shop
 from contracts.config import merge
 from ray_apps.ports import free_port
 
+SERVE_FOLDER: Final = ROOT / "var" / "benchmarks" / "serve"
+"""Names what belongs to our server: its processes carry it in their environment."""
 Ranked = list[tuple[str, float]]
 """Item ids and scores, best first."""
 _START_TIMEOUT_S: Final = 300.0
@@ -64,18 +66,17 @@ class System:
         return [sys.executable, *(part.format(port=port, settings=settings) for part in self.command)]
 
 
-def placement(name: str, replicas: int, **changed: Any) -> System:
-    """Ours, by placement."""
-    folder = str(ROOT / "var" / "benchmarks" / "serve")
+def placement(name: str, replicas: int, *, with_empty: bool = False) -> System:
+    """Ours, by placement; if wanted, with a deployment that does nothing beside it."""
     module = ["-m", "benchmarks.peers.ray_serve", "--placement", name, "--replicas", str(replicas)]
-    command = [*module, "--port", "{port}", "--var", folder, "--settings", "{settings}"]
-    return System(**{"name": name, "command": command} | changed)
+    command = [*module, "--port", "{port}", "--var", str(SERVE_FOLDER), "--settings", "{settings}"]
+    return System(name, [*command, "--with-empty"] if with_empty else command)
 
 
-def uvicorn(kind: str, workers: int) -> System:
-    """A peer on uvicorn."""
-    command = ["-m", "benchmarks.peers.http", "--kind", kind, "--workers", str(workers)]
-    return System(f"{kind}_{workers}", [*command, "--port", "{port}", "--settings", "{settings}"], num_ready=workers)
+def uvicorn(kind: str, workers: int, *, items: str = "memory") -> System:
+    """A peer on uvicorn; `items` says where item features come from, `memory` or `feast`."""
+    module = ["-m", "benchmarks.peers.http", "--kind", kind, "--workers", str(workers), "--items", items]
+    return System(f"{kind}_{workers}", [*module, "--port", "{port}", "--settings", "{settings}"], num_ready=workers)
 
 
 class TritonSystem(System):

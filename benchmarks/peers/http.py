@@ -7,17 +7,19 @@ write at first: a model that checks the request, the pipeline for one visitor, a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, Final
 
 import torch
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from benchmarks.items import FeastItems
 from benchmarks.peers.fastapi_models import Answer, Item, Question
 from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
@@ -41,9 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kind", choices=("fastapi", "asgi"), required=True)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--items", choices=("memory", "feast"), default="memory", help="where item features are")
     parser.add_argument("--settings", required=True)
     arguments = parser.parse_args(argv)
-    os.environ[SETTINGS] = json.dumps({"kind": arguments.kind, "config": json.loads(arguments.settings)})
+    settings = {"kind": arguments.kind, "items": arguments.items, "config": json.loads(arguments.settings)}
+    os.environ[SETTINGS] = json.dumps(settings)
     uvicorn.run(
         "benchmarks.peers.http:application",
         factory=True,
@@ -60,7 +64,8 @@ def application() -> ASGIApp:
     """The application of one worker process."""
     settings = json.loads(os.environ[SETTINGS])
     config = ServingConfig.model_validate(settings["config"])
-    return WhenOpened(fastapi_application if settings["kind"] == "fastapi" else asgi_application, config)
+    build = fastapi_application if settings["kind"] == "fastapi" else asgi_application
+    return WhenOpened(build, config, items_in_feast=settings["items"] == "feast")
 
 
 class WhenOpened:
@@ -69,11 +74,13 @@ class WhenOpened:
     Args:
         build: makes the application.
         config: settings of serving; `stores.address` is set.
+        items_in_feast: whether the features of every candidate are read from Feast before it is ranked.
     """
 
-    def __init__(self, build: Builder, config: ServingConfig) -> None:
+    def __init__(self, build: Builder, config: ServingConfig, *, items_in_feast: bool) -> None:
         self._build = build
         self._config = config
+        self._items_in_feast = items_in_feast
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,12 +99,34 @@ class WhenOpened:
         thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         torch.set_num_threads(1)
         groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
+        if self._items_in_feast:
+            groups["ranking"] = RankingFromFeast(groups["ranking"], FeastItems(config, bundle), thread)
         await warm_up(groups, bundle, config)
         self._app = self._build(groups, bundle, config, stores)
         await send({"type": "lifespan.startup.complete"})
         print("READY", flush=True)
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+class RankingFromFeast:
+    """Ranking that first reads its candidates' features from Feast, as the reference did without its cache.
+
+    Args:
+        ranking: ranks.
+        items: item features.
+        thread: waits for Feast.
+    """
+
+    def __init__(self, ranking: StageCall, items: FeastItems, thread: Executor) -> None:
+        self._ranking = ranking
+        self._items = items
+        self._thread = thread
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        """The ranking's answer; the candidates are the second message."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._items.read, messages[1].rows)
+        return await self._ranking(*messages, timeout_s=timeout_s)
 
 
 def asgi_application(

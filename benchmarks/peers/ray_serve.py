@@ -27,10 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--var", type=Path, required=True, help="folder that names what belongs to this server")
     parser.add_argument("--settings", required=True)
+    parser.add_argument("--with-empty", action="store_true", help="also a deployment that does nothing")
     arguments = parser.parse_args(argv)
     with serving_cluster(ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB), arguments.var):
         stop_on_signals()
         deploy(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
+        if arguments.with_empty:
+            deploy_empty()
         print("READY", flush=True)
         try:
             wait_until_stopped()
@@ -60,6 +63,17 @@ def deploy(placement: Placement, replicas: int, port: int, args: dict[str, Any])
     )
     client.deploy_apps(schema)
     wait_until_ready(f"http://127.0.0.1:{port}", READY_TIMEOUT_S)
+
+
+def deploy_empty() -> None:
+    """Deploys a replica that does nothing, to compare memory with."""
+    from ray import serve
+
+    class Empty:
+        def __call__(self) -> None:
+            return None
+
+    serve.run(serve.deployment(name="Empty")(Empty).bind(), name="empty", route_prefix=None)
 
 
 if __name__ == "__main__":

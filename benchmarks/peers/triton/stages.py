@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,24 @@ class OpenedShop:
         config: settings of serving; `stores.address` is set.
         bundle: an opened bundle.
         models: the specification.
+        runner: runs the calls to the stores, one after the other.
     """
 
     config: ServingConfig
     bundle: Bundle
     models: dict[str, Model]
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 
+    @cached_property
     def stores(self) -> StoreConnection:
-        """A connection of this process."""
+        """The connection of this process."""
         assert self.config.stores.address is not None
         return StoreConnection.open(self.config.stores, self.config.stores.address)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.runner.run(self.stores.client.aclose())
+        self.runner.close()
 
     @property
     def now(self) -> int:
@@ -87,8 +96,7 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
     from serving.stores.recent import RecentItemStore
     from serving.stores.user_features import UserFeatureStore
 
-    runner = asyncio.Runner()
-    stores = shop.stores()
+    stores = shop.stores
     features = UserFeatureStore(stores.config, stores.address)
     recents = RecentItemStore(stores.config, stores.address, stores.client)
     lookup = UserLookup(features, recents, _strict(shop.config).pipeline)
@@ -96,7 +104,7 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
         batch = _batch(shop, user_id, session_id)
-        records = runner.run(lookup(batch))
+        records = shop.runner.run(lookup(batch))
         history = build_history(batch, records.recent)
         return {
             "known": records.known[:, None],
@@ -187,14 +195,13 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
     from serving.stages.seen_filter import seen_ring_reader
     from serving.stores.seen import SeenStore
 
-    runner = asyncio.Runner()
-    stores = shop.stores()
+    stores = shop.stores
     store = SeenStore(stores.config, stores.address, stores.client)
     read = seen_ring_reader(store, shop.bundle.transforms.calendar)
     hashes = shop.bundle.array("bloom/hashes")
 
     def run(user_id: AnyArray, session_id: AnyArray, now: LongArray, found: IntArray) -> Outputs:
-        rings: Any = runner.run(_call(read, _batch(shop, user_id, session_id)))
+        rings: Any = shop.runner.run(_call(read, _batch(shop, user_id, session_id)))
         owners = np.repeat(np.arange(len(found)), found.shape[1])
         seen = rings.seen(hashes[found.ravel()], owners).reshape(found.shape)
         return {"rows": np.where(seen, PAD_ROW, found).astype(np.int32)}
