@@ -64,14 +64,18 @@ class Samples:
     outcomes: dict[int, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
 
 
-def all_systems() -> dict[str, list[System]]:
-    """What there is to measure, by name; of several variants the fastest counts."""
+def all_systems(variants: Sequence[str]) -> dict[str, list[System]]:
+    """What there is to measure, by name; of several variants the fastest counts.
+
+    Args:
+        variants: names of those of Triton's that are tried.
+    """
     cores = os.cpu_count() or 1
     found = [placement(name, cores if name == "fused" else 1) for name in PLACEMENTS]
     found += [uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
     systems = {system.name: [system] for system in found}
     if (ROOT / "var" / "peers" / "triton").is_dir():
-        systems["triton"] = triton_variants()
+        systems["triton"] = [system for system in triton_variants() if system.name in variants]
     return systems
 
 
@@ -84,19 +88,24 @@ NAMES = ("fused", "tiered", "staged", "per_model", "fastapi_1", "fastapi_2", "as
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     options = parser("serving", __doc__ or "")
+    variants = [system.name for system in triton_variants()]
     options.add_argument("--systems", nargs="+", choices=NAMES, default=NAMES, help="what is measured")
     options.add_argument("--rounds", type=int, help="turns of every system")
+    options.add_argument("--seconds", type=float, help="of each load")
+    options.add_argument("--triton", nargs="+", choices=variants, default=variants, help="which of Triton's variants")
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which figures")
     arguments = options.parse_args(argv)
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
         plan = replace(plan, rounds=arguments.rounds)
+    if arguments.seconds:
+        plan = replace(plan, seconds=arguments.seconds, warm_up_s=arguments.seconds)
     with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
         figures: dict[str, Figure] = {}
         if "direct" in arguments.parts:
             figures |= direct_figures(shop, plan)
         if "systems" in arguments.parts:
-            there = all_systems()
+            there = all_systems(arguments.triton)
             figures |= measure({name: there[name] for name in arguments.systems if name in there}, shop, plan)
             for name in NAMES:
                 if name not in arguments.systems:
