@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 
 from contracts.clock import Clock, SimulatedClock, SystemClock
 from contracts.config import StrictConfig
+from serving.gateway.access import AccessConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
+from serving.gateway.request_log import RequestLogConfig
 from serving.gateway.service import ServiceConfig
 from serving.stages.reranking import RerankingConfig
 from serving.stages.retrieval import RetrievalConfig
@@ -40,6 +42,10 @@ class ServingConfig(StrictConfig):
     """Budget and batches."""
     gateway: GatewayConfig = GatewayConfig()
     """Limits of the HTTP side."""
+    access: AccessConfig = AccessConfig()
+    """Who may call the API."""
+    request_log: RequestLogConfig = RequestLogConfig()
+    """What is written about requests."""
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> ServingConfig:

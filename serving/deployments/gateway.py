@@ -8,12 +8,13 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
 from contracts.bundle import open_bundle
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
+from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads
-from serving.gateway.asgi import Gateway
 from serving.gateway.build import build_gateway
 from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
 from serving.models import composed_groups
@@ -43,10 +44,10 @@ class GatewayReplica:
         limit_threads()
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
-        built = build_gateway(groups, bundle, config, placement, stores)
+        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
         self._app = built.app
         self._probe = asyncio.create_task(built.monitor.probe())
 
-    def __serve_build_asgi_app__(self) -> Gateway:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve asks for the application once the replica is there."""
         return self._app

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
+import time
 from typing import Final
 
-from pydantic import Field
-from starlette.types import ASGIApp, Receive, Scope, Send
+from pydantic import Field, field_validator
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.config import StrictConfig
+from serving.gateway.access import Access
 from serving.gateway.api import decode_request
-from serving.gateway.http import ClientGoneError, MethodError, check_json, error_answer, header, read_body, send_json
-from serving.gateway.service import RecommendationService
+from serving.gateway.http import (
+    REQUEST_ID,
+    ClientGoneError,
+    MethodError,
+    check_json,
+    error_answer,
+    header,
+    read_body,
+    send_json,
+)
+from serving.gateway.service import Answer, RecommendationService
+from serving.gateway.telemetry import Telemetry
 
 RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
+ANSWER_KEY: Final = "recommender.answer"
+"""Where the rest leaves its `Answer` in the scope, for the log."""
+_NO_ROUTE: Final = "none"
+_SCOPE_KEY: Final = "recommender.request_id"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -23,6 +40,16 @@ class GatewayConfig(StrictConfig):
 
     max_body_bytes: int = Field(default=65_536, ge=1_024)
     """Larger bodies are refused with 413."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_wildcard(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/*]+", origin):
+                raise ValueError(f"{origin!r} is no origin; expected scheme and host, such as https://shop.example")
+        return value
 
 
 class Gateway:
@@ -32,36 +59,93 @@ class Gateway:
         service: answers recommendation requests.
         rest: the application for all other paths and the lifespan.
         config: limits.
+        access: who may call what; None = everybody everything.
+        telemetry: told about every answer.
     """
 
-    def __init__(self, service: RecommendationService, rest: ASGIApp, config: GatewayConfig) -> None:
+    def __init__(
+        self,
+        service: RecommendationService,
+        rest: ASGIApp,
+        config: GatewayConfig,
+        access: Access | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._service = service
         self._rest = rest
         self._config = config
+        self._access = access
+        self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) != RECOMMENDATIONS_PATH:
+        if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return
+        started = time.perf_counter()
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         request_id = request_id_of(scope)
+        answer, status = None, 200
         try:
-            content = await self._recommend(scope, receive, request_id)
+            if self._access is not None:
+                await self._access.check(scope, path, request_id)
+            if path == RECOMMENDATIONS_PATH:
+                answer = await self._recommend(scope, receive, request_id)
         except ClientGoneError:
             return
         except Exception as error:
-            await send_json(send, *error_answer(error, request_id))
+            status, content, headers = error_answer(error, request_id)
+            await send_json(send, status, content, request_id, headers)
         else:
-            await send_json(send, 200, content)
+            if answer is None:
+                await self._pass_on(scope, receive, send, request_id, started)
+                return
+            await send_json(send, 200, answer.content, request_id)
+        if self._telemetry is not None:
+            route = RECOMMENDATIONS_PATH if path == RECOMMENDATIONS_PATH else _NO_ROUTE
+            self._telemetry.answered(request_id, scope["method"], route, status, started, answer)
 
-    async def _recommend(self, scope: Scope, receive: Receive, request_id: str) -> bytes:
+    async def _recommend(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         if scope["method"] != "POST":
             raise MethodError(f"{scope['method']} {RECOMMENDATIONS_PATH} does not exist, use POST", allowed=["POST"])
         check_json(scope)
         request = decode_request(await read_body(scope, receive, self._config.max_body_bytes))
         return await self._service.recommend(request, request_id)
 
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
+        scope[_SCOPE_KEY] = request_id
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]}
+            await send(message)
+
+        try:
+            await self._rest(scope, receive, send_with_id)
+        finally:
+            if self._telemetry is not None:
+                route = getattr(scope.get("route"), "path", _NO_ROUTE)  # a template, never an id of somebody
+                self._telemetry.answered(request_id, scope["method"], route, status, started, scope.get(ANSWER_KEY))
+
+
+def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
+    """The application, open to the web pages that the config names."""
+    if not config.cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=config.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
+    )
+
 
 def request_id_of(scope: Scope) -> str:
-    """The client's X-Request-Id if it is a sane one, else a new id."""
-    given = header(scope, b"x-request-id")
-    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The request's id: noted before, the client's X-Request-Id if it is a sane one, else a new one."""
+    if (noted := scope.get(_SCOPE_KEY)) is not None:
+        return str(noted)
+    given = header(scope, REQUEST_ID)
+    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
+
 from contracts.bundle import Bundle
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.gateway.asgi import Gateway
+from serving.gateway.access import Access
+from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
+from serving.gateway.telemetry import Telemetry
 from serving.groups import GroupName
+from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
 from serving.stores.seen import SeenStore
@@ -23,17 +28,22 @@ from serving.stores.seen import SeenStore
 class BuiltGateway:
     """The application, and what watches it."""
 
-    app: Gateway
+    app: ASGIApp
     monitor: Monitor
 
 
 def build_pipeline(
-    groups: Mapping[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+    groups: Mapping[GroupName, StageCall],
+    bundle: Bundle,
+    config: ServingConfig,
+    stores: StoreConnection,
+    telemetry: Telemetry | None = None,
 ) -> RecommenderPipeline:
     """The pipeline over opened stage groups, local or remote."""
+    rings = seen_ring_reader(SeenStore(stores.config, stores.address, stores.client), bundle.transforms.calendar)
     return RecommenderPipeline(
         StageGroups(**{str(name): call for name, call in groups.items()}),
-        seen_ring_reader(SeenStore(stores.config, stores.address, stores.client), bundle.transforms.calendar),
+        rings if telemetry is None else telemetry.watch(rings),
         Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
     )
@@ -45,6 +55,7 @@ def build_gateway(
     config: ServingConfig,
     placement: str,
     stores: StoreConnection,
+    metrics: MetricSink | None = None,
 ) -> BuiltGateway:
     """The gateway's application.
 
@@ -54,11 +65,19 @@ def build_gateway(
         config: settings.
         placement: its name, for the status.
         stores: the stores.
+        metrics: where measurements go; None = nowhere.
+
+    Raises:
+        ConfigError: the keys of tokens cannot be read.
     """
     clock = config.clock()
     catalogue = Catalogue(bundle, config.raw_dir)
-    pipeline = build_pipeline(groups, bundle, config, stores)
-    service = RecommendationService(bundle, pipeline, catalogue, clock, config.service, config.reranking)
+    telemetry = Telemetry(config.request_log, metrics)
+    pipeline = build_pipeline(groups, bundle, config, stores, telemetry)
+    service = RecommendationService(
+        bundle, pipeline, catalogue, clock, config.service, config.reranking, telemetry.batch
+    )
     monitor = Monitor(bundle, placement, service, clock, stores)
     rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
-    return BuiltGateway(Gateway(service, rest, config.gateway), monitor)
+    app = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry)
+    return BuiltGateway(with_cors(app, config.gateway), monitor)

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import OverloadedError, RecommenderError, RequestError
+from contracts.errors import RecommenderError, RequestError
 from serving.gateway.api import ErrorBody, ErrorResponse, encode
 
 MAX_MESSAGE_CHARS: Final = 1_000
 _log = logging.getLogger(__name__)
+REQUEST_ID: Final = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -80,10 +81,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-async def send_json(send: Send, status: int, content: bytes, headers: Headers = ()) -> None:
+async def send_json(send: Send, status: int, content: bytes, request_id: str, headers: Headers = ()) -> None:
     """A whole JSON answer."""
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    own = (b"content-length", str(len(content)).encode()), (REQUEST_ID, request_id.encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, *own, *headers]})
     await send({"type": "http.response.body", "body": content})
 
 
@@ -93,8 +94,10 @@ def error_answer(error: Exception, request_id: str) -> tuple[int, bytes, Headers
     if not isinstance(error, RecommenderError):
         _log.error("request %s failed", request_id, exc_info=error)
         return 500, error_body("internal_error", f"request {request_id} could not be answered"), headers
-    if isinstance(error, OverloadedError):
+    if "retry_after_s" in error.details:
         headers.append((b"retry-after", str(error.details["retry_after_s"]).encode()))
+    if error.http_status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodError):
         headers.append((b"allow", b", ".join(method.encode() for method in error.details["allowed"])))
     return error.http_status, error_body(error.code, error.message, error.details), headers

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
@@ -32,6 +32,29 @@ class ServiceConfig(StrictConfig):
     """How requests gather."""
 
 
+class BatchFacts(NamedTuple):
+    """What is told about the batch that a request was in."""
+
+    bundle_version: str
+    size: int
+    stage_ms: dict[str, float]
+    removed: dict[str, int]
+
+
+class Answer(NamedTuple):
+    """An answer as JSON, and what is told about it elsewhere."""
+
+    content: bytes
+    subject: str | None
+    degraded: tuple[str, ...]
+    waited_ms: float
+    batch: BatchFacts
+
+
+BatchObserver = Callable[[PipelineResult, Sequence[float]], None]
+"""Takes what the pipeline timed and counted for a batch whose requests waited so many milliseconds."""
+
+
 class RecommendationService:
     """Answers requests for recommendations and rankings from one bundle.
 
@@ -42,6 +65,7 @@ class RecommendationService:
         clock: tells now.
         config: budget and batches.
         reranking: how lists are drawn where a request says nothing else; None = greedily.
+        observe: told about every batch.
     """
 
     def __init__(
@@ -52,6 +76,7 @@ class RecommendationService:
         clock: Clock,
         config: ServiceConfig,
         reranking: RerankingConfig | None = None,
+        observe: BatchObserver | None = None,
     ) -> None:
         self._version = bundle.version
         self._pipeline = pipeline
@@ -59,12 +84,13 @@ class RecommendationService:
         self._clock = clock
         self._config = config
         self._read = RequestReader(bundle, clock, reranking or RerankingConfig())
-        self._batcher: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
-        self._rankings: Batcher[Asked, bytes] = Batcher(self._answer, config.batch)
+        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batch)
+        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batch)
+        self._observe = observe
         self._degraded_at: dict[str, float] = {}
 
-    async def recommend(self, request: RecommendationRequest, request_id: str) -> bytes:
-        """The answer as JSON.
+    async def recommend(self, request: RecommendationRequest, request_id: str) -> Answer:
+        """The answer.
 
         Raises:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
@@ -73,8 +99,8 @@ class RecommendationService:
         """
         return await self._batcher.submit(self.check(request, request_id))
 
-    async def rank(self, request: RankingRequest, request_id: str) -> bytes:
-        """Given items, ranked, as JSON; raises as `recommend`."""
+    async def rank(self, request: RankingRequest, request_id: str) -> Answer:
+        """Given items, ranked; raises as `recommend`."""
         return await self._rankings.submit(self.check(request, request_id))
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
@@ -98,6 +124,13 @@ class RecommendationService:
         since = time.monotonic() - _DEGRADED_WINDOW_S
         return tuple(sorted(part for part, at in self._degraded_at.items() if at > since))
 
-    async def _answer(self, asked: Sequence[Asked], waited_ms: Sequence[float]) -> list[bytes]:
+    async def _answer(self, asked: Sequence[Asked], waited_ms: Sequence[float]) -> list[Answer]:
         result = await self.run(asked, [max(self._config.budget_ms - waited, 0.0) for waited in waited_ms])
-        return write_answers(asked, result, self._catalogue)
+        if self._observe is not None:
+            self._observe(result, waited_ms)
+        batch = BatchFacts(result.ranked.bundle_version, len(asked), result.stage_ms, result.removed)
+        contents = write_answers(asked, result, self._catalogue)
+        return [
+            Answer(content, one.request.user_id or one.request.session_id, degraded, waited, batch)
+            for content, one, degraded, waited in zip(contents, asked, result.degraded, waited_ms, strict=True)
+        ]

@@ -14,11 +14,14 @@ from contracts.clock import SimulatedClock
 from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.gateway.asgi import Gateway
+from serving.gateway.access import Access
+from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
+from serving.gateway.telemetry import Telemetry
+from serving.metrics import Snapshot
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -50,21 +53,27 @@ class Shop:
             ThreadCall(Ranking.open(bundle), thread),
             ThreadCall(Reranking.open(bundle), thread),
         )
-        pipeline = RecommenderPipeline(self.stages, self.rings, Fallbacks.open(bundle, 300), self.config.pipeline)
+        self.snapshots: list[Snapshot] = []
+        self.telemetry = Telemetry(self.config.request_log, self.snapshots.append)
+        rings = self.telemetry.watch(self.rings)
+        pipeline = RecommenderPipeline(self.stages, rings, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
         self.service = RecommendationService(
-            bundle, pipeline, self.catalogue, self.clock, self.config.service, self.config.reranking
+            bundle,
+            pipeline,
+            self.catalogue,
+            self.clock,
+            self.config.service,
+            self.config.reranking,
+            self.telemetry.batch,
         )
         self.redis = fakeredis.FakeAsyncRedis()
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         self.monitor = Monitor(bundle, "here", self.service, self.clock, stores)
-        self.app = Gateway(
-            self.service,
-            rest_application(
-                self.service, self.catalogue, self.clock, self.monitor, self.config.gateway.max_body_bytes
-            ),
-            self.config.gateway,
-        )
+        limits = self.config.gateway
+        rest = rest_application(self.service, self.catalogue, self.clock, self.monitor, limits.max_body_bytes)
+        self.access = Access.open(self.config.access)
+        self.app = with_cors(Gateway(self.service, rest, limits, self.access, self.telemetry), limits)
 
 
 @pytest.fixture

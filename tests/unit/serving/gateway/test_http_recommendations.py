@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from serving.gateway.batcher import Batcher, BatcherConfig
+from serving.gateway.service import Answer, BatchFacts
 from tests.fixtures.fake_stores import Fault
 from tests.fixtures.served_bundle import DAY_S, NOW
 from tests.unit.serving.gateway.conftest import Shop
@@ -81,7 +82,9 @@ async def test_device_time_and_recent_items_change_the_scores(client: httpx.Asyn
 
 async def test_a_request_id_is_kept_or_made(client: httpx.AsyncClient) -> None:
     async def ids(**headers: str) -> str:
-        return str((await client.post(PATH, json={}, headers=headers)).json()["request_id"])
+        response = await client.post(PATH, json={}, headers=headers)
+        assert response.headers.get_list("x-request-id") == [response.json()["request_id"]]
+        return str(response.json()["request_id"])
 
     assert await ids(**{"X-Request-Id": "my-id.1:a_B"}) == "my-id.1:a_B"
     for bad in ("", "with space", "x" * 129, "<script>"):
@@ -214,6 +217,11 @@ async def test_failing_stores_are_named(client: httpx.AsyncClient, shop: Shop) -
     assert shop.service.degraded == ("recent_items", "seen_filter", "user_features")
 
 
+async def test_refusals_carry_the_request_id(client: httpx.AsyncClient) -> None:
+    response = await client.post(PATH, json={"k": 0}, headers={"X-Request-Id": "r8"})
+    assert (response.status_code, response.headers["x-request-id"]) == (422, "r8")
+
+
 async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("very private")
@@ -229,10 +237,10 @@ async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, m
 async def test_overload_is_429_with_a_time_to_come_back(client: httpx.AsyncClient, shop: Shop) -> None:
     started, released = asyncio.Event(), asyncio.Event()
 
-    async def slow(asked: Any, waited_ms: Any) -> list[bytes]:
+    async def slow(asked: Any, waited_ms: Any) -> list[Answer]:
         started.set()
         await released.wait()
-        return [b"{}"] * len(asked)
+        return [Answer(b"{}", None, (), 0.0, BatchFacts("tiny-1", len(asked), {}, {}))] * len(asked)
 
     config = BatcherConfig(max_batch_size=1, max_running_batches=1, max_queued=1)
     shop.service._batcher = Batcher(slow, config)

@@ -180,6 +180,13 @@ async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, m
     assert "private" not in response.text
 
 
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/items/i2", "/v1/items/i1/image", "/v1/nothing", "/docs"])
+async def test_every_answer_has_one_request_id(client: httpx.AsyncClient, path: str) -> None:
+    given = await client.get(path, headers={"X-Request-Id": "r9"})
+    assert given.headers.get_list("x-request-id") == ["r9"]
+    assert len((await client.get(path)).headers["x-request-id"]) == 32
+
+
 def test_docs_name_the_package_that_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="the package 'fastapi_offline' is missing; install it for /docs"):

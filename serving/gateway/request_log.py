@@ -1,0 +1,138 @@
+"""One JSON line a request, without bodies; written every second by a thread, and never more than so many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from pydantic import Field, model_validator
+
+from contracts.config import StrictConfig
+from serving.gateway.service import Answer
+
+
+class RequestLogConfig(StrictConfig):
+    """What is written about requests, and how much of it."""
+
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the plain successes that get a line; refused, failed and degraded ones always do."""
+    max_lines_per_s: int = Field(default=50, ge=0)
+    """Further requests within a second are only counted in the next line; 0 writes nothing at all."""
+    subject: Literal["none", "hashed"] = "none"
+    """Whether lines tell who asked: not at all, or as a keyed hash that only owners of the key can look up."""
+    subject_key: str | None = Field(default=None, min_length=16, max_length=64)
+    """Key of that hash."""
+    file: Path | None = None
+    """Where lines go; unset = standard error, which Ray keeps in its log folder."""
+    max_file_mb: int = Field(default=100, ge=1)
+    """A larger file is moved to `<file>.1`, over the one before."""
+
+    @model_validator(mode="after")
+    def _hash_has_a_key(self) -> RequestLogConfig:
+        if (self.subject == "hashed") != (self.subject_key is not None):
+            there = "without" if self.subject_key is None else "with a"
+            raise ValueError(f"subject={self.subject!r} {there} subject_key; the key goes with subject='hashed'")
+        return self
+
+
+class Line(NamedTuple):
+    """A request to be logged."""
+
+    time: float
+    request_id: str
+    method: str
+    route: str
+    status: int
+    ms: float
+    answer: Answer | None
+    left_out: int
+
+
+class RequestLog:
+    """Chooses which requests get a line, and writes them.
+
+    Args:
+        config: how many lines, and what they tell.
+    """
+
+    def __init__(self, config: RequestLogConfig) -> None:
+        self._config = config
+        self._lines: list[Line] = []
+        self._owed = 0.0
+        self._second = 0
+        self._count = 0
+        self._left_out = 0
+
+    def add(
+        self, request_id: str, method: str, route: str, status: int, milliseconds: float, answer: Answer | None
+    ) -> None:
+        """Takes a request, unless it is left out."""
+        if status < 400 and (answer is None or not answer.degraded):
+            self._owed += self._config.share
+            if self._owed < 1:
+                return
+            self._owed -= 1
+        now = time.time()
+        if int(now) != self._second:
+            self._second, self._count = int(now), 0
+        if self._count >= self._config.max_lines_per_s:
+            self._left_out += 1
+            return
+        self._count += 1
+        self._lines.append(Line(now, request_id, method, route, status, milliseconds, answer, self._left_out))
+        self._left_out = 0
+
+    def take(self) -> list[Line]:
+        """The lines since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def write(self, lines: list[Line]) -> None:
+        """Writes lines; runs in a thread."""
+        if not lines:
+            return
+        content = b"".join(msgspec.json.encode(self._fields(line)) + b"\n" for line in lines)
+        path = self._config.file
+        if path is None:
+            sys.stderr.write(content.decode())
+            sys.stderr.flush()
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.stat().st_size > self._config.max_file_mb * 2**20:
+            path.replace(path.with_name(path.name + ".1"))
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            os.write(file, content)
+        finally:
+            os.close(file)
+
+    def _fields(self, line: Line) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "time": round(line.time, 3),
+            "request_id": line.request_id,
+            "method": line.method,
+            "route": line.route,
+            "status": line.status,
+            "ms": round(line.ms, 3),
+        }
+        if line.answer is not None:
+            batch = line.answer.batch
+            fields |= {
+                "bundle_version": batch.bundle_version,
+                "degraded": line.answer.degraded,
+                "waited_ms": round(line.answer.waited_ms, 3),
+                "batch_size": batch.size,
+                "stage_ms": {stage: round(value, 3) for stage, value in batch.stage_ms.items()},
+                "removed": batch.removed,
+            }
+            if self._config.subject_key is not None and line.answer.subject is not None:
+                key = self._config.subject_key.encode()
+                fields["subject"] = hashlib.blake2b(line.answer.subject.encode(), key=key, digest_size=8).hexdigest()
+        if line.left_out:
+            fields["left_out_before"] = line.left_out
+        return fields

@@ -1,0 +1,116 @@
+"""Metrics and the request log of a gateway: collected on the event loop, handed on once a second by a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from contracts.bloom import Rings, item_hashes
+from contracts.messages import PipelineResult, RequestBatch
+from serving.gateway.request_log import Line, RequestLog, RequestLogConfig
+from serving.gateway.service import Answer
+from serving.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
+from serving.seldom import SeldomLogger
+from serving.stages.seen_filter import SeenRingReader, SeenRings
+
+_PAUSE_S: Final = 1.0
+_NUM_PROBES: Final = 1_024
+_NUM_KEPT: Final = 60
+
+
+class Telemetry:
+    """Watches a gateway.
+
+    Args:
+        config: of the request log.
+        sink: where measurements go; None = nowhere.
+    """
+
+    def __init__(self, config: RequestLogConfig, sink: MetricSink | None = None) -> None:
+        self._recorder = Recorder()
+        self._log = RequestLog(config) if config.max_lines_per_s else None
+        self._sink = sink
+        self._seen = SeenErrorRate()
+        self._task: asyncio.Task[None] | None = None
+        self._warn = SeldomLogger(logging.getLogger(__name__))
+
+    def batch(self, result: PipelineResult, waited_ms: Sequence[float]) -> None:
+        """Takes what the pipeline timed and counted for a batch."""
+        if self._sink is not None:
+            self._recorder.batch(result, waited_ms)
+
+    def answered(
+        self, request_id: str, method: str, route: str, status: int, started: float, answer: Answer | None = None
+    ) -> None:
+        """Takes an answered request that arrived at a time of `time.perf_counter`."""
+        self._keep_running()
+        milliseconds = (time.perf_counter() - started) * 1000
+        if self._sink is not None:
+            self._recorder.request(route, status, milliseconds)
+        if self._log is not None:
+            self._log.add(request_id, method, route, status, milliseconds, answer)
+
+    def watch(self, reader: SeenRingReader) -> SeenRingReader:
+        """The same reader of seen rings; now and then one of its answers is looked at."""
+        if self._sink is None:
+            return reader
+
+        async def read(batch: RequestBatch) -> SeenRings:
+            rings = await reader(batch)
+            if isinstance(rings, Rings):
+                self._seen.newest = rings
+            return rings
+
+        return read
+
+    async def run(self) -> None:
+        """Hands everything on once a second, and a last time when it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_PAUSE_S)
+                await asyncio.to_thread(self._hand_on, *self._take())
+        finally:
+            self._hand_on(*self._take())
+
+    def _keep_running(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self.run())
+
+    def _take(self) -> tuple[list[Line], Snapshot]:
+        return self._log.take() if self._log is not None else [], self._recorder.take()
+
+    def _hand_on(self, lines: list[Line], snapshot: Snapshot) -> None:
+        try:
+            if self._log is not None:
+                self._log.write(lines)
+            if self._sink is not None:
+                rate = self._seen()
+                self._sink(replace(snapshot, current={} if rate is None else {(SEEN_ERROR_RATE, ()): rate}))
+        except Exception as error:
+            self._warn.warning("metrics or request log", error)
+
+
+class SeenErrorRate:
+    """Estimates how many unseen items the seen filters call seen, by asking them about items that never existed."""
+
+    def __init__(self) -> None:
+        self.newest: Rings | None = None
+        self._hashes = item_hashes([f"never existed {number}" for number in range(_NUM_PROBES)])
+        self._shares: deque[float] = deque(maxlen=_NUM_KEPT)
+
+    def __call__(self) -> float | None:
+        """Mean over the last minute of flushes; None before anybody with seen items has come."""
+        rings, self.newest = self.newest, None
+        if rings is not None:
+            filled = np.flatnonzero(rings.counts.any(axis=1))
+            if len(filled):
+                owners = filled[np.arange(_NUM_PROBES) % len(filled)]
+                self._shares.append(float(rings.seen(self._hashes, owners).mean()))
+        return float(np.mean(self._shares)) if self._shares else None
