@@ -138,7 +138,7 @@ class Caller(NamedTuple):
 class Authenticator(Protocol):
     """Finds out who calls."""
 
-    async def __call__(self, credential: str) -> Caller:
+    async def __call__(self, credential: str, /) -> Caller:
         """The owner of a credential.
 
         Raises:
@@ -153,7 +153,7 @@ class KeyAuthenticator:
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._owners = [(bytes.fromhex(key.sha256), Caller(key.name, frozenset(key.permissions))) for key in keys]
 
-    async def __call__(self, credential: str) -> Caller:
+    async def __call__(self, credential: str, /) -> Caller:
         """Compares with every key in the same time, whichever fits."""
         digest = hashlib.sha256(credential.encode()).digest()
         found = [caller for expected, caller in self._owners if hmac.compare_digest(expected, digest)]
