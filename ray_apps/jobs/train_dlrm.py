@@ -35,6 +35,7 @@ JOB = Job(
     run=run,
     place=fingerprint_folder("ranker"),
     uses_ray=True,
+    schema_version=2,
 )
 
 if __name__ == "__main__":

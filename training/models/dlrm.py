@@ -151,7 +151,7 @@ class DLRM(nn.Module):
         if self.history is not None:
             cross_inputs += _PAST_VECTORS * num_item + _NUM_OCCURRENCES
         cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
-        self.cross_first = nn.Linear(cross_inputs, hidden, bias=False)
+        self.joint_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         drop = [nn.Dropout(config.dropout)] if config.dropout else []
         self.top = nn.Sequential(nn.ReLU(inplace=True), *drop, mlp([*config.top_dims, 1], config.dropout))
@@ -284,7 +284,7 @@ class DLRM(nn.Module):
         if self.config.retrieval_score:
             inputs.append(group.scores[..., None])
         cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
-        hidden = self.cross_first(cross)
+        hidden = self.joint_first(cross)
         hidden += F.embedding(place, items.first)
         hidden += state.first[:, None]
         if state.bottom is not None:

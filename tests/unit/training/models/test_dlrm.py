@@ -46,7 +46,7 @@ def plain_dlrm(model: DLRM, queries: QueryTensors, rows: Tensor) -> Tensor:
             item_pairs = dots[num_query:, num_query:][tuple(torch.triu_indices(num_item, num_item, 1))]
             crossed = dots[num_query:, :num_query].flatten()
             with_bottom = torch.cat([bottom, torch.stack(fields) @ bottom])
-            layers = (model.query_first, model.item_first, model.cross_first, model.pair_first)
+            layers = (model.query_first, model.item_first, model.joint_first, model.pair_first)
             first = torch.cat([layer.weight for layer in layers], dim=1)
             inputs = torch.cat([query_pairs, item_pairs, crossed, with_bottom])
             logits.append(model.top(first @ inputs + model.query_first.bias))
@@ -63,7 +63,7 @@ def test_the_reference_shape_has_66_dots_in_parts(toy_schema: ModelSchema, toy_t
     model = build(toy_schema, toy_tensors, **REFERENCE)
 
     # 6 query fields (one more than the reference: two top categories), 6 item fields, 1 bottom vector: 13 * 12 / 2
-    parts = [model.query_first, model.item_first, model.cross_first, model.pair_first]
+    parts = [model.query_first, model.item_first, model.joint_first, model.pair_first]
     assert sum(part.in_features for part in parts) == 13 * 12 // 2 + 8
 
 
@@ -131,7 +131,7 @@ def test_an_untrained_retrieval_score_is_added_with_weight_one(
 ) -> None:
     model = build(toy_schema, toy_tensors)
     with torch.no_grad():
-        model.cross_first.weight.zero_()
+        model.joint_first.weight.zero_()
     candidates = group(torch.tensor([[1, 2]]), len(queries))
     raised = CandidateGroup(candidates.rows, candidates.scores + 2, candidates.age_bucket)
 
