@@ -11,9 +11,12 @@ from ray.serve.schema import ServeDeploySchema
 from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
 from ray_apps.recommender import RecommenderArgs
+from serving.autoscaling import QueueTimeConfig
 from serving.placement import GATEWAY, PLACEMENTS
+from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"
+POLICY: Final = f"{QueueTimePolicy.__module__}:{QueueTimePolicy.__name__}"
 
 
 def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: int | None = None) -> dict[str, Any]:
@@ -54,6 +57,8 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         if application.import_path != IMPORT_PATH:
             raise ConfigError(f"{source}: import_path is {application.import_path!r}, expected {IMPORT_PATH!r}")
         arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")
+        if application.autoscaling_policy is not None:
+            _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
         expected = {GATEWAY, *PLACEMENTS[arguments.placement]}
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
@@ -61,6 +66,19 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
                 f"{source}: deployments are {sorted(found)}, placement {arguments.placement!r} has {sorted(expected)}"
             )
     return schema
+
+
+def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None:
+    if policy.get("policy_function") != POLICY:
+        return
+    config = validate(
+        QueueTimeConfig, policy.get("policy_kwargs", {}), source=f"{source}: policy_kwargs of QueueTimePolicy"
+    )
+    if config.target_ms >= budget_ms:
+        raise ConfigError(
+            f"{source}: target_ms={config.target_ms:g} of the autoscaling policy leaves nothing of "
+            f"service.budget_ms={budget_ms:g}; lower the one or raise the other"
+        )
 
 
 def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> list[str]:

@@ -21,6 +21,7 @@ from serving.stages.reranking import Reranking
 from serving.stages.seen_filter import SeenRingReader, SeenRings
 from serving.stages.user_lookup import UserRecords
 from serving.steps import Background, PipelineConfig, Steps
+from serving.stores.backoff import Backoff
 
 
 class StageCall(Protocol):
@@ -82,6 +83,7 @@ class RecommenderPipeline:
         self._fallbacks = fallbacks
         self._config = config
         self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._rings_backoff = Backoff()
 
     async def run(self, batch: RequestBatch) -> PipelineResult:
         """Recommends for a batch of requests.
@@ -107,8 +109,11 @@ class RecommenderPipeline:
             return await self.rank(looked_up.features, batch.wanted, filter_seen, steps, has_subject)
 
     async def _read_rings(self, batch: RequestBatch) -> SeenRings:
-        async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
-            return await self._seen_rings(batch)
+        async def in_time() -> SeenRings:
+            async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
+                return await self._seen_rings(batch)
+
+        return await self._rings_backoff.ask(in_time)
 
     async def rank(
         self,

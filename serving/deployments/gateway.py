@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray import serve
@@ -17,6 +16,7 @@ from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads
 from serving.gateway.build import build_gateway
 from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
+from serving.load import BUSY, QUEUE_MS, ComputeThread
 from serving.models import composed_groups
 
 
@@ -39,14 +39,20 @@ class GatewayReplica:
         calls = {name: RemoteCall(handle, name) for name, handle in remote.items()}
         elsewhere = calls | composed_groups(calls)
         local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in elsewhere)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        thread = ComputeThread()
         opened = {name: open_group(name, bundle, config, thread, stores) for name in local}
         limit_threads()
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
         self._app = built.app
+        self._loads = (thread.load, built.load)
         self._probe = asyncio.create_task(built.monitor.probe())
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks for this from time to time; waits for a batch and for the compute thread add up."""
+        thread, batches = (load.take() for load in self._loads)
+        return batches | {QUEUE_MS: batches[QUEUE_MS] + thread[QUEUE_MS], BUSY: max(batches[BUSY], thread[BUSY])}
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Serve asks for the application once the replica is there."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
 from serving.deployments.replica import connect_stores, limit_threads
 from serving.groups import PartName, open_part, reads_stores, warm_up
+from serving.load import ComputeThread
 
 
 class StageReplica:
@@ -24,10 +24,15 @@ class StageReplica:
     async def __init__(self, parts: Sequence[PartName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config) if reads_stores(parts) else None
-        thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        thread = ComputeThread()
+        self._load = thread.load
         self._parts = {name: open_part(name, bundle, config, thread, stores) for name in parts}
         limit_threads()
         await warm_up(self._parts, bundle, config)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve asks for this from time to time."""
+        return self._load.take()
 
     async def __call__(self, part: PartName, *messages: Any) -> Any:
         """Calls a part; the caller keeps the time."""

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.config import StrictConfig
+from contracts.errors import RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import decode_request
 from serving.gateway.http import (
@@ -30,6 +31,7 @@ from serving.gateway.telemetry import Telemetry
 RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
 ANSWER_KEY: Final = "recommender.answer"
 """Where the rest leaves its `Answer` in the scope, for the log."""
+MAX_BUDGET_MS: Final = 60_000
 _NO_ROUTE: Final = "none"
 _SCOPE_KEY: Final = "recommender.request_id"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -109,7 +111,7 @@ class Gateway:
             raise MethodError(f"{scope['method']} {RECOMMENDATIONS_PATH} does not exist, use POST", allowed=["POST"])
         check_json(scope)
         request = decode_request(await read_body(scope, receive, self._config.max_body_bytes))
-        return await self._service.recommend(request, request_id)
+        return await self._service.recommend(request, request_id, budget_of(scope))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
         scope[_SCOPE_KEY] = request_id
@@ -149,3 +151,19 @@ def request_id_of(scope: Scope) -> str:
         return str(noted)
     given = header(scope, REQUEST_ID)
     return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+
+
+def budget_of(scope: Scope) -> float | None:
+    """The client's X-Budget-Ms, None without one.
+
+    Raises:
+        RequestError: it is no whole number of milliseconds within the limits.
+    """
+    given = header(scope, b"x-budget-ms")
+    if given is None:
+        return None
+    if not given.isdigit() or len(given) > 9 or not 1 <= int(given) <= MAX_BUDGET_MS:
+        raise RequestError(
+            f"X-Budget-Ms is {given[:20].decode('latin-1')!r}, expected whole milliseconds from 1 to {MAX_BUDGET_MS}"
+        )
+    return float(given)

@@ -28,6 +28,7 @@ class Asked(NamedTuple):
         limits: items that it limits itself to; None = none.
         draw: how its list is drawn; None = greedily.
         given: items to rank; None = it wants recommendations.
+        budget_ms: milliseconds from arrival to answer; None = as configured.
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class Asked(NamedTuple):
     limits: Limits | None = None
     draw: Draw | None = None
     given: Given | None = None
+    budget_ms: float | None = None
 
     @property
     def k(self) -> int:

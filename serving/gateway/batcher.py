@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pydantic import Field, model_validator
 
 from contracts.config import StrictConfig
 from contracts.errors import OverloadedError
+from serving.load import LoadMeter
 
+_SMOOTHING: Final = 0.2
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
@@ -29,6 +32,8 @@ class BatcherConfig(StrictConfig):
     """Batches under way at once; more of them help where stages run in different deployments."""
     max_queued: int = Field(default=256, ge=1)
     """Requests that may wait; more are refused with 429."""
+    max_queue_ms: float | None = Field(default=None, gt=0)
+    """A request that would probably wait longer than this is refused with 429; unset = half of the budget."""
     retry_after_s: int = Field(default=1, ge=1)
     """What a refused client is told to wait."""
 
@@ -61,6 +66,9 @@ class Batcher(Generic[RequestT, AnswerT]):
 
     A batch starts as soon as it is full, nothing else runs, or its oldest request waited long enough.
 
+    Attributes:
+        load: how long requests wait.
+
     Args:
         run: answers a batch, in its order; gets the milliseconds that each request has waited.
         config: sizes and limits.
@@ -73,6 +81,8 @@ class Batcher(Generic[RequestT, AnswerT]):
     ) -> None:
         self._run = run
         self._config = config
+        self.load = LoadMeter()
+        self._batch_ms = 0.0  # running mean of the time that a full batch takes
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -87,7 +97,8 @@ class Batcher(Generic[RequestT, AnswerT]):
         Raises:
             OverloadedError: too many requests wait.
         """
-        if len(self._queue) >= self._config.max_queued:
+        longest_ms = self._config.max_queue_ms or math.inf
+        if len(self._queue) >= self._config.max_queued or self._expected_wait_ms() > longest_ms:
             raise OverloadedError(
                 f"{len(self._queue)} requests wait already; try again after {self._config.retry_after_s} s",
                 retry_after_s=self._config.retry_after_s,
@@ -97,6 +108,11 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._queue.append(waiting)
         loop.call_soon(self._start_batches)  # after whatever else arrived in this turn of the loop
         return await waiting.answer
+
+    def _expected_wait_ms(self) -> float:
+        """Milliseconds until a request that comes now starts; a full batch before it, at least, counts."""
+        batches_before = len(self._queue) // self._config.max_batch_size
+        return batches_before * self._batch_ms / self._config.max_running_batches
 
     def _start_batches(self) -> None:
         while self._queue and len(self._running) < self._config.max_running_batches:
@@ -123,8 +139,11 @@ class Batcher(Generic[RequestT, AnswerT]):
     async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
         started = time.perf_counter()
         waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
+        self.load.add(sum(waited_ms) / 1000, count=len(batch))
         try:
             answers = await self._run([waiting.request for waiting in batch], waited_ms)
+            if len(batch) == self._config.max_batch_size:
+                self._batch_ms += _SMOOTHING * ((time.perf_counter() - started) * 1000 - self._batch_ms)
         except Exception as error:
             for waiting in batch:
                 if not waiting.answer.done():

@@ -18,6 +18,7 @@ from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.groups import GroupName
+from serving.load import LoadMeter
 from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
@@ -26,10 +27,11 @@ from serving.stores.seen import SeenStore
 
 @dataclass(frozen=True)
 class BuiltGateway:
-    """The application, and what watches it."""
+    """The application, what watches it, and how long requests wait in it."""
 
     app: ASGIApp
     monitor: Monitor
+    load: LoadMeter
 
 
 def build_pipeline(
@@ -80,4 +82,4 @@ def build_gateway(
     monitor = Monitor(bundle, placement, service, clock, stores)
     rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
     app = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry)
-    return BuiltGateway(with_cors(app, config.gateway), monitor)
+    return BuiltGateway(with_cors(app, config.gateway), monitor, service.load)

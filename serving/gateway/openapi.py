@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from serving.gateway import api
-from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.gateway.asgi import MAX_BUDGET_MS, RECOMMENDATIONS_PATH
 from serving.gateway.catalogue import ITEMS_PATH
 
 _STRUCTS: Final = (
@@ -76,7 +76,14 @@ def _asked(summary: str, request: type[msgspec.Struct], answer: type[msgspec.Str
             "required": False,
             "schema": {"type": "string"},
             "description": "Comes back as request_id if it is at most 128 letters, digits, dots, dashes, _ and :",
-        }
+        },
+        {
+            "name": "X-Budget-Ms",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_BUDGET_MS},
+            "description": "Milliseconds until the answer must be there; parts that would be late are left out.",
+        },
     ]
     return operation
 

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from contracts.clock import Clock
 from contracts.errors import ConfigError, NotFoundError, NotReadyError, RecommenderError
 from serving.gateway.api import RANKINGS_PATH, ItemQuery, Ready, SimilarQuery, decode_query, decode_ranking, encode
-from serving.gateway.asgi import ANSWER_KEY, request_id_of
+from serving.gateway.asgi import ANSWER_KEY, budget_of, request_id_of
 from serving.gateway.catalogue import ITEMS_PATH, Catalogue
 from serving.gateway.http import ClientGoneError, MethodError, check_json, error_answer, read_body
 from serving.gateway.monitor import Monitor
@@ -69,8 +69,9 @@ class _Endpoints:
             body = await read_body(request.scope, request.receive, self._max_body_bytes)
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
-        answer = await self._service.rank(decode_ranking(body), request_id_of(request.scope))
-        request.scope[ANSWER_KEY] = answer
+        scope = request.scope
+        answer = await self._service.rank(decode_ranking(body), request_id_of(scope), budget_of(scope))
+        scope[ANSWER_KEY] = answer
         return Response(answer.content, media_type="application/json")
 
     async def page(self, request: Request) -> Response:

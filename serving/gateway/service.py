@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.bundle import Bundle
 from contracts.clock import Clock
@@ -17,6 +17,7 @@ from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
+from serving.load import LoadMeter
 from serving.pipeline import RecommenderPipeline
 from serving.stages.reranking import RerankingConfig
 
@@ -30,6 +31,21 @@ class ServiceConfig(StrictConfig):
     """Milliseconds from arrival to answer; stages that would take longer are replaced or left out."""
     batch: BatcherConfig = BatcherConfig()
     """How requests gather."""
+
+    @model_validator(mode="after")
+    def _a_request_may_wait_and_be_answered(self) -> ServiceConfig:
+        longest_ms = self.batch.max_queue_ms
+        if longest_ms is not None and longest_ms >= self.budget_ms:
+            raise ValueError(
+                f"batch.max_queue_ms={longest_ms:g} leaves nothing of budget_ms={self.budget_ms:g}; "
+                "lower the one or raise the other"
+            )
+        return self
+
+    @property
+    def batching(self) -> BatcherConfig:
+        """How requests gather, with the longest wait filled in."""
+        return self.batch.model_copy(update={"max_queue_ms": self.batch.max_queue_ms or self.budget_ms / 2})
 
 
 class BatchFacts(NamedTuple):
@@ -84,24 +100,31 @@ class RecommendationService:
         self._clock = clock
         self._config = config
         self._read = RequestReader(bundle, clock, reranking or RerankingConfig())
-        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batch)
-        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batch)
+        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching)
+        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching)
         self._observe = observe
         self._degraded_at: dict[str, float] = {}
 
-    async def recommend(self, request: RecommendationRequest, request_id: str) -> Answer:
+    async def recommend(
+        self, request: RecommendationRequest, request_id: str, budget_ms: float | None = None
+    ) -> Answer:
         """The answer.
+
+        Args:
+            request: what is asked.
+            request_id: its id.
+            budget_ms: milliseconds from arrival to answer; None = as configured.
 
         Raises:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
             OverloadedError: too many requests wait.
             StageError: a stage failed and its policy is `fail`.
         """
-        return await self._batcher.submit(self.check(request, request_id))
+        return await self._batcher.submit(self.check(request, request_id)._replace(budget_ms=budget_ms))
 
-    async def rank(self, request: RankingRequest, request_id: str) -> Answer:
-        """Given items, ranked; raises as `recommend`."""
-        return await self._rankings.submit(self.check(request, request_id))
+    async def rank(self, request: RankingRequest, request_id: str, budget_ms: float | None = None) -> Answer:
+        """Given items, ranked; takes and raises as `recommend`."""
+        return await self._rankings.submit(self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
         """The request with its names looked up.
@@ -119,13 +142,20 @@ class RecommendationService:
         return result
 
     @property
+    def load(self) -> LoadMeter:
+        """How long requests wait for their batch."""
+        return self._batcher.load
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """Parts that were replaced or left out in the last minute."""
         since = time.monotonic() - _DEGRADED_WINDOW_S
         return tuple(sorted(part for part, at in self._degraded_at.items() if at > since))
 
     async def _answer(self, asked: Sequence[Asked], waited_ms: Sequence[float]) -> list[Answer]:
-        result = await self.run(asked, [max(self._config.budget_ms - waited, 0.0) for waited in waited_ms])
+        budgets = (one.budget_ms or self._config.budget_ms for one in asked)
+        left_ms = [max(budget - waited, 0.0) for budget, waited in zip(budgets, waited_ms, strict=True)]
+        result = await self.run(asked, left_ms)
         if self._observe is not None:
             self._observe(result, waited_ms)
         batch = BatchFacts(result.ranked.bundle_version, len(asked), result.stage_ms, result.removed)

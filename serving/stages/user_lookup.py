@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from contracts.ids import BoolArray
 from contracts.messages import RequestBatch
 from serving.seldom import SeldomLogger
 from serving.steps import PipelineConfig
+from serving.stores.backoff import Backoff
 from serving.stores.recent import RecentItems
 from serving.stores.user_features import UserFeatures
 
@@ -87,6 +88,7 @@ class UserLookup:
         self._recents = recents
         self._config = config
         self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._backoffs = {USER_FEATURES: Backoff(), RECENT_ITEMS: Backoff()}
 
     async def __call__(self, batch: RequestBatch) -> UserRecords:
         """Records of the batch's subjects.
@@ -98,8 +100,8 @@ class UserLookup:
         subjects = _distinct(batch.subjects)
         timeout_s = float(batch.budget_ms.max()) / 1000 * self._config.store_share
         features, recents = await asyncio.gather(
-            self._ask(USER_FEATURES, self._features.read(users), timeout_s) if users else _nothing(),
-            self._ask(RECENT_ITEMS, self._recents.read(subjects), timeout_s) if subjects else _nothing(),
+            self._ask(USER_FEATURES, lambda: self._features.read(users), timeout_s) if users else _nothing(),
+            self._ask(RECENT_ITEMS, lambda: self._recents.read(subjects), timeout_s) if subjects else _nothing(),
         )
         degraded = tuple(
             (USER_FEATURES,) * (user is not None and features is None)
@@ -145,10 +147,13 @@ class UserLookup:
             degraded=degraded,
         )
 
-    async def _ask(self, store: str, answer: Awaitable[_AnswerT], timeout_s: float) -> _AnswerT | None:
-        try:
+    async def _ask(self, store: str, read: Callable[[], Awaitable[_AnswerT]], timeout_s: float) -> _AnswerT | None:
+        async def in_time() -> _AnswerT:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                return await read()
+
+        try:
+            return await self._backoffs[store].ask(in_time)
         except (StoreError, TimeoutError) as error:
             if self._config.on_error.query_features == "fail":
                 raise StoreError(f"{store}: the store did not answer in time; the policy is 'fail'") from error

@@ -14,7 +14,7 @@ from contracts.config import validate
 from contracts.errors import BundleError, ConfigError
 from contracts.registry import Registry
 from ray_apps.recommender import RecommenderArgs, build_app, find_bundle, with_shop
-from ray_apps.serve_config import check_serve_config, read_serve_config
+from ray_apps.serve_config import POLICY, check_serve_config, read_serve_config
 from serving.placement import GATEWAY, PLACEMENTS
 from tests.fixtures.served_bundle import VERSION, write_served_bundle
 
@@ -67,7 +67,8 @@ def test_the_application_has_the_deployments_of_its_placement(bundles: Path, pla
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_config_file_is_legal(path: Path) -> None:
     values = read_serve_config(path)
-    assert values["applications"][0]["args"]["placement"] == path.stem
+    assert values["applications"][0]["args"]["placement"] in PLACEMENTS
+    assert path.stem.startswith(values["applications"][0]["args"]["placement"])
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -97,11 +98,21 @@ def changed(**changes: Any) -> dict[str, Any]:
         ),
         (changed(application={"args": {"placement": "staged"}}), "placement 'staged' has .*'QueryFeatures'"),
         (
+            changed(application={"autoscaling_policy": {"policy_function": POLICY, "policy_kwargs": {"target": 5}}}),
+            "policy_kwargs of QueueTimePolicy: unknown key 'target'",
+        ),
+        (
+            changed(
+                application={"autoscaling_policy": {"policy_function": POLICY, "policy_kwargs": {"target_ms": 200}}}
+            ),
+            "target_ms=200 of the autoscaling policy leaves nothing of service.budget_ms=100; lower",
+        ),
+        (
             changed(application={"import_path": "a:b"}),
             "import_path is 'a:b', expected 'ray_apps.recommender:build_app'",
         ),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_serve_config_files_are_refused_by_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"file.yaml: .*{message}"):

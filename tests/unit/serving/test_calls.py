@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from contracts.errors import BundleError
 from serving.calls import AsyncCall, DirectCall, RemoteCall, ThreadCall
+from serving.times import MIN_CALLS
 
 INF = float("inf")
 
@@ -84,3 +86,31 @@ async def test_remote_call_keeps_its_time() -> None:
 
     with pytest.raises(TimeoutError):
         await RemoteCall(Silent(), "ranking")("x", timeout_s=0.01)
+
+
+async def test_a_computing_stage_is_given_up_when_its_time_is_over_and_later_not_started() -> None:
+    release, started = threading.Event(), 0
+
+    def stuck(batch: list[int]) -> None:
+        nonlocal started
+        started += 1
+        release.wait(5)
+
+    with ThreadPoolExecutor(1) as thread:
+        call = ThreadCall(stuck, thread)
+        with pytest.raises(TimeoutError):
+            await call([1], timeout_s=0.01)
+        with pytest.raises(TimeoutError):
+            await call([1], timeout_s=0.01)
+        release.set()
+    assert started == 1, "the second was still waiting for the thread"
+
+
+async def test_a_stage_that_is_usually_too_slow_is_not_started() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        call = ThreadCall(lambda batch: time.sleep(0.005), thread)
+        for _ in range(MIN_CALLS):
+            await call([1], timeout_s=INF)
+        with pytest.raises(TimeoutError, match=r"1\.0 ms are left, it usually takes"):
+            await call([1], timeout_s=0.001)
+        await call([1] * 32, timeout_s=0.5)  # nothing is known of batches of this size

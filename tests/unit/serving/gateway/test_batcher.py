@@ -10,6 +10,7 @@ import pytest
 from contracts.config import validate
 from contracts.errors import ConfigError, OverloadedError
 from serving.gateway.batcher import Batcher, BatcherConfig
+from serving.gateway.service import ServiceConfig
 
 
 class Runner:
@@ -136,3 +137,37 @@ async def test_requests_whose_client_left_are_not_run() -> None:
 def test_a_queue_that_no_batch_fits_in_is_refused() -> None:
     with pytest.raises(ConfigError, match="max_queued=4 is below max_batch_size=32; no batch could fill"):
         validate(BatcherConfig, {"max_queued": 4}, source="x")
+
+
+async def test_a_request_that_would_wait_too_long_is_refused() -> None:
+    runner = Runner(held=True)
+    gathering = batcher(runner, max_running_batches=1, max_batch_size=2, max_queued=100, max_queue_ms=0.001)
+    tasks = [asyncio.create_task(gathering.submit(number)) for number in range(4)]
+    await until(1, runner)
+    await asyncio.sleep(0.01)
+    runner.go.set()
+    await asyncio.gather(*tasks)  # now it knows how long a full batch takes
+    runner.go.clear()
+    tasks = [asyncio.create_task(gathering.submit(number)) for number in range(2)]
+    await until(3, runner)
+    tasks += [asyncio.create_task(gathering.submit(number)) for number in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="2 requests wait already"):
+        await gathering.submit(4)
+    runner.go.set()
+    await asyncio.gather(*tasks)
+    assert await gathering.submit(5) == 10, "an empty queue takes everybody"
+
+
+async def test_waiting_is_told_to_the_autoscaler() -> None:
+    gathering = batcher(Runner())
+    await asyncio.gather(*(gathering.submit(number) for number in range(4)))
+    load = gathering.load.take()
+    assert load["queue_ms"] > 0
+    assert load["rate"] > 0
+
+
+def test_waiting_longer_than_the_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"batch\.max_queue_ms=50 leaves nothing of budget_ms=30"):
+        validate(ServiceConfig, {"budget_ms": 30, "batch": {"max_queue_ms": 50}}, source="x")
+    assert ServiceConfig(budget_ms=30).batching.max_queue_ms == 15

@@ -264,3 +264,18 @@ async def test_requests_at_once_are_answered_each_with_its_own(client: httpx.Asy
     for body, answer in zip(bodies, answers, strict=True):
         assert answer["user_id"] == body["user_id"]
         assert len(answer["recommendations"]) == min(body["k"], 39 - 2 * (body["user_id"] == "u1"))
+
+
+@pytest.mark.parametrize("budget", ["0", "-5", "1.5", "soon", "60001", "9" * 400])
+async def test_a_budget_that_is_none_is_refused(client: httpx.AsyncClient, budget: str) -> None:
+    response = await client.post(PATH, json={}, headers={"X-Budget-Ms": budget})
+    assert response.status_code == 422
+    assert "expected whole milliseconds from 1 to 60000" in response.json()["error"]["message"]
+
+
+async def test_a_request_may_bring_its_own_budget(client: httpx.AsyncClient) -> None:
+    patient = await client.post(PATH, json={}, headers={"X-Budget-Ms": "60000"})
+    hasty = await client.post(PATH, json={}, headers={"X-Budget-Ms": "1"})
+    assert patient.json()["degraded"] == []
+    assert "retrieval" in hasty.json()["degraded"]
+    assert len(hasty.json()["recommendations"]) == 10

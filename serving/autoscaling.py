@@ -1,0 +1,84 @@
+"""How many replicas each deployment should have, by the time that requests spend in queues.
+
+Queues show that something is short, not what: a slow ranker makes requests wait in the gateway. So the queues of all
+deployments count together, and the busiest deployment grows. It shrinks when its work fits on fewer replicas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import Field
+
+from contracts.config import StrictConfig
+
+_KeyT = TypeVar("_KeyT", bound=Hashable)
+
+
+class QueueTimeConfig(StrictConfig):
+    """Settings of the autoscaling policy."""
+
+    target_ms: float = Field(default=20.0, gt=0)
+    """Milliseconds that a request may spend in queues, all deployments together, before the busiest one grows."""
+    max_growth: float = Field(default=2.0, gt=1)
+    """Most that a deployment grows in one step, as a factor; it grows by one replica at least."""
+    busy_after: float = Field(default=0.6, gt=0, lt=1)
+    """A deployment shrinks to as many replicas as would then be busy for this share of the time."""
+
+
+@dataclass(frozen=True)
+class DeploymentLoad:
+    """Load of a deployment in the last look-back period.
+
+    Attributes:
+        running: replicas that run.
+        target: replicas that it should have by now; more than `running` while some start.
+        queue_ms: mean milliseconds that a call waits, at its callers and in the replica.
+        busy: mean share of the time that a replica was busy.
+        settled: whether it has had its replicas for a whole look-back period, so that the load is theirs.
+    """
+
+    running: int
+    target: int
+    queue_ms: float
+    busy: float
+    settled: bool = True
+
+
+def replicas_wanted(loads: Mapping[_KeyT, DeploymentLoad], config: QueueTimeConfig) -> dict[_KeyT, int]:
+    """Replicas that each deployment should have; bounds and delays are Serve's.
+
+    Args:
+        loads: of every deployment of an application.
+        config: target and steps.
+    """
+    wanted = {name: load.target for name, load in loads.items()}
+    queue_ms = sum(load.queue_ms for load in loads.values())
+    if queue_ms > config.target_ms:
+        busiest = max(loads, key=lambda name: loads[name].busy)
+        load = loads[busiest]
+        if load.settled and load.running >= load.target:
+            growth = min(queue_ms / config.target_ms, config.max_growth)
+            wanted[busiest] = max(load.target + 1, math.ceil(load.target * growth))
+        return wanted
+    for name, load in loads.items():
+        if load.settled and load.running == load.target:
+            needed = max(1, math.ceil(load.busy * load.running / config.busy_after))
+            wanted[name] = min(load.target, needed)
+    return wanted
+
+
+def handle_queue_ms(queued: float, rate: float, longest_ms: float) -> float:
+    """Milliseconds that calls wait at their callers, by Little's law; the longest that counts where nothing moves.
+
+    Args:
+        queued: calls that wait.
+        rate: calls that get done a second.
+        longest_ms: cap.
+    """
+    if queued <= 0:
+        return 0.0
+    return longest_ms if rate <= 0 else min(1000 * queued / rate, longest_ms)

@@ -1,0 +1,92 @@
+"""What a replica tells the autoscaler about its load: how long work waits, how busy it is, how much it gets done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, ParamSpec, TypeVar
+
+QUEUE_MS: Final = "queue_ms"
+BUSY: Final = "busy"
+RATE: Final = "rate"
+_ParamsT = ParamSpec("_ParamsT")
+_AnswerT = TypeVar("_AnswerT")
+
+
+class LoadMeter:
+    """Sums up work between two questions; may be fed from any thread.
+
+    Args:
+        clock: seconds, monotonic.
+        cpu_clock: CPU seconds of this process.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, cpu_clock: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._lock = threading.Lock()
+        self._asked, self._cpu = clock(), cpu_clock()
+        self._waited_s = self._worked_s = 0.0
+        self._done = 0
+
+    def add(self, waited_s: float, worked_s: float = 0.0, count: int = 1) -> None:
+        """Notes pieces of work.
+
+        Args:
+            waited_s: seconds that all of them together waited.
+            worked_s: seconds that they kept the one worker busy.
+            count: how many.
+        """
+        with self._lock:
+            self._waited_s += waited_s
+            self._worked_s += worked_s
+            self._done += count
+
+    def take(self) -> dict[str, float]:
+        """Load since the last question.
+
+        `queue_ms`: mean milliseconds that work waited; `busy`: share of the time that the worker, or one core, was
+        busy; `rate`: pieces of work a second.
+        """
+        with self._lock:
+            now, cpu = self._clock(), self._cpu_clock()
+            seconds = max(now - self._asked, 1e-6)
+            load = {
+                QUEUE_MS: 1000 * self._waited_s / max(self._done, 1),
+                BUSY: min(max(self._worked_s, cpu - self._cpu) / seconds, 1.0),
+                RATE: self._done / seconds,
+            }
+            self._asked, self._cpu = now, cpu
+            self._waited_s = self._worked_s = 0.0
+            self._done = 0
+        return load
+
+
+class ComputeThread(ThreadPoolExecutor):
+    """The one compute thread of a replica.
+
+    Attributes:
+        load: how long calls wait for it, and how busy it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, thread_name_prefix="compute")
+        self.load = LoadMeter()
+
+    def submit(
+        self, fn: Callable[_ParamsT, _AnswerT], /, *args: _ParamsT.args, **kwargs: _ParamsT.kwargs
+    ) -> Future[_AnswerT]:
+        """As the executor's."""
+        submitted = time.perf_counter()
+
+        def timed() -> Any:
+            started = time.perf_counter()
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self.load.add(started - submitted, time.perf_counter() - started)
+
+        return super().submit(timed)

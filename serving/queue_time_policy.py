@@ -1,0 +1,52 @@
+"""The autoscaling policy as Ray Serve calls it, named in a config file's `autoscaling_policy`.
+
+Serve sends this module to its controller by value, so everything else is imported from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.config import validate
+from serving.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
+from serving.load import BUSY, QUEUE_MS, RATE
+
+_LONGEST_FACTOR = 100
+
+
+class QueueTimePolicy:
+    """Scales all deployments of an application.
+
+    Args:
+        settings: of `QueueTimeConfig`.
+
+    Raises:
+        ConfigError: a setting that is unknown or not legal.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = validate(QueueTimeConfig, settings, source="policy_kwargs of QueueTimePolicy")
+
+    def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
+        """Serve's `AutoscalingContext` of each deployment to replicas wanted, and no state."""
+        loads = {name: self._load(context) for name, context in contexts.items()}
+        return replicas_wanted(loads, self.config), {}
+
+    def _load(self, context: Any) -> DeploymentLoad:
+        told = context.aggregated_metrics or {}
+
+        def values(name: str) -> list[float]:
+            return list(told.get(name, {}).values()) or [0.0]
+
+        queued = context.total_queued_requests or 0.0
+        at_callers = handle_queue_ms(queued, sum(values(RATE)), _LONGEST_FACTOR * self.config.target_ms)
+        scaled = [at for at in (context.last_scale_up_time, context.last_scale_down_time) if at is not None]
+        since = context.current_time - max(scaled, default=float("-inf"))
+        return DeploymentLoad(
+            running=context.current_num_replicas,
+            target=context.target_num_replicas,
+            queue_ms=sum(values(QUEUE_MS)) / len(values(QUEUE_MS)) + at_callers,
+            busy=sum(values(BUSY)) / len(values(BUSY)),
+            settled=since >= context.config.look_back_period_s,
+        )

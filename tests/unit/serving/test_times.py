@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from serving.times import MIN_CALLS, TRY_EVERY, WINDOW, UsualTime
+
+
+def after(*seconds: float) -> UsualTime:
+    usual = UsualTime()
+    for one in seconds:
+        usual.add(one)
+    return usual
+
+
+def test_nothing_is_refused_before_enough_is_known() -> None:
+    usual = after(*[9.0] * (MIN_CALLS - 1))
+    assert usual.fits(0.001)
+    usual.add(9.0)
+    assert not usual.fits(0.001)
+    assert usual.fits(9.0)
+
+
+def test_it_is_the_95th_percentile_of_the_last_calls() -> None:
+    assert after(*range(100, 0, -1)).p95_s == 61  # of 64 … 1 the one at place 60
+    assert after(*[1.0] * 63, 50.0).p95_s == 1.0, "one slow call in many does not count"
+    assert after(*[50.0] * WINDOW, *[1.0] * WINDOW).p95_s == 1.0
+
+
+def test_a_stage_that_was_slow_for_a_while_comes_back() -> None:
+    usual = after(*[0.5] * WINDOW)
+    started = [usual.fits(0.1) for _ in range(3 * TRY_EVERY)]
+    assert started.count(True) == 3
+    usual.add(0.5)
+    assert not usual.fits(0.1), "it is still slow"
+    usual.add(0.01)
+    assert usual.fits(0.1), "it is fast again"
