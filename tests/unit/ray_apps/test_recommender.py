@@ -87,7 +87,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(deployment={"ray_actor_options": {"cpus": 2}}), "deployments.0..ray_actor_options.cpus'"),
         (changed(deployment={"autoscaling_config": {"max": 2}}), "deployments.0..autoscaling_config.max'"),
         (changed(deployment={"max_ongoing_requests": "many"}), "max_ongoing_requests"),
-        (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: bundle, "),
+        (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: access, "),
         (
             changed(application={"args": {"service": {"budget": 5}}}),
             "unknown key 'service.budget'; legal keys: batch, ",
