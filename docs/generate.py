@@ -6,32 +6,79 @@ import argparse
 import ast
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 ARCHITECTURE = DOCS / "architecture.md"
 _BLOCK = re.compile(r"(<!-- stages:begin -->\n).*?(<!-- stages:end -->)", re.DOTALL)
-_MODELS = re.compile(r"\s*\((?:model|models) ([^)]*)\)")
+_MODEL = re.compile(r"^Reference model: (\w+) (\w+)\n(.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
+_FACT = re.compile(r"^(Input|Output|Artifacts|Failure|Cadence): (.*?)(?=^\w+: |\Z)", re.DOTALL | re.MULTILINE)
+FACTS = ("Input", "Output", "Artifacts", "Failure", "Cadence")
 
 
-def stage_table() -> str:
-    """A Markdown table of `serving/stages`: module, reference models, first sentence of its docstring."""
-    lines = ["| stage module | reference model | what it does |", "|---|---|---|"]
+@dataclass(frozen=True)
+class Model:
+    """A model of the reference as a docstring describes its stage.
+
+    Attributes:
+        number: its place in the reference, for example 1a.
+        name: its name there.
+        stage: the class that does its work.
+        path: of the module.
+        facts: one text for each of `FACTS`.
+    """
+
+    number: str
+    name: str
+    stage: str
+    path: Path
+    facts: dict[str, str]
+
+
+def stage_modules() -> Iterator[tuple[Path, ast.Module]]:
+    """The modules of `serving/stages`, parsed."""
     for path in sorted((ROOT / "serving" / "stages").glob("*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        first = docstring.split("\n\n")[0].replace("\n", " ")
-        if path.name == "__init__.py":
-            continue
-        models = _MODELS.search(first)
-        text = _MODELS.sub("", first, count=1)
-        lines.append(f"| [`{path.stem}`](../serving/stages/{path.name}) | {models[1] if models else ''} | {text} |")
+        if path.name != "__init__.py":
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def models() -> list[Model]:
+    """The models of the reference that docstrings describe, in its order."""
+    found = []
+    for path, tree in stage_modules():
+        for node in tree.body:
+            text = (ast.get_docstring(node) or "") if isinstance(node, ast.ClassDef) else ""
+            for number, name, block in _MODEL.findall(text):
+                facts = {fact: " ".join(value.split()) for fact, value in _FACT.findall(block)}
+                found.append(Model(number, name, getattr(node, "name", ""), path, facts))
+    return sorted(found, key=lambda model: model.number)
+
+
+def model_table() -> str:
+    """A Markdown table of the reference's models."""
+    lines = [f"| model of the reference | stage | {' | '.join(fact.lower() for fact in FACTS)} |", "|---" * 7 + "|"]
+    for model in models():
+        stage = f"[`{model.stage}`](../serving/stages/{model.path.name})"
+        facts = " | ".join(model.facts.get(fact, "") for fact in FACTS)
+        lines.append(f"| {model.number} {model.name} | {stage} | {facts} |")
+    return "\n".join(lines) + "\n"
+
+
+def module_table() -> str:
+    """A Markdown table of `serving/stages`: module and first sentence of its docstring."""
+    lines = ["| stage module | what it does |", "|---|---|"]
+    for path, tree in stage_modules():
+        first = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
+        lines.append(f"| [`{path.stem}`](../serving/stages/{path.name}) | {first} |")
     return "\n".join(lines) + "\n"
 
 
 def rendered() -> str:
     """The architecture page with fresh generated parts."""
-    table = stage_table()
+    table = f"{model_table()}\nAll modules:\n\n{module_table()}"
     return _BLOCK.sub(lambda match: match[1] + table + match[2], ARCHITECTURE.read_text(encoding="utf-8"))
 
 

@@ -17,13 +17,13 @@ from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.calls import ThreadCall
 from serving.config import ServingConfig
 from serving.pipeline import StageCall
+from serving.stages.content_lookup import ContentLookup
+from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stages.single_models import (
-    ContentColumns,
     ContextTransform,
-    ItemColumnLookup,
     ItemDecoder,
     ItemTransform,
     Unroll,
@@ -71,11 +71,13 @@ def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: E
         return ThreadCall(FeatureScorer(bundle), thread)
     if name == "context_transform":
         return ThreadCall(ContextTransform(bundle.transforms), thread)
+    if name == "item_lookup":
+        return ThreadCall(ItemLookup.open(bundle).take, thread)
+    if name == "content_lookup":
+        return ThreadCall(ContentLookup.open(bundle).take, thread)
     simple: dict[str, Any] = {
         "user_transform": UserInputTransform,
-        "item_lookup": ItemColumnLookup,
         "item_transform": ItemTransform,
-        "content_lookup": ContentColumns,
         "unroll": Unroll,
         "item_decoder": ItemDecoder,
     }

@@ -1,4 +1,4 @@
-"""Multimodal embedding lookup (model 5c): text and picture embeddings of items by ItemRow, from mapped arrays."""
+"""Multimodal embedding lookup: text and picture embeddings of items by ItemRow, from mapped arrays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from contracts.ids import FloatArray, IntArray
 class ContentLookup:
     """Embeddings of the catalogue; every replica of a machine shares one copy.
 
+    Reference model: 5c multimodal_embedding_lookup
+    Input: ItemRows
+    Output: text and picture embeddings after the PCA; zeros where there is none
+    Artifacts: `items/text`, `items/image`, mapped
+    Failure: none once opened: nothing leaves the machine
+    Cadence: each bundle; the PCA belongs to the candidate tower
+
     Attributes:
         text: [I, D] float32, zeros where an item has no text.
         image: [I, D'] float32, zeros where an item has no picture.
@@ -26,6 +33,10 @@ class ContentLookup:
     def open(cls, bundle: Bundle) -> ContentLookup:
         """Maps the embeddings of a bundle."""
         return cls(bundle.items.text, bundle.items.image)
+
+    def take(self, rows: IntArray) -> ContentLookup:
+        """The embeddings of some items, by ItemRow."""
+        return ContentLookup(self.text[rows], self.image[rows])
 
     def directions(self, rows: IntArray) -> FloatArray:
         """Unit vectors [..., D + D'] in which text and picture weigh the same; zeros for items with neither.

@@ -1,4 +1,4 @@
-"""Request context (models 0 and 1c): device and time as model inputs."""
+"""Request context: what the client did not tell is filled in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from contracts.transforms import FittedTransforms
 
 
 class Context:
-    """Fills in what the client did not tell, then encodes it."""
+    """Fills in what the client did not tell, then encodes the device.
+
+    Reference model: 0 context_preprocessor
+    Input: device type or none, Unix seconds or 0, of each request
+    Output: device code (0 = missing or unknown), Unix seconds (0 became now)
+    Artifacts: vocabulary of devices
+    Failure: none: nothing is looked up
+    Cadence: vocabulary fitted at a full build; now from the clock
+    """
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms

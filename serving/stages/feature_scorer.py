@@ -1,4 +1,4 @@
-"""The ranker on item features that come with the message (model 6b), as where every model is a deployment."""
+"""The ranker on item features that come with the message, as where every model is a deployment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.ids import FloatArray, IntArray
 from contracts.messages import Candidates, QueryFeatures
-from serving.stages.single_models import ItemContent, ItemInputs, Unrolled
+from serving.stages.content_lookup import ContentLookup
+from serving.stages.single_models import ItemInputs, Unrolled
 from serving.stages.version import refuse_other_version
 from training.models.inputs import QueryTensors, as_tensor
 from training.models.loading import load_ranker
@@ -37,7 +38,7 @@ class FeatureScorer:
         candidates: Candidates,
         used: IntArray,
         items: ItemInputs,
-        content: ItemContent,
+        content: ContentLookup,
         unrolled: Unrolled,
     ) -> Candidates:
         """The candidates in their order with logits as scores.

@@ -1,4 +1,4 @@
-"""Item lookup (model 5a): price, categories and gender of items by ItemRow, from mapped arrays."""
+"""Item lookup: price, categories and gender of items by ItemRow, from mapped arrays."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from contracts.ids import IntArray
 class ItemLookup:
     """Columns of the catalogue; every replica of a machine shares one copy.
 
+    Reference model: 5a feast_item_lookup
+    Input: ItemRows
+    Output: codes of categories and gender, prices
+    Artifacts: `items/categorical`, `items/price`, mapped
+    Failure: none once opened: nothing leaves the machine
+    Cadence: each bundle
+
     Attributes:
         codes: [I, 3] int32 encoded ids, columns `ITEM_CATEGORICALS`; 0 = the item has none.
         prices: [I] float64, NaN = the item has none.
@@ -27,3 +34,7 @@ class ItemLookup:
     def open(cls, bundle: Bundle) -> ItemLookup:
         """Maps the columns of a bundle."""
         return cls(bundle.items.categorical, bundle.array("items/price"))
+
+    def take(self, rows: IntArray) -> ItemLookup:
+        """The columns of some items, by ItemRow."""
+        return ItemLookup(self.codes[rows], self.prices[rows])

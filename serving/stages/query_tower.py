@@ -1,4 +1,4 @@
-"""Query tower (model 2): query features to query embeddings."""
+"""Query tower: query features to query embeddings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from training.models.two_tower import TwoTower
 
 
 class QueryTower:
-    """The query side of the two-tower model."""
+    """The query side of the two-tower model.
+
+    Reference model: 2 query_tower
+    Input: query features of B requests
+    Output: query embeddings [B, E]
+    Artifacts: `two_tower/weights.safetensors`, item columns for the history
+    Failure: with retrieval: popular items, `retrieval` in `degraded`
+    Cadence: each bundle
+    """
 
     def __init__(self, model: TwoTower) -> None:
         self._model = model

@@ -1,4 +1,4 @@
-"""Ranking (models 5a to 6b): item columns by ItemRow and the ranker, all candidates of a batch in one call."""
+"""Ranking: item columns by ItemRow and the ranker, all candidates of a batch in one call."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ class Scorer(Protocol):
 
 class Ranking:
     """Candidates with retrieval scores to the same candidates with the ranker's logits.
+
+    Reference model: 6b dlrm_ranking
+    Input: query features, candidates with retrieval scores, item features by ItemRow
+    Output: the same candidates with logits; the served score is their sigmoid
+    Artifacts: `ranker/weights.safetensors`, `ranker/encoded_id`, item columns
+    Failure: left out: the order of retrieval stays, `ranking` in `degraded`
+    Cadence: each bundle
 
     The ranker reads item features from the bundle's mapped columns by ItemRow: nothing is copied or sent.
     """

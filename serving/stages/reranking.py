@@ -1,4 +1,4 @@
-"""Reranking (model 6c): the final order and cut, greedy or sampled, as diverse as asked for."""
+"""Reranking: the final order and cut, greedy or sampled, as diverse as asked for."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ class RerankingConfig(StrictConfig):
 
 class Reranking:
     """Draws the final lists; scores become sigmoids.
+
+    Reference model: 6c softmax_sampling
+    Input: candidates with logits, k, and how to draw
+    Output: k items of each request with scores and propensities; greedy, sampled or weighted, under caps and
+        likeness
+    Artifacts: item columns and embeddings, for diversity
+    Failure: the gateway does the same itself, `reranking` in `degraded`
+    Cadence: none: the setting and the request say how
 
     Args:
         bundle_version: the version that it serves.

@@ -1,4 +1,4 @@
-"""Retrieval (model 3): the best eligible items by query · candidate + age bias."""
+"""Retrieval: the best eligible items by query · candidate + age bias."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class RetrievalConfig(StrictConfig):
 
 class Retrieval:
     """Query features to candidates, best first.
+
+    Reference model: 3 faiss_retrieval
+    Input: query embeddings [B, E], limits of requests
+    Output: the best 300 ItemRows and scores of each request under its mask, fewer only where fewer are eligible
+    Artifacts: `index/faiss.index`, `two_tower/candidate`, age bias, launch times, withdrawn items
+    Failure: popular items under the same limits in their order, `retrieval` in `degraded`
+    Cadence: index at a full build; eligibility with each launch; age bias each shop-local day
 
     Args:
         bundle_version: the version that it serves; messages of another one are refused.

@@ -1,4 +1,4 @@
-"""Seen filter (model 4): takes out what the subject interacted with in the last days."""
+"""Seen filter: takes out what the subject interacted with in the last days."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ SeenRingReader = Callable[[RequestBatch], Awaitable[SeenRings]]
 
 class SeenFilter:
     """Splits candidates into unseen and seen.
+
+    Reference model: 4 filter_seen_items
+    Input: candidates, seen rings of the requests' subjects
+    Output: kept and removed candidates, together what came in
+    Artifacts: `bloom/hashes`; rings in Redis
+    Failure: nothing is filtered, `seen_filter` in `degraded`
+    Cadence: rings with each interaction, a new one each shop-local day
 
     Args:
         bundle_version: the version that it serves.

@@ -1,4 +1,4 @@
-"""Models of the reference that the stages fold into others (models 1b, 1c, 5a, 5b, 5c, 6a and 7).
+"""Models of the reference that the stages fold into others.
 
 Item columns lie ready transformed in the bundle and the ranker reads them by ItemRow, so these run only where each of
 the fourteen models is a deployment of its own.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts import columns as c
 from contracts.bundle import Bundle
@@ -19,6 +18,7 @@ from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from contracts.transforms import FittedTransforms, stack_query
 from serving.stages.context import Context
 from serving.stages.history import HistoryBuilder
+from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
 from serving.stages.user_lookup import UserRecords
 from serving.stages.user_transform import UserCodes, UserTransform
@@ -44,28 +44,12 @@ class UserInputs:
 
 
 @dataclass(frozen=True)
-class ItemColumns:
-    """Columns of U items as they are in the catalogue: codes [U, 3] int32, prices [U] float64 (NaN = none)."""
-
-    codes: IntArray
-    prices: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class ItemInputs:
     """Model inputs of U items: encoded id [U] int32, codes [U, 3] int32, normalised log price [U, 1] float32."""
 
     encoded_id: IntArray
     categorical: IntArray
     continuous: FloatArray
-
-
-@dataclass(frozen=True)
-class ItemContent:
-    """Text and picture embeddings [U, D] float32 of U items."""
-
-    text: FloatArray
-    image: FloatArray
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,15 @@ class Unrolled:
 
 
 class ContextTransform:
-    """Model 1c: device and time to model inputs."""
+    """Device and time to model inputs; in the stages a part of the query features.
+
+    Reference model: 1c nvt_context_transform
+    Input: device type, Unix seconds
+    Output: device code; sines and cosines of shop-local hour and weekday
+    Artifacts: vocabulary of devices, time zone of the shop
+    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Cadence: fitted at a full build
+    """
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms
@@ -90,7 +82,15 @@ class ContextTransform:
 
 
 class UserInputTransform:
-    """Model 1b: what the stores know of users to model inputs."""
+    """What the stores know of users to model inputs; in the stages a part of the query features.
+
+    Reference model: 1b nvt_user_transform
+    Input: records of users, recent items of the request
+    Output: codes of user, gender and top categories, normalised and binned age, history
+    Artifacts: vocabularies, means and spreads
+    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Cadence: fitted at a full build
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._version = bundle.version
@@ -126,46 +126,38 @@ def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, cont
     return LookedUp(QueryFeatures(batch.bundle_version, now, categorical, continuous, user.history), records.degraded)
 
 
-class ItemColumnLookup:
-    """Model 5a: item columns by ItemRow, from mapped arrays."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._codes = bundle.items.categorical
-        self._prices = bundle.array("items/price")
-
-    def __call__(self, rows: IntArray) -> ItemColumns:
-        """Columns of ItemRows [U]."""
-        return ItemColumns(self._codes[rows], self._prices[rows])
-
-
 class ItemTransform:
-    """Model 5b: item columns to model inputs."""
+    """Item columns to model inputs; in the stages they lie ready transformed in the bundle.
+
+    Reference model: 5b nvt_item_transform
+    Input: item columns
+    Output: encoded id, codes, normalised log price
+    Artifacts: `ranker/encoded_id`, mean and spread of log prices
+    Failure: with the ranking
+    Cadence: fitted at a full build on the whole catalogue
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._transforms = bundle.transforms
         self._encoded_id = bundle.array("ranker/encoded_id")
 
-    def __call__(self, rows: IntArray, columns: ItemColumns) -> ItemInputs:
+    def __call__(self, rows: IntArray, columns: ItemLookup) -> ItemInputs:
         """Inputs of ItemRows [U] and their columns."""
         price = self._transforms.price(columns.prices)
         return ItemInputs(self._encoded_id[rows], columns.codes, price[:, None])
 
 
-class ContentColumns:
-    """Model 5c: content embeddings by ItemRow, from mapped arrays."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._items = bundle.items
-
-    def __call__(self, rows: IntArray) -> ItemContent:
-        """Embeddings of ItemRows [U]."""
-        return ItemContent(self._items.text[rows], self._items.image[rows])
-
-
 class Unroll:
-    """Model 6a: which query each candidate belongs to, and its age at that query's time.
+    """Which query each candidate belongs to, and its age at that query's time.
 
     The ranker reads a query's features by its place, so they are repeated by reference.
+
+    Reference model: 6a unroll_features
+    Input: query features of B requests, T candidates
+    Output: owner and age bucket of each candidate [T]; features are never copied
+    Artifacts: launch times
+    Failure: with the ranking
+    Cadence: none: arithmetic only
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -178,7 +170,15 @@ class Unroll:
 
 
 class ItemDecoder:
-    """Model 7: raw ids of ranked items."""
+    """Raw ids of ranked items; in the stages the gateway reads them with the metadata.
+
+    Reference model: 7 item_id_decoder
+    Input: ItemRows of the final lists
+    Output: raw item ids
+    Artifacts: `items/item_id`, mapped
+    Failure: none once opened: nothing leaves the machine
+    Cadence: each bundle
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._raw_ids = bundle.strings(f"items/{c.ITEM_ID}")

@@ -1,4 +1,4 @@
-"""User lookup (model 1a): features and recent items of all subjects of a batch, one call to each store."""
+"""User lookup: features and recent items of all subjects of a batch, one call to each store."""
 
 from __future__ import annotations
 
@@ -76,6 +76,14 @@ class UserRecords:
 
 class UserLookup:
     """Reads both stores at once; a store that does not answer in time is left out, and the requests say so.
+
+    Reference model: 1a feast_user_lookup
+    Input: user ids and session ids, None = not told
+    Output: age, gender, top categories and recent items of each subject; nothing for unknown ones
+    Artifacts: none; Feast's online store and Redis
+    Failure: a store that is down or late is left out: `user_features`, `recent_items` in `degraded`; policy
+        `fail` refuses
+    Cadence: profiles at each materialize; recent items with each interaction
 
     Args:
         features: the user features.

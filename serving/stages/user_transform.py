@@ -1,4 +1,4 @@
-"""User transform (model 1b): raw user features to codes."""
+"""User transform: raw user features to codes."""
 
 from __future__ import annotations
 

@@ -155,3 +155,23 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 def test_the_stage_table_is_fresh() -> None:
     generate = importlib.import_module("docs.generate")
     assert generate.rendered() == generate.ARCHITECTURE.read_text(), "docs/architecture.md is stale: run `make docs`"
+
+
+def test_all_fourteen_models_of_the_reference_are_documented() -> None:
+    generate = importlib.import_module("docs.generate")
+    models = generate.models()
+    assert [model.number for model in models] == [
+        "0",
+        "1a",
+        "1b",
+        "1c",
+        "2",
+        "3",
+        "4",
+        "5a",
+        "5b",
+        "5c",
+        *("6a", "6b", "6c", "7"),
+    ]
+    for model in models:
+        assert set(model.facts) == set(generate.FACTS), f"{model.number} {model.name} lacks a fact"
