@@ -14,12 +14,13 @@ import pytest
 from contracts.config import StrictConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("contracts", "training", "serving", "ray_apps")
+PACKAGES = ("contracts", "training", "serving", "ray_apps", "recommender_client")
 MAY_IMPORT = {
     "contracts": {"contracts"},
     "training": {"contracts", "training"},
     "serving": {"contracts", "serving", "training.models"},
     "ray_apps": {"contracts", "training", "serving", "ray_apps"},
+    "recommender_client": {"serving.gateway.api", "recommender_client"},
 }
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
 MAX_MODULE_LINES = 400

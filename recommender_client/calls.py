@@ -1,0 +1,147 @@
+"""The operations of the API as plain data: what is sent and what comes back. Both clients send them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from recommender_client.errors import BadAnswerError, error_of
+from recommender_client.retry import AGAIN
+from serving.gateway import api
+
+_AnswerT = TypeVar("_AnswerT")
+OPERATIONS: Final = {
+    "recommend": ("POST", "/v1/recommendations"),
+    "rank": ("POST", "/v1/rankings"),
+    "items": ("GET", "/v1/items"),
+    "item": ("GET", "/v1/items/{item_id}"),
+    "similar": ("GET", "/v1/items/{item_id}/similar"),
+    "picture": ("GET", "/v1/items/{item_id}/image"),
+    "status": ("GET", "/v1/status"),
+    "ready": ("GET", "/v1/ready"),
+}
+"""Method of the clients to HTTP method and path."""
+
+
+class Picture(NamedTuple):
+    """An item's picture."""
+
+    content: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Call(Generic[_AnswerT]):
+    """One call.
+
+    Attributes:
+        operation: name of the client's method.
+        read: the answer of a successful response.
+        parameters: of the path.
+        query: of the address.
+        body: JSON.
+        again: statuses that are worth another try.
+    """
+
+    operation: str
+    read: Callable[[httpx.Response], _AnswerT]
+    parameters: dict[str, str] = field(default_factory=dict)
+    query: dict[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+    again: frozenset[int] = AGAIN
+
+    def request(self, client: httpx.Client | httpx.AsyncClient, request_id: str | None) -> httpx.Request:
+        """The HTTP request."""
+        method, template = OPERATIONS[self.operation]
+        path = template.format(**{name: quote(value, safe="") for name, value in self.parameters.items()})
+        headers = {"content-type": "application/json"} if self.body is not None else {}
+        if request_id is not None:
+            headers["x-request-id"] = request_id
+        return client.build_request(method, path, params=self.query or None, content=self.body, headers=headers)
+
+    def answer(self, response: httpx.Response) -> _AnswerT:
+        """The answer.
+
+        Raises:
+            ApiError: the response tells of an error or cannot be read.
+        """
+        request_id = response.headers.get("x-request-id")
+        if response.status_code != 200:
+            raise error_of(response.status_code, response.content, request_id)
+        try:
+            return self.read(response)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadAnswerError(
+                f"the answer is not the one that is described: {error}",
+                code="bad_answer",
+                status=200,
+                request_id=request_id,
+            ) from error
+
+
+def recommend(request: api.RecommendationRequest) -> Call[api.RecommendationResponse]:
+    """Ranked items for a visitor."""
+    return Call("recommend", _reader(api.RecommendationResponse), body=_body(request))
+
+
+def rank(request: api.RankingRequest) -> Call[api.RankingResponse]:
+    """Given items, ranked for a visitor."""
+    return Call("rank", _reader(api.RankingResponse), body=_body(request))
+
+
+def items(query: api.ItemQuery) -> Call[api.ItemPage]:
+    """A page of the catalogue."""
+    return Call("items", _reader(api.ItemPage), query=_given(query))
+
+
+def item(item_id: str) -> Call[api.Item]:
+    """One item."""
+    return Call("item", _reader(api.Item), {"item_id": item_id})
+
+
+def similar(item_id: str, query: api.SimilarQuery) -> Call[api.SimilarItems]:
+    """Items that are like one."""
+    return Call("similar", _reader(api.SimilarItems), {"item_id": item_id}, _given(query))
+
+
+def picture(item_id: str) -> Call[Picture]:
+    """An item's picture."""
+
+    def read(response: httpx.Response) -> Picture:
+        return Picture(response.content, response.headers.get("content-type", ""))
+
+    return Call("picture", read, {"item_id": item_id})
+
+
+def status() -> Call[api.Status]:
+    """How the service does."""
+    return Call("status", _reader(api.Status))
+
+
+def ready() -> Call[api.Ready]:
+    """Whether the service is warmed up; a 503 is an answer, too."""
+    return Call("ready", _reader(api.Ready), again=frozenset())
+
+
+def _reader(answer: type[_AnswerT]) -> Callable[[httpx.Response], _AnswerT]:
+    return lambda response: msgspec.json.decode(response.content, type=answer)
+
+
+def _body(request: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(_given(request))
+
+
+def _given(value: msgspec.Struct) -> dict[str, Any]:
+    """What differs from the default: a service that is older than this client need not know the rest."""
+    given: dict[str, Any] = {}
+    for info in msgspec.structs.fields(value):
+        field_value = getattr(value, info.name)
+        default = info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default
+        if field_value != default:
+            given[info.encode_name] = _given(field_value) if isinstance(field_value, msgspec.Struct) else field_value
+    return given

@@ -1,0 +1,218 @@
+"""The two clients: the same methods, once to be called and once to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from recommender_client import calls
+from recommender_client.calls import Call, Picture
+from recommender_client.errors import NoConnectionError, UnavailableError
+from recommender_client.retry import Retry
+from serving.gateway.api import (
+    Item,
+    ItemPage,
+    ItemQuery,
+    RankingRequest,
+    RankingResponse,
+    RecommendationRequest,
+    RecommendationResponse,
+    SimilarItems,
+    SimilarQuery,
+    Status,
+)
+
+_AnswerT = TypeVar("_AnswerT")
+_NOBODY: Final = RecommendationRequest()
+_FIRST_PAGE: Final = ItemQuery()
+_SIMILAR: Final = SimilarQuery()
+
+
+def _settings(base_url: str, credential: str | None, timeout_s: float) -> dict[str, Any]:
+    headers = {} if credential is None else {"authorization": f"Bearer {credential}"}
+    return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
+
+
+def _no_connection(base_url: str, error: httpx.TransportError) -> NoConnectionError:
+    code = "timeout" if isinstance(error, httpx.TimeoutException) else "no_connection"
+    return NoConnectionError(f"no answer from {base_url}: {error!r}", code=code)
+
+
+class Client:
+    """Calls the API; safe to share between threads. Close it, or use it in a `with` block.
+
+    Args:
+        base_url: address of the service, with the path that it is mounted at.
+        credential: API key or token.
+        timeout_s: longest that each attempt may take to connect, to send, and between two pieces of the answer.
+        retry: when a call is tried again: after 429, 503 and a connection that could not be made or broke.
+        transport: how requests travel; for tests.
+
+    Every method raises an `ApiError`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        credential: str | None = None,
+        timeout_s: float = 5.0,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._retry = retry or Retry()
+
+    def recommend(
+        self, request: RecommendationRequest = _NOBODY, *, request_id: str | None = None
+    ) -> RecommendationResponse:
+        """Ranked items for a visitor."""
+        return self._send(calls.recommend(request), request_id)
+
+    def rank(self, request: RankingRequest, *, request_id: str | None = None) -> RankingResponse:
+        """Given items, scored and ranked for a visitor."""
+        return self._send(calls.rank(request), request_id)
+
+    def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
+        """A page of the catalogue."""
+        return self._send(calls.items(query), request_id)
+
+    def item(self, item_id: str, *, request_id: str | None = None) -> Item:
+        """One item."""
+        return self._send(calls.item(item_id), request_id)
+
+    def similar(self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None) -> SimilarItems:
+        """Items that are like one."""
+        return self._send(calls.similar(item_id, query), request_id)
+
+    def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
+        """An item's picture."""
+        return self._send(calls.picture(item_id), request_id)
+
+    def status(self, *, request_id: str | None = None) -> Status:
+        """Bundle, placement, stores and degraded parts."""
+        return self._send(calls.status(), request_id)
+
+    def ready(self, *, request_id: str | None = None) -> bool:
+        """Whether it is warmed up; False also while nobody answers for it."""
+        try:
+            return self._send(calls.ready(), request_id).ready
+        except UnavailableError:
+            return False
+
+    def _send(self, call: Call[_AnswerT], request_id: str | None) -> _AnswerT:
+        attempt = 1
+        while True:
+            try:
+                response = self._http.send(call.request(self._http, request_id))
+            except httpx.TransportError as error:
+                wait_s = None if isinstance(error, httpx.ReadTimeout) else self._retry.wait_s(attempt)
+                if wait_s is None:
+                    raise _no_connection(str(self._http.base_url), error) from error
+            else:
+                again = response.status_code in call.again
+                wait_s = self._retry.wait_s(attempt, response.headers.get("retry-after")) if again else None
+                if wait_s is None:
+                    return call.answer(response)
+            time.sleep(wait_s)
+            attempt += 1
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As `Client`, for one event loop. Close it, or use it in an `async with` block."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        credential: str | None = None,
+        timeout_s: float = 5.0,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._retry = retry or Retry()
+
+    async def recommend(
+        self, request: RecommendationRequest = _NOBODY, *, request_id: str | None = None
+    ) -> RecommendationResponse:
+        """Ranked items for a visitor."""
+        return await self._send(calls.recommend(request), request_id)
+
+    async def rank(self, request: RankingRequest, *, request_id: str | None = None) -> RankingResponse:
+        """Given items, scored and ranked for a visitor."""
+        return await self._send(calls.rank(request), request_id)
+
+    async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
+        """A page of the catalogue."""
+        return await self._send(calls.items(query), request_id)
+
+    async def item(self, item_id: str, *, request_id: str | None = None) -> Item:
+        """One item."""
+        return await self._send(calls.item(item_id), request_id)
+
+    async def similar(
+        self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None
+    ) -> SimilarItems:
+        """Items that are like one."""
+        return await self._send(calls.similar(item_id, query), request_id)
+
+    async def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
+        """An item's picture."""
+        return await self._send(calls.picture(item_id), request_id)
+
+    async def status(self, *, request_id: str | None = None) -> Status:
+        """Bundle, placement, stores and degraded parts."""
+        return await self._send(calls.status(), request_id)
+
+    async def ready(self, *, request_id: str | None = None) -> bool:
+        """Whether it is warmed up; False also while nobody answers for it."""
+        try:
+            return (await self._send(calls.ready(), request_id)).ready
+        except UnavailableError:
+            return False
+
+    async def _send(self, call: Call[_AnswerT], request_id: str | None) -> _AnswerT:
+        attempt = 1
+        while True:
+            try:
+                response = await self._http.send(call.request(self._http, request_id))
+            except httpx.TransportError as error:
+                wait_s = None if isinstance(error, httpx.ReadTimeout) else self._retry.wait_s(attempt)
+                if wait_s is None:
+                    raise _no_connection(str(self._http.base_url), error) from error
+            else:
+                again = response.status_code in call.again
+                wait_s = self._retry.wait_s(attempt, response.headers.get("retry-after")) if again else None
+                if wait_s is None:
+                    return call.answer(response)
+            await asyncio.sleep(wait_s)
+            attempt += 1
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,250 @@
+"""Both clients against the gateway, and against the API's description."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import httpx
+import msgspec
+import pytest
+
+import recommender_client as rc
+from contracts.bundle import Bundle
+from recommender_client import AsyncClient, Client
+from recommender_client.calls import OPERATIONS
+from serving.gateway.openapi import openapi_document
+from tests.unit.serving.gateway.conftest import PIXEL, Shop
+
+DOCUMENT = openapi_document()
+FEW = rc.ItemQuery(limit=2)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    return DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+def test_every_operation_has_a_method_and_every_method_an_operation() -> None:
+    described = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert set(OPERATIONS.values()) == described
+    assert len(set(OPERATIONS.values())) == len(OPERATIONS)
+    for kind in (Client, AsyncClient):
+        methods = {name for name in vars(kind) if not name.startswith("_")} - {"close", "aclose"}
+        assert methods == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"picture", "ready"}))
+def test_types_have_the_fields_that_are_described(name: str) -> None:
+    method, path = OPERATIONS[name]
+    operation = DOCUMENT["paths"][path][method.lower()]
+    hints = get_type_hints(getattr(Client, name))
+    answer = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
+    assert list(answer["properties"]) == list(hints["return"].__struct_fields__)
+    if "requestBody" in operation:
+        body = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+        assert list(body["properties"]) == list(hints["request"].__struct_fields__)
+    query = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    assert query == list(hints["query"].__struct_fields__ if "query" in hints else ())
+
+
+def test_both_clients_take_and_give_the_same() -> None:
+    for name in OPERATIONS:
+        one, other = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
+        assert one == other, name
+        assert inspect.iscoroutinefunction(getattr(AsyncClient, name))
+
+
+def test_it_needs_neither_ray_nor_torch() -> None:
+    code = (
+        "import sys, recommender_client; print([m for m in ('ray', 'torch', 'numpy', 'starlette') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_tour_of_the_service(client: Client, shop: Shop) -> None:
+    answer = client.recommend(rc.RecommendationRequest(user_id="u1", k=3), request_id="r1")
+    assert (answer.request_id, answer.user_id, len(answer.recommendations)) == ("r1", "u1", 3)
+    toys = client.recommend(rc.RecommendationRequest(filters=rc.Filters(category_l1=["toys"]), exclude=["i3"]))
+    assert {item.category_l1 for item in toys.recommendations} == {"toys"}
+    assert "i3" not in {item.item_id for item in toys.recommendations}
+    assert len(client.recommend().recommendations) == 10
+    ranked = client.rank(rc.RankingRequest(candidate_ids=["i5", "i9", "nothing"]))
+    assert {item.item_id for item in ranked.rankings} == {"i5", "i9"}
+    assert ranked.unknown == ["nothing"]
+    assert [item.item_id for item in client.items(FEW).items] == ["i1", "i2"]
+    assert client.item("i2").title == "Title 2"
+    assert len(client.similar("i2", rc.SimilarQuery(k=4)).items) == 4
+    assert client.picture("i1") == (PIXEL, "image/png")
+    assert client.status().bundle.version == "tiny-1"
+    assert client.ready() is False
+
+
+async def test_a_tour_without_blocking(async_client: AsyncClient, shop: Shop) -> None:
+    assert await async_client.ready() is False
+    await shop.monitor.probe()
+    assert await async_client.ready() is True
+    answer = await async_client.recommend(rc.RecommendationRequest(k=2), request_id="r2")
+    assert (answer.request_id, len(answer.recommendations)) == ("r2", 2)
+    assert len((await async_client.rank(rc.RankingRequest(candidate_ids=["i5"]))).rankings) == 1
+    assert (await async_client.items(FEW)).total == 39
+    assert (await async_client.item("i2")).item_id == "i2"
+    assert len((await async_client.similar("i2")).items) == 10
+    assert (await async_client.picture("i1")).media_type == "image/png"
+    assert (await async_client.status()).placement == "here"
+
+
+async def test_refusals_are_typed(async_client: AsyncClient) -> None:
+    with pytest.raises(rc.RefusedError, match="Expected `int` <= 100") as refused:
+        await async_client.recommend(rc.RecommendationRequest(k=101), request_id="r3")
+    error = refused.value
+    assert (error.status, error.code, error.request_id) == (422, "invalid_request", "r3")
+    with pytest.raises(rc.RefusedError) as unknown:
+        await async_client.recommend(rc.RecommendationRequest(filters=rc.Filters(category_l1=["nothing"])))
+    assert "toys" in unknown.value.details["legal"]
+    with pytest.raises(rc.NotFoundError, match="no item 'a/b' in the catalogue"):
+        await async_client.item("a/b")
+
+
+async def test_credentials_are_sent_and_refusals_typed(bundle: Bundle, tmp_path: Path) -> None:
+    key = {"name": "s", "sha256": hashlib.sha256(b"key").hexdigest(), "permissions": ["write_events"]}
+    shop = Shop(bundle, tmp_path, access={"auth": "api_key", "api_keys": [key]})
+    transport = httpx.ASGITransport(app=shop.app)
+    async with AsyncClient("http://shop", credential="key", transport=transport) as client:
+        with pytest.raises(rc.ForbiddenError, match="needs the permission 'recommend'"):
+            await client.recommend()
+    async with AsyncClient("http://shop", transport=transport) as client:
+        with pytest.raises(rc.UnauthenticatedError, match="no credential"):
+            await client.recommend()
+
+
+class Script:
+    """Answers with given responses, one after the other; keeps the requests and the waits between them."""
+
+    def __init__(self, *responses: httpx.Response | httpx.TransportError) -> None:
+        self.responses = list(responses)
+        self.requests: list[httpx.Request] = []
+        self.waits: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        response = self.responses.pop(0)
+        if isinstance(response, httpx.TransportError):
+            raise response
+        return response
+
+    async def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+READY = msgspec.json.encode(rc.SimilarItems("i1", "v", []))
+
+
+def fine() -> httpx.Response:
+    return httpx.Response(200, content=READY)
+
+
+def busy(status: int, retry_after: str | None = None) -> httpx.Response:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    body = {"error": {"code": "overloaded", "message": "too many", "details": {}}}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+async def run(script: Script, monkeypatch: pytest.MonkeyPatch, retry: rc.Retry, kind: str) -> rc.SimilarItems:
+    transport = httpx.MockTransport(script)
+    if kind == "sync":
+        monkeypatch.setattr("recommender_client.clients.time.sleep", script.waits.append)
+        with Client("http://shop", retry=retry, transport=transport) as client:
+            return client.similar("i1")
+    monkeypatch.setattr("recommender_client.clients.asyncio.sleep", script.wait)
+    async with AsyncClient("http://shop", retry=retry, transport=transport) as opened:
+        return await opened.similar("i1")
+
+
+both = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+@both
+async def test_busy_services_are_asked_again_after_the_time_they_ask_for(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(busy(429, "1"), busy(503), httpx.ConnectError("refused"), fine())
+    retry = rc.Retry(attempts=4, first_s=0.1, longest_s=2.0, generator=random.Random(0))
+    assert (await run(script, monkeypatch, retry, kind)).item_id == "i1"
+    assert len(script.requests) == 4
+    first, second, third = script.waits
+    assert 1 <= first <= 1.1
+    assert 0 <= second <= 0.2
+    assert 0 <= third <= 0.4
+
+
+GIVEN_UP: list[tuple[Callable[[], Script], int, type[rc.ApiError]]] = [
+    (lambda: Script(*[busy(429) for _ in range(3)]), 3, rc.OverloadedError),
+    (lambda: Script(*[busy(503) for _ in range(3)]), 3, rc.UnavailableError),
+    (lambda: Script(*[httpx.ConnectError("refused")] * 3), 3, rc.NoConnectionError),
+    (lambda: Script(busy(429, "60")), 1, rc.OverloadedError),
+    (lambda: Script(busy(500)), 1, rc.UnavailableError),
+    (lambda: Script(httpx.ReadTimeout("late")), 1, rc.NoConnectionError),
+    (lambda: Script(httpx.Response(404, content=b"<html>")), 1, rc.NotFoundError),
+    (lambda: Script(httpx.Response(302, headers={"location": "/"})), 1, rc.RefusedError),
+    (lambda: Script(httpx.Response(200, content=b"<html>")), 1, rc.BadAnswerError),
+    (lambda: Script(httpx.Response(200, content=b'{"item_id": 7}')), 1, rc.BadAnswerError),
+]
+
+
+@both
+@pytest.mark.parametrize(("script", "attempts", "error"), GIVEN_UP)
+async def test_what_stays_wrong_is_raised(
+    kind: str,
+    script: Callable[[], Script],
+    attempts: int,
+    error: type[rc.ApiError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    played = script()
+    with pytest.raises(error) as caught:
+        await run(played, monkeypatch, rc.Retry(), kind)
+    assert type(caught.value) is error
+    assert len(played.requests) == attempts
+
+
+def test_a_late_answer_is_told_apart_from_none() -> None:
+    for cause, code in ((httpx.ReadTimeout("late"), "timeout"), (httpx.ConnectError("refused"), "no_connection")):
+        transport = httpx.MockTransport(Script(cause))
+        with Client("http://shop", retry=rc.Retry(attempts=1), transport=transport) as client:
+            with pytest.raises(rc.NoConnectionError, match="no answer from http://shop") as caught:
+                client.status()
+            assert caught.value.code == code
+
+
+async def test_only_what_is_given_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(httpx.Response(400), httpx.Response(400), httpx.Response(400))
+    with Client("http://shop/under", transport=httpx.MockTransport(script)) as client:
+        for call in (
+            lambda: client.recommend(),
+            lambda: client.recommend(rc.RecommendationRequest(user_id="u1", filters=rc.Filters(max_price=3.5))),
+            lambda: client.similar("a/b c", rc.SimilarQuery(k=5)),
+        ):
+            with pytest.raises(rc.RefusedError):
+                call()
+    assert [request.content for request in script.requests] == [
+        b"{}",
+        b'{"user_id":"u1","filters":{"max_price":3.5}}',
+        b"",
+    ]
+    assert script.requests[2].url.raw_path == b"/under/v1/items/a%2Fb%20c/similar?k=5"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [({"attempts": 0}, "attempts=0"), ({"first_s": 3}, "first_s=3 is not within"), ({"first_s": -1}, "-1")],
+)
+def test_retries_that_cannot_be_meant_are_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        rc.Retry(**values)
