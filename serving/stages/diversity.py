@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from serving.stages.sampling import Doubles, Drawn, Pool, gumbel_noise, log_probabilities, log_sum
 
+Likeness = Callable[[LongArray], FloatArray]
+"""Cosines [F, N] of all candidates to those in the columns [F]."""
 
-def draw_in_turn(pool: Pool, width: int, codes: IntArray, directions: FloatArray | None) -> Drawn:
+
+def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None) -> Drawn:
     """Draws lists pick by pick, all requests at once.
 
     A pick maximises (1 - λ) · relevance - λ · likeness, where relevance is the utility scaled to [0, 1] among the
@@ -20,7 +25,7 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, directions: FloatArray
         pool: what to draw from.
         width: K.
         codes: [F, N, 2] encoded categories; 0 = none, never capped.
-        directions: [F, N, D] unit vectors; None where no request weighs likeness.
+        like: cosines; None where no request weighs likeness.
     """
     size, everyone = len(pool.k), np.arange(len(pool.k))
     columns = np.full((size, width), -1, dtype=np.int64)
@@ -44,8 +49,8 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, directions: FloatArray
         propensities[:, turn] = chance
         left[everyone, pick] = False
         same += (codes == codes[everyone, pick][:, None]) & (codes > 0)
-        if directions is not None:
-            like_this = np.einsum("fnd,fd->fn", directions, directions[everyone, pick])
+        if like is not None:
+            like_this = like(pick)
             likeness = like_this if turn == 0 else np.maximum(likeness, like_this)
     return Drawn(columns, propensities)
 

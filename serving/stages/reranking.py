@@ -9,12 +9,12 @@ from pydantic import Field
 
 from contracts.bundle import Bundle
 from contracts.config import StrictConfig
-from contracts.ids import AnyArray, IntArray, LongArray
+from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, Reranked
 from contracts.options import CAPPED_COLUMNS, Order, RerankOptions
-from contracts.top_k import sort_keys
+from contracts.top_k import from_keys, sort_keys
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.diversity import draw_in_turn
+from serving.stages.diversity import Likeness, draw_in_turn
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.sampling import Drawn, Pool, draw_at_once
 from serving.stages.version import refuse_other_version
@@ -92,20 +92,37 @@ class Reranking:
                 columns[part], propensities[part] = drawn.columns, drawn.propensities
         picked = columns >= 0
         top = (candidates.offsets[:-1, None] + columns)[picked]
-        return _reranked(candidates, top, picked.sum(axis=1), propensities[picked])
+        rows, scores = candidates.rows[top], candidates.scores[top]
+        return _reranked(self._version, rows, scores, picked.sum(axis=1), propensities[picked])
 
     def _draw_in_turn(self, pool: Pool, width: int) -> Drawn:
         codes = self._items.codes[pool.rows][..., : len(CAPPED_COLUMNS)]
-        directions = self._content.directions(pool.rows) if pool.options.mmr.any() else None
-        return draw_in_turn(pool, width, codes, directions)
+        return draw_in_turn(pool, width, codes, self._likeness(pool.rows) if pool.options.mmr.any() else None)
+
+    def _likeness(self, rows: IntArray) -> Likeness:
+        """Cosines of candidates [F, N]; an item that several requests have is looked up once."""
+        used, place = np.unique(rows, return_inverse=True)
+        directions, everyone = self._content.directions(used), np.arange(len(rows))
+
+        def like(columns: LongArray) -> FloatArray:
+            cosines = directions[place[everyone, columns]] @ directions.T
+            return np.take_along_axis(cosines, place, axis=1)
+
+        return like
 
 
 def _greedy(candidates: Candidates, k: IntArray) -> Reranked:
-    keys = sort_keys(candidates.scores, candidates.rows)
-    order = np.lexsort((-keys, candidates.owners))
-    place = np.arange(len(keys)) - np.repeat(candidates.offsets[:-1], candidates.lengths)
-    top = order[place < np.repeat(k, candidates.lengths)]
-    return _reranked(candidates, top, np.minimum(candidates.lengths, k), np.ones(len(top)))
+    lengths = np.minimum(candidates.lengths, k)
+    valid = np.arange(candidates.lengths.max(initial=0)) < candidates.lengths[:, None]
+    keys = np.full(valid.shape, np.iinfo(np.int64).min)
+    keys[valid] = sort_keys(candidates.scores, candidates.rows)
+    width = int(lengths.max(initial=0))
+    surplus = keys.shape[1] - width
+    if surplus > 0:
+        keys = np.partition(keys, surplus, axis=1)[:, surplus:]
+    keys = np.sort(keys, axis=1)[:, ::-1]
+    rows, scores = from_keys(keys[np.arange(width) < lengths[:, None]])
+    return _reranked(candidates.bundle_version, rows, scores, lengths, np.ones(len(rows)))
 
 
 def _pool(candidates: Candidates, k: IntArray, options: RerankOptions) -> Pool:
@@ -122,9 +139,8 @@ def _pool(candidates: Candidates, k: IntArray, options: RerankOptions) -> Pool:
     return Pool(rows, utilities, valid, k, options)
 
 
-def _reranked(candidates: Candidates, top: LongArray, lengths: AnyArray, propensities: AnyArray) -> Reranked:
-    scores = sigmoid(candidates.scores[top])
-    items = Candidates(candidates.bundle_version, candidates.rows[top], scores, lengths.astype(np.int32))
+def _reranked(version: str, rows: IntArray, logits: FloatArray, lengths: AnyArray, propensities: AnyArray) -> Reranked:
+    items = Candidates(version, rows, sigmoid(logits), lengths.astype(np.int32))
     return Reranked(items, propensities.astype(np.float32))
 
 
