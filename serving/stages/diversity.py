@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from serving.stages.sampling import Doubles, Drawn, Pool, gumbel_noise, log_probabilities, log_sum
 
 Likeness = Callable[[LongArray], FloatArray]
@@ -34,7 +34,7 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None)
     left = pool.valid.copy()
     noise = None if pool.greedy.all() else gumbel_noise(pool.options.seeds, pool.rows)
     same = np.zeros(codes.shape, dtype=np.int32)
-    likeness = np.zeros(pool.rows.shape)
+    likeness: AnyArray = np.zeros(pool.rows.shape)
     for turn in range(width):
         legal = left & (same < pool.options.caps[:, None]).all(axis=2) & (turn < pool.k)[:, None]
         utilities = pool.utilities - penalty[:, None] * likeness

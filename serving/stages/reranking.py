@@ -101,7 +101,8 @@ class Reranking:
 
     def _likeness(self, rows: IntArray) -> Likeness:
         """Cosines of candidates [F, N]; an item that several requests have is looked up once."""
-        used, place = np.unique(rows, return_inverse=True)
+        used, inverse = np.unique(rows, return_inverse=True)
+        place = inverse.reshape(rows.shape)
         directions, everyone = self._content.directions(used), np.arange(len(rows))
 
         def like(columns: LongArray) -> FloatArray:
@@ -114,7 +115,7 @@ class Reranking:
 def _greedy(candidates: Candidates, k: IntArray) -> Reranked:
     lengths = np.minimum(candidates.lengths, k)
     valid = np.arange(candidates.lengths.max(initial=0)) < candidates.lengths[:, None]
-    keys = np.full(valid.shape, np.iinfo(np.int64).min)
+    keys: LongArray = np.full(valid.shape, np.iinfo(np.int64).min)
     keys[valid] = sort_keys(candidates.scores, candidates.rows)
     width = int(lengths.max(initial=0))
     surplus = keys.shape[1] - width
