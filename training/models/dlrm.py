@@ -216,8 +216,8 @@ class DLRM(nn.Module):
         if items is None:
             used, place = unique_rows(torch.cat([part.flatten() for part in rows]), len(self.items))
             items = self.item_state(used)
-            parts = torch.split(place, [part.numel() for part in rows])
-            rows = [part.view_as(like) for part, like in zip(parts, rows, strict=True)]
+            pieces = torch.split(place, [part.numel() for part in rows])
+            rows = [piece.view_as(like) for piece, like in zip(pieces, rows, strict=True)]
         history, *places = rows
         past = None if self.history is None else self.past_fields(queries, items, history)
         state = self.query_state(queries, past)
@@ -349,4 +349,5 @@ def _upper_triangle(size: int, device: torch.device) -> Tensor:
     """Places above the diagonal of a flattened matrix."""
     with torch.inference_mode(False):  # it is used in training, too
         first, second = torch.triu_indices(size, size, offset=1, device=device)
-        return first * size + second
+        places: Tensor = first * size + second
+        return places
