@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.metrics import METRICS
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 ARCHITECTURE = DOCS / "architecture.md"
+API = DOCS / "guides" / "api.md"
+_METRICS = re.compile(r"(<!-- metrics:begin -->\n).*?(<!-- metrics:end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- stages:begin -->\n).*?(<!-- stages:end -->)", re.DOTALL)
 _MODEL = re.compile(r"^Reference model: (\w+) (\w+)\n(.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _FACT = re.compile(r"^(Input|Output|Artifacts|Failure|Cadence): (.*?)(?=^\w+: |\Z)", re.DOTALL | re.MULTILINE)
@@ -82,13 +86,31 @@ def rendered() -> str:
     return _BLOCK.sub(lambda match: match[1] + table + match[2], ARCHITECTURE.read_text(encoding="utf-8"))
 
 
+def metric_table() -> str:
+    """A Markdown table of all metrics."""
+    lines = ["| metric | kind | labels | what it tells |", "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.says} |")
+    return "\n".join(lines) + "\n"
+
+
+def rendered_api() -> str:
+    """The API guide with a fresh table of metrics."""
+    text = API.read_text(encoding="utf-8")
+    return _METRICS.sub(lambda match: match[1] + metric_table() + match[2], text)
+
+
 def main() -> int:
     """Writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a document is stale")
+    pages = {ARCHITECTURE: rendered(), API: rendered_api()}
     if parser.parse_args().check:
-        return int(rendered() != ARCHITECTURE.read_text(encoding="utf-8"))
-    ARCHITECTURE.write_text(rendered(), encoding="utf-8")
+        stale = [page for page, text in pages.items() if text != page.read_text(encoding="utf-8")]
+        return int(bool(stale))
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -45,6 +45,7 @@ class Call(Generic[_AnswerT]):
         parameters: of the path.
         query: of the address.
         body: JSON.
+        headers: beside those that every call has.
         again: statuses that are worth another try.
     """
 
@@ -53,15 +54,16 @@ class Call(Generic[_AnswerT]):
     parameters: dict[str, str] = field(default_factory=dict)
     query: dict[str, Any] = field(default_factory=dict)
     body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     again: frozenset[int] = AGAIN
 
     def request(self, client: httpx.Client | httpx.AsyncClient, request_id: str | None) -> httpx.Request:
         """The HTTP request."""
         method, template = OPERATIONS[self.operation]
         path = template.format(**{name: quote(value, safe="") for name, value in self.parameters.items()})
-        headers = {"content-type": "application/json"} if self.body is not None else {}
+        headers = {**self.headers, "content-type": "application/json"} if self.body is not None else self.headers
         if request_id is not None:
-            headers["x-request-id"] = request_id
+            headers = {**headers, "x-request-id": request_id}
         return client.build_request(method, path, params=self.query or None, content=self.body, headers=headers)
 
     def answer(self, response: httpx.Response) -> _AnswerT:
@@ -84,14 +86,14 @@ class Call(Generic[_AnswerT]):
             ) from error
 
 
-def recommend(request: api.RecommendationRequest) -> Call[api.RecommendationResponse]:
+def recommend(request: api.RecommendationRequest, budget_ms: int | None) -> Call[api.RecommendationResponse]:
     """Ranked items for a visitor."""
-    return Call("recommend", _reader(api.RecommendationResponse), body=_body(request))
+    return Call("recommend", _reader(api.RecommendationResponse), body=_body(request), headers=_budget(budget_ms))
 
 
-def rank(request: api.RankingRequest) -> Call[api.RankingResponse]:
+def rank(request: api.RankingRequest, budget_ms: int | None) -> Call[api.RankingResponse]:
     """Given items, ranked for a visitor."""
-    return Call("rank", _reader(api.RankingResponse), body=_body(request))
+    return Call("rank", _reader(api.RankingResponse), body=_body(request), headers=_budget(budget_ms))
 
 
 def items(query: api.ItemQuery) -> Call[api.ItemPage]:
@@ -130,6 +132,10 @@ def ready() -> Call[api.Ready]:
 
 def _reader(answer: type[_AnswerT]) -> Callable[[httpx.Response], _AnswerT]:
     return lambda response: msgspec.json.decode(response.content, type=answer)
+
+
+def _budget(budget_ms: int | None) -> dict[str, str]:
+    return {} if budget_ms is None else {"x-budget-ms": str(budget_ms)}
 
 
 def _body(request: msgspec.Struct) -> bytes:

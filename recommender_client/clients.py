@@ -68,14 +68,16 @@ class Client:
         self._retry = retry or Retry()
 
     def recommend(
-        self, request: RecommendationRequest = _NOBODY, *, request_id: str | None = None
+        self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor."""
-        return self._send(calls.recommend(request), request_id)
+        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        return self._send(calls.recommend(request, budget_ms), request_id)
 
-    def rank(self, request: RankingRequest, *, request_id: str | None = None) -> RankingResponse:
+    def rank(
+        self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
+    ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
-        return self._send(calls.rank(request), request_id)
+        return self._send(calls.rank(request, budget_ms), request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""
@@ -150,14 +152,16 @@ class AsyncClient:
         self._retry = retry or Retry()
 
     async def recommend(
-        self, request: RecommendationRequest = _NOBODY, *, request_id: str | None = None
+        self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor."""
-        return await self._send(calls.recommend(request), request_id)
+        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        return await self._send(calls.recommend(request, budget_ms), request_id)
 
-    async def rank(self, request: RankingRequest, *, request_id: str | None = None) -> RankingResponse:
+    async def rank(
+        self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
+    ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
-        return await self._send(calls.rank(request), request_id)
+        return await self._send(calls.rank(request, budget_ms), request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""

@@ -140,7 +140,7 @@ def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
         app,
         allow_origins=config.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-request-id"],
+        allow_headers=["authorization", "content-type", "x-api-key", "x-budget-ms", "x-request-id"],
         expose_headers=["x-request-id", "retry-after"],
     )
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from serving.gateway import api
+from serving.gateway.access import OPEN, permission_for
 from serving.gateway.asgi import MAX_BUDGET_MS, RECOMMENDATIONS_PATH
 from serving.gateway.catalogue import ITEMS_PATH
 
@@ -24,13 +25,34 @@ _STRUCTS: Final = (
 )
 _REASONS: Final = {
     400: "The body is not JSON.",
+    401: "No credential, or one that is not valid; only where access is limited.",
+    403: "The credential lacks the permission; only where access is limited.",
     404: "No such item, or it has no picture.",
     405: "The path has no such method.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "Unknown field, wrong type or value out of range.",
     429: "Too many requests wait; see Retry-After.",
-    503: "Not ready, or a stage failed whose policy is to fail.",
+    503: "Not ready, a stage failed whose policy is to fail, or the keys of tokens cannot be had.",
+}
+_SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JSON Web Token."},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+}
+_REQUEST_ID: Final = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Comes back in the answer's header if it is at most 128 letters, digits, dots, dashes, _ and :; "
+    "else a new one does.",
+}
+_BUDGET: Final = {
+    "name": "X-Budget-Ms",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_BUDGET_MS},
+    "description": "Milliseconds until the answer must be there; parts that would be late are left out.",
 }
 
 
@@ -48,43 +70,43 @@ def openapi_document() -> dict[str, Any]:
     similar["parameters"] = [item_id, *_query_parameters(api.SimilarQuery)]
     picture = _operation("An item's picture", None, 404, 405) | {"parameters": [item_id]}
     picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+    paths = {
+        RECOMMENDATIONS_PATH: {"post": recommend},
+        "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
+        "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
+        api.RANKINGS_PATH: {"post": rank},
+        ITEMS_PATH: {"get": page},
+        ITEMS_PATH + "/{item_id}": {"get": item},
+        ITEMS_PATH + "/{item_id}/similar": {"get": similar},
+        ITEMS_PATH + "/{item_id}/image": {"get": picture},
+    }
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            operation["parameters"] = [*operation.get("parameters", ()), _REQUEST_ID]
+            _limit_access(operation, permission_for(method.upper(), path))
     return {
         "openapi": "3.1.0",
         "info": {"title": "Multistage recommender", "version": "1"},
-        "paths": {
-            RECOMMENDATIONS_PATH: {"post": recommend},
-            "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
-            "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
-            api.RANKINGS_PATH: {"post": rank},
-            ITEMS_PATH: {"get": page},
-            ITEMS_PATH + "/{item_id}": {"get": item},
-            ITEMS_PATH + "/{item_id}/similar": {"get": similar},
-            ITEMS_PATH + "/{item_id}/image": {"get": picture},
-        },
-        "components": {"schemas": schemas},
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
+
+
+def _limit_access(operation: dict[str, Any], needed: str) -> None:
+    """Says which permission an operation needs where access is limited."""
+    if needed == OPEN:
+        return
+    operation["description"] = f"Where access is limited it needs the permission `{needed}`."
+    operation["security"] = [{}, *({name: []} for name in _SECURITY)]
+    for status in (401, 403, 503):
+        operation["responses"][str(status)] = _refusal(status)
 
 
 def _asked(summary: str, request: type[msgspec.Struct], answer: type[msgspec.Struct]) -> dict[str, Any]:
     """An operation that takes a JSON body."""
     operation = _operation(summary, answer, 400, 405, 413, 415, 422, 429, 503)
     operation["requestBody"] = {"required": True, "content": _content(request)}
-    operation["parameters"] = [
-        {
-            "name": "X-Request-Id",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string"},
-            "description": "Comes back as request_id if it is at most 128 letters, digits, dots, dashes, _ and :",
-        },
-        {
-            "name": "X-Budget-Ms",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_BUDGET_MS},
-            "description": "Milliseconds until the answer must be there; parts that would be late are left out.",
-        },
-    ]
+    operation["parameters"] = [_BUDGET]
     return operation
 
 
@@ -93,8 +115,12 @@ def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int) 
     if answer is not None:
         responses["200"]["content"] = _content(answer)
     for status in errors:
-        responses[str(status)] = {"description": _REASONS[status], "content": _content(api.ErrorResponse)}
+        responses[str(status)] = _refusal(status)
     return {"summary": summary, "responses": responses}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {"description": _REASONS[status], "content": _content(api.ErrorResponse)}
 
 
 def _content(struct: type[msgspec.Struct]) -> dict[str, Any]:

@@ -49,7 +49,9 @@ def test_types_have_the_fields_that_are_described(name: str) -> None:
     if "requestBody" in operation:
         body = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
         assert list(body["properties"]) == list(hints["request"].__struct_fields__)
-    query = [parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
+    query = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"]
+    headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
+    assert ("budget_ms" in hints, "request_id" in hints) == ("X-Budget-Ms" in headers, "X-Request-Id" in headers)
     assert query == list(hints["query"].__struct_fields__ if "query" in hints else ())
 
 
@@ -98,6 +100,16 @@ async def test_a_tour_without_blocking(async_client: AsyncClient, shop: Shop) ->
     assert len((await async_client.similar("i2")).items) == 10
     assert (await async_client.picture("i1")).media_type == "image/png"
     assert (await async_client.status()).placement == "here"
+
+
+async def test_a_budget_is_sent(async_client: AsyncClient) -> None:
+    assert (await async_client.recommend(budget_ms=60_000)).degraded == ()
+    for call in (
+        async_client.recommend(budget_ms=0),
+        async_client.rank(rc.RankingRequest(candidate_ids=["i1"]), budget_ms=0),
+    ):
+        with pytest.raises(rc.RefusedError, match="X-Budget-Ms is '0'"):
+            await call
 
 
 async def test_refusals_are_typed(async_client: AsyncClient) -> None:

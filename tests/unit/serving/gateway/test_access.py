@@ -120,6 +120,18 @@ def test_every_operation_has_a_permission_of_its_own() -> None:
     }
 
 
+def test_the_description_names_the_permissions() -> None:
+    document = openapi_document()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            needed = permission_for(method.upper(), path)
+            assert ("security" in operation) == (needed != "open")
+            if needed != "open":
+                assert f"`{needed}`" in operation["description"]
+                assert {"401", "403", "503"} <= set(operation["responses"])
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "api_key"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "needed"),
     [
