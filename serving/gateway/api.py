@@ -1,14 +1,11 @@
-"""What clients send and get, once: msgspec structs validate requests, write responses and describe the API."""
+"""What clients send and get, once: structs that validate requests, write responses and describe the API."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
-
-from contracts.errors import RequestError
 
 RANKINGS_PATH: Final = "/v1/rankings"
 MAX_K: Final = 100
@@ -269,60 +266,4 @@ class ErrorResponse(Struct, frozen=True):
     error: ErrorBody
 
 
-_STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
-_INNER: Final = re.compile(r"at `\$\.(\w+)`")
-_recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
-_ranking_decoder = msgspec.json.Decoder(RankingRequest)
 encode = msgspec.json.Encoder().encode
-_StructT = TypeVar("_StructT", bound=Struct)
-
-
-class MalformedError(RequestError):
-    """The body is not JSON."""
-
-    code = "malformed_json"
-    http_status = 400
-
-
-def decode_request(body: bytes) -> RecommendationRequest:
-    """Parses and checks a request for recommendations.
-
-    Raises:
-        MalformedError: not JSON.
-        RequestError: unknown field, wrong type or value out of range; the message names the field.
-    """
-    return _decode(_recommendation_decoder, body)
-
-
-def decode_ranking(body: bytes) -> RankingRequest:
-    """Parses and checks a request to rank given items; raises as `decode_request`."""
-    return _decode(_ranking_decoder, body)
-
-
-def decode_query(parameters: dict[str, str], query: type[_StructT]) -> _StructT:
-    """Checks query parameters.
-
-    Raises:
-        RequestError: unknown parameter, wrong type or value out of range.
-    """
-    try:
-        return msgspec.convert(parameters, query, strict=False)
-    except msgspec.ValidationError as error:
-        raise _refused(error, query) from None
-
-
-def _decode(decoder: msgspec.json.Decoder[_StructT], body: bytes) -> _StructT:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _refused(error, decoder.type) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"the body is not valid JSON: {error}") from None
-
-
-def _refused(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
-    if "unknown field" in str(error):
-        inner = _INNER.search(str(error))
-        legal = list((_STRUCT_OF[inner[1]] if inner else struct).__struct_fields__)
-        return RequestError(f"{error}; legal fields: {', '.join(legal)}", legal=legal)
-    return RequestError(str(error))

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.config import StrictConfig
 from contracts.errors import RequestError
 from serving.gateway.access import Access
-from serving.gateway.api import decode_request
+from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
     ClientGoneError,

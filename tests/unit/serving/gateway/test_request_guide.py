@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from serving.gateway.api import Diversity, decode_ranking, decode_request
+from serving.gateway.api import Diversity
+from serving.gateway.decoding import decode_ranking, decode_request
 
 GUIDE = (Path(__file__).parents[4] / "docs/guides/requests.md").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)
