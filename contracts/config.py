@@ -76,6 +76,18 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def override_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """The plain values that `dotted.key=value` strings give; values are read as YAML.
+
+    Raises:
+        ConfigError: a string is not of this form.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(values, override)
+    return values
+
+
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:

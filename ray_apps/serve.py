@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from contracts.config import override_values
 from contracts.errors import BundleError
 from contracts.registry import Registry
 from ray_apps.cluster import ClusterConfig, only_server, serving_cluster
@@ -27,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--placement", choices=tuple(PLACEMENTS), default="staged")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file's `args`")
     arguments = parser.parse_args(argv)
     configure_logging()
     stop_on_signals()
     try:
-        serve(arguments.placement, arguments.port, arguments.var.resolve())
+        settings = override_values(arguments.overrides)
+        serve(arguments.placement, arguments.port, arguments.var.resolve(), settings)
     except KeyboardInterrupt:
         print("stopped")
     except Exception as error:
@@ -39,8 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def serve(placement: Placement, port: int, var_dir: Path) -> None:
+def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str, Any]) -> None:
     """Serves until Ctrl-C.
+
+    Args:
+        placement: which config file.
+        port: on 127.0.0.1.
+        var_dir: folder of bundles and stores.
+        settings: laid over the application's arguments.
 
     Raises:
         BundleError: nothing is in production in the folder.
@@ -52,7 +62,7 @@ def serve(placement: Placement, port: int, var_dir: Path) -> None:
     cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)
     with only_server(var_dir, port, "serve"), serving_cluster(cluster, var_dir) as dashboard:
         stop_on_signals()
-        server = Server.start(placement, port, var_dir)
+        server = Server.start(placement, port, var_dir, settings)
         print(f"API {server.url}/v1/recommendations, documentation {server.url}/docs, Ray dashboard {dashboard}")
         print(f"READY {server.url}", flush=True)
         wait_until_stopped()

@@ -7,11 +7,13 @@ import logging
 import signal
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contracts.config import merge
 from contracts.errors import NotReadyError
 from serving.placement import Placement
 
@@ -33,13 +35,14 @@ class Server:
     seconds: float
 
     @classmethod
-    def start(cls, placement: Placement, port: int, var_dir: Path) -> Server:
+    def start(cls, placement: Placement, port: int, var_dir: Path, settings: Mapping[str, Any] | None = None) -> Server:
         """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready.
 
         Args:
             placement: which file.
             port: on 127.0.0.1.
             var_dir: folder of bundles and stores.
+            settings: laid over the application's arguments.
 
         Raises:
             ConfigError: the file is not legal.
@@ -54,7 +57,7 @@ class Server:
         started = time.perf_counter()
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         stores = {"feast_dir": str(var_dir / "feast"), "embedded": {"data_dir": str(var_dir / "redis")}}
-        args = {"registry": str(var_dir / "bundles"), "stores": stores}
+        args = merge({"registry": str(var_dir / "bundles"), "stores": stores}, settings or {})
         path = CONFIGS / f"{placement}.yaml"
         schema = check_serve_config(read_serve_config(path, args=args, port=port), source=str(path))
         client = serve_start(
