@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.common import Figure
 from benchmarks.systems import Ranked
 from contracts.bundle import Bundle, open_bundle
+from contracts.config import merge
 from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
 from contracts.messages import PipelineResult
 from ray_apps.recommender import find_bundle
@@ -47,6 +48,8 @@ from training.models.loading import RANKER, build_model, load_ranker, load_weigh
 from training.models.schema import ModelSchema
 
 BATCH: Final = 32
+_PATIENCE_MS: Final = 60_000
+"""Limit of everything that waits: nothing is measured by how often it gives up."""
 _IN_FLIGHT: Final = 2
 """Batches under way at once in a process, as in the gateway: one waits for the stores while another computes."""
 
@@ -77,7 +80,7 @@ async def opened(
         alone: stages compute on the event loop; False gives them a thread, as a replica does.
         remember: the stores are asked once for each visitor.
     """
-    config = ServingConfig.model_validate(values)
+    config = ServingConfig.model_validate(merge(values, {"stores": {"read_timeout_ms": _PATIENCE_MS}}))
     bundle = open_bundle(find_bundle(config), verify=False)
     assert config.stores.address is not None
     stores = StoreConnection.open(config.stores, config.stores.address)
@@ -169,7 +172,7 @@ async def _measure_limit(
 ) -> None:
     async with opened(values, asked) as direct:
         await _keep_busy(direct, seconds / 4)
-        barrier.wait()
+        barrier.wait(_PATIENCE_MS / 1000)
         started = time.perf_counter()
         count = await _keep_busy(direct, seconds)
         results.put(count / (time.perf_counter() - started))

@@ -20,6 +20,7 @@ from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arr
 from benchmarks.replicas import memory_figures
 from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
 from benchmarks.systems import System, ask, differences, placement, running, triton_variants, uvicorn
+from ray_apps.server import stop_on_signals
 from serving.placement import PLACEMENTS
 
 RATES = (500, 100)
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--triton", nargs="+", choices=variants, default=variants, help="which of Triton's variants")
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which figures")
     arguments = options.parse_args(argv)
+    stop_on_signals()
     plan = QUICK if arguments.quick else Plan()
     if arguments.rounds:
         plan = replace(plan, rounds=arguments.rounds)

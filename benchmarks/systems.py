@@ -18,6 +18,7 @@ from benchmarks.load import Target, http_request, parse_answer
 from benchmarks.peers.triton.spec import ENSEMBLE, REQUEST
 from benchmarks.shop import ROOT, Shop
 from contracts.config import merge
+from ray_apps.cluster import end_processes_of
 from ray_apps.ports import free_port
 
 SERVE_FOLDER: Final = ROOT / "var" / "benchmarks" / "serve"
@@ -117,6 +118,7 @@ def running(system: System, shop: Shop) -> Iterator[Target]:
     Raises:
         RuntimeError: it ended or was not ready in time; the end of its log is in the message.
     """
+    end_processes_of(str(SERVE_FOLDER))  # what a killed run left behind would answer on a port of this one
     port = free_port(_FIRST_PORT)
     log = ROOT / "var" / "benchmarks" / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
