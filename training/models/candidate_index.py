@@ -52,7 +52,8 @@ class CandidateIndex:
         Raises:
             BundleError: the index is of other embeddings.
         """
-        index = faiss.read_index(str(index_file))
+        # mapped: the replicas of a machine share it
+        index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
         if (index.ntotal, index.d) != candidates.shape:
             raise BundleError(
                 f"{index_file.name} holds {index.ntotal} embeddings of {index.d}, the candidates are "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -37,6 +38,18 @@ def index(
     file = tmp_path_factory.mktemp("index") / "faiss.index"
     build_index(config, candidates, file)
     return CandidateIndex.open(file, candidates)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+@pytest.mark.parametrize("config", [IVF, HNSW], ids=["ivf", "hnsw"])
+def test_an_approximate_index_is_mapped_not_copied(
+    candidates: np.ndarray, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    file = tmp_path / "faiss.index"
+    build_index(IndexConfig(**config), candidates, file)
+    index = CandidateIndex.open(file, candidates)
+    assert not index.is_exact
+    assert str(file) in Path("/proc/self/maps").read_text()
 
 
 def test_exact_search_by_hand() -> None:
