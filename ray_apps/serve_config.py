@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
+from serving.gateway.batcher import BatcherConfig
 from serving.placement import GATEWAY, PLACEMENTS
 from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"
+_NUM_BATCHERS: Final = 2  # recommendations, rankings
 POLICY: Final = f"{QueueTimePolicy.__module__}:{QueueTimePolicy.__name__}"
 
 
@@ -59,6 +62,7 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")
         if application.autoscaling_policy is not None:
             _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
+        _check_limits(application.deployments, arguments.service.batch, source)
         expected = {GATEWAY, *PLACEMENTS[arguments.placement]}
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
@@ -66,6 +70,18 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
                 f"{source}: deployments are {sorted(found)}, placement {arguments.placement!r} has {sorted(expected)}"
             )
     return schema
+
+
+def _check_limits(deployments: Sequence[DeploymentSchema], batch: BatcherConfig, source: str) -> None:
+    """The gateway refuses with 429 and Retry-After; Serve's own limit must not be met before."""
+    needed = _NUM_BATCHERS * (batch.max_queued + batch.max_running_batches * batch.max_batch_size)
+    for deployment in deployments:
+        limit = deployment.max_ongoing_requests
+        if deployment.name == GATEWAY and isinstance(limit, int) and limit < needed:
+            raise ConfigError(
+                f"{source}: max_ongoing_requests={limit} of the {GATEWAY} is below {needed}, the requests that "
+                "service.batch lets wait and run; raise the one or lower max_queued"
+            )
 
 
 def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None:

@@ -87,6 +87,10 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(deployment={"ray_actor_options": {"cpus": 2}}), "deployments.0..ray_actor_options.cpus'"),
         (changed(deployment={"autoscaling_config": {"max": 2}}), "deployments.0..autoscaling_config.max'"),
         (changed(deployment={"max_ongoing_requests": "many"}), "max_ongoing_requests"),
+        (
+            changed(deployment={"max_ongoing_requests": 639}),
+            "max_ongoing_requests=639 of the Gateway is below 640, the",
+        ),
         (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: access, "),
         (
             changed(application={"args": {"service": {"budget": 5}}}),
@@ -112,7 +116,7 @@ def changed(**changes: Any) -> dict[str, Any]:
             "import_path is 'a:b', expected 'ray_apps.recommender:build_app'",
         ),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_serve_config_files_are_refused_by_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"file.yaml: .*{message}"):
