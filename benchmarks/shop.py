@@ -23,6 +23,7 @@ from contracts import columns as c
 from contracts.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, open_bundle, seal
 from contracts.clock import DAY_S, name_to_day
 from contracts.config import merge
+from contracts.errors import BundleError
 from contracts.registry import Registry
 from ray_apps.recommender import with_shop
 from serving.config import ServingConfig
@@ -30,7 +31,7 @@ from serving.gateway.asgi import RECOMMENDATIONS_PATH
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 from training.models.inputs import ItemTensors
-from training.models.loading import build_model, save_model
+from training.models.loading import build_model, load_ranker, load_two_tower, save_model
 from training.models.schema import ModelSchema
 
 ROOT: Final = Path(__file__).parents[1]
@@ -81,7 +82,7 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
     var_dir = ROOT / "var" / "benchmarks" / size
     overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
     registry = Registry.open(var_dir / "bundles")
-    if registry.production() is None or not (var_dir / "redis" / "appendonly.aof").is_file():
+    if not _is_usable(registry, var_dir):
         config_file = ROOT / "configs" / "jobs" / f"{size}.yaml"
         overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
         command = [sys.executable, "-m", "ray_apps.jobs.pipeline", "--config", str(config_file), *overrides]
@@ -100,14 +101,34 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
         yield Shop(bundle, config, draw_visitors(Path(bundle.manifest.raw_dir), num_requests, seed))
 
 
+def _is_usable(registry: Registry, var_dir: Path) -> bool:
+    """Whether stores and a bundle whose models this code can open are there."""
+    version = registry.production()
+    if version is None or not (var_dir / "redis" / "appendonly.aof").is_file():
+        return False
+    return _opens(var_dir / "bundles" / version)
+
+
+def _opens(folder: Path) -> bool:
+    """Whether the models of a bundle are laid out as this code reads them."""
+    try:
+        bundle = open_bundle(folder)
+        load_two_tower(bundle)
+        load_ranker(bundle)
+    except BundleError:
+        return False
+    return True
+
+
 def with_reference_ranker(bundle: Bundle) -> Bundle:
     """The same bundle with an untrained ranker of the reference's shape: what it scores means nothing, its time does.
 
-    Made beside the bundle when it is not there yet.
+    Made beside the bundle unless it is there and can be opened.
     """
     version = f"{bundle.version}-reference"
     folder = bundle.path.with_name(version)
-    if not folder.exists():
+    if not _opens(folder):
+        shutil.rmtree(folder, ignore_errors=True)
         temporary = folder.with_name(f".{version}")
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(bundle.path, temporary, copy_function=os.link)
