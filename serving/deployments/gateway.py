@@ -44,7 +44,7 @@ class GatewayReplica:
         limit_threads()
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
-        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
+        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
         self._app = built.app
         self._loads = (thread.load, built.load)
         self._probe = asyncio.create_task(built.monitor.probe())

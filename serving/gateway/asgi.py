@@ -18,6 +18,7 @@ from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
     ClientGoneError,
+    Headers,
     MethodError,
     check_json,
     error_answer,
@@ -63,6 +64,7 @@ class Gateway:
         config: limits.
         access: who may call what; None = everybody everything.
         telemetry: told about every answer.
+        echo: whether answers carry the request's id as a header; Ray Serve adds that header itself.
     """
 
     def __init__(
@@ -72,7 +74,10 @@ class Gateway:
         config: GatewayConfig,
         access: Access | None = None,
         telemetry: Telemetry | None = None,
+        *,
+        echo: bool = True,
     ) -> None:
+        self._echo = echo
         self._service = service
         self._rest = rest
         self._config = config
@@ -96,15 +101,18 @@ class Gateway:
             return
         except Exception as error:
             status, content, headers = error_answer(error, request_id)
-            await send_json(send, status, content, request_id, headers)
+            await send_json(send, status, content, [*self._named(request_id), *headers])
         else:
             if answer is None:
                 await self._pass_on(scope, receive, send, request_id, started)
                 return
-            await send_json(send, 200, answer.content, request_id)
+            await send_json(send, 200, answer.content, self._named(request_id))
         if self._telemetry is not None:
             route = RECOMMENDATIONS_PATH if path == RECOMMENDATIONS_PATH else _NO_ROUTE
             self._telemetry.answered(request_id, scope["method"], route, status, started, answer)
+
+    def _named(self, request_id: str) -> Headers:
+        return ((REQUEST_ID, request_id.encode()),) if self._echo else ()
 
     async def _recommend(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         if scope["method"] != "POST":
@@ -121,7 +129,7 @@ class Gateway:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]}
+                message = {**message, "headers": [*message.get("headers", ()), *self._named(request_id)]}
             await send(message)
 
         try:

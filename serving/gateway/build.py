@@ -58,6 +58,8 @@ def build_gateway(
     placement: str,
     stores: StoreConnection,
     metrics: MetricSink | None = None,
+    *,
+    echo: bool = True,
 ) -> BuiltGateway:
     """The gateway's application.
 
@@ -68,6 +70,7 @@ def build_gateway(
         placement: its name, for the status.
         stores: the stores.
         metrics: where measurements go; None = nowhere.
+        echo: see `Gateway`.
 
     Raises:
         ConfigError: the keys of tokens cannot be read.
@@ -81,5 +84,5 @@ def build_gateway(
     )
     monitor = Monitor(bundle, placement, service, clock, stores)
     rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
-    app = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry)
+    app = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     return BuiltGateway(with_cors(app, config.gateway), monitor, service.load)

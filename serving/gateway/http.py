@@ -81,10 +81,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             return bytes(body)
 
 
-async def send_json(send: Send, status: int, content: bytes, request_id: str, headers: Headers = ()) -> None:
+async def send_json(send: Send, status: int, content: bytes, headers: Headers = ()) -> None:
     """A whole JSON answer."""
-    own = (b"content-length", str(len(content)).encode()), (REQUEST_ID, request_id.encode())
-    await send({"type": "http.response.start", "status": status, "headers": [_JSON, *own, *headers]})
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
     await send({"type": "http.response.body", "body": content})
 
 
