@@ -17,7 +17,7 @@ from serving.gateway.build import build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, open_group
-from tests.fixtures.served_apps import PLACEMENTS, ServedApps, serve_also
+from tests.fixtures.served_apps import PLACEMENTS, ServedApps
 from tests.fixtures.served_bundle import NOW
 
 pytestmark = pytest.mark.ray
@@ -133,10 +133,3 @@ def test_every_placement_answers_as_plain_python(
     served: ServedApps, plain: list[Answer], placement: str, num_threads: int
 ) -> None:
     assert_same(over_http(served, placement, num_threads), plain)
-
-
-@pytest.mark.slow
-def test_fourteen_models_one_by_one_answer_as_plain_python(served: ServedApps, plain: list[Answer]) -> None:
-    serve_also(served, "per_model")
-    for num_threads in (1, 16):
-        assert_same(over_http(served, "per_model", num_threads), plain)
