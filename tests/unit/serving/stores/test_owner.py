@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 import redis
@@ -42,6 +44,8 @@ def test_one_owner_a_folder_that_survives_its_own_death(local_ray: None, tmp_pat
         first = client.info("server")["process_id"]
 
         ray.kill(actor, no_restart=False)
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(first).wait(30)  # the old one may still answer for a moment
         assert owner.resolve_address(config) == address
         assert client.get("kept") == b"yes"
         second = client.info("server")["process_id"]
