@@ -6,8 +6,11 @@ Feast's own keys end with the project, which is the shop.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 VERSION = "v1"
+CONSUMERS: Final = "features"
+"""Consumer group of the stream of interactions."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,24 @@ class Keys:
     def seen(self, subject: str) -> str:
         """String: the ring of daily Bloom filters, layout in `contracts.bloom`."""
         return f"{self.shop}:{VERSION}:seen:{subject}"
+
+    def event(self, event_id: str) -> str:
+        """String: there while an accepted event is remembered."""
+        return f"{self.shop}:{VERSION}:event:{event_id}"
+
+    def erased(self, user_id: str) -> str:
+        """String: there once a user was erased, for good; whoever writes about a user looks here first."""
+        return f"{self.shop}:{VERSION}:erased:{user_id}"
+
+    @property
+    def interactions(self) -> str:
+        """Stream of accepted interactions in the order of acceptance; an entry is `contracts.interactions`'s."""
+        return f"{self.shop}:{VERSION}:interactions"
+
+    @property
+    def dead_letters(self) -> str:
+        """Stream of entries that no consumer could read or use, each with its reason."""
+        return f"{self.shop}:{VERSION}:dead_letters"
 
     @property
     def meta(self) -> str:

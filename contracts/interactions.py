@@ -1,0 +1,68 @@
+"""An accepted interaction on its way from the API to features and training: one JSON object an entry of a stream."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from contracts.errors import DataError
+
+STREAM_FIELD: Final = b"interaction"
+"""The one field of a stream's entry."""
+
+
+class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that a subject did with an item, as it was accepted.
+
+    Attributes:
+        event_id: tells it from all others.
+        item_id: raw id of the item.
+        event: one of `contracts.columns.EVENTS`.
+        timestamp: Unix seconds at which it happened, not after `accepted_at`.
+        accepted_at: the clock's now at acceptance, Unix seconds.
+        user_id: raw id of the user.
+        session_id: raw id of the session; there is a user, a session, or both.
+        device_type: raw string.
+        request_id: of the recommendations that it answers.
+    """
+
+    event_id: str
+    item_id: str
+    event: str
+    timestamp: int
+    accepted_at: int
+    user_id: str | None = None
+    session_id: str | None = None
+    device_type: str | None = None
+    request_id: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """Whose history it belongs to: the user, or the session of a visitor without a user id."""
+        return self.user_id or self.session_id or ""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Interaction)
+
+
+def encode(interaction: Interaction) -> bytes:
+    """The value of `STREAM_FIELD`."""
+    return _encoder.encode(interaction)
+
+
+def decode(content: bytes) -> Interaction:
+    """The interaction of a value of `STREAM_FIELD`.
+
+    Raises:
+        DataError: not JSON, a field of a wrong type or none that must be there, or nobody's.
+    """
+    try:
+        interaction = _decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"a stream entry is no interaction: {error}") from error
+    if not interaction.subject:
+        raise DataError(f"interaction {interaction.event_id!r} has neither user_id nor session_id, expected one")
+    return interaction
