@@ -64,6 +64,27 @@ class RequestError(RecommenderError):
     http_status = 422
 
 
+class MalformedError(RequestError):
+    """The request's body is not JSON."""
+
+    code = "malformed_json"
+    http_status = 400
+
+
+class UnauthenticatedError(RequestError):
+    """Nobody can tell who calls."""
+
+    code = "unauthenticated"
+    http_status = 401
+
+
+class ForbiddenError(RequestError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+    http_status = 403
+
+
 class NotFoundError(RequestError):
     """The named thing does not exist."""
 
@@ -71,11 +92,39 @@ class NotFoundError(RequestError):
     http_status = 404
 
 
+class MethodError(RequestError):
+    """The path exists, the method does not; `allowed` lists those that do."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class BodyTooLargeError(RequestError):
+    """The request's body is above the limit."""
+
+    code = "body_too_large"
+    http_status = 413
+
+
+class MediaTypeError(RequestError):
+    """The request's body is not declared as JSON."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
 class OverloadedError(RecommenderError):
     """More requests wait than the gateway may hold; try again after `retry_after_s`."""
 
     code = "overloaded"
     http_status = 429
+
+
+class KeysUnavailableError(RecommenderError):
+    """The keys that tokens are signed with cannot be had at the moment."""
+
+    code = "keys_unavailable"
+    http_status = 503
 
 
 class NotReadyError(RecommenderError):

@@ -48,26 +48,13 @@ class Server:
             ConfigError: the file is not legal.
             NotReadyError: the application does not start; Serve's reason is in the message.
         """
-        # Serve reads its environment at import, and the cluster sets it.
-        from ray.serve._private.api import serve_start
-        from ray.serve.config import gRPCOptions
-
-        from ray_apps.serve_config import check_serve_config, read_serve_config
+        from ray_apps.serve_config import read_serve_config  # it imports Serve, see `deploy`
 
         started = time.perf_counter()
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         stores = {"feast_dir": str(var_dir / "feast"), "embedded": {"data_dir": str(var_dir / "redis")}}
         args = merge({"registry": str(var_dir / "bundles"), "stores": stores}, settings or {})
         path = CONFIGS / f"{placement}.yaml"
-        schema = check_serve_config(read_serve_config(path, args=args, port=port), source=str(path))
-        client = serve_start(
-            http_options=schema.http_options.model_dump(),
-            proxy_location=schema.proxy_location,
-            grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
-        )
-        client.deploy_apps(schema)
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, READY_TIMEOUT_S)
+        url = deploy(read_serve_config(path, args=args, port=port), source=str(path))
         return cls(url, time.perf_counter() - started)
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -77,6 +64,40 @@ class Server:
         call = urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)
         with urllib.request.urlopen(call, timeout=ANSWER_TIMEOUT_S) as answer:
             return dict(json.load(answer))
+
+
+def deploy(values: dict[str, Any], *, source: str) -> str:
+    """Starts Serve as a config file says, deploys its applications and waits until all are ready.
+
+    Args:
+        values: of the file.
+        source: its name, for errors.
+
+    Returns:
+        Address of Serve.
+
+    Raises:
+        ConfigError: the values are not legal.
+        NotReadyError: an application does not start.
+    """
+    # Serve reads its environment at import, and the cluster sets it.
+    from ray.serve._private.api import serve_start
+    from ray.serve.config import gRPCOptions
+
+    from ray_apps.serve_config import check_serve_config
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    schema = check_serve_config(values, source=source)
+    client = serve_start(
+        http_options=schema.http_options.model_dump(),
+        proxy_location=schema.proxy_location,
+        grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
+    )
+    client.deploy_apps(schema)
+    url = f"http://127.0.0.1:{schema.http_options.port}"
+    for application in schema.applications:
+        wait_until_ready(f"{url}{application.route_prefix}".rstrip("/"), READY_TIMEOUT_S)
+    return url
 
 
 def wait_until_ready(url: str, timeout_s: float) -> None:

@@ -12,7 +12,7 @@ import httpx
 from recommender_client import calls
 from recommender_client.calls import Call, Picture
 from recommender_client.errors import NoConnectionError, UnavailableError
-from recommender_client.retry import Retry
+from recommender_client.retry import Outcome, Retry
 from serving.gateway.api import (
     Item,
     ItemPage,
@@ -37,9 +37,11 @@ def _settings(base_url: str, credential: str | None, timeout_s: float) -> dict[s
     return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
 
 
-def _no_connection(base_url: str, error: httpx.TransportError) -> NoConnectionError:
-    code = "timeout" if isinstance(error, httpx.TimeoutException) else "no_connection"
-    return NoConnectionError(f"no answer from {base_url}: {error!r}", code=code)
+def _result(call: Call[_AnswerT], outcome: Outcome, base_url: httpx.URL) -> _AnswerT:
+    if isinstance(outcome, httpx.TransportError):
+        code = "timeout" if isinstance(outcome, httpx.TimeoutException) else "no_connection"
+        raise NoConnectionError(f"no answer from {base_url}: {outcome!r}", code=code) from outcome
+    return call.answer(outcome)
 
 
 class Client:
@@ -107,21 +109,18 @@ class Client:
             return False
 
     def _send(self, call: Call[_AnswerT], request_id: str | None) -> _AnswerT:
-        attempt = 1
+        attempt = 0
         while True:
-            try:
-                response = self._http.send(call.request(self._http, request_id))
-            except httpx.TransportError as error:
-                wait_s = None if isinstance(error, httpx.ReadTimeout) else self._retry.wait_s(attempt)
-                if wait_s is None:
-                    raise _no_connection(str(self._http.base_url), error) from error
-            else:
-                again = response.status_code in call.again
-                wait_s = self._retry.wait_s(attempt, response.headers.get("retry-after")) if again else None
-                if wait_s is None:
-                    return call.answer(response)
-            time.sleep(wait_s)
             attempt += 1
+            outcome: Outcome
+            try:
+                outcome = self._http.send(call.request(self._http, request_id))
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = self._retry.wait_after(outcome, attempt, call.again)
+            if wait_s is None:
+                return _result(call, outcome, self._http.base_url)
+            time.sleep(wait_s)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -193,21 +192,18 @@ class AsyncClient:
             return False
 
     async def _send(self, call: Call[_AnswerT], request_id: str | None) -> _AnswerT:
-        attempt = 1
+        attempt = 0
         while True:
-            try:
-                response = await self._http.send(call.request(self._http, request_id))
-            except httpx.TransportError as error:
-                wait_s = None if isinstance(error, httpx.ReadTimeout) else self._retry.wait_s(attempt)
-                if wait_s is None:
-                    raise _no_connection(str(self._http.base_url), error) from error
-            else:
-                again = response.status_code in call.again
-                wait_s = self._retry.wait_s(attempt, response.headers.get("retry-after")) if again else None
-                if wait_s is None:
-                    return call.answer(response)
-            await asyncio.sleep(wait_s)
             attempt += 1
+            outcome: Outcome
+            try:
+                outcome = await self._http.send(call.request(self._http, request_id))
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = self._retry.wait_after(outcome, attempt, call.again)
+            if wait_s is None:
+                return _result(call, outcome, self._http.base_url)
+            await asyncio.sleep(wait_s)
 
     async def aclose(self) -> None:
         """Closes the connections."""

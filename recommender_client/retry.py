@@ -6,7 +6,11 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+import httpx
+
 AGAIN: Final = frozenset({429, 503})
+Outcome = httpx.Response | httpx.TransportError
+"""What an attempt brought."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,23 @@ class Retry:
         if not 0 <= self.first_s <= self.longest_s:
             raise ValueError(f"first_s={self.first_s} is not within [0, longest_s={self.longest_s}]")
 
-    def wait_s(self, attempt: int, retry_after: str | None = None) -> float | None:
-        """Seconds to wait after a failed attempt, counted from 1; None = give up."""
+    def wait_after(self, outcome: Outcome, attempt: int, again: frozenset[int] = AGAIN) -> float | None:
+        """Seconds until the next attempt; None = the outcome is final.
+
+        A late answer is final: the service may still be at work on it.
+
+        Args:
+            outcome: what the attempt brought.
+            attempt: its number, from 1.
+            again: statuses that are worth another try.
+        """
+        if isinstance(outcome, httpx.TransportError):
+            return None if isinstance(outcome, httpx.ReadTimeout) else self._wait_s(attempt, None)
+        if outcome.status_code not in again:
+            return None
+        return self._wait_s(attempt, outcome.headers.get("retry-after"))
+
+    def _wait_s(self, attempt: int, retry_after: str | None) -> float | None:
         asked = float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
         if attempt >= self.attempts or asked > self.longest_s:
             return None

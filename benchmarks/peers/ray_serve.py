@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from ray_apps.cluster import ClusterConfig, serving_cluster
-from ray_apps.server import CONFIGS, READY_TIMEOUT_S, stop_on_signals, wait_until_ready, wait_until_stopped
+from ray_apps.server import CONFIGS, deploy, stop_on_signals, wait_until_stopped
 from serving.placement import Placement
 
 OBJECT_STORE_MB = 200
@@ -31,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with serving_cluster(ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB), arguments.var):
         stop_on_signals()
-        deploy(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
+        deploy_fixed(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
         if arguments.with_empty:
             deploy_empty()
         print("READY", flush=True)
@@ -41,28 +40,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
 
 
-def deploy(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> None:
-    """Deploys a placement and waits until it answers."""
-    # Serve reads its environment at import, and the cluster sets it.
-    from ray.serve._private.api import serve_start
-    from ray.serve.config import gRPCOptions
+def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> None:
+    """Deploys a placement with a number of replicas of each deployment and waits until it answers."""
+    from ray_apps.serve_config import read_serve_config  # it imports Serve, which reads its environment then
 
-    from ray_apps.serve_config import check_serve_config, read_serve_config
-
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     path = CONFIGS / f"{placement}.yaml"
     values = read_serve_config(path, args=args, port=port)
     for deployment in values["applications"][0]["deployments"]:
         deployment.pop("autoscaling_config", None)
         deployment["num_replicas"] = replicas
-    schema = check_serve_config(values, source=str(path))
-    client = serve_start(
-        http_options=schema.http_options.model_dump(),
-        proxy_location=schema.proxy_location,
-        grpc_options=gRPCOptions(**schema.grpc_options.model_dump()),
-    )
-    client.deploy_apps(schema)
-    wait_until_ready(f"http://127.0.0.1:{port}", READY_TIMEOUT_S)
+    deploy(values, source=str(path))
 
 
 def deploy_empty() -> None:

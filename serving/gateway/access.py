@@ -13,8 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from starlette.types import Scope
 
 from contracts.config import StrictConfig
-from contracts.errors import RecommenderError, RequestError
-from serving.gateway.audit import AuditLog
+from contracts.errors import ForbiddenError, UnauthenticatedError
+from serving.gateway.audit import MAX_REFUSALS_PER_S, AuditLog
 from serving.gateway.http import header
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -37,27 +37,6 @@ def permission_for(method: str, path: str) -> Permission | Literal["open"]:
     """The permission that a call needs; what no rule names is for administrators."""
     method = "GET" if method == "HEAD" else method
     return next((needed for verb, paths, needed in _RULES if verb == method and paths.fullmatch(path)), "admin")
-
-
-class UnauthenticatedError(RequestError):
-    """Nobody can tell who calls."""
-
-    code = "unauthenticated"
-    http_status = 401
-
-
-class KeysUnavailableError(RecommenderError):
-    """The keys that tokens are signed with cannot be had at the moment."""
-
-    code = "keys_unavailable"
-    http_status = 503
-
-
-class ForbiddenError(RequestError):
-    """The caller is known and may not do this."""
-
-    code = "forbidden"
-    http_status = 403
 
 
 class ApiKey(StrictConfig):
@@ -111,7 +90,7 @@ class AccessConfig(StrictConfig):
     """Whose tokens are taken, for `auth: jwt`."""
     audit_file: Path | None = None
     """JSON lines of refusals, erasures, exports and promotions; unset = the log of the service."""
-    max_audited_refusals_per_s: int = Field(default=20, ge=1)
+    max_audited_refusals_per_s: int = Field(default=MAX_REFUSALS_PER_S, ge=1)
     """Further refusals are only counted, so that no caller can fill the disk."""
 
     @model_validator(mode="after")

@@ -15,6 +15,10 @@ MAX_CANDIDATES: Final = 1_000
 MAX_NAMES: Final = 100
 MAX_PAGE: Final = 100
 _MAX_ID = 256
+MAX_BODY_BYTES: Final = 4_096 + (MAX_CANDIDATES + MAX_EXCLUDED + MAX_RECENT_ITEMS + 3 * MAX_NAMES + 3) * (
+    4 * _MAX_ID + 3
+)
+"""Room for the longest request that the fields below allow: every list full of the longest ids, in UTF-8."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=_MAX_ID)]
 Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]

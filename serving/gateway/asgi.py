@@ -12,14 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.config import StrictConfig
-from contracts.errors import RequestError
+from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
+from serving.gateway.api import MAX_BODY_BYTES
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
     ClientGoneError,
     Headers,
-    MethodError,
     check_json,
     error_answer,
     header,
@@ -41,8 +41,9 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class GatewayConfig(StrictConfig):
     """Limits of the HTTP side."""
 
-    max_body_bytes: int = Field(default=65_536, ge=1_024)
-    """Larger bodies are refused with 413."""
+    max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1_024)
+    """Larger bodies are refused with 413; the default takes every request that the API's fields allow. A shop with short
+    ids can lower it."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
 

@@ -1,4 +1,4 @@
-"""The audit log: who was refused, and whose data were erased or exported, as JSON lines."""
+"""The audit log: who was refused, whose data were erased or exported, what was promoted; as JSON lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+MAX_REFUSALS_PER_S: Final = 20
 _MAX_CHARS: Final = 300
 _log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ class AuditLog:
         max_refusals_per_s: further refusals within a second are counted in the next line.
     """
 
-    def __init__(self, path: Path | None, max_refusals_per_s: int) -> None:
+    def __init__(self, path: Path | None, max_refusals_per_s: int = MAX_REFUSALS_PER_S) -> None:
         self._path = path
         self._max_refusals = max_refusals_per_s
         self._second = 0

@@ -72,16 +72,18 @@ class Batcher(Generic[RequestT, AnswerT]):
     Args:
         run: answers a batch, in its order; gets the milliseconds that each request has waited.
         config: sizes and limits.
+        load: where waiting is noted; None = a meter of its own.
     """
 
     def __init__(
         self,
         run: Callable[[Sequence[RequestT], Sequence[float]], Awaitable[Sequence[AnswerT]]],
         config: BatcherConfig,
+        load: LoadMeter | None = None,
     ) -> None:
         self._run = run
         self._config = config
-        self.load = LoadMeter()
+        self.load = load or LoadMeter()
         self._batch_ms = 0.0  # running mean of the time that a full batch takes
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from contracts.errors import RequestError
+from contracts.errors import MalformedError, RequestError
 from serving.gateway.api import Diversity, Filters, RankingRequest, RecommendationRequest
 
 _STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
@@ -16,13 +16,6 @@ _INNER: Final = re.compile(r"at `\$\.(\w+)`")
 _recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
 _ranking_decoder = msgspec.json.Decoder(RankingRequest)
 _StructT = TypeVar("_StructT", bound=Struct)
-
-
-class MalformedError(RequestError):
-    """The body is not JSON."""
-
-    code = "malformed_json"
-    http_status = 400
 
 
 def decode_request(body: bytes) -> RecommendationRequest:

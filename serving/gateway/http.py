@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import RecommenderError, RequestError
+from contracts.errors import BodyTooLargeError, MediaTypeError, MethodError, RecommenderError
 from serving.gateway.api import ErrorBody, ErrorResponse, encode
 
 MAX_MESSAGE_CHARS: Final = 1_000
@@ -16,27 +16,6 @@ _log = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
-
-
-class BodyTooLargeError(RequestError):
-    """The request's body is above the limit."""
-
-    code = "body_too_large"
-    http_status = 413
-
-
-class MediaTypeError(RequestError):
-    """The request's body is not declared as JSON."""
-
-    code = "unsupported_media_type"
-    http_status = 415
-
-
-class MethodError(RequestError):
-    """The path exists, the method does not."""
-
-    code = "method_not_allowed"
-    http_status = 405
 
 
 class ClientGoneError(Exception):

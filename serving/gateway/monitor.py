@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Final
 
+import msgspec
+
 from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.errors import StageError, StoreError
@@ -65,19 +67,9 @@ class Monitor:
 
     async def status(self) -> Status:
         """How the service does now."""
-        manifest = self._bundle.manifest
         return Status(
             ready=self._ready,
-            bundle=BundleStatus(
-                version=manifest.version,
-                shop=manifest.shop,
-                created=manifest.created,
-                first_day=manifest.first_day,
-                last_day=manifest.last_day,
-                num_items=manifest.num_items,
-                missing=manifest.missing,
-                warnings=manifest.warnings,
-            ),
+            bundle=msgspec.convert(self._bundle.manifest, BundleStatus, from_attributes=True),
             placement=self._placement,
             now=self._clock.now(),
             stores={"online": await self._store_state()},

@@ -16,12 +16,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from contracts.clock import Clock
-from contracts.errors import ConfigError, NotFoundError, NotReadyError, RecommenderError
+from contracts.errors import ConfigError, MethodError, NotFoundError, NotReadyError, RecommenderError
 from serving.gateway.api import RANKINGS_PATH, ItemQuery, Ready, SimilarQuery, encode
 from serving.gateway.asgi import ANSWER_KEY, budget_of, request_id_of
 from serving.gateway.catalogue import ITEMS_PATH, Catalogue
 from serving.gateway.decoding import decode_query, decode_ranking
-from serving.gateway.http import ClientGoneError, MethodError, check_json, error_answer, read_body
+from serving.gateway.http import ClientGoneError, check_json, error_answer, read_body
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
 from serving.gateway.service import RecommendationService

@@ -74,6 +74,9 @@ BatchObserver = Callable[[PipelineResult, Sequence[float]], None]
 class RecommendationService:
     """Answers requests for recommendations and rankings from one bundle.
 
+    Attributes:
+        load: how long requests of both kinds wait for their batch.
+
     Args:
         bundle: the bundle that its pipeline serves.
         pipeline: the pipeline.
@@ -100,8 +103,9 @@ class RecommendationService:
         self._clock = clock
         self._config = config
         self._read = RequestReader(bundle, clock, reranking or RerankingConfig())
-        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching)
-        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching)
+        self.load = LoadMeter()
+        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
+        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
         self._observe = observe
         self._degraded_at: dict[str, float] = {}
 
@@ -140,11 +144,6 @@ class RecommendationService:
         seen_at = time.monotonic()
         self._degraded_at.update({part: seen_at for parts in result.degraded for part in parts})
         return result
-
-    @property
-    def load(self) -> LoadMeter:
-        """How long requests wait for their batch."""
-        return self._batcher.load
 
     @property
     def degraded(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from contracts.errors import ConfigError
-from serving.gateway.access import Caller, JwtConfig, KeysUnavailableError, UnauthenticatedError
+from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
+from serving.gateway.access import Caller, JwtConfig
 
 _MAX_REMEMBERED: Final = 4_096
 _MAX_TOKEN_CHARS: Final = 8_192

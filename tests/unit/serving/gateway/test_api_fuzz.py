@@ -17,6 +17,7 @@ from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from serving.gateway.api import MAX_BODY_BYTES, MAX_CANDIDATES, MAX_EXCLUDED, MAX_NAMES, MAX_RECENT_ITEMS
 from serving.gateway.openapi import openapi_document
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -123,7 +124,7 @@ def test_values_of_any_kind_are_answered_or_refused(shop: Shop, body: dict[str, 
         (json.dumps({"filters": {"category_l1": [], "min_price": 1}}).encode(), "invalid_request"),
         (b'{"filters": {"min_price": NaN}}', "malformed_json"),
         (b'{"filters": {"min_price": 1e999}}', "invalid_request"),
-        (b"[" * 200_000, "body_too_large"),
+        (b"[" * (MAX_BODY_BYTES + 1), "body_too_large"),
     ],
 )
 def test_odd_bodies_are_refused(shop: Shop, body: bytes, code: str) -> None:
@@ -133,7 +134,11 @@ def test_odd_bodies_are_refused(shop: Shop, body: bytes, code: str) -> None:
 
 
 def test_refused_bodies_leave_nothing_in_memory(shop: Shop) -> None:
-    bodies = [b'{"recent_items": ' + json.dumps(["x" * 200] * 300).encode() + b"}", b"[" * 60_000, b"x" * 70_000]
+    bodies = [
+        b'{"recent_items": ' + json.dumps(["x" * 200] * 300).encode() + b"}",
+        b"[" * 60_000,
+        b"x" * (MAX_BODY_BYTES + 1),
+    ]
     send(shop, bodies * 20)
     process = psutil.Process()
     before = process.memory_info().rss
@@ -145,3 +150,17 @@ def test_a_thousand_excluded_items_are_fine(shop: Shop) -> None:
     excluded = [f"i{number}" for number in range(1, 1_001) if number != 7]
     (response,) = send(shop, [json.dumps({"exclude": excluded}).encode()])
     assert [item["item_id"] for item in response.json()["recommendations"]] == ["i7"]
+
+
+def test_the_longest_request_that_the_fields_allow_is_taken(shop: Shop) -> None:
+    longest = "\N{MUSICAL SYMBOL G CLEF}" * 256  # four bytes each in UTF-8
+    lists = {"candidate_ids": MAX_CANDIDATES, "exclude": MAX_EXCLUDED, "recent_items": MAX_RECENT_ITEMS}
+    body = {name: [longest] * count for name, count in lists.items()} | {"user_id": longest, "device_type": longest}
+    (response,) = send(shop, [json.dumps(body, ensure_ascii=False).encode()], "/v1/rankings")
+    assert response.status_code == 200, response.text
+    assert response.json()["unknown"] == [longest]
+    filters = dict.fromkeys(("category_l1", "category_l2", "gender"), [longest] * MAX_NAMES)
+    full = body | {"session_id": longest, "filters": filters}
+    assert len(json.dumps(full, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_BODY_BYTES
+    (refused,) = send(shop, [json.dumps(full, ensure_ascii=False, separators=(",", ":")).encode()], "/v1/rankings")
+    assert refused.status_code == 422

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
+from serving.gateway.api import MAX_BODY_BYTES
 from tests.fixtures.fake_stores import Fault
 from tests.fixtures.served_bundle import DAY_S, NOW
 from tests.unit.serving.gateway.conftest import Shop
@@ -103,7 +104,7 @@ async def test_bad_requests_are_refused_by_name(client: httpx.AsyncClient, body:
 async def test_what_is_no_json_is_refused(client: httpx.AsyncClient) -> None:
     assert (await client.post(PATH, content=b"{")).status_code == 400
     assert (await client.post(PATH, content=b"{}", headers={"content-type": "text/plain"})).status_code == 415
-    large = await client.post(PATH, content=b"x" * 70_000, headers={"content-type": "application/json"})
+    large = await client.post(PATH, content=b"x" * (MAX_BODY_BYTES + 1), headers={"content-type": "application/json"})
     assert large.status_code == 413
     refused = await client.get(PATH)
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
@@ -157,3 +158,9 @@ async def test_bad_questions_for_similar_items_are_refused(client: httpx.AsyncCl
     response = await client.get(path)
     assert response.status_code == status
     assert response.json()["error"]["code"] == ("not_found" if status == 404 else "invalid_request")
+
+
+async def test_the_autoscaler_is_told_about_rankings(client: httpx.AsyncClient, shop: Shop) -> None:
+    shop.service.load.take()
+    await ranked(client, candidate_ids=["i1"])
+    assert shop.service.load.take()["rate"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.gateway.api import MAX_BODY_BYTES
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.service import Answer, BatchFacts
 from tests.fixtures.fake_stores import Fault
@@ -173,17 +174,17 @@ async def test_other_methods_are_refused(client: httpx.AsyncClient, method: str)
 
 
 async def test_large_bodies_are_refused_declared_or_not(client: httpx.AsyncClient) -> None:
-    large = json.dumps({"user_id": "x" * 70_000}).encode()
+    large = json.dumps({"user_id": "x" * MAX_BODY_BYTES}).encode()
     declared = await client.post(PATH, content=large, headers={"content-type": "application/json"})
     assert declared.status_code == 413
 
     async def in_pieces() -> Any:
-        for start in range(0, len(large), 10_000):
-            yield large[start : start + 10_000]
+        for start in range(0, len(large), 100_000):
+            yield large[start : start + 100_000]
 
     streamed = await client.post(PATH, content=in_pieces(), headers={"content-type": "application/json"})
     assert streamed.status_code == 413
-    assert streamed.json()["error"]["message"] == "the body has more than the 65536 bytes that are taken"
+    assert streamed.json()["error"]["message"] == f"the body has more than the {MAX_BODY_BYTES} bytes that are taken"
 
 
 async def test_a_body_in_pieces_is_put_together(client: httpx.AsyncClient) -> None:
