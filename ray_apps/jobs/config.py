@@ -35,6 +35,8 @@ class JobConfig(StrictConfig):
     """Folder with users/, items/, interactions/day=…/; used as it is. Null simulates a shop below var_dir."""
     var_dir: Path = VAR_DIR
     """Folder of everything that is generated."""
+    audit_file: Path | None = None
+    """JSON lines of promotions and roll-backs; null = audit.jsonl below var_dir."""
     shop: str = Field(default=SHOP, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     """Name of the shop: prefix of bundle versions and of its keys in the stores."""
     seed: int = Field(default=0, ge=0)

@@ -9,6 +9,7 @@ from contracts.registry import Registry
 from ray_apps.jobs import build_index
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
+from ray_apps.promotion import Promotions
 
 
 def run(workspace: Workspace, _: Path) -> str:
@@ -17,7 +18,7 @@ def run(workspace: Workspace, _: Path) -> str:
     registry = Registry.open(workspace.bundles)
     if registry.production() == version:
         return f"{version} is in production (reused)"
-    registry.promote(version, reason="built by the main job")
+    Promotions(registry, workspace.audit_file).promote(version, reason="built by the main job")
     return f"{version} is in production now"
 
 

@@ -24,6 +24,7 @@ from contracts.config import StrictConfig
 from contracts.errors import DataError
 from contracts.files import write_atomic
 from ray_apps.jobs.config import JobConfig
+from ray_apps.promotion import AUDIT_FILE
 
 
 def fingerprint_folder(folder: str) -> Callable[[Workspace, str], str]:
@@ -100,6 +101,11 @@ class Workspace:
     def bundles(self) -> Path:
         """Folder of all bundles and of the registry that says which is in production."""
         return self.root / "bundles"
+
+    @property
+    def audit_file(self) -> Path:
+        """JSON lines of promotions and roll-backs."""
+        return self.config.audit_file or self.root / AUDIT_FILE
 
     def cache(self, name: str) -> Path:
         """A folder shared by all runs."""

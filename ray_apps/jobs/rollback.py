@@ -1,0 +1,31 @@
+"""Makes the bundle the production one that was so before the present one was promoted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from contracts.registry import Registry
+from ray_apps.console import say
+from ray_apps.jobs.cli import run_command
+from ray_apps.jobs.workspace import Workspace
+from ray_apps.promotion import Promotions
+
+NAME = "rollback"
+
+
+def roll_back(workspace: Workspace) -> None:
+    """Goes one promotion back and says so."""
+    entry = Promotions(Registry.open(workspace.bundles), workspace.audit_file).roll_back(
+        "asked for on the command line"
+    )
+    say(NAME, f"{entry.version} is in production again, instead of {entry.previous}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    return run_command(NAME, __doc__ or "", roll_back, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

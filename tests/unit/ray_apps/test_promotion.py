@@ -1,0 +1,68 @@
+"""Promotions and roll-backs leave a line each in the audit log."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.errors import RegistryError
+from contracts.registry import Registry
+from ray_apps.console import EXIT_OK, EXIT_REFUSED
+from ray_apps.jobs import rollback
+from ray_apps.jobs.config import JobConfig
+from ray_apps.jobs.workspace import Workspace
+from ray_apps.promotion import Promotions
+from tests.fixtures.tiny_bundle import tiny_parts
+from training.bundle_parts import write_parts
+
+CONFIG = "simulator:\n  size: debug\n"
+
+
+@pytest.fixture
+def var_dir(tmp_path: Path) -> Path:
+    parts = tiny_parts(tmp_path / "inputs")
+    for version in ("v1", "v2"):
+        write_parts(parts, tmp_path / "var" / "bundles", version)
+    (tmp_path / "job.yaml").write_text(CONFIG)
+    return tmp_path / "var"
+
+
+def lines(audit_file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in audit_file.read_text().splitlines()]
+
+
+def test_who_changed_what_and_why_is_written(var_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Registry.open(var_dir / "bundles")
+    workspace = Workspace(JobConfig.model_validate({"simulator": {"size": "debug"}, "var_dir": var_dir}))
+    assert workspace.audit_file == var_dir / "audit.jsonl"
+    promotions = Promotions(registry, workspace.audit_file)
+    promotions.promote("v1", "first")
+    promotions.promote("v2", "better")
+    with pytest.raises(RegistryError):
+        promotions.promote("v3", "not there")
+    assert rollback.main(["--config", str(var_dir.parent / "job.yaml"), f"var_dir={var_dir}"]) == EXIT_OK
+    assert "v1 is in production again, instead of v2" in capsys.readouterr().out
+    assert registry.production() == "v1"
+    written = lines(workspace.audit_file)
+    assert [(line["event"], line["previous"], line["version"], line["reason"]) for line in written] == [
+        ("promotion", None, "v1", "first"),
+        ("promotion", "v1", "v2", "better"),
+        ("rollback", "v2", "v1", "asked for on the command line"),
+    ]
+    assert {line["caller"] for line in written} == {getpass.getuser()}
+    assert {line["registry"] for line in written} == {str(var_dir / "bundles")}
+
+
+def test_the_audit_log_may_lie_elsewhere(tmp_path: Path) -> None:
+    values = {"simulator": {"size": "debug"}, "var_dir": tmp_path / "var", "audit_file": tmp_path / "log" / "a.jsonl"}
+    assert Workspace(JobConfig.model_validate(values)).audit_file == tmp_path / "log" / "a.jsonl"
+
+
+def test_nothing_to_go_back_to_is_refused(var_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rollback.main(["--config", str(var_dir.parent / "job.yaml"), f"var_dir={var_dir}"]) == EXIT_REFUSED
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (var_dir / "audit.jsonl").exists()
