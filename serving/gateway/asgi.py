@@ -28,10 +28,11 @@ from serving.gateway.http import (
 )
 from serving.gateway.service import Answer, RecommendationService
 from serving.gateway.telemetry import Telemetry
+from serving.gateway.tracing import TracingConfig
 
 RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
 ANSWER_KEY: Final = "recommender.answer"
-"""Where the rest leaves its `Answer` in the scope, for the log."""
+"""Where an `Answer` is left in the scope, for log and traces."""
 MAX_BUDGET_MS: Final = 60_000
 _NO_ROUTE: Final = "none"
 _SCOPE_KEY: Final = "recommender.request_id"
@@ -42,10 +43,12 @@ class GatewayConfig(StrictConfig):
     """Limits of the HTTP side."""
 
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1_024)
-    """Larger bodies are refused with 413; the default takes every request that the API's fields allow. A shop with short
-    ids can lower it."""
+    """Larger bodies are refused with 413; the default takes every request that the API's fields allow, so a shop with
+    short ids can lower it."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
+    tracing: TracingConfig = TracingConfig()
+    """OpenTelemetry traces; off by default."""
 
     @field_validator("cors_origins")
     @classmethod
@@ -97,7 +100,7 @@ class Gateway:
             if self._access is not None:
                 await self._access.check(scope, path, request_id)
             if path == RECOMMENDATIONS_PATH:
-                answer = await self._recommend(scope, receive, request_id)
+                answer = scope[ANSWER_KEY] = await self._recommend(scope, receive, request_id)
         except ClientGoneError:
             return
         except Exception as error:

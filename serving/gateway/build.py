@@ -17,6 +17,7 @@ from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
+from serving.gateway.tracing import with_traces
 from serving.groups import GroupName
 from serving.load import LoadMeter
 from serving.metrics import MetricSink
@@ -73,7 +74,7 @@ def build_gateway(
         echo: see `Gateway`.
 
     Raises:
-        ConfigError: the keys of tokens cannot be read.
+        ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
     """
     clock = config.clock()
     catalogue = Catalogue(bundle, config.raw_dir)
@@ -84,5 +85,6 @@ def build_gateway(
     )
     monitor = Monitor(bundle, placement, service, clock, stores)
     rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
-    app = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
-    return BuiltGateway(with_cors(app, config.gateway), monitor, service.load)
+    gateway = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
+    app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
+    return BuiltGateway(app, monitor, service.load)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("feast", "torch", "faiss", "ray")
+HEAVY = ("feast", "torch", "faiss", "ray", "opentelemetry.sdk.trace", "opentelemetry.exporter")
 
 
 def loaded_by(code: str) -> set[str]:
