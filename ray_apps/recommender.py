@@ -7,6 +7,7 @@ out of this module, it would turn them into an unchecked dict.
 
 from pathlib import Path
 
+from pydantic import model_validator
 from ray import serve
 from ray.serve import Application
 
@@ -26,6 +27,12 @@ class RecommenderArgs(ServingConfig):
     placement: Placement = "staged"
     """`staged`: every stage group in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
     `fused`: everything in one; `per_model`: each of the fourteen models of the reference in one, to compare with."""
+
+    @model_validator(mode="after")
+    def _models_can_run_there(self) -> "RecommenderArgs":
+        if self.placement == "per_model" and self.device == "cuda":
+            raise ValueError("device='cuda' with placement='per_model', whose models run on a CPU; choose 'tiered'")
+        return self
 
 
 def build_app(args: RecommenderArgs) -> Application:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from contracts.clock import Clock, SimulatedClock, SystemClock
 from contracts.config import StrictConfig
+from serving.device import Device
 from serving.gateway.access import AccessConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
@@ -30,6 +31,8 @@ class ServingConfig(StrictConfig):
     """Folder that pictures are served from; unset = the one that the bundle names."""
     simulated_now: int | None = Field(default=None, ge=1)
     """Unix seconds at which a simulated clock stands still; unset = the machine's clock."""
+    device: Device = "auto"
+    """Where query tower and ranker run: `cpu`, `cuda`, or `auto` = `cuda` in a replica that was given a GPU."""
     stores: StoreConfig = StoreConfig()
     """User features, recent items and seen rings."""
     retrieval: RetrievalConfig = RetrievalConfig()

@@ -70,9 +70,9 @@ def open_group(
         lookup = _user_lookup(config, _needed(stores, name))
         return AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
     if name == "retrieval":
-        return ThreadCall(Retrieval.open(bundle, config.retrieval), thread)
+        return ThreadCall(Retrieval.open(bundle, config.retrieval, config.device), thread)
     if name == "ranking":
-        return ThreadCall(Ranking.open(bundle), thread)
+        return ThreadCall(Ranking.open(bundle, config.device), thread)
     if name == "seen_filter":
         return ThreadCall(SeenFilter.open(bundle), thread)
     return ThreadCall(Reranking.open(bundle), thread)

@@ -13,7 +13,7 @@ from contracts.bundle import open_bundle
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
 from serving.deployments.ray_metrics import RayMetrics
-from serving.deployments.replica import connect_stores, limit_threads
+from serving.deployments.replica import connect_stores, limit_threads, with_device
 from serving.gateway.build import build_gateway
 from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
 from serving.load import BUSY, QUEUE_MS, ComputeThread
@@ -34,6 +34,7 @@ class GatewayReplica:
     async def __init__(  # type: ignore[misc]
         self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[PartName, DeploymentHandle[Any]]
     ) -> None:
+        config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config)
         calls = {name: RemoteCall(handle, name) for name, handle in remote.items()}

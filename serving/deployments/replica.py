@@ -20,6 +20,14 @@ def limit_threads() -> None:
         torch.set_num_threads(max(1, int(cpus)))
 
 
+def with_device(config: ServingConfig) -> ServingConfig:
+    """The settings with `device: auto` decided: Ray knows whether this replica was given a GPU, torch sees them all."""
+    if config.device != "auto":
+        return config
+    given = ray.get_runtime_context().get_accelerator_ids().get("GPU")
+    return config.model_copy(update={"device": "cuda" if given else "cpu"})
+
+
 async def connect_stores(config: ServingConfig) -> StoreConnection:
     """Connects to the stores; the embedded Redis is started if nobody has yet."""
     address = await asyncio.to_thread(resolve_address, config.stores)

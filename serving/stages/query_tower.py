@@ -8,6 +8,7 @@ import torch
 from contracts.bundle import Bundle
 from contracts.ids import FloatArray
 from contracts.messages import QueryFeatures
+from serving.device import Device, model_device
 from training.models.inputs import QueryTensors
 from training.models.loading import load_two_tower
 from training.models.two_tower import TwoTower
@@ -26,19 +27,26 @@ class QueryTower:
 
     def __init__(self, model: TwoTower) -> None:
         self._model = model
+        self._device = model.items.encoded_id.device
 
     @classmethod
-    def open(cls, bundle: Bundle) -> QueryTower:
-        """Loads the model of a bundle."""
-        return cls(load_two_tower(bundle))
+    def open(cls, bundle: Bundle, device: Device = "auto") -> QueryTower:
+        """Loads the model of a bundle.
+
+        Raises:
+            ConfigError: the device is not there.
+        """
+        return cls(load_two_tower(bundle, model_device(device)))
 
     @property
     def age_bias(self) -> FloatArray:
         """Additive retrieval bias of each item age bucket, [NUM_ITEM_AGE_BUCKETS]."""
-        return self._model.age_bias.detach().numpy().astype(np.float32)
+        return self._model.age_bias.detach().cpu().numpy().astype(np.float32)
 
     def __call__(self, queries: QueryFeatures) -> FloatArray:
         """Query embeddings [B, E]."""
         with torch.inference_mode():
-            embeddings: FloatArray = self._model.query(QueryTensors.from_features(queries)).numpy()
+            embeddings: FloatArray = (
+                self._model.query(QueryTensors.from_features(queries).to(self._device)).cpu().numpy()
+            )
         return embeddings

@@ -11,6 +11,7 @@ from contracts.errors import StageError
 from contracts.features import item_age_bucket
 from contracts.ids import FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
+from serving.device import Device
 from serving.stages.version import refuse_other_version
 
 
@@ -43,11 +44,15 @@ class Ranking:
         self._launched_at = launched_at
 
     @classmethod
-    def open(cls, bundle: Bundle) -> Ranking:
-        """Loads the ranker of a bundle."""
+    def open(cls, bundle: Bundle, device: Device = "auto") -> Ranking:
+        """Loads the ranker of a bundle.
+
+        Raises:
+            ConfigError: the device is not there.
+        """
         from serving.stages.torch_scorer import TorchScorer  # torch: only where the model runs
 
-        return cls(bundle.version, TorchScorer.open(bundle), bundle.items.launched_at)
+        return cls(bundle.version, TorchScorer.open(bundle, device), bundle.items.launched_at)
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Candidates:
         """The candidates in their order with logits as scores.

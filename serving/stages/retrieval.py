@@ -12,6 +12,7 @@ from contracts.config import StrictConfig
 from contracts.ids import FloatArray
 from contracts.messages import Candidates, QueryFeatures
 from contracts.options import Constraints, Ragged
+from serving.device import Device
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_version
 
@@ -62,13 +63,17 @@ class Retrieval:
         self._config = config
 
     @classmethod
-    def open(cls, bundle: Bundle, config: RetrievalConfig) -> Retrieval:
-        """Loads the query tower and the index of a bundle."""
+    def open(cls, bundle: Bundle, config: RetrievalConfig, device: Device = "auto") -> Retrieval:
+        """Loads the query tower and the index of a bundle; the index is searched on the CPU.
+
+        Raises:
+            ConfigError: the device is not there.
+        """
         # faiss and torch: only where the model runs
         from serving.stages.query_tower import QueryTower
         from training.models.candidate_index import CandidateIndex
 
-        tower = QueryTower.open(bundle)
+        tower = QueryTower.open(bundle, device)
         index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))
         bias = AgeBias(tower.age_bias, bundle.items.launched_at, bundle.transforms.calendar)
         return cls(bundle.version, tower, index, bias, Eligibility.open(bundle), config)

@@ -8,32 +8,46 @@ import torch
 from contracts.bundle import Bundle
 from contracts.ids import FloatArray, IntArray, LongArray
 from contracts.messages import QueryFeatures
+from serving.device import Device, model_device
 from training.models.inputs import QueryTensors, as_tensor
 from training.models.loading import load_ranker
 from training.models.ranker import Ranker
 
 
 class TorchScorer:
-    """Scores ragged candidates with a torch ranker."""
+    """Scores ragged candidates with a torch ranker.
 
-    def __init__(self, ranker: Ranker) -> None:
+    Args:
+        ranker: the model.
+        device: where it lies.
+    """
+
+    def __init__(self, ranker: Ranker, device: torch.device | str = "cpu") -> None:
         self._ranker = ranker
+        self._device = torch.device(device)
 
     @classmethod
-    def open(cls, bundle: Bundle) -> TorchScorer:
-        """Loads the ranker of a bundle."""
-        return cls(load_ranker(bundle))
+    def open(cls, bundle: Bundle, device: Device = "auto") -> TorchScorer:
+        """Loads the ranker of a bundle.
+
+        Raises:
+            ConfigError: the device is not there.
+        """
+        place = model_device(device)
+        return cls(load_ranker(bundle, place), place)
 
     def __call__(
         self, queries: QueryFeatures, rows: IntArray, owners: LongArray, retrieval_scores: FloatArray, ages: IntArray
     ) -> FloatArray:
         """Logits [T] float32 of candidates [T] of B queries."""
         with torch.inference_mode():
-            logits: FloatArray = self._ranker.score(
-                QueryTensors.from_features(queries),
-                as_tensor(rows.astype(np.int64)),
-                as_tensor(owners),
-                as_tensor(retrieval_scores),
-                as_tensor(ages.astype(np.int64)),
-            ).numpy()
+            given = (rows.astype(np.int64), owners, retrieval_scores, ages.astype(np.int64))
+            logits: FloatArray = (
+                self._ranker.score(
+                    QueryTensors.from_features(queries).to(self._device),
+                    *(as_tensor(array).to(self._device) for array in given),
+                )
+                .cpu()
+                .numpy()
+            )
         return logits

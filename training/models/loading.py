@@ -100,19 +100,20 @@ def open_model(folder: Path, items: ItemFeatures) -> nn.Module:
     return _restore(entry, folder / _WEIGHTS, items, map_array(folder / _ENCODED_ID))
 
 
-def load_two_tower(bundle: Bundle) -> TwoTower:
-    """The bundle's two-tower, ready for scoring."""
-    return _checked(_from_bundle(bundle, TWO_TOWER), TwoTower)
+def load_two_tower(bundle: Bundle, device: torch.device | str = "cpu") -> TwoTower:
+    """The bundle's two-tower on a device, ready for scoring."""
+    return _checked(_from_bundle(bundle, TWO_TOWER, device), TwoTower)
 
 
-def load_ranker(bundle: Bundle, *, prepare: bool = True) -> Ranker:
+def load_ranker(bundle: Bundle, device: torch.device | str = "cpu", *, prepare: bool = True) -> Ranker:
     """The bundle's ranker, ready for scoring.
 
     Args:
         bundle: an opened bundle.
+        device: where its tensors lie; on a CPU the replicas of a machine share what is mapped.
         prepare: computes what the catalogue alone gives once; False for scoring items that are given with each call.
     """
-    return cast(Ranker, _from_bundle(bundle, RANKER, prepare=prepare))
+    return cast(Ranker, _from_bundle(bundle, RANKER, device, prepare=prepare))
 
 
 def open_two_tower(folder: Path, items: ItemFeatures) -> TwoTower:
@@ -120,10 +121,11 @@ def open_two_tower(folder: Path, items: ItemFeatures) -> TwoTower:
     return _checked(open_model(folder, items), TwoTower)
 
 
-def _from_bundle(bundle: Bundle, part: str, *, prepare: bool = True) -> nn.Module:
+def _from_bundle(bundle: Bundle, part: str, device: torch.device | str, *, prepare: bool = True) -> nn.Module:
     weights = bundle.file(f"{part}/{_WEIGHTS}")
     encoded_id = bundle.array(f"{part}/encoded_id")
-    return _restore(bundle.json(f"{part}/{_CONFIG}"), weights, bundle.items, encoded_id, prepare=prepare)
+    entry = bundle.json(f"{part}/{_CONFIG}")
+    return _restore(entry, weights, bundle.items, encoded_id, device, prepare=prepare)
 
 
 def _checked(model: nn.Module, kind: type[ModuleT]) -> ModuleT:
@@ -134,7 +136,13 @@ def _checked(model: nn.Module, kind: type[ModuleT]) -> ModuleT:
 
 @torch.no_grad()
 def _restore(
-    entry: dict[str, Any], weights: Path, items: ItemFeatures, encoded_id: IntArray, *, prepare: bool = True
+    entry: dict[str, Any],
+    weights: Path,
+    items: ItemFeatures,
+    encoded_id: IntArray,
+    device: torch.device | str = "cpu",
+    *,
+    prepare: bool = True,
 ) -> nn.Module:
     """Builds without memory for the weights, then maps them: the replicas of a machine share them."""
     schema = validate(ModelSchema, entry["schema"], source=f"schema of {weights.parent}")
@@ -145,7 +153,7 @@ def _restore(
         model.load_state_dict(load_file(weights), assign=True)
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{weights} does not hold the weights of its config: {error}") from error
-    model.eval()
+    model.eval().to(device)
     if prepare:
         cast(Any, model).prepare()
     return model
