@@ -172,22 +172,35 @@ class Candidates:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """A filter's verdict: every candidate is in exactly one of the two."""
+    """A filter's verdict: every candidate is either kept or removed.
 
-    kept: Candidates
-    removed: Candidates
+    Attributes:
+        candidates: what was filtered.
+        keep: [T] bool.
+        reason: why the others were removed.
+    """
+
+    candidates: Candidates
+    keep: BoolArray
     reason: str
 
-    @classmethod
-    def split(cls, candidates: Candidates, keep: BoolArray, reason: str) -> FilterResult:
-        """Splits candidates by a mask [T]."""
-        return cls(candidates.where(keep), candidates.where(~keep), reason)
+    def __post_init__(self) -> None:
+        check_array("keep", self.keep, self.candidates.rows.shape, np.bool_)
 
     @classmethod
     def unfiltered(cls, candidates: Candidates) -> FilterResult:
         """Everything is kept: the filter was left out."""
-        nothing = candidates.where(np.zeros(len(candidates.rows), dtype=np.bool_))
-        return cls(candidates, nothing, "nothing")
+        return cls(candidates, np.ones(len(candidates.rows), dtype=np.bool_), "nothing")
+
+    @property
+    def kept(self) -> Candidates:
+        """The candidates that stay."""
+        return self.candidates.where(self.keep)
+
+    @property
+    def removed(self) -> Candidates:
+        """The candidates that were taken out."""
+        return self.candidates.where(~self.keep)
 
 
 @dataclass(frozen=True)

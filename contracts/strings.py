@@ -68,4 +68,4 @@ def map_array(path: Path) -> AnyArray:
     """Maps a .npy file read-only; an empty array cannot be mapped and is read."""
     mode: Literal["r"] | None = "r" if path.stat().st_size > _NPY_HEADER else None
     array: AnyArray = np.load(path, mmap_mode=mode, allow_pickle=False)
-    return array
+    return np.asarray(array)  # a plain view of the mapping: `memmap` makes every slice of it an object of its own

@@ -137,24 +137,19 @@ class RecommenderPipeline:
             lambda timeout_s: self._stages.retrieval(queries, wanted.constraints, wanted.given, timeout_s=timeout_s),
             instead=lambda: self._fallbacks.popular(queries, wanted.constraints, wanted.given),
         )
-        filtered = FilterResult.unfiltered(retrieved)
-        if wanted.given is None:
-            filtered = await steps.run(
-                "seen_filter",
-                lambda timeout_s: filter_seen(retrieved, timeout_s),
-                instead=lambda: FilterResult.unfiltered(retrieved),
-                affects=has_subject,
-            )
+        scored = retrieved
+        async with Background(self._filter(retrieved, wanted, filter_seen, steps, has_subject)) as filtering:
+            if "retrieval" in steps.replaced_stages:
+                steps.replaced("ranking")  # the ranker reads retrieval scores, which popular items do not have
+            else:  # beside the filter: to score the few items that it removes costs less than to wait for it
+                scored = await steps.run(
+                    "ranking",
+                    lambda timeout_s: self._stages.ranking(queries, retrieved, timeout_s=timeout_s),
+                    instead=lambda: retrieved,
+                )
+            filtered = await filtering
         steps.count_removed(filtered)
-        ranked = filtered.kept
-        if "retrieval" in steps.replaced_stages:
-            steps.replaced("ranking")  # the ranker reads retrieval scores, which popular items do not have
-        else:
-            ranked = await steps.run(
-                "ranking",
-                lambda timeout_s: self._stages.ranking(queries, filtered.kept, timeout_s=timeout_s),
-                instead=lambda: filtered.kept,
-            )
+        ranked = scored.where(filtered.keep)
         top: Reranked = await steps.run(
             "reranking",
             lambda timeout_s: self._stages.reranking(ranked, wanted.k, wanted.rerank, timeout_s=timeout_s),
@@ -163,6 +158,23 @@ class RecommenderPipeline:
         )
         return PipelineResult(
             top.items, top.propensities, ranked, retrieved, steps.degraded, steps.stage_ms, steps.removed
+        )
+
+    async def _filter(
+        self,
+        retrieved: Candidates,
+        wanted: Wanted,
+        filter_seen: FilterSeen,
+        steps: Steps,
+        has_subject: list[bool] | None,
+    ) -> FilterResult:
+        if wanted.given is not None:
+            return FilterResult.unfiltered(retrieved)
+        return await steps.run(
+            "seen_filter",
+            lambda timeout_s: filter_seen(retrieved, timeout_s),
+            instead=lambda: FilterResult.unfiltered(retrieved),
+            affects=has_subject,
         )
 
 

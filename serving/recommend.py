@@ -52,7 +52,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
         async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
             if seen is None:
                 return FilterResult.unfiltered(candidates)
-            return FilterResult.split(candidates, ~seen(candidates), SEEN)
+            return FilterResult(candidates, ~seen(candidates), SEEN)
 
         steps = Steps(len(queries), float("inf"), policies, warn)
         wanted = Wanted(np.full(len(queries), k, dtype=np.int32))

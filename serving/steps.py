@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from contracts.errors import RecommenderError, StageError
 from contracts.messages import FilterResult
 from serving.seldom import SeldomLogger
 
+SEQUENCE: Final = (("query_features",), ("retrieval",), ("ranking", "seen_filter"), ("reranking",))
+"""The stages in their order; those in one group run at the same time."""
 Replaceable = Literal["fail", "fallback"]
 Skippable = Literal["fail", "skip"]
 _AnswerT = TypeVar("_AnswerT")
@@ -125,7 +127,7 @@ class Steps:
 
     def count_removed(self, filtered: FilterResult) -> None:
         """Counts what a filter took away."""
-        self.removed[filtered.reason] = self.removed.get(filtered.reason, 0) + len(filtered.removed.rows)
+        self.removed[filtered.reason] = self.removed.get(filtered.reason, 0) + int((~filtered.keep).sum())
 
 
 class Background:

@@ -28,8 +28,8 @@ class BatcherConfig(StrictConfig):
     """Requests of one batch."""
     max_wait_ms: float = Field(default=2.0, ge=0)
     """Longest that a request waits for others while a batch runs and another could start."""
-    max_running_batches: int = Field(default=2, ge=1)
-    """Batches under way at once; more of them help where stages run in different deployments."""
+    max_running_batches: int = Field(default=1, ge=1)
+    """Batches under way at once; more than one help where stages run in different deployments or stores are far."""
     max_queued: int = Field(default=256, ge=1)
     """Requests that may wait; more are refused with 429."""
     max_queue_ms: float | None = Field(default=None, gt=0)

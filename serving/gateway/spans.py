@@ -19,6 +19,7 @@ from serving.gateway.asgi import ANSWER_KEY, RECOMMENDATIONS_PATH
 from serving.gateway.http import REQUEST_ID, header
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
+from serving.steps import SEQUENCE
 
 _CARRIED: Final = ("traceparent", "tracestate")
 _DELAY_MS: Final = 1_000
@@ -43,8 +44,8 @@ def sampling(config: TracingConfig) -> TracerProvider:
 class TracedApp:
     """Traces what an application answers.
 
-    The stages of a batch follow one another, so their spans are laid out from the milliseconds that the pipeline has
-    measured; every request of a batch has them.
+    The stages of a batch follow one another or start together (`SEQUENCE`), so their spans are laid out from the
+    milliseconds that the pipeline has measured; every request of a batch has them.
 
     Args:
         app: the gateway.
@@ -88,10 +89,12 @@ class TracedApp:
                 span.set_status(Status(StatusCode.ERROR))
             if answer is not None:
                 context, begin = set_span_in_context(span), started
-                for name, milliseconds in ((QUEUE, answer.waited_ms), *answer.batch.stage_ms.items()):
-                    end = begin + round(milliseconds * 1e6)
-                    self._tracer.start_span(name, context, start_time=begin).end(end)
-                    begin = end
+                took_ms = {QUEUE: answer.waited_ms, **answer.batch.stage_ms}
+                for group in ((QUEUE,), *SEQUENCE):
+                    ends = {name: begin + round(took_ms[name] * 1e6) for name in group if name in took_ms}
+                    for name, end in ends.items():
+                        self._tracer.start_span(name, context, start_time=begin).end(end)
+                    begin = max(ends.values(), default=begin)
         span.end()
 
 

@@ -62,7 +62,7 @@ class SeenFilter:
         """
         refuse_other_version(candidates.bundle_version, self._version)
         seen = rings.seen(self._hashes[candidates.rows], candidates.owners)
-        return FilterResult.split(candidates, ~seen, SEEN)
+        return FilterResult(candidates, ~seen, SEEN)
 
 
 def seen_ring_reader(store: SeenStore, calendar: ShopCalendar) -> SeenRingReader:

@@ -16,6 +16,8 @@ from contracts.messages import QueryFeatures
 
 def as_tensor(array: AnyArray) -> Tensor:
     """A tensor over the array's own memory; mapped arrays stay mapped and must not be written to."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -73,7 +73,7 @@ def test_a_split_conserves_every_candidate(data: st.DataObject, lengths: list[in
     ragged = candidates(lengths)
     total = len(ragged.rows)
     keep = np.array(data.draw(st.lists(st.booleans(), min_size=total, max_size=total)), dtype=bool)
-    result = FilterResult.split(ragged, keep, "seen")
+    result = FilterResult(ragged, keep, "seen")
     for request in range(len(lengths)):
         parts = [part.rows[part.owners == request].tolist() for part in (result.kept, result.removed)]
         assert sorted(parts[0] + parts[1]) == ragged.rows[ragged.owners == request].tolist()

@@ -88,8 +88,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(deployment={"autoscaling_config": {"max": 2}}), "deployments.0..autoscaling_config.max'"),
         (changed(deployment={"max_ongoing_requests": "many"}), "max_ongoing_requests"),
         (
-            changed(deployment={"max_ongoing_requests": 639}),
-            "max_ongoing_requests=639 of the Gateway is below 640, the",
+            changed(deployment={"max_ongoing_requests": 575}),
+            "max_ongoing_requests=575 of the Gateway is below 576, the",
         ),
         (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: access, "),
         (

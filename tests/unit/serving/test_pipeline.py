@@ -82,7 +82,7 @@ def test_it_runs_all_stages_and_counts(kitchen: Kitchen) -> None:
     assert result.retrieved.lengths.tolist() == [39, 39, 39]
     assert result.degraded == ((), (), ())
     assert result.removed == {"seen": 2}
-    assert list(result.stage_ms) == ["query_features", "retrieval", "seen_filter", "ranking", "reranking"]
+    assert set(result.stage_ms) == {"query_features", "retrieval", "seen_filter", "ranking", "reranking"}
     assert all(milliseconds >= 0 for milliseconds in result.stage_ms.values())
     assert ((result.ranked.scores > 0) & (result.ranked.scores < 1)).all()
 

@@ -85,8 +85,8 @@ def test_what_stages_say_of_their_parts_is_taken_over() -> None:
 def test_removed_candidates_are_counted_by_reason() -> None:
     candidates = Candidates("v", np.arange(3, dtype=np.int32), np.zeros(3, np.float32), np.array([3], dtype=np.int32))
     steps = steps_of(1)
-    steps.count_removed(FilterResult.split(candidates, np.array([True, False, False]), "seen"))
-    steps.count_removed(FilterResult.split(candidates, np.array([True, True, False]), "seen"))
+    steps.count_removed(FilterResult(candidates, np.array([True, False, False]), "seen"))
+    steps.count_removed(FilterResult(candidates, np.array([True, True, False]), "seen"))
     assert steps.removed == {"seen": 3}
 
 

@@ -24,7 +24,7 @@ from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
-STAGES = ["queue", "query_features", "retrieval", "seen_filter", "ranking", "reranking"]
+STAGES = ["queue", "query_features", "retrieval", "ranking", "seen_filter", "reranking"]
 TRACE, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7
 CLIENT = f"00-{TRACE:032x}-{PARENT:016x}"
 
@@ -69,9 +69,13 @@ async def test_a_request_is_a_span_of_the_clients_trace_with_its_stages_below(tr
     }
     assert request.resource.attributes["service.name"] == "recommender"
     assert [stage.name for stage in stages] == STAGES
-    for before, stage in zip([None, *stages], stages, strict=False):
+    queue, features, retrieval, ranking, seen_filter, reranking = stages
+    assert queue.start_time == request.start_time
+    assert (features.start_time, retrieval.start_time) == (queue.end_time, features.end_time)
+    assert ranking.start_time == seen_filter.start_time == retrieval.end_time
+    assert reranking.start_time == max(ranking.end_time, seen_filter.end_time)  # type: ignore[type-var]
+    for stage in stages:
         assert stage.parent == request.context
-        assert stage.start_time == (request.start_time if before is None else before.end_time)
         assert stage.start_time <= stage.end_time <= request.end_time  # type: ignore[operator]
 
 
