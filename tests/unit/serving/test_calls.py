@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,24 @@ async def test_thread_call_runs_in_the_compute_thread() -> None:
     answers = await asyncio.gather(*(call(number, timeout_s=INF) for number in range(5)))
     assert [number for number, _ in answers] == list(range(5))
     assert {name for _, name in answers} == {"compute_0"}
+
+
+@pytest.mark.parametrize(("requests", "seconds", "here"), [(1, 0.001, True), (1, 0.004, False), (2, 0.001, False)])
+async def test_short_calls_of_a_lone_request_need_no_thread(
+    monkeypatch: pytest.MonkeyPatch, requests: int, seconds: float, here: bool
+) -> None:
+    now = 0.0
+
+    def work(batch: list[str]) -> str:
+        nonlocal now
+        now += seconds
+        return threading.current_thread().name
+
+    monkeypatch.setattr("serving.calls.time", SimpleNamespace(perf_counter=lambda: now))
+    call = ThreadCall(work, ThreadPoolExecutor(1, thread_name_prefix="compute"))
+    names = [await call(["request"] * requests, timeout_s=INF) for _ in range(MIN_CALLS + 1)]
+    assert names[0] == "compute_0"  # nothing is known about it yet
+    assert names[-1] == (threading.current_thread().name if here else "compute_0")
 
 
 async def test_direct_call_runs_here() -> None:
