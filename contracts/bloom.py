@@ -15,8 +15,10 @@ Layout, little-endian uint64 words, W days in the window:
 from __future__ import annotations
 
 import hashlib
+import struct
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -79,6 +81,15 @@ def num_words(capacity: int, error_rate: float) -> int:
     return high
 
 
+@dataclass(slots=True)
+class _Slot:
+    """A slot of one ring that is being changed: its day, how many items it has, and the words of its filters."""
+
+    day: int = -1
+    count: int = 0
+    words: bytearray = field(default_factory=bytearray)
+
+
 @dataclass(frozen=True)
 class RingLayout:
     """Sizes of a ring's filters, and everything that reads or writes rings.
@@ -106,9 +117,17 @@ class RingLayout:
         """[MAX_FILTERS - 1] items that one, two … filters take before another is appended."""
         return FIRST_CAPACITY * (2 ** np.arange(1, MAX_FILTERS) - 1)
 
-    @property
-    def _header(self) -> np.uint64:
-        return np.uint64((VERSION << 48) | (self.window_days << 32) | int(self.filter_words[0]))
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [int(size) for size in self.filter_words]
+
+    @cached_property
+    def _capacity_list(self) -> list[int]:
+        return [int(capacity) for capacity in self._capacities]
+
+    @cached_property
+    def _header(self) -> int:
+        return (VERSION << 48) | (self.window_days << 32) | self._sizes[0]
 
     @property
     def _head_words(self) -> int:
@@ -155,7 +174,10 @@ class RingLayout:
         return [data[8 * head : 8 * end] for head, end in zip(heads.tolist(), ends.tolist(), strict=True)]
 
     def add(self, ring: bytes | None, hashes: Words, days: LongArray) -> bytes:
-        """A ring with more interactions; days that their slot has moved on from are left out.
+        """A ring with a few more interactions; days that their slot has moved on from are left out.
+
+        What a filter contains already costs nothing. Plain Python, because arrays of a few words cost more to make
+        than to compute with.
 
         Args:
             ring: the ring so far, None for a new subject.
@@ -166,18 +188,22 @@ class RingLayout:
             StoreError: the ring is of another layout.
         """
         slots = self._split(ring)
-        for day in np.unique(days).tolist():
-            old_day, count, filters = slots[day % self.window_days]
-            if day < old_day:
-                continue
-            if day > old_day:
-                count, filters = 0, []
-            items = hashes[days == day]
-            items = items[np.unique(_arrival(items), return_index=True)[1]]
-            slots[day % self.window_days] = (day, *self._fill(count, filters, items))
-        head = [self._header] + [np.uint64((day << 32) | count) if count else np.uint64(0) for day, count, _ in slots]
-        parts = [np.array(head, dtype=np.uint64)] + [words for _, _, filters in slots for words in filters]
-        return np.concatenate(parts).astype("<u8").tobytes()
+        for (position, mask), day in zip(hashes.tolist(), days.tolist(), strict=True):
+            slot = slots[day % self.window_days]
+            if day > slot.day:
+                slot = slots[day % self.window_days] = _Slot(day)
+            if day == slot.day:
+                self._put(slot, position >> 32, mask)
+        return self._join(slots)
+
+    def newer_days(self, base: bytes | None, ring: bytes | None, last_day: int) -> bytes:
+        """One ring with the days up to `last_day` of `base` and the later days of `ring`.
+
+        Raises:
+            StoreError: a ring is of another layout.
+        """
+        newer = self._split(ring)
+        return self._join([new if new.day > last_day else old for old, new in zip(self._split(base), newer, strict=True)])
 
     def open(self, rings: Sequence[bytes | None], today: int) -> Rings:
         """Rings of B subjects, ready to be asked about the window that ends today.
@@ -198,7 +224,7 @@ class RingLayout:
             every_count = (slots & _LOW).astype(np.int64)
             used = self._filter_starts[self.num_filters(every_count)]
             if (8 * (self._head_words + used.sum(axis=1)) != [len(values[row]) for row in there]).any():
-                raise StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
+                raise _damaged()
             day = (slots >> _HALF).astype(np.int64)
             alive = (day > today - self.window_days) & (day <= today)
             counts[there] = np.where(alive, every_count, 0)
@@ -209,40 +235,58 @@ class RingLayout:
         other = (words[heads] != self._header) | (sizes < self._head_words)
         if other.any():
             found = int(words[heads[np.argmax(other)]])
-            raise StoreError(
-                f"a seen ring has the layout {found:#x}, expected {int(self._header):#x}: the window or the error rate "
-                "was changed; run the materialize job to write the rings anew"
-            )
+            raise self._foreign(found)
 
-    def _split(self, ring: bytes | None) -> list[tuple[int, int, list[Words]]]:
-        """Day, items and filters of each slot."""
+    def _split(self, ring: bytes | None) -> list[_Slot]:
+        """The slots of one ring, each with the words of its filters."""
         if ring is None:
-            return [(-1, 0, [])] * self.window_days
-        opened = self.open([ring], today=0)
-        slots, start = [], self._head_words
-        for slot in opened.words[1 : self._head_words].tolist():
-            day, count = slot >> 32, slot & 0xFFFF_FFFF
-            filters = []
-            for size in self.filter_words[: int(self.num_filters(np.array([count]))[0])].tolist():
-                filters.append(opened.words[start : start + size])
-                start += size
-            slots.append((day if count else -1, count, filters))
+            return [_Slot() for _ in range(self.window_days)]
+        if len(ring) < 8 * self._head_words:
+            raise _damaged()
+        header, *heads = struct.unpack_from(f"<{self._head_words}Q", ring)
+        if header != self._header:
+            raise self._foreign(header)
+        slots, start = [], 8 * self._head_words
+        for head in heads:
+            day, count = head >> 32, head & 0xFFFF_FFFF
+            end = start + 8 * sum(self._sizes[: self._num_filters(count)])
+            slots.append(_Slot(day, count, bytearray(ring[start:end])) if count else _Slot())
+            start = end
+        if start != len(ring):
+            raise _damaged()
         return slots
 
-    def _fill(self, count: int, filters: list[Words], items: Words) -> tuple[int, list[Words]]:
-        """A day's filters with distinct items added; what they contain already costs nothing."""
-        filters = [words.copy() for words in filters]
-        for words in filters:
-            items = items[(words[_position(items, len(words))] & items[:, 1]) != items[:, 1]]
-        while len(items):
-            wanted = int(self.num_filters(np.array([count + 1]))[0])
-            if wanted > len(filters):
-                filters.append(np.zeros(self.filter_words[wanted - 1], dtype=np.uint64))
-            room = len(items) if wanted == MAX_FILTERS else int(self._capacities[wanted - 1]) - count
-            now, items = items[:room], items[room:]
-            np.bitwise_or.at(filters[-1], _position(now, len(filters[-1])), now[:, 1])
-            count += len(now)
-        return count, filters
+    def _join(self, slots: Sequence[_Slot]) -> bytes:
+        heads = [slot.day << 32 | slot.count if slot.count else 0 for slot in slots]
+        return struct.pack(f"<{self._head_words}Q", self._header, *heads) + b"".join(slot.words for slot in slots)
+
+    def _put(self, slot: _Slot, half: int, mask: int) -> None:
+        """Adds an item to a day's filters, unless one of them contains it."""
+        num_filters = self._num_filters(slot.count)
+        start = 0
+        for size in self._sizes[:num_filters]:
+            at = 8 * (start + (half * size >> 32))
+            if int.from_bytes(slot.words[at : at + 8], "little") & mask == mask:
+                return
+            start += size
+        size = self._sizes[self._num_filters(slot.count + 1) - 1]
+        if self._num_filters(slot.count + 1) > num_filters:
+            slot.words.extend(bytes(8 * size))
+        else:
+            start -= size
+        at = 8 * (start + (half * size >> 32))
+        word = int.from_bytes(slot.words[at : at + 8], "little") | mask
+        slot.words[at : at + 8] = word.to_bytes(8, "little")
+        slot.count += 1
+
+    def _num_filters(self, count: int) -> int:
+        return bisect_left(self._capacity_list, count) + 1 if count else 0
+
+    def _foreign(self, found: int) -> StoreError:
+        return StoreError(
+            f"a seen ring has the layout {found:#x}, expected {self._header:#x}: the window or the error rate "
+            "was changed; run the materialize job to write the rings anew"
+        )
 
 
 @dataclass(frozen=True)
@@ -287,6 +331,10 @@ class Rings:
                 result |= (found & mask) == mask
             offset += size
         return result
+
+
+def _damaged() -> StoreError:
+    return StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
 
 
 def _arrival(hashes: Words) -> Words:

@@ -86,6 +86,15 @@ def bulk_errors(address: str) -> Iterator[None]:
         raise StoreError(
             f"the store at {address} refused the credentials: {error}; check username, password"
         ) from error
+    except redis.OutOfMemoryError as error:
+        raise StoreError(
+            f"the store at {address} is full and takes no writes: {error}; raise its maxmemory, "
+            "or see whether consumers still read the stream of interactions"
+        ) from error
+    except redis.ReadOnlyError as error:
+        raise StoreError(
+            f"the store at {address} is a read-only replica: {error}; set the address of the primary"
+        ) from error
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?") from error
     except redis.RedisError as error:

@@ -59,6 +59,22 @@ class StoreConfig(StrictConfig):
     """Shop-local days, today included, that an item counts as seen."""
     seen_error_rate: float = Field(default=0.01, gt=0, lt=1)
     """Share of unseen items that the seen filter may hide, over the whole window."""
+    session_days: int = Field(default=7, ge=1)
+    """Keys of a visitor without a user id expire so many days after the last interaction."""
+    user_days: int = Field(default=90, ge=1)
+    """Recent items, categories and seen ring of a user expire so many days after the last interaction."""
+    event_memory_hours: int = Field(default=24, ge=1)
+    """Hours for which the ids of accepted events are remembered; an event that comes again later counts again."""
+
+    @model_validator(mode="after")
+    def _users_outlive_their_history(self) -> StoreConfig:
+        longest = max(self.history_days, self.seen_window_days)
+        if self.user_days < longest:
+            raise ValueError(
+                f"user_days={self.user_days} is below history_days={self.history_days} or "
+                f"seen_window_days={self.seen_window_days}: what still counts would expire; set at least {longest}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_address(self) -> StoreConfig:

@@ -20,11 +20,11 @@ class Keys:
     shop: str
 
     def recent(self, subject: str) -> str:
-        """List of the last interactions, newest first."""
+        """String: the last interactions, newest first; `serving.stores.recent`."""
         return f"{self.shop}:{VERSION}:recent:{subject}"
 
     def day(self, subject: str) -> str:
-        """List of time and category of the 24 hours that end at the last interaction, newest first."""
+        """String: time and category of the 24 hours that end at the last interaction, newest first; as `recent`."""
         return f"{self.shop}:{VERSION}:day:{subject}"
 
     def seen(self, subject: str) -> str:
@@ -35,10 +35,6 @@ class Keys:
         """String: there while an accepted event is remembered."""
         return f"{self.shop}:{VERSION}:event:{event_id}"
 
-    def erased(self, user_id: str) -> str:
-        """String: there once a user was erased, for good; whoever writes about a user looks here first."""
-        return f"{self.shop}:{VERSION}:erased:{user_id}"
-
     @property
     def interactions(self) -> str:
         """Stream of accepted interactions in the order of acceptance; an entry is `contracts.interactions`'s."""
@@ -48,6 +44,11 @@ class Keys:
     def dead_letters(self) -> str:
         """Stream of entries that no consumer could read or use, each with its reason."""
         return f"{self.shop}:{VERSION}:dead_letters"
+
+    @property
+    def erased(self) -> str:
+        """Hash: users that were erased, and when (Unix seconds); whoever writes about a user looks here first."""
+        return f"{self.shop}:{VERSION}:erased"
 
     @property
     def meta(self) -> str:

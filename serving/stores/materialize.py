@@ -24,7 +24,7 @@ from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.meta import StoreMeta
-from serving.stores.table_values import EVENT_TIMESTAMP, Value, feature_rows, recent_lists, seen_rings, with_all_users
+from serving.stores.table_values import EVENT_TIMESTAMP, feature_rows, recent_lists, seen_rings, with_all_users
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def _fill_features(
     return len(users)
 
 
-def _write(client: redis.Redis, values: Iterator[tuple[str, Value]], what: str) -> Set[bytes]:
+def _write(client: redis.Redis, values: Iterator[tuple[str, bytes]], what: str) -> Set[bytes]:
     """Sets keys to values, many at a time; the keys written."""
     written: set[bytes] = set()
     with tqdm(desc=what, unit=" keys", disable=None) as progress:
@@ -124,11 +124,7 @@ def _write(client: redis.Redis, values: Iterator[tuple[str, Value]], what: str) 
                     if key.encode() in written:
                         raise DataError(f"{key} comes twice; a table must hold all rows of its subjects")
                     written.add(key.encode())
-                    if isinstance(value, bytes):
-                        pipe.set(key, value)
-                    else:
-                        pipe.delete(key)
-                        pipe.rpush(key, *value)
+                    pipe.set(key, value)
                 pipe.execute()
             progress.update(len(chunk))
     return written

@@ -1,34 +1,56 @@
-"""Lists of timed raw strings per subject, newest first: recent items, and the categories of the last 24 hours.
+"""Timed raw strings per subject, newest first: recent items, and the categories of the last 24 hours.
 
-An entry is the Unix seconds of the interaction (8 bytes, little-endian, signed) and the raw string (UTF-8).
+A value is a MessagePack array of two arrays of equal length, the strings and their Unix seconds. One string a subject,
+so that one command reads those of a whole batch and one atomic step replaces them.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import pairwise
 
+import msgspec
 import redis.asyncio
+from msgspec import Struct
 
+from contracts.errors import StoreError
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 
-_TIME = struct.Struct("<q")
 
-
-@dataclass(frozen=True)
-class RecentItems:
+class RecentItems(Struct, frozen=True, array_like=True):
     """A subject's last interactions, newest first, repeats kept.
 
     Attributes:
-        item_ids: raw ids.
+        item_ids: raw ids; categories in the list of the last 24 hours, empty = none.
         timestamps: Unix seconds, one an item.
     """
 
     item_ids: tuple[str, ...] = ()
     timestamps: tuple[int, ...] = ()
+
+    def with_newer(
+        self, item_ids: Sequence[str], timestamps: Sequence[int], *, max_age_s: int, length: int | None = None
+    ) -> RecentItems:
+        """With more interactions, trimmed.
+
+        Args:
+            item_ids: in the order of acceptance: of equal times the one accepted later is the newer.
+            timestamps: Unix seconds; interactions that come late take the place that their time gives them.
+            max_age_s: seconds before the newest one that are kept.
+            length: interactions that are kept at most; None = all.
+        """
+        items = (*reversed(item_ids), *self.item_ids)
+        times = (*reversed(timestamps), *self.timestamps)
+        if any(newer < older for newer, older in pairwise(times)):
+            order = sorted(range(len(times)), key=lambda place: -times[place])  # stable
+            items, times = tuple(items[place] for place in order), tuple(times[place] for place in order)
+        items, times = items[:length], times[:length]
+        kept = len(times)
+        while kept and times[0] - times[kept - 1] > max_age_s:
+            kept -= 1
+        return RecentItems(items[:kept], times[:kept])
 
 
 class RecentItemStore:
@@ -50,22 +72,43 @@ class RecentItemStore:
         """Recent items of each subject; empty for one that the store does not know.
 
         Raises:
-            StoreError: the store does not answer in time.
+            StoreError: the store does not answer in time, or holds something else.
         """
-        if not subjects:
+        return await self._read([self._keys.recent(subject) for subject in subjects])
+
+    async def read_day(self, subjects: Sequence[str]) -> list[RecentItems]:
+        """Categories of the 24 hours that end at each subject's last interaction; as `read`."""
+        return await self._read([self._keys.day(subject) for subject in subjects])
+
+    async def _read(self, keys: list[str]) -> list[RecentItems]:
+        if not keys:
             return []
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
-            for subject in subjects:
-                pipe.lrange(self._keys.recent(subject), 0, self._config.history_length - 1)
-            return [decode(entries) for entries in await pipe.execute()]
+        async with store_errors(self._config, self._address):
+            return [decode(value) for value in await self._client.mget(keys)]
 
 
-def encode(timestamp: int, text: str) -> bytes:
-    """One entry of a list."""
-    return _TIME.pack(timestamp) + text.encode()
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(RecentItems)
+_NOTHING = RecentItems()
 
 
-def decode(entries: Iterable[bytes]) -> RecentItems:
-    """The entries of one list."""
-    pairs = [(entry[_TIME.size :].decode(), _TIME.unpack_from(entry)[0]) for entry in entries]
-    return RecentItems(*zip(*pairs, strict=True)) if pairs else RecentItems()
+def encode(recent: RecentItems) -> bytes:
+    """The value of a key."""
+    return _encoder.encode(recent)
+
+
+def decode(value: bytes | None) -> RecentItems:
+    """The interactions of a value; none of a key that is not there.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    if value is None:
+        return _NOTHING
+    try:
+        recent = _decoder.decode(value)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"recent items cannot be read: {error}; run the materialize job") from error
+    if len(recent.item_ids) != len(recent.timestamps):
+        raise StoreError("recent items cannot be read: items and times differ in number; run the materialize job")
+    return recent

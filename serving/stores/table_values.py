@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +15,13 @@ from contracts.features import TOP_CATEGORY_WINDOW_S, FeatureViewSpec
 from contracts.ids import LongArray
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
-from serving.stores.recent import encode
+from serving.stores.recent import RecentItems, encode
 from serving.stores.seen import ring_layout
 
 SUBJECT_ID = "subject_id"
 EVENT_TIMESTAMP = "event_timestamp"
 _TYPES = {"float": pa.float64(), "string": pa.string(), "int": pa.int64()}
 _TIME = pa.timestamp("us", tz="UTC")
-
-Value = bytes | list[bytes]
-"""A string, or a list from its first entry on."""
 
 
 def feature_rows(view: FeatureViewSpec, table: pa.Table) -> pa.Table:
@@ -46,8 +43,8 @@ def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Tabl
     return pa.concat_tables([rows, pa.table(empty, schema=rows.schema)])
 
 
-def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Value]]:
-    """Keys and lists of recent items and of 24-hour categories of every subject in a table."""
+def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
+    """Keys and values of recent items and of 24-hour categories of every subject in a table."""
     types = {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
     rows = _select(table, types, "recent")
     if rows.num_rows == 0:
@@ -62,12 +59,12 @@ def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Va
         newest_first = of_subject[::-1]
         age_s = times[newest_first[0]] - times[newest_first]
         kept = newest_first[age_s <= config.history_days * DAY_S][: config.history_length].tolist()
-        yield keys.recent(subject), [encode(times[row], items[row]) for row in kept]
+        yield keys.recent(subject), encode(_recent(items, times, kept))
         of_day = newest_first[age_s < TOP_CATEGORY_WINDOW_S].tolist()
-        yield keys.day(subject), [encode(times[row], categories[row] or "") for row in of_day]
+        yield keys.day(subject), encode(_recent(categories, times, of_day))
 
 
-def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Value]]:
+def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
     """Keys and rings of every subject in a table."""
     rows = _select(table, {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
     if rows.num_rows == 0:
@@ -78,6 +75,10 @@ def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, Valu
     hashes = item_hashes(items.dictionary.to_pylist())[items.indices.to_numpy()]
     rings = ring_layout(config).build(owners, hashes, rows[c.DAY].to_numpy(), len(subjects))
     yield from ((keys.seen(subject), ring) for subject, ring in zip(subjects, rings, strict=True))
+
+
+def _recent(texts: Sequence[str | None], times: LongArray, rows: list[int]) -> RecentItems:
+    return RecentItems(tuple(texts[row] or "" for row in rows), tuple(times[rows].tolist()))
 
 
 def _subjects(rows: pa.Table) -> tuple[list[str], LongArray]:

@@ -66,7 +66,9 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
         (redis.AuthenticationError("WRONGPASS"), "refused the credentials: WRONGPASS; check username, password"),
         (redis.BusyLoadingError("loading"), "no connection to the store at redis://x: loading"),
         (redis.TimeoutError("late"), "no connection to the store at redis://x: late"),
-        (redis.OutOfMemoryError("OOM"), "answered with an error: OOM"),
+        (redis.OutOfMemoryError("OOM"), "is full and takes no writes: OOM; raise its maxmemory"),
+        (redis.ReadOnlyError("READONLY"), "is a read-only replica: READONLY; set the address of the primary"),
+        (redis.ResponseError("WRONGTYPE"), "answered with an error: WRONGTYPE"),
     ],
 )
 def test_redis_errors_become_store_errors(raised: Exception, message: str) -> None:

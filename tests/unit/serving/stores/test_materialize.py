@@ -91,7 +91,7 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     rings = await SeenStore(config, server.address, client).read(["u1", "s9", "u2"], TODAY)
     assert rings.seen(np.repeat(item_hashes(["a"]), 3, axis=0), np.arange(3)).tolist() == [True, False, False]
     assert await read_meta(config, server.address, client) == meta
-    assert len(bulk.lrange("toys:v1:day:u1", 0, -1)) == 2
+    assert (await RecentItemStore(config, server.address, client).read_day(["u1"]))[0].item_ids == ("of-b", "of-a")
     users.close()
     await client.aclose()
 

@@ -42,7 +42,7 @@ def test_key_names() -> None:
     assert keys.day("u1") == "toys:v1:day:u1"
     assert keys.seen("u1") == "toys:v1:seen:u1"
     assert keys.event("e1") == "toys:v1:event:e1"
-    assert keys.erased("u1") == "toys:v1:erased:u1"
+    assert keys.erased == "toys:v1:erased"
     assert keys.interactions == "toys:v1:interactions"
     assert keys.dead_letters == "toys:v1:dead_letters"
     assert keys.meta == "toys:v1:meta"

@@ -1,0 +1,291 @@
+"""The atomic step: what one batch of interactions changes, and what nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+import redis.asyncio
+
+from contracts.bloom import item_hashes
+from contracts.errors import StoreError
+from contracts.interactions import STREAM_FIELD, Interaction, decode
+from serving.stores.client import async_client
+from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.embedded import EmbeddedRedis
+from serving.stores.interactions import InteractionStore, NewInteraction
+from serving.stores.recent import RecentItems, RecentItemStore
+from serving.stores.seen import SeenStore
+
+NOW = 20_000 * 86_400 + 3_600
+TODAY = 20_000
+DAY_S = 86_400
+
+
+def event(
+    event_id: str,
+    item: str = "a",
+    subject: str = "u",
+    *,
+    ago: int = 0,
+    category: str | None = "books",
+    seen: bool = True,
+    session: bool = False,
+) -> NewInteraction:
+    who: dict[str, Any] = {"session_id": subject} if session else {"user_id": subject}
+    time = NOW - ago
+    interaction = Interaction(
+        event_id=event_id, item_id=item, event="click", timestamp=time, accepted_at=NOW, **who
+    )
+    return NewInteraction(interaction, category, (item_hashes([item])[0], time // DAY_S) if seen else None)
+
+
+@pytest.fixture
+def store(client: redis.asyncio.Redis, config: StoreConfig) -> InteractionStore:
+    return InteractionStore(config, "redis://test", client)
+
+
+class Reader:
+    """What serving and consumers find."""
+
+    def __init__(self, client: redis.asyncio.Redis, config: StoreConfig) -> None:
+        self._client = client
+        self._recent = RecentItemStore(config, "redis://test", client)
+        self._seen = SeenStore(config, "redis://test", client)
+
+    async def recent(self, subject: str = "u") -> RecentItems:
+        return (await self._recent.read([subject]))[0]
+
+    async def day(self, subject: str = "u") -> RecentItems:
+        return (await self._recent.read_day([subject]))[0]
+
+    async def seen(self, *items: str, subject: str = "u", today: int = TODAY) -> list[bool]:
+        rings = await self._seen.read([subject], today)
+        return rings.seen(item_hashes(items), np.zeros(len(items), dtype=np.int64)).tolist()
+
+    async def stream(self) -> list[Interaction]:
+        entries = await self._client.xrange("toys:v1:interactions")
+        assert all(list(fields) == [STREAM_FIELD] for _, fields in entries)
+        return [decode(fields[STREAM_FIELD]) for _, fields in entries]
+
+
+@pytest.fixture
+def reader(client: redis.asyncio.Redis, config: StoreConfig) -> Reader:
+    return Reader(client, config)
+
+
+async def test_one_batch_changes_everything(store: InteractionStore, reader: Reader) -> None:
+    batch = [
+        event("e1", "a", ago=20),
+        event("e2", "b", ago=10, category=None),
+        event("e3", "a", subject="s", session=True),
+        event("e4", "a", ago=5, seen=False),
+    ]
+    assert await store.add(batch) == ["accepted"] * 4
+    assert await reader.recent() == RecentItems(("a", "b", "a"), (NOW - 5, NOW - 10, NOW - 20))
+    assert await reader.day() == RecentItems(("books", "", "books"), (NOW - 5, NOW - 10, NOW - 20))
+    assert await reader.recent("s") == RecentItems(("a",), (NOW,))
+    assert await reader.seen("a", "b", "c") == [True, True, False]
+    assert await reader.seen("a", "b", subject="s") == [True, False]
+    assert await reader.stream() == [one.interaction for one in batch]
+    assert await store.add([]) == []
+
+
+async def test_an_event_that_marks_nothing_as_seen_leaves_the_ring_alone(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
+) -> None:
+    await store.add([event("e1", "a", seen=False)])
+    assert await client.get("toys:v1:seen:u") is None
+    assert await reader.seen("a") == [False]
+    assert (await reader.recent()).item_ids == ("a",)
+
+
+async def test_repeated_ids_change_nothing(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
+) -> None:
+    assert await store.add([event("e1", "a"), event("e1", "b"), event("e2", "c")]) == [
+        "accepted",
+        "duplicate",
+        "accepted",
+    ]
+    before = {key: await client.dump(key) for key in await client.keys()}
+    assert await store.add([event("e2", "z"), event("e1", "z", subject="v")]) == ["duplicate", "duplicate"]
+    assert {key: await client.dump(key) for key in await client.keys()} == before
+    assert await store.add([event("e1", "z"), event("e3", "d")]) == ["duplicate", "accepted"]
+    assert (await reader.recent()).item_ids == ("d", "c", "a")
+    assert [one.event_id for one in await reader.stream()] == ["e1", "e2", "e3"]
+
+
+async def test_ids_are_forgotten_after_their_time_and_keys_after_theirs(
+    store: InteractionStore, client: redis.asyncio.Redis
+) -> None:
+    await store.add([event("e1"), event("e2", subject="s", session=True)])
+    lifetimes = {"event:e1": 1, "recent:u": 90, "day:u": 90, "seen:u": 90, "recent:s": 7, "day:s": 7, "seen:s": 7}
+    for key, days in lifetimes.items():
+        assert days * DAY_S - 600 < await client.ttl(f"toys:v1:{key}") <= days * DAY_S, key
+    assert await client.ttl("toys:v1:interactions") == -1
+
+
+async def test_recent_items_and_categories_are_trimmed(client: redis.asyncio.Redis, config: StoreConfig) -> None:
+    few = config.model_copy(update={"history_length": 2, "history_days": 2})
+    store, reader = InteractionStore(few, "redis://test", client), Reader(client, few)
+    await store.add([event("e1", "a", ago=DAY_S, category="out"), event("e2", "b", ago=DAY_S - 1, category="in")])
+    await store.add([event("e3", "c", category="now")])
+    assert (await reader.recent()).item_ids == ("c", "b")
+    assert (await reader.day()).item_ids == ("now", "in")
+    await store.add([event("e4", "late", ago=100, category="late"), event("e5", "old", ago=3 * DAY_S)])
+    assert (await reader.recent()).item_ids == ("c", "late")
+    assert (await reader.day()).item_ids == ("now", "late", "in")
+
+
+async def test_an_event_goes_into_the_day_on_which_it_happened(store: InteractionStore, reader: Reader) -> None:
+    await store.add([event("e1", "a", ago=6 * DAY_S), event("e2", "b", ago=7 * DAY_S)])
+    await store.add([event("e3", "c")])
+    assert await reader.seen("a", "c") == [True, True]
+    assert await reader.seen("a", "c", today=TODAY + 1) == [False, True]
+    assert await reader.seen("a", "b", "c", today=TODAY + 7) == [False, False, False]
+
+
+async def test_events_of_erased_users_are_left_out(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
+) -> None:
+    await client.hset("toys:v1:erased", "gone", NOW)
+    batch = [event("e1", subject="gone"), event("e2"), event("e3", subject="gone", session=True)]
+    assert await store.add(batch) == ["erased", "accepted", "accepted"]
+    assert [one.event_id for one in await reader.stream()] == ["e2", "e3"]
+    assert await client.get("toys:v1:event:e1") is None
+
+
+def interrupted(client: redis.asyncio.Redis, between: Callable[[], Any], times: int = 1) -> None:
+    """Runs something between the reads and the writes of the next transactions."""
+    pipeline = client.pipeline
+    left = [times]
+
+    def pipeline_with_interruption(**options: bool) -> Any:
+        pipe = pipeline(**options)
+        mget = pipe.mget
+
+        async def mget_then_other(keys: list[str]) -> Any:
+            found = await mget(keys)
+            if left[0] > 0:
+                left[0] -= 1
+                await between()
+            return found
+
+        pipe.mget = mget_then_other
+        return pipe
+
+    client.pipeline = pipeline_with_interruption  # type: ignore[method-assign]
+
+
+async def test_two_writers_of_one_subject_lose_nothing(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis, config: StoreConfig
+) -> None:
+    other = InteractionStore(config, "redis://test", client)
+    interrupted(client, lambda: other.add([event("e1", "theirs"), event("e3", "both")]))
+    assert await store.add([event("e2", "ours"), event("e3", "both")]) == ["accepted", "duplicate"]
+    assert sorted((await reader.recent()).item_ids) == ["both", "ours", "theirs"]
+    assert await reader.seen("theirs", "ours", "both") == [True, True, True]
+    assert [one.event_id for one in await reader.stream()] == ["e1", "e3", "e2"]
+
+
+async def test_what_is_flushed_or_erased_meanwhile_does_not_come_back(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
+) -> None:
+    await store.add([event("e1", "a")])
+    interrupted(client, lambda: client.delete("toys:v1:seen:u"))
+    await store.add([event("e2", "b")])
+    assert await reader.seen("a", "b") == [False, True]
+    interrupted(client, lambda: client.hset("toys:v1:erased", "u", NOW))
+    assert await store.add([event("e3", "c")]) == ["erased"]
+
+
+async def test_a_subject_that_never_rests_is_given_up(store: InteractionStore, client: redis.asyncio.Redis) -> None:
+    number = iter(range(100))
+    interrupted(client, lambda: client.set("toys:v1:recent:u", f"{next(number)}"), times=100)
+    with pytest.raises(StoreError, match="others changed the same subjects 10 times in a row; try again"):
+        await store.add([event("e1")])
+    assert await client.exists("toys:v1:interactions", "toys:v1:event:e1") == 0
+
+
+async def test_a_damaged_value_is_a_store_error_and_nothing_is_written(
+    store: InteractionStore, client: redis.asyncio.Redis
+) -> None:
+    await client.set("toys:v1:seen:u", b"12345678" * 30)
+    with pytest.raises(StoreError, match="run the materialize job"):
+        await store.add([event("e1", subject="v"), event("e2")])
+    assert await client.keys() == [b"toys:v1:seen:u"]
+
+
+@pytest.mark.redis
+async def test_many_writers_of_few_subjects_count_every_event_once(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
+) -> None:
+    clients = [async_client(config, server.address) for _ in range(4)]
+    stores = [InteractionStore(config, server.address, client) for client in clients]
+    batches = [[event(f"e{(number * 7 + at) % 60}", f"i{at}", subject=f"u{at % 3}") for at in range(5)] for number in range(40)]
+    outcomes: list[str] = []
+
+    async def write(number: int) -> None:
+        while True:
+            try:
+                outcomes.extend(await stores[number % 4].add(batches[number]))
+                return
+            except StoreError:  # others were faster ten times
+                await asyncio.sleep(0.001 * number)
+
+    await asyncio.gather(*(write(number) for number in range(40)))
+    accepted = [decode(fields[STREAM_FIELD]) for _, fields in bulk.xrange("toys:v1:interactions")]
+    ids = [one.event_id for one in accepted]
+    assert len(ids) == len(set(ids)) == outcomes.count("accepted")
+    assert set(ids) == {one.interaction.event_id for batch in batches for one in batch}
+    recents = await RecentItemStore(config, server.address, clients[0]).read(["u0", "u1", "u2"])
+    kept = sum(min(config.history_length, sum(one.subject == f"u{user}" for one in accepted)) for user in range(3))
+    assert sum(len(one.item_ids) for one in recents) == kept
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.mark.redis
+async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
+    bulk: redis.Redis, server: EmbeddedRedis, config: StoreConfig
+) -> None:
+    client = async_client(config, server.address)
+    store = InteractionStore(config, server.address, client)
+    await store.add([event("e1")])
+    before = {key: bulk.dump(key) for key in bulk.keys()}
+    limit = bulk.config_get("maxmemory")["maxmemory"]
+    bulk.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreError, match="is full and takes no writes: .*raise its maxmemory"):
+            await store.add([event("e2"), event("e3", subject="v")])
+    finally:
+        bulk.config_set("maxmemory", limit)
+    assert {key: bulk.dump(key) for key in bulk.keys()} == before
+    assert await store.add([event("e2")]) == ["accepted"]
+    await client.aclose()
+
+
+@pytest.mark.redis
+async def test_a_replica_a_wrong_password_and_a_dead_store_are_told_apart(
+    tmp_path_factory: pytest.TempPathFactory, server: EmbeddedRedis, config: StoreConfig
+) -> None:
+    with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path_factory.mktemp("own"))) as own:
+        client = async_client(config, own.address)
+        store = InteractionStore(config, own.address, client)
+        with redis.Redis.from_url(own.address) as admin:
+            admin.execute_command("REPLICAOF", "127.0.0.1", server.address.rsplit(":", 1)[1].split("/")[0])
+            with pytest.raises(StoreError, match="is a read-only replica: .*set the address of the primary"):
+                await store.add([event("e1")])
+            admin.execute_command("REPLICAOF", "NO", "ONE")
+            admin.config_set("requirepass", "secret")
+            await client.connection_pool.disconnect()
+            with pytest.raises(StoreError, match="answered with an error|refused the credentials"):
+                await store.add([event("e1")])
+    with pytest.raises(StoreError, match="no connection to the store|did not answer"):
+        await store.add([event("e1")])
+    await client.aclose()
