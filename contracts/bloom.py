@@ -203,7 +203,9 @@ class RingLayout:
             StoreError: a ring is of another layout.
         """
         newer = self._split(ring)
-        return self._join([new if new.day > last_day else old for old, new in zip(self._split(base), newer, strict=True)])
+        return self._join(
+            [new if new.day > last_day else old for old, new in zip(self._split(base), newer, strict=True)]
+        )
 
     def open(self, rings: Sequence[bytes | None], today: int) -> Rings:
         """Rings of B subjects, ready to be asked about the window that ends today.

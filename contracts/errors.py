@@ -139,3 +139,9 @@ class StageError(RecommenderError):
 
     code = "stage_failed"
     http_status = 503
+
+
+class AllRefusedError(RequestError):
+    """Not one of the events was accepted; `refused` in the details says why, one by one."""
+
+    code = "all_refused"

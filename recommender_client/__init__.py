@@ -28,6 +28,7 @@ from serving.gateway.api import (
     SimilarQuery,
     Status,
 )
+from serving.gateway.api_events import InteractionEvent, InteractionsResponse, RefusedEvent
 
 __all__ = [
     "ApiError",
@@ -37,6 +38,8 @@ __all__ = [
     "Diversity",
     "Filters",
     "ForbiddenError",
+    "InteractionEvent",
+    "InteractionsResponse",
     "Item",
     "ItemPage",
     "ItemQuery",
@@ -49,6 +52,7 @@ __all__ = [
     "RecommendationRequest",
     "RecommendationResponse",
     "RefusedError",
+    "RefusedEvent",
     "Retry",
     "SimilarItems",
     "SimilarQuery",

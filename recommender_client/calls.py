@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
+from msgspec.structs import replace
 
 from recommender_client.errors import BadAnswerError, error_of
 from recommender_client.retry import AGAIN
-from serving.gateway import api
+from serving.gateway import api, api_events
 
 _AnswerT = TypeVar("_AnswerT")
 OPERATIONS: Final = {
     "recommend": ("POST", "/v1/recommendations"),
     "rank": ("POST", "/v1/rankings"),
+    "record": ("POST", "/v1/interactions"),
     "items": ("GET", "/v1/items"),
     "item": ("GET", "/v1/items/{item_id}"),
     "similar": ("GET", "/v1/items/{item_id}/similar"),
@@ -73,7 +76,7 @@ class Call(Generic[_AnswerT]):
             ApiError: the response tells of an error or cannot be read.
         """
         request_id = response.headers.get("x-request-id")
-        if response.status_code != 200:
+        if not response.is_success:
             raise error_of(response.status_code, response.content, request_id)
         try:
             return self.read(response)
@@ -81,7 +84,7 @@ class Call(Generic[_AnswerT]):
             raise BadAnswerError(
                 f"the answer is not the one that is described: {error}",
                 code="bad_answer",
-                status=200,
+                status=response.status_code,
                 request_id=request_id,
             ) from error
 
@@ -94,6 +97,13 @@ def recommend(request: api.RecommendationRequest, budget_ms: int | None) -> Call
 def rank(request: api.RankingRequest, budget_ms: int | None) -> Call[api.RankingResponse]:
     """Given items, ranked for a visitor."""
     return Call("rank", _reader(api.RankingResponse), body=_body(request), headers=_budget(budget_ms))
+
+
+def record(events: Sequence[api_events.InteractionEvent]) -> Call[api_events.InteractionsResponse]:
+    """Events, accepted or refused one by one; they get ids, so that an attempt that is repeated counts once."""
+    named = [replace(event, event_id=event.event_id or uuid.uuid4().hex) for event in events]
+    body = msgspec.json.encode([_given(event) for event in named])
+    return Call("record", _reader(api_events.InteractionsResponse), body=body)
 
 
 def items(query: api.ItemQuery) -> Call[api.ItemPage]:

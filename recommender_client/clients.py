@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -25,6 +26,7 @@ from serving.gateway.api import (
     SimilarQuery,
     Status,
 )
+from serving.gateway.api_events import InteractionEvent, InteractionsResponse
 
 _AnswerT = TypeVar("_AnswerT")
 _NOBODY: Final = RecommendationRequest()
@@ -80,6 +82,10 @@ class Client:
     ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
         return self._send(calls.rank(request, budget_ms), request_id)
+
+    def record(self, events: Sequence[InteractionEvent], *, request_id: str | None = None) -> InteractionsResponse:
+        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        return self._send(calls.record(events), request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""
@@ -161,6 +167,12 @@ class AsyncClient:
     ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
         return await self._send(calls.rank(request, budget_ms), request_id)
+
+    async def record(
+        self, events: Sequence[InteractionEvent], *, request_id: str | None = None
+    ) -> InteractionsResponse:
+        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        return await self._send(calls.record(events), request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""

@@ -12,6 +12,7 @@ from serving.device import Device
 from serving.gateway.access import AccessConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
+from serving.gateway.interactions import InteractionConfig
 from serving.gateway.request_log import RequestLogConfig
 from serving.gateway.service import ServiceConfig
 from serving.stages.reranking import RerankingConfig
@@ -43,6 +44,8 @@ class ServingConfig(StrictConfig):
     """Policies for failing stages."""
     service: ServiceConfig = ServiceConfig()
     """Budget and batches."""
+    interactions: InteractionConfig = InteractionConfig()
+    """Which events are taken, and how they are written."""
     gateway: GatewayConfig = GatewayConfig()
     """Limits of the HTTP side."""
     access: AccessConfig = AccessConfig()

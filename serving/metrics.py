@@ -55,6 +55,12 @@ DEGRADED: Final = Metric(
     "recommender_degraded", "counter", "Answers with a part that was replaced or left out.", ("part",)
 )
 SHED: Final = Metric("recommender_shed", "counter", "Requests refused with 429 because too many waited.")
+EVENTS: Final = Metric(
+    "recommender_events",
+    "counter",
+    "Posted events by what became of them: accepted, duplicate, refused.",
+    ("outcome",),
+)
 SEEN_ERROR_RATE: Final = Metric(
     "recommender_seen_filter_error_rate",
     "gauge",
@@ -70,6 +76,7 @@ METRICS: Final = (
     REMOVED,
     DEGRADED,
     SHED,
+    EVENTS,
     SEEN_ERROR_RATE,
 )
 Labels = tuple[str, ...]
@@ -126,6 +133,10 @@ class Recorder:
         self._observed[REQUEST_MS, (route, str(status))].append(milliseconds)
         if status == 429:
             self._added[SHED, ()] += 1
+
+    def events(self, outcome: str, count: int) -> None:
+        """Takes posted events of which the same became."""
+        self._added[EVENTS, (outcome,)] += count
 
     def take(self) -> Snapshot:
         """What was measured since the last call."""

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: recommendations by hand, because they are many; the rest through Starlette."""
+"""The gateway as ASGI application: recommendations and events by hand, they are many; the rest through Starlette."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contracts.config import StrictConfig
 from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import MAX_BODY_BYTES
+from serving.gateway.api_events import INTERACTIONS_PATH
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
@@ -26,6 +27,7 @@ from serving.gateway.http import (
     read_body,
     send_json,
 )
+from serving.gateway.interactions import InteractionService
 from serving.gateway.service import Answer, RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import TracingConfig
@@ -34,6 +36,7 @@ RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
 ANSWER_KEY: Final = "recommender.answer"
 """Where an `Answer` is left in the scope, for log and traces."""
 MAX_BUDGET_MS: Final = 60_000
+_HOT_PATHS: Final = (RECOMMENDATIONS_PATH, INTERACTIONS_PATH)
 _NO_ROUTE: Final = "none"
 _SCOPE_KEY: Final = "recommender.request_id"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -60,10 +63,11 @@ class GatewayConfig(StrictConfig):
 
 
 class Gateway:
-    """Answers `POST /v1/recommendations` and hands every other path on.
+    """Answers `POST /v1/recommendations` and `POST /v1/interactions` and hands every other path on.
 
     Args:
         service: answers recommendation requests.
+        interactions: takes events.
         rest: the application for all other paths and the lifespan.
         config: limits.
         access: who may call what; None = everybody everything.
@@ -74,6 +78,7 @@ class Gateway:
     def __init__(
         self,
         service: RecommendationService,
+        interactions: InteractionService,
         rest: ASGIApp,
         config: GatewayConfig,
         access: Access | None = None,
@@ -83,6 +88,7 @@ class Gateway:
     ) -> None:
         self._echo = echo
         self._service = service
+        self._interactions = interactions
         self._rest = rest
         self._config = config
         self._access = access
@@ -95,35 +101,45 @@ class Gateway:
         started = time.perf_counter()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         request_id = request_id_of(scope)
-        answer, status = None, 200
+        answer, content, status = None, None, 200
         try:
             if self._access is not None:
                 await self._access.check(scope, path, request_id)
             if path == RECOMMENDATIONS_PATH:
                 answer = scope[ANSWER_KEY] = await self._recommend(scope, receive, request_id)
+                content = answer.content
+            elif path == INTERACTIONS_PATH:
+                content = await self._record(scope, receive)
+                status = 202
         except ClientGoneError:
             return
         except Exception as error:
             status, content, headers = error_answer(error, request_id)
             await send_json(send, status, content, [*self._named(request_id), *headers])
         else:
-            if answer is None:
+            if content is None:
                 await self._pass_on(scope, receive, send, request_id, started)
                 return
-            await send_json(send, 200, answer.content, self._named(request_id))
+            await send_json(send, status, content, self._named(request_id))
         if self._telemetry is not None:
-            route = RECOMMENDATIONS_PATH if path == RECOMMENDATIONS_PATH else _NO_ROUTE
+            route = path if path in _HOT_PATHS else _NO_ROUTE
             self._telemetry.answered(request_id, scope["method"], route, status, started, answer)
 
     def _named(self, request_id: str) -> Headers:
         return ((REQUEST_ID, request_id.encode()),) if self._echo else ()
 
     async def _recommend(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
-        if scope["method"] != "POST":
-            raise MethodError(f"{scope['method']} {RECOMMENDATIONS_PATH} does not exist, use POST", allowed=["POST"])
-        check_json(scope)
-        request = decode_request(await read_body(scope, receive, self._config.max_body_bytes))
+        request = decode_request(await self._posted(scope, receive, RECOMMENDATIONS_PATH))
         return await self._service.recommend(request, request_id, budget_of(scope))
+
+    async def _record(self, scope: Scope, receive: Receive) -> bytes:
+        return await self._interactions.record(await self._posted(scope, receive, INTERACTIONS_PATH))
+
+    async def _posted(self, scope: Scope, receive: Receive, path: str) -> bytes:
+        if scope["method"] != "POST":
+            raise MethodError(f"{scope['method']} {path} does not exist, use POST", allowed=["POST"])
+        check_json(scope)
+        return await read_body(scope, receive, self._config.max_body_bytes)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
         scope[_SCOPE_KEY] = request_id

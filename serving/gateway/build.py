@@ -13,6 +13,7 @@ from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
@@ -23,6 +24,7 @@ from serving.load import LoadMeter
 from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
+from serving.stores.interactions import InteractionStore
 from serving.stores.seen import SeenStore
 
 
@@ -83,8 +85,16 @@ def build_gateway(
     service = RecommendationService(
         bundle, pipeline, catalogue, clock, config.service, config.reranking, telemetry.batch
     )
-    monitor = Monitor(bundle, placement, service, clock, stores)
+    interactions = InteractionService(
+        bundle,
+        InteractionStore(stores.config, stores.address, stores.client),
+        clock,
+        stores.config,
+        config.interactions,
+        telemetry.events,
+    )
+    monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
-    gateway = Gateway(service, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
+    gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
     return BuiltGateway(app, monitor, service.load)

@@ -42,19 +42,20 @@ def decode_query(parameters: dict[str, str], query: type[_StructT]) -> _StructT:
     try:
         return msgspec.convert(parameters, query, strict=False)
     except msgspec.ValidationError as error:
-        raise _refused(error, query) from None
+        raise refusal(error, query) from None
 
 
 def _decode(decoder: msgspec.json.Decoder[_StructT], body: bytes) -> _StructT:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _refused(error, decoder.type) from None
+        raise refusal(error, decoder.type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"the body is not valid JSON: {error}") from None
 
 
-def _refused(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
+def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
+    """What a client is told about a value that does not fit a struct."""
     if "unknown field" in str(error):
         inner = _INNER.search(str(error))
         legal = list((_STRUCT_OF[inner[1]] if inner else struct).__struct_fields__)

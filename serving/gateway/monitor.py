@@ -14,6 +14,7 @@ from contracts.errors import StageError, StoreError
 from serving.connection import StoreConnection
 from serving.gateway.api import BundleStatus, RecommendationRequest, Status
 from serving.gateway.asked import Asked
+from serving.gateway.interactions import InteractionService
 from serving.gateway.service import RecommendationService
 from serving.stores.meta import read_meta
 
@@ -29,6 +30,7 @@ class Monitor:
         bundle: the bundle that answers.
         placement: name of the placement.
         service: answers requests.
+        interactions: takes events.
         clock: tells now.
         stores: the stores.
     """
@@ -38,12 +40,14 @@ class Monitor:
         bundle: Bundle,
         placement: str,
         service: RecommendationService,
+        interactions: InteractionService,
         clock: Clock,
         stores: StoreConnection,
     ) -> None:
         self._bundle = bundle
         self._placement = placement
         self._service = service
+        self._interactions = interactions
         self._clock = clock
         self._stores = stores
         self._ready = False
@@ -72,7 +76,7 @@ class Monitor:
             bundle=msgspec.convert(self._bundle.manifest, BundleStatus, from_attributes=True),
             placement=self._placement,
             now=self._clock.now(),
-            stores={"online": await self._store_state()},
+            stores={"online": await self._store_state(), "interactions": self._interactions.state},
             degraded=self._service.degraded,
         )
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from serving.gateway import api
+from serving.gateway import api, api_events
 from serving.gateway.access import OPEN, permission_for
 from serving.gateway.asgi import MAX_BUDGET_MS, RECOMMENDATIONS_PATH
 from serving.gateway.catalogue import ITEMS_PATH
@@ -16,6 +16,8 @@ _STRUCTS: Final = (
     api.RecommendationResponse,
     api.RankingRequest,
     api.RankingResponse,
+    api_events.InteractionEvent,
+    api_events.InteractionsResponse,
     api.SimilarItems,
     api.Item,
     api.ItemPage,
@@ -31,9 +33,10 @@ _REASONS: Final = {
     405: "The path has no such method.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
-    422: "Unknown field, wrong type or value out of range.",
+    422: "Unknown field, wrong type or value out of range; events that are all refused.",
     429: "Too many requests wait; see Retry-After.",
-    503: "Not ready, a stage failed whose policy is to fail, or the keys of tokens cannot be had.",
+    503: "Not ready, a stage failed whose policy is to fail, the store takes no events, or the keys of tokens are out "
+    "of reach.",
 }
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JSON Web Token."},
@@ -58,9 +61,14 @@ _BUDGET: Final = {
 
 def openapi_document() -> dict[str, Any]:
     """OpenAPI 3.1 of all paths."""
-    _, schemas = msgspec.json.schema_components(_STRUCTS, ref_template="#/components/schemas/{name}")
-    recommend = _asked("Ranked items for a visitor", api.RecommendationRequest, api.RecommendationResponse)
-    rank = _asked("Given items, scored and ranked for a visitor", api.RankingRequest, api.RankingResponse)
+    (*_, events), schemas = msgspec.json.schema_components(
+        [*_STRUCTS, api_events.Interactions], ref_template="#/components/schemas/{name}"
+    )
+    recommend = _asked("Ranked items for a visitor", _reference(api.RecommendationRequest), api.RecommendationResponse)
+    rank = _asked("Given items, scored and ranked for a visitor", _reference(api.RankingRequest), api.RankingResponse)
+    for operation in (recommend, rank):
+        operation["parameters"] = [_BUDGET]
+    record = _asked("Events, durable once they are accepted", events, api_events.InteractionsResponse, success=202)
     item_id = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
     page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {
         "parameters": _query_parameters(api.ItemQuery)
@@ -75,6 +83,7 @@ def openapi_document() -> dict[str, Any]:
         "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
         "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
         api.RANKINGS_PATH: {"post": rank},
+        api_events.INTERACTIONS_PATH: {"post": record},
         ITEMS_PATH: {"get": page},
         ITEMS_PATH + "/{item_id}": {"get": item},
         ITEMS_PATH + "/{item_id}/similar": {"get": similar},
@@ -102,18 +111,19 @@ def _limit_access(operation: dict[str, Any], needed: str) -> None:
         operation["responses"][str(status)] = _refusal(status)
 
 
-def _asked(summary: str, request: type[msgspec.Struct], answer: type[msgspec.Struct]) -> dict[str, Any]:
-    """An operation that takes a JSON body."""
-    operation = _operation(summary, answer, 400, 405, 413, 415, 422, 429, 503)
-    operation["requestBody"] = {"required": True, "content": _content(request)}
-    operation["parameters"] = [_BUDGET]
+def _asked(
+    summary: str, request: dict[str, Any], answer: type[msgspec.Struct], *, success: int = 200
+) -> dict[str, Any]:
+    """An operation that takes a JSON body of a schema."""
+    operation = _operation(summary, answer, 400, 405, 413, 415, 422, 429, 503, success=success)
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
     return operation
 
 
-def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": {"description": summary}}
+def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int, success: int = 200) -> dict[str, Any]:
+    responses: dict[str, Any] = {str(success): {"description": summary}}
     if answer is not None:
-        responses["200"]["content"] = _content(answer)
+        responses[str(success)]["content"] = _content(answer)
     for status in errors:
         responses[str(status)] = _refusal(status)
     return {"summary": summary, "responses": responses}
@@ -124,7 +134,11 @@ def _refusal(status: int) -> dict[str, Any]:
 
 
 def _content(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{struct.__name__}"}}}
+    return {"application/json": {"schema": _reference(struct)}}
+
+
+def _reference(struct: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{struct.__name__}"}
 
 
 def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:

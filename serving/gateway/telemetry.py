@@ -14,6 +14,7 @@ import numpy as np
 
 from contracts.bloom import Rings, item_hashes
 from contracts.messages import PipelineResult, RequestBatch
+from serving.gateway.interactions import EventCounts
 from serving.gateway.request_log import Line, RequestLog, RequestLogConfig
 from serving.gateway.service import Answer
 from serving.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
@@ -56,6 +57,13 @@ class Telemetry:
             self._recorder.request(route, status, milliseconds)
         if self._log is not None:
             self._log.add(request_id, method, route, status, milliseconds, answer)
+
+    def events(self, counts: EventCounts) -> None:
+        """Takes what became of the events of a request."""
+        if self._sink is not None:
+            self._recorder.events("accepted", counts.accepted)
+            self._recorder.events("duplicate", counts.duplicates)
+            self._recorder.events("refused", counts.refused)
 
     def watch(self, reader: SeenRingReader) -> SeenRingReader:
         """The same reader of seen rings; now and then one of its answers is looked at."""

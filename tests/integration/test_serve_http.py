@@ -86,7 +86,7 @@ def test_status_items_and_docs(shop: httpx.Client, served: ServedApps) -> None:
     status = shop.get("/v1/status").json()
     assert status["placement"] in str(shop.base_url)
     assert status["ready"] is True
-    assert status["stores"] == {"online": "ok"}
+    assert status["stores"] == {"online": "ok", "interactions": "ok"}
     assert status["bundle"]["version"] == served.bundle.version
     assert shop.get("/v1/ready").json() == {"ready": True}
     assert shop.get("/v1/items", params={"limit": 2}).json()["total"] == 39

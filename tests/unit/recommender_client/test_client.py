@@ -44,9 +44,9 @@ def test_types_have_the_fields_that_are_described(name: str) -> None:
     method, path = OPERATIONS[name]
     operation = DOCUMENT["paths"][path][method.lower()]
     hints = get_type_hints(getattr(Client, name))
-    answer = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
+    answer = resolved(next(iter(operation["responses"].values()))["content"]["application/json"]["schema"])
     assert list(answer["properties"]) == list(hints["return"].__struct_fields__)
-    if "requestBody" in operation:
+    if "requestBody" in operation and "request" in hints:
         body = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
         assert list(body["properties"]) == list(hints["request"].__struct_fields__)
     query = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"]
@@ -80,6 +80,8 @@ def test_a_tour_of_the_service(client: Client, shop: Shop) -> None:
     ranked = client.rank(rc.RankingRequest(candidate_ids=["i5", "i9", "nothing"]))
     assert {item.item_id for item in ranked.rankings} == {"i5", "i9"}
     assert ranked.unknown == ["nothing"]
+    told = client.record([rc.InteractionEvent(user_id="u1", item_id=item, event="view") for item in ("i5", "nothing")])
+    assert (told.accepted, told.duplicates, told.refused[0].code) == (1, 0, "unknown_item")
     assert [item.item_id for item in client.items(FEW).items] == ["i1", "i2"]
     assert client.item("i2").title == "Title 2"
     assert len(client.similar("i2", rc.SimilarQuery(k=4)).items) == 4
@@ -95,6 +97,8 @@ async def test_a_tour_without_blocking(async_client: AsyncClient, shop: Shop) ->
     answer = await async_client.recommend(rc.RecommendationRequest(k=2), request_id="r2")
     assert (answer.request_id, len(answer.recommendations)) == ("r2", 2)
     assert len((await async_client.rank(rc.RankingRequest(candidate_ids=["i5"]))).rankings) == 1
+    event = rc.InteractionEvent(session_id="s1", item_id="i5", event="cart", event_id="e1")
+    assert [(await async_client.record([event])).duplicates for _ in range(2)] == [0, 1]
     assert (await async_client.items(FEW)).total == 39
     assert (await async_client.item("i2")).item_id == "i2"
     assert len((await async_client.similar("i2")).items) == 10
@@ -260,3 +264,22 @@ async def test_only_what_is_given_is_sent(monkeypatch: pytest.MonkeyPatch) -> No
 def test_retries_that_cannot_be_meant_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         rc.Retry(**values)
+
+
+@both
+async def test_an_event_that_is_sent_again_keeps_its_id(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "refused": []})
+    script = Script(httpx.ConnectError("broken"), taken)
+    events = [rc.InteractionEvent(user_id="u1", item_id="i1", event="view")]
+    transport = httpx.MockTransport(script)
+    if kind == "sync":
+        monkeypatch.setattr("recommender_client.clients.time.sleep", script.waits.append)
+        with Client("http://shop", transport=transport) as client:
+            assert client.record(events).accepted == 1
+    else:
+        monkeypatch.setattr("recommender_client.clients.asyncio.sleep", script.wait)
+        async with AsyncClient("http://shop", transport=transport) as opened:
+            assert (await opened.record(events)).accepted == 1
+    first, second = (msgspec.json.decode(request.content)[0] for request in script.requests)
+    assert first == second
+    assert len(first["event_id"]) == 32

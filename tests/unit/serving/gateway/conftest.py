@@ -17,6 +17,7 @@ from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
@@ -27,8 +28,11 @@ from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
-from serving.stages.seen_filter import SeenFilter
+from serving.stages.seen_filter import SeenFilter, seen_ring_reader
 from serving.stages.user_lookup import UserLookup
+from serving.stores.interactions import InteractionStore
+from serving.stores.recent import RecentItemStore
+from serving.stores.seen import SeenStore
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
 from tests.fixtures.served_bundle import NOW
 
@@ -36,16 +40,22 @@ PIXEL = bytes.fromhex("89504e470d0a1a0a0000000d494844520000000100000001080600000
 
 
 class Shop:
-    """A whole gateway in this process, on fake stores."""
+    """A whole gateway in this process, on fake stores; `online`: recent items and seen rings are those of its Redis."""
 
-    def __init__(self, bundle: Bundle, raw_dir: Path, **changed: Any) -> None:
-        self.config = ServingConfig.model_validate({"service": {"budget_ms": 60_000}, **changed})
+    def __init__(self, bundle: Bundle, raw_dir: Path, *, online: bool = False, **changed: Any) -> None:
+        self.config = ServingConfig.model_validate(
+            {"service": {"budget_ms": 60_000}, "stores": {"read_timeout_ms": 60_000}, **changed}
+        )
         self.users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes")})
         self.recent = FakeRecentItems(RECENT)
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.clock = SimulatedClock(NOW)
         thread = ThreadPoolExecutor(1)
-        lookup = UserLookup(self.users, self.recent, self.config.pipeline)
+        self.redis = fakeredis.FakeAsyncRedis()
+        stores = StoreConnection(self.config.stores, "redis://x", self.redis)
+        opened = (stores.config, stores.address, self.redis)
+        recent = RecentItemStore(*opened) if online else self.recent
+        lookup = UserLookup(self.users, recent, self.config.pipeline)
         self.stages = StageGroups(
             AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))),
             ThreadCall(Retrieval.open(bundle, self.config.retrieval), thread),
@@ -55,7 +65,8 @@ class Shop:
         )
         self.snapshots: list[Snapshot] = []
         self.telemetry = Telemetry(self.config.request_log, self.snapshots.append)
-        rings = self.telemetry.watch(self.rings)
+        rings = seen_ring_reader(SeenStore(*opened), bundle.transforms.calendar) if online else self.rings
+        rings = self.telemetry.watch(rings)
         pipeline = RecommenderPipeline(self.stages, rings, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
         self.service = RecommendationService(
@@ -67,13 +78,16 @@ class Shop:
             self.config.reranking,
             self.telemetry.batch,
         )
-        self.redis = fakeredis.FakeAsyncRedis()
-        stores = StoreConnection(self.config.stores, "redis://x", self.redis)
-        self.monitor = Monitor(bundle, "here", self.service, self.clock, stores)
+        settings = (stores.config, self.config.interactions)
+        writer = InteractionStore(*opened)
+        self.interactions = InteractionService(bundle, writer, self.clock, *settings, self.telemetry.events)
+        self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
         limits = self.config.gateway
         rest = rest_application(self.service, self.catalogue, self.clock, self.monitor, limits.max_body_bytes)
         self.access = Access.open(self.config.access)
-        self.app = with_cors(Gateway(self.service, rest, limits, self.access, self.telemetry), limits)
+        self.app = with_cors(
+            Gateway(self.service, self.interactions, rest, limits, self.access, self.telemetry), limits
+        )
 
 
 @pytest.fixture

@@ -164,3 +164,29 @@ def test_the_longest_request_that_the_fields_allow_is_taken(shop: Shop) -> None:
     assert len(json.dumps(full, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_BODY_BYTES
     (refused,) = send(shop, [json.dumps(full, ensure_ascii=False, separators=(",", ":")).encode()], "/v1/rankings")
     assert refused.status_code == 422
+
+
+EVENT_FIELDS = st.sampled_from(["user_id", "session_id", "item_id", "event", "event_id", "timestamp", "other"])
+EVENT = {"item_id": "i1", "event": "view", "user_id": "u1"}
+
+
+@hypothesis.given(
+    changes=st.lists(st.dictionaries(EVENT_FIELDS, JSON) | JSON, min_size=1, max_size=5), known=st.booleans()
+)
+@SETTINGS
+def test_events_of_any_kind_are_taken_or_refused_one_by_one(shop: Shop, changes: list[Any], known: bool) -> None:
+    events = [{**EVENT, **one} if known and isinstance(one, dict) else one for one in changes]
+    (response,) = send(shop, [json.dumps(events).encode()], "/v1/interactions")
+    if response.status_code == 202:
+        told = response.json()
+        assert told["accepted"] + told["duplicates"] + len(told["refused"]) == len(events)
+    else:
+        assert response.status_code in {400, 422}, response.text
+        assert "Traceback" not in response.text
+
+
+@hypothesis.given(body=st.binary(max_size=200))
+@SETTINGS
+def test_bytes_of_any_kind_are_no_events(shop: Shop, body: bytes) -> None:
+    (response,) = send(shop, [body], "/v1/interactions")
+    check_refusal(response)

@@ -42,14 +42,17 @@ def test_programs_run(address: str, program: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip()
 
 
-def test_the_first_call_answers(address: str) -> None:
+def curl(command: str, address: str) -> Any:
+    arguments = shlex.split(command.replace("localhost:8000", address))
+    return json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+
+
+def test_the_calls_answer(address: str) -> None:
     need_program("curl")
-    (command,) = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("curl")]
-    done = subprocess.run(
-        shlex.split(command.replace("localhost:8000", address)), capture_output=True, text=True, check=True
-    )
-    answer = json.loads(done.stdout)
+    ask, tell = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("curl")]
+    answer = curl(ask, address)
     assert (answer["request_id"], len(answer["recommendations"])) == ("visit-17", 3)
+    assert curl(tell, address) == {"accepted": 2, "duplicates": 0, "refused": []}
 
 
 def test_a_key_is_made_with_its_hash() -> None:

@@ -29,7 +29,7 @@ async def test_status_tells_bundle_placement_and_clock(client: httpx.AsyncClient
     assert status["bundle"]["num_items"] == 40
     assert status["ready"] is False
     assert status["degraded"] == []
-    assert status["stores"] == {"online": "empty; run the materialize job"}
+    assert status["stores"] == {"online": "empty; run the materialize job", "interactions": "ok"}
 
 
 async def test_status_tells_of_the_store_and_of_degraded_parts(client: httpx.AsyncClient, shop: Shop) -> None:
@@ -38,7 +38,7 @@ async def test_status_tells_of_the_store_and_of_degraded_parts(client: httpx.Asy
     shop.users.fault = Fault(fails=True)
     await client.post("/v1/recommendations", json={"user_id": "u1"})
     status = (await client.get("/v1/status")).json()
-    assert status["stores"] == {"online": "ok"}
+    assert status["stores"] == {"online": "ok", "interactions": "ok"}
     assert status["degraded"] == ["user_features"]
     await shop.redis.set(Keys("shop").meta, "broken")
     assert "run the materialize job" in (await client.get("/v1/status")).json()["stores"]["online"]
@@ -216,6 +216,7 @@ async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClien
         "/v1/items/{item_id}",
         "/v1/items/{item_id}/similar",
         "/v1/rankings",
+        "/v1/interactions",
         "/v1/items/{item_id}/image",
     }
     operation = document["paths"]["/v1/recommendations"]["post"]

@@ -18,7 +18,7 @@ from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
-from serving.stores.recent import RecentItems, RecentItemStore
+from serving.stores.recent import RecentItems, RecentItemStore, encode
 from serving.stores.seen import SeenStore
 
 NOW = 20_000 * 86_400 + 3_600
@@ -38,9 +38,7 @@ def event(
 ) -> NewInteraction:
     who: dict[str, Any] = {"session_id": subject} if session else {"user_id": subject}
     time = NOW - ago
-    interaction = Interaction(
-        event_id=event_id, item_id=item, event="click", timestamp=time, accepted_at=NOW, **who
-    )
+    interaction = Interaction(event_id=event_id, item_id=item, event="click", timestamp=time, accepted_at=NOW, **who)
     return NewInteraction(interaction, category, (item_hashes([item])[0], time // DAY_S) if seen else None)
 
 
@@ -205,8 +203,8 @@ async def test_what_is_flushed_or_erased_meanwhile_does_not_come_back(
 
 
 async def test_a_subject_that_never_rests_is_given_up(store: InteractionStore, client: redis.asyncio.Redis) -> None:
-    number = iter(range(100))
-    interrupted(client, lambda: client.set("toys:v1:recent:u", f"{next(number)}"), times=100)
+    nothing = encode(RecentItems())
+    interrupted(client, lambda: client.set("toys:v1:recent:u", nothing), times=100)
     with pytest.raises(StoreError, match="others changed the same subjects 10 times in a row; try again"):
         await store.add([event("e1")])
     assert await client.exists("toys:v1:interactions", "toys:v1:event:e1") == 0
@@ -227,7 +225,9 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
 ) -> None:
     clients = [async_client(config, server.address) for _ in range(4)]
     stores = [InteractionStore(config, server.address, client) for client in clients]
-    batches = [[event(f"e{(number * 7 + at) % 60}", f"i{at}", subject=f"u{at % 3}") for at in range(5)] for number in range(40)]
+    batches = [
+        [event(f"e{(number * 7 + at) % 60}", f"i{at}", subject=f"u{at % 3}") for at in range(5)] for number in range(40)
+    ]
     outcomes: list[str] = []
 
     async def write(number: int) -> None:
@@ -257,15 +257,15 @@ async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
     client = async_client(config, server.address)
     store = InteractionStore(config, server.address, client)
     await store.add([event("e1")])
-    before = {key: bulk.dump(key) for key in bulk.keys()}
+    before = {key: bulk.dump(key) for key in bulk.scan_iter()}
     limit = bulk.config_get("maxmemory")["maxmemory"]
     bulk.config_set("maxmemory", 1)
     try:
-        with pytest.raises(StoreError, match="is full and takes no writes: .*raise its maxmemory"):
+        with pytest.raises(StoreError, match=r"is full and takes no writes: .*raise its maxmemory"):
             await store.add([event("e2"), event("e3", subject="v")])
     finally:
         bulk.config_set("maxmemory", limit)
-    assert {key: bulk.dump(key) for key in bulk.keys()} == before
+    assert {key: bulk.dump(key) for key in bulk.scan_iter()} == before
     assert await store.add([event("e2")]) == ["accepted"]
     await client.aclose()
 
@@ -279,13 +279,13 @@ async def test_a_replica_a_wrong_password_and_a_dead_store_are_told_apart(
         store = InteractionStore(config, own.address, client)
         with redis.Redis.from_url(own.address) as admin:
             admin.execute_command("REPLICAOF", "127.0.0.1", server.address.rsplit(":", 1)[1].split("/")[0])
-            with pytest.raises(StoreError, match="is a read-only replica: .*set the address of the primary"):
+            with pytest.raises(StoreError, match=r"is a read-only replica: .*set the address of the primary"):
                 await store.add([event("e1")])
             admin.execute_command("REPLICAOF", "NO", "ONE")
             admin.config_set("requirepass", "secret")
             await client.connection_pool.disconnect()
-            with pytest.raises(StoreError, match="answered with an error|refused the credentials"):
+            with pytest.raises(StoreError, match=r"answered with an error|refused the credentials"):
                 await store.add([event("e1")])
-    with pytest.raises(StoreError, match="no connection to the store|did not answer"):
+    with pytest.raises(StoreError, match=r"no connection to the store|did not answer"):
         await store.add([event("e1")])
     await client.aclose()

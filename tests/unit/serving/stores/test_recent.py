@@ -37,7 +37,7 @@ def test_a_value_is_two_arrays_in_messagepack() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"\x92\x91\xa1a\x90", b"\x92\x91\x01\x91\x01"])
 def test_other_values_are_refused(value: bytes) -> None:
-    with pytest.raises(StoreError, match="recent items cannot be read: .*; run the materialize job"):
+    with pytest.raises(StoreError, match=r"recent items cannot be read: .*; run the materialize job"):
         decode(value)
 
 

@@ -1,0 +1,118 @@
+"""From posted events to durable ones: requests gather, and those of a batch are written in one atomic step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
+
+from pydantic import Field
+
+from contracts.bundle import Bundle
+from contracts.clock import Clock
+from contracts.config import StrictConfig
+from contracts.errors import AllRefusedError, StoreError
+from serving.gateway.api import encode
+from serving.gateway.api_events import InteractionsResponse, RefusedEvent
+from serving.gateway.batcher import Batcher, BatcherConfig
+from serving.gateway.events import EventReader, decode_events
+from serving.stores.config import StoreConfig
+from serving.stores.interactions import InteractionStore, NewInteraction, Outcome
+
+_FAILURE_WINDOW_S: Final = 60.0
+
+
+class InteractionConfig(StrictConfig):
+    """Which events are taken, and how they are written."""
+
+    max_future_s: int = Field(default=300, ge=0)
+    """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
+    batch: BatcherConfig = BatcherConfig(max_batch_size=8, max_running_batches=1, max_queue_ms=500)
+    """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
+
+
+class EventCounts(NamedTuple):
+    """What became of the events of a request."""
+
+    accepted: int
+    duplicates: int
+    refused: int
+
+
+class InteractionService:
+    """Takes events.
+
+    Args:
+        bundle: whose catalogue they speak of.
+        store: writes them.
+        clock: tells now.
+        stores: settings of the store.
+        config: which events are taken.
+        observe: told what became of a request's events.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        store: InteractionStore,
+        clock: Clock,
+        stores: StoreConfig,
+        config: InteractionConfig,
+        observe: Callable[[EventCounts], None] | None = None,
+    ) -> None:
+        self._read = EventReader(bundle, clock, stores, config.max_future_s)
+        self._store = store
+        self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(self._write, config.batch)
+        self._observe = observe
+        self._failure: tuple[float, str] | None = None
+
+    async def record(self, body: bytes) -> bytes:
+        """The answer to a body with one or more events, as JSON; accepted events are durable.
+
+        Raises:
+            RequestError: the body is not of the right form, or all events are refused.
+            OverloadedError: too many requests wait.
+            StoreError: the store does not take them; nothing is written.
+        """
+        checked = self._read(decode_events(body))
+        new = [one for one in checked if isinstance(one, NewInteraction)]
+        outcomes = iter(await self._batcher.submit(new) if new else ())
+        told = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]
+        refused = [_erased(index) if one == "erased" else one for index, one in enumerate(told)]
+        answer = InteractionsResponse(
+            accepted=told.count("accepted"),
+            duplicates=told.count("duplicate"),
+            refused=[one for one in refused if isinstance(one, RefusedEvent)],
+        )
+        if self._observe is not None:
+            self._observe(EventCounts(answer.accepted, answer.duplicates, len(answer.refused)))
+        if len(answer.refused) == len(checked):
+            first = answer.refused[0]
+            raise AllRefusedError(
+                f"none of {len(checked)} events was accepted; the first: {first.message}", refused=answer.refused
+            )
+        return encode(answer)
+
+    @property
+    def state(self) -> str:
+        """`ok`, or why the store refused events within the last minute."""
+        if self._failure is None or time.monotonic() - self._failure[0] > _FAILURE_WINDOW_S:
+            return "ok"
+        return self._failure[1]
+
+    async def _write(
+        self, requests: Sequence[Sequence[NewInteraction]], _: Sequence[float]
+    ) -> Sequence[Sequence[Outcome]]:
+        try:
+            outcomes = await self._store.add([one for request in requests for one in request])
+        except StoreError as error:
+            self._failure = time.monotonic(), error.message
+            raise
+        self._failure = None
+        ends = accumulate((len(request) for request in requests), initial=0)
+        return [outcomes[start:end] for start, end in pairwise(ends)]
+
+
+def _erased(index: int) -> RefusedEvent:
+    return RefusedEvent(index, "erased_user", "the user was erased; events are taken again under a new user id")
