@@ -196,6 +196,14 @@ class RingLayout:
                 self._put(slot, position >> 32, mask)
         return self._join(slots)
 
+    def num_items(self, ring: bytes | None) -> dict[int, int]:
+        """Items by shop-local day, for people.
+
+        Raises:
+            StoreError: the ring is of another layout.
+        """
+        return {slot.day: slot.count for slot in self._split(ring) if slot.count}
+
     def newer_days(self, base: bytes | None, ring: bytes | None, last_day: int) -> bytes:
         """One ring with the days up to `last_day` of `base` and the later days of `ring`.
 

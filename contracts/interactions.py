@@ -1,4 +1,7 @@
-"""An accepted interaction on its way from the API to features and training: one JSON object an entry of a stream."""
+"""An accepted interaction on its way from the API to features and training: one JSON object an entry of a stream.
+
+The same stream tells that a user was erased, so that what is recorded for training is filtered.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from contracts.errors import DataError
 
 STREAM_FIELD: Final = b"interaction"
 """The one field of a stream's entry."""
+ERASURE_FIELD: Final = b"erasure"
+"""The one field of an entry that tells of an erased user."""
 
 
 class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,8 +49,21 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.user_id or self.session_id or ""
 
 
+class Erasure(Struct, frozen=True, kw_only=True):
+    """A user was erased: what happened up to then must not be used any more.
+
+    Attributes:
+        user_id: raw id.
+        erased_at: the clock's now, Unix seconds.
+    """
+
+    user_id: str
+    erased_at: int
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Interaction)
+_erasure_decoder = msgspec.json.Decoder(Erasure)
 
 
 def encode(interaction: Interaction) -> bytes:
@@ -66,3 +84,20 @@ def decode(content: bytes) -> Interaction:
     if not interaction.subject:
         raise DataError(f"interaction {interaction.event_id!r} has neither user_id nor session_id, expected one")
     return interaction
+
+
+def encode_erasure(erasure: Erasure) -> bytes:
+    """The value of `ERASURE_FIELD`."""
+    return _encoder.encode(erasure)
+
+
+def decode_erasure(content: bytes) -> Erasure:
+    """The erasure of a value of `ERASURE_FIELD`.
+
+    Raises:
+        DataError: not JSON, or a field is missing or of a wrong type.
+    """
+    try:
+        return _erasure_decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"a stream entry is no erasure: {error}") from error

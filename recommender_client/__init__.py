@@ -28,7 +28,14 @@ from serving.gateway.api import (
     SimilarQuery,
     Status,
 )
-from serving.gateway.api_events import InteractionEvent, InteractionsResponse, RefusedEvent
+from serving.gateway.api_events import (
+    ErasedUser,
+    FlushedSeen,
+    InteractionEvent,
+    InteractionsResponse,
+    RefusedEvent,
+    UserData,
+)
 
 __all__ = [
     "ApiError",
@@ -36,7 +43,9 @@ __all__ = [
     "BadAnswerError",
     "Client",
     "Diversity",
+    "ErasedUser",
     "Filters",
+    "FlushedSeen",
     "ForbiddenError",
     "InteractionEvent",
     "InteractionsResponse",
@@ -59,4 +68,5 @@ __all__ = [
     "Status",
     "UnauthenticatedError",
     "UnavailableError",
+    "UserData",
 ]

@@ -21,6 +21,9 @@ OPERATIONS: Final = {
     "recommend": ("POST", "/v1/recommendations"),
     "rank": ("POST", "/v1/rankings"),
     "record": ("POST", "/v1/interactions"),
+    "flush_seen": ("DELETE", "/v1/users/{user_id}/seen"),
+    "erase_user": ("DELETE", "/v1/users/{user_id}"),
+    "user_data": ("GET", "/v1/users/{user_id}/data"),
     "items": ("GET", "/v1/items"),
     "item": ("GET", "/v1/items/{item_id}"),
     "similar": ("GET", "/v1/items/{item_id}/similar"),
@@ -104,6 +107,21 @@ def record(events: Sequence[api_events.InteractionEvent]) -> Call[api_events.Int
     named = [replace(event, event_id=event.event_id or uuid.uuid4().hex) for event in events]
     body = msgspec.json.encode([_given(event) for event in named])
     return Call("record", _reader(api_events.InteractionsResponse), body=body)
+
+
+def flush_seen(user_id: str) -> Call[api_events.FlushedSeen]:
+    """Forgets what a user saw."""
+    return Call("flush_seen", _reader(api_events.FlushedSeen), {"user_id": user_id})
+
+
+def erase_user(user_id: str) -> Call[api_events.ErasedUser]:
+    """Erases a user."""
+    return Call("erase_user", _reader(api_events.ErasedUser), {"user_id": user_id})
+
+
+def user_data(user_id: str) -> Call[api_events.UserData]:
+    """What is stored about a user."""
+    return Call("user_data", _reader(api_events.UserData), {"user_id": user_id})
 
 
 def items(query: api.ItemQuery) -> Call[api.ItemPage]:

@@ -26,7 +26,7 @@ from serving.gateway.api import (
     SimilarQuery,
     Status,
 )
-from serving.gateway.api_events import InteractionEvent, InteractionsResponse
+from serving.gateway.api_events import ErasedUser, FlushedSeen, InteractionEvent, InteractionsResponse, UserData
 
 _AnswerT = TypeVar("_AnswerT")
 _NOBODY: Final = RecommendationRequest()
@@ -86,6 +86,18 @@ class Client:
     def record(self, events: Sequence[InteractionEvent], *, request_id: str | None = None) -> InteractionsResponse:
         """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
         return self._send(calls.record(events), request_id)
+
+    def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
+        """Forgets what a user saw; everything may be recommended again."""
+        return self._send(calls.flush_seen(user_id), request_id)
+
+    def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
+        """Erases a user, for good."""
+        return self._send(calls.erase_user(user_id), request_id)
+
+    def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
+        """What is stored about a user."""
+        return self._send(calls.user_data(user_id), request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""
@@ -173,6 +185,18 @@ class AsyncClient:
     ) -> InteractionsResponse:
         """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
         return await self._send(calls.record(events), request_id)
+
+    async def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
+        """Forgets what a user saw; everything may be recommended again."""
+        return await self._send(calls.flush_seen(user_id), request_id)
+
+    async def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
+        """Erases a user, for good."""
+        return await self._send(calls.erase_user(user_id), request_id)
+
+    async def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
+        """What is stored about a user."""
+        return await self._send(calls.user_data(user_id), request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""

@@ -53,3 +53,53 @@ class InteractionsResponse(Struct, frozen=True):
     accepted: int
     duplicates: Annotated[int, Meta(description="Events whose id was accepted before; nothing changed.")]
     refused: list[RefusedEvent]
+
+
+class TimedItem(Struct, frozen=True):
+    """An interaction with an item."""
+
+    item_id: str
+    timestamp: int
+
+
+class TimedCategory(Struct, frozen=True):
+    """An interaction with an item of a category."""
+
+    category_l1: str | None
+    timestamp: int
+
+
+class SeenDay(Struct, frozen=True):
+    """A day of the seen filter, which can tell whether it holds an item and not which ones it holds."""
+
+    day: Annotated[str, Meta(description="YYYY-MM-DD, the shop's.")]
+    num_items: int
+
+
+class UserData(Struct, frozen=True):
+    """What the online stores hold about a user."""
+
+    user_id: str
+    known: Annotated[bool, Meta(description="Whether the feature store has the user.")]
+    age: float | None
+    gender: str | None
+    top_category: str | None
+    top_category_long: str | None
+    recent_items: Annotated[list[TimedItem], Meta(description="Newest first.")]
+    recent_categories: Annotated[list[TimedCategory], Meta(description="Of the last event's 24 hours, newest first.")]
+    seen: list[SeenDay]
+    erased_at: Annotated[int | None, Meta(description="Unix seconds; null = never erased.")]
+
+
+class FlushedSeen(Struct, frozen=True):
+    """The user's seen filter is empty."""
+
+    user_id: str
+    flushed: Annotated[bool, Meta(description="Whether there was anything to forget.")]
+
+
+class ErasedUser(Struct, frozen=True):
+    """Nothing is left online; tables follow."""
+
+    user_id: str
+    erased_at: Annotated[int, Meta(description="Unix seconds.")]

@@ -33,6 +33,8 @@ from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import TracingConfig
 
 RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
+CALLER_KEY: Final = "recommender.caller"
+"""Where the rest finds the name of whoever calls, for the audit log; absent where everybody may call."""
 ANSWER_KEY: Final = "recommender.answer"
 """Where an `Answer` is left in the scope, for log and traces."""
 MAX_BUDGET_MS: Final = 60_000
@@ -104,7 +106,9 @@ class Gateway:
         answer, content, status = None, None, 200
         try:
             if self._access is not None:
-                await self._access.check(scope, path, request_id)
+                caller = await self._access.check(scope, path, request_id)
+                if caller is not None:
+                    scope[CALLER_KEY] = caller.name
             if path == RECOMMENDATIONS_PATH:
                 answer = scope[ANSWER_KEY] = await self._recommend(scope, receive, request_id)
                 content = answer.content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -12,6 +13,7 @@ from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
+from serving.gateway.audit import AuditLog
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
@@ -19,6 +21,7 @@ from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import with_traces
+from serving.gateway.users import UserDataEndpoints
 from serving.groups import GroupName
 from serving.load import LoadMeter
 from serving.metrics import MetricSink
@@ -26,6 +29,8 @@ from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGro
 from serving.stages.seen_filter import seen_ring_reader
 from serving.stores.interactions import InteractionStore
 from serving.stores.seen import SeenStore
+from serving.stores.user_data import UserDataStore
+from serving.stores.user_features import UserFeatureStore
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,15 @@ def build_gateway(
     service = RecommendationService(
         bundle, pipeline, catalogue, clock, config.service, config.reranking, telemetry.batch
     )
+    opened = (stores.config, stores.address, stores.client)
     interactions = InteractionService(
-        bundle,
-        InteractionStore(stores.config, stores.address, stores.client),
-        clock,
-        stores.config,
-        config.interactions,
-        telemetry.events,
+        bundle, InteractionStore(*opened), clock, stores.config, config.interactions, telemetry.events
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
-    rest = rest_application(service, catalogue, clock, monitor, config.gateway.max_body_bytes)
+    audit = AuditLog(config.access.audit_file, config.access.max_audited_refusals_per_s)
+    open_features = partial(UserFeatureStore, stores.config, stores.address)
+    users = UserDataEndpoints(UserDataStore(*opened), open_features, clock, audit)
+    rest = rest_application(service, catalogue, users, clock, monitor, config.gateway.max_body_bytes)
     gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
     return BuiltGateway(app, monitor, service.load)

@@ -10,6 +10,7 @@ from serving.gateway import api, api_events
 from serving.gateway.access import OPEN, permission_for
 from serving.gateway.asgi import MAX_BUDGET_MS, RECOMMENDATIONS_PATH
 from serving.gateway.catalogue import ITEMS_PATH
+from serving.gateway.users import USERS_PATH
 
 _STRUCTS: Final = (
     api.RecommendationRequest,
@@ -18,6 +19,9 @@ _STRUCTS: Final = (
     api.RankingResponse,
     api_events.InteractionEvent,
     api_events.InteractionsResponse,
+    api_events.UserData,
+    api_events.FlushedSeen,
+    api_events.ErasedUser,
     api.SimilarItems,
     api.Item,
     api.ItemPage,
@@ -78,12 +82,19 @@ def openapi_document() -> dict[str, Any]:
     similar["parameters"] = [item_id, *_query_parameters(api.SimilarQuery)]
     picture = _operation("An item's picture", None, 404, 405) | {"parameters": [item_id]}
     picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+    user_id = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    flush = _operation("Forgets what the user saw", api_events.FlushedSeen, 405, 503) | {"parameters": [user_id]}
+    erase = _operation("Erases the user, for good", api_events.ErasedUser, 405, 503) | {"parameters": [user_id]}
+    export = _operation("What is stored about the user", api_events.UserData, 405, 503) | {"parameters": [user_id]}
     paths = {
         RECOMMENDATIONS_PATH: {"post": recommend},
         "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
         "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
         api.RANKINGS_PATH: {"post": rank},
         api_events.INTERACTIONS_PATH: {"post": record},
+        USERS_PATH + "/{user_id}": {"delete": erase},
+        USERS_PATH + "/{user_id}/seen": {"delete": flush},
+        USERS_PATH + "/{user_id}/data": {"get": export},
         ITEMS_PATH: {"get": page},
         ITEMS_PATH + "/{item_id}": {"get": item},
         ITEMS_PATH + "/{item_id}/similar": {"get": similar},

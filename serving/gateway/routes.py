@@ -1,4 +1,4 @@
-"""Everything besides recommendations: rankings, status, catalogue, pictures and the API's description."""
+"""Everything besides recommendations and events: rankings, status, catalogue, personal data, the description."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from serving.gateway.http import ClientGoneError, check_json, error_answer, read
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
 from serving.gateway.service import RecommendationService
+from serving.gateway.users import UserDataEndpoints
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
 _CLIENT_GONE: Final = 499
@@ -99,13 +100,19 @@ class _Endpoints:
 
 
 def rest_application(
-    service: RecommendationService, catalogue: Catalogue, clock: Clock, monitor: Monitor, max_body_bytes: int
+    service: RecommendationService,
+    catalogue: Catalogue,
+    users: UserDataEndpoints,
+    clock: Clock,
+    monitor: Monitor,
+    max_body_bytes: int,
 ) -> Starlette:
     """The application for all paths but the recommendations.
 
     Args:
         service: ranks given items.
         catalogue: the items.
+        users: personal data.
         clock: tells now.
         monitor: knows how the service does.
         max_body_bytes: larger bodies are refused.
@@ -120,6 +127,7 @@ def rest_application(
             Route(ITEMS_PATH + "/{item_id:path}/image", endpoints.picture),
             Route(ITEMS_PATH + "/{item_id:path}/similar", endpoints.similar),
             Route(ITEMS_PATH + "/{item_id:path}", endpoints.item),
+            *users.routes(),
             Route("/openapi.json", endpoints.description),
             Route("/docs", endpoints.docs),
             Mount("/docs/assets", StaticFiles(directory=swagger_folder())),

@@ -5,12 +5,17 @@ Feast's own keys end with the project, which is the shop.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
+
+from contracts.columns import USER_ID
 
 VERSION = "v1"
 CONSUMERS: Final = "features"
 """Consumer group of the stream of interactions."""
+_FEAST_STRING: Final = 2
+"""Feast's number for the type of a raw id."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,12 @@ class Keys:
     def event(self, event_id: str) -> str:
         """String: there while an accepted event is remembered."""
         return f"{self.shop}:{VERSION}:event:{event_id}"
+
+    def features(self, user_id: str) -> bytes:
+        """Hash: Feast's row of a user, under the key that Feast gives it (its key serialization, version 3)."""
+        name, value = USER_ID.encode(), user_id.encode()
+        head = struct.pack(f"<III{len(name)}s", 1, _FEAST_STRING, len(name), name)
+        return head + struct.pack(f"<II{len(value)}s", _FEAST_STRING, len(value), value) + self.shop.encode()
 
     @property
     def interactions(self) -> str:

@@ -6,7 +6,7 @@ so that one command reads those of a whole batch and one atomic step replaces th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -29,6 +29,9 @@ class RecentItems(Struct, frozen=True, array_like=True):
 
     item_ids: tuple[str, ...] = ()
     timestamps: tuple[int, ...] = ()
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return zip(self.item_ids, self.timestamps, strict=True)
 
     def with_newer(
         self, item_ids: Sequence[str], timestamps: Sequence[int], *, max_age_s: int, length: int | None = None

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from contracts.errors import DataError
-from contracts.interactions import Interaction, decode, encode
+from contracts.interactions import Erasure, Interaction, decode, decode_erasure, encode, encode_erasure
 
 FULL = Interaction(
     event_id="e1",
@@ -48,3 +48,10 @@ def test_the_subject_is_the_user_or_else_the_session() -> None:
 def test_other_entries_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         decode(content)
+
+
+def test_an_erasure_is_told_in_the_same_stream() -> None:
+    erasure = Erasure(user_id="ü", erased_at=100)
+    assert decode_erasure(encode_erasure(erasure)) == erasure
+    with pytest.raises(DataError, match="a stream entry is no erasure: Object missing required field `user_id`"):
+        decode_erasure(encode(LEAST))

@@ -82,6 +82,9 @@ def test_a_tour_of_the_service(client: Client, shop: Shop) -> None:
     assert ranked.unknown == ["nothing"]
     told = client.record([rc.InteractionEvent(user_id="u1", item_id=item, event="view") for item in ("i5", "nothing")])
     assert (told.accepted, told.duplicates, told.refused[0].code) == (1, 0, "unknown_item")
+    assert [one.item_id for one in client.user_data("u1").recent_items] == ["i5"]
+    assert client.flush_seen("u1").flushed is True
+    assert client.erase_user("u1").user_id == "u1"
     assert [item.item_id for item in client.items(FEW).items] == ["i1", "i2"]
     assert client.item("i2").title == "Title 2"
     assert len(client.similar("i2", rc.SimilarQuery(k=4)).items) == 4
@@ -99,6 +102,9 @@ async def test_a_tour_without_blocking(async_client: AsyncClient, shop: Shop) ->
     assert len((await async_client.rank(rc.RankingRequest(candidate_ids=["i5"]))).rankings) == 1
     event = rc.InteractionEvent(session_id="s1", item_id="i5", event="cart", event_id="e1")
     assert [(await async_client.record([event])).duplicates for _ in range(2)] == [0, 1]
+    assert (await async_client.user_data("u2")).known is False
+    assert (await async_client.flush_seen("u2")).flushed is False
+    assert (await async_client.erase_user("u2")).user_id == "u2"
     assert (await async_client.items(FEW)).total == 39
     assert (await async_client.item("i2")).item_id == "i2"
     assert len((await async_client.similar("i2")).items) == 10

@@ -16,12 +16,14 @@ from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
+from serving.gateway.audit import AuditLog
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
+from serving.gateway.users import UserDataEndpoints
 from serving.metrics import Snapshot
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
@@ -33,6 +35,7 @@ from serving.stages.user_lookup import UserLookup
 from serving.stores.interactions import InteractionStore
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
+from serving.stores.user_data import UserDataStore
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
 from tests.fixtures.served_bundle import NOW
 
@@ -83,7 +86,10 @@ class Shop:
         self.interactions = InteractionService(bundle, writer, self.clock, *settings, self.telemetry.events)
         self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
         limits = self.config.gateway
-        rest = rest_application(self.service, self.catalogue, self.clock, self.monitor, limits.max_body_bytes)
+        audit = AuditLog(self.config.access.audit_file, 20)
+        users = UserDataEndpoints(UserDataStore(*opened), lambda: self.users, self.clock, audit)
+        own = (self.service, self.catalogue, users, self.clock, self.monitor)
+        rest = rest_application(*own, limits.max_body_bytes)
         self.access = Access.open(self.config.access)
         self.app = with_cors(
             Gateway(self.service, self.interactions, rest, limits, self.access, self.telemetry), limits

@@ -217,6 +217,9 @@ async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClien
         "/v1/items/{item_id}/similar",
         "/v1/rankings",
         "/v1/interactions",
+        "/v1/users/{user_id}",
+        "/v1/users/{user_id}/seen",
+        "/v1/users/{user_id}/data",
         "/v1/items/{item_id}/image",
     }
     operation = document["paths"]["/v1/recommendations"]["post"]

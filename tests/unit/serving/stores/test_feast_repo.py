@@ -6,6 +6,7 @@ import pytest
 
 from serving.stores.config import StoreConfig
 from serving.stores.feast_repo import FEATURES, belongs_to, online_key_pattern, online_keys, repo_values
+from serving.stores.keys import Keys
 
 
 def test_features_are_those_of_the_contract() -> None:
@@ -50,3 +51,4 @@ def test_a_user_key_is_told_from_one_of_a_shop_with_a_longer_name(user: str) -> 
     assert all(key.startswith(head) and key.endswith(tail) for key in (ours, theirs))
     assert belongs_to(ours, "toys")
     assert not belongs_to(theirs, "toys")
+    assert Keys("toys").features(user) == ours, "the key that is known without Feast"

@@ -1,0 +1,91 @@
+"""Personal data of users over HTTP: forget what was seen, erase, export. Every call is audited before it acts."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contracts.clock import Clock, day_to_name
+from serving.gateway.api import encode
+from serving.gateway.api_events import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
+from serving.gateway.asgi import CALLER_KEY, request_id_of
+from serving.gateway.audit import AuditLog
+from serving.stages.user_lookup import UserFeatureReader
+from serving.stores.user_data import UserDataStore
+
+USERS_PATH: Final = "/v1/users"
+
+
+class UserDataEndpoints:
+    """What the paths below `/v1/users` do.
+
+    Args:
+        store: what interactions left.
+        open_features: opens the feature store; called in a thread when somebody asks for the first time, because it
+            loads a large library that most gateways never need.
+        clock: tells now.
+        audit: told who asked for what about whom.
+    """
+
+    def __init__(
+        self, store: UserDataStore, open_features: Callable[[], UserFeatureReader], clock: Clock, audit: AuditLog
+    ) -> None:
+        self._store = store
+        self._open_features = open_features
+        self._features: UserFeatureReader | None = None
+        self._opening = asyncio.Lock()
+        self._clock = clock
+        self._audit = audit
+
+    def routes(self) -> list[Route]:
+        """The paths, most special first: ids may hold slashes."""
+        one = USERS_PATH + "/{user_id:path}"
+        return [
+            Route(one + "/seen", self._audited("flush_seen", self._flush), methods=["DELETE"]),
+            Route(one + "/data", self._audited("export", self._export), methods=["GET"]),
+            Route(one, self._audited("erase", self._erase), methods=["DELETE"]),
+        ]
+
+    def _audited(
+        self, event: str, act: Callable[[str], Awaitable[FlushedSeen | UserData | ErasedUser]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            user_id = request.path_params["user_id"]
+            fields = {"caller": request.scope.get(CALLER_KEY), "request_id": request_id_of(request.scope)}
+            await asyncio.to_thread(lambda: self._audit.event(event, user_id=user_id, **fields))
+            return Response(encode(await act(user_id)), media_type="application/json")
+
+        return answer
+
+    async def _flush(self, user_id: str) -> FlushedSeen:
+        return FlushedSeen(user_id, await self._store.flush_seen(user_id))
+
+    async def _erase(self, user_id: str) -> ErasedUser:
+        now = self._clock.now()
+        await self._store.erase(user_id, now)
+        return ErasedUser(user_id, now)
+
+    async def _export(self, user_id: str) -> UserData:
+        async with self._opening:
+            if self._features is None:
+                self._features = await asyncio.to_thread(self._open_features)
+        state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))
+        age = float(features.ages[0])
+        return UserData(
+            user_id=user_id,
+            known=bool(features.known[0]),
+            age=None if math.isnan(age) else age,
+            gender=features.genders[0],
+            top_category=features.top_category[0],
+            top_category_long=features.top_category_long[0],
+            recent_items=[TimedItem(*one) for one in state.recent],
+            recent_categories=[TimedCategory(category or None, time) for category, time in state.day],
+            seen=[SeenDay(day_to_name(day), count) for day, count in sorted(state.seen.items())],
+            erased_at=state.erased_at,
+        )

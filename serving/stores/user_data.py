@@ -1,0 +1,95 @@
+"""What the online store holds about one user: told, forgotten in part, erased."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
+from serving.stores import recent
+from serving.stores.client import store_errors
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+from serving.stores.recent import RecentItems
+from serving.stores.seen import ring_layout
+
+
+@dataclass(frozen=True)
+class UserState:
+    """What interactions have left of a user.
+
+    Attributes:
+        recent: recent items.
+        day: categories of the 24 hours that end at the last interaction.
+        seen: items in the seen ring by shop-local day; the ring does not tell which.
+        erased_at: Unix seconds of the erasure, None = never.
+    """
+
+    recent: RecentItems
+    day: RecentItems
+    seen: dict[int, int]
+    erased_at: int | None
+
+
+class UserDataStore:
+    """Reads and removes what belongs to a user.
+
+    Args:
+        config: the store's settings.
+        address: redis:// or rediss:// address, for messages.
+        client: connection of this event loop.
+    """
+
+    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
+        self._config = config
+        self._address = address
+        self._client = client
+        self._keys = Keys(config.shop)
+        self._layout = ring_layout(config)
+
+    async def read(self, user_id: str) -> UserState:
+        """Everything but Feast's row.
+
+        Raises:
+            StoreError: the store does not answer in time, or holds something else.
+        """
+        keys = [self._keys.recent(user_id), self._keys.day(user_id), self._keys.seen(user_id)]
+        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+            pipe.mget(keys)
+            pipe.hget(self._keys.erased, user_id)
+            (items, day, ring), erased_at = await pipe.execute()
+        return UserState(
+            recent.decode(items),
+            recent.decode(day),
+            self._layout.num_items(ring),
+            None if erased_at is None else int(erased_at),
+        )
+
+    async def flush_seen(self, user_id: str) -> bool:
+        """Empties the seen ring, so that everything may be recommended again; whether there was one.
+
+        Raises:
+            StoreError: the store does not answer in time or refuses the write.
+        """
+        async with store_errors(self._config, self._address):
+            return bool(await self._client.delete(self._keys.seen(user_id)))
+
+    async def erase(self, user_id: str, now: int) -> None:
+        """Removes a user in one atomic step, for good: events of that id are refused from then on.
+
+        The stream tells consumers, who leave a tombstone for whatever reads tables.
+
+        Args:
+            user_id: whether it is known or not.
+            now: the clock's now, Unix seconds.
+
+        Raises:
+            StoreError: the store does not answer in time or refuses the write; nothing is removed.
+        """
+        keys = self._keys
+        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+            pipe.hset(keys.erased, user_id, now)
+            pipe.delete(keys.recent(user_id), keys.day(user_id), keys.seen(user_id), keys.features(user_id))
+            pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
+            await pipe.execute()
