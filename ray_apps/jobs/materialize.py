@@ -6,12 +6,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from contracts.clock import SystemClock
+from contracts.clock import ShopCalendar, SystemClock
 from ray_apps.jobs import build_index, preprocess
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.owner import resolve_address
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
@@ -29,11 +30,13 @@ def run(workspace: Workspace, _: Path) -> str:
     reused = "" if meta is None or meta.bundle_version != version or workspace.force else " (reused)"
     if meta is None or not reused:
         processed = open_processed(workspace.output(preprocess.JOB))
+        last_day = processed.info.last_day
         tables = StoreTables(
             final_profiles(processed),
             final_activity(processed),
             recent_interactions(processed, config.history_length),
             seen_interactions(processed, config.seen_window_days),
+            TablesEnd(last_day, ShopCalendar(processed.info.timezone).start_of_day(last_day + 1)),
         )
         meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
     return (

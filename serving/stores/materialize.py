@@ -1,34 +1,33 @@
 """Fills the online store from tables: Feast's views, recent items, 24-hour categories and seen rings.
 
-A run leaves the state of its tables, whatever was there before: it overwrites, then removes what is stale. Readers
-see the old or the new value of a subject, never none.
+A run leaves the state of its tables and whatever came in after their end, so it may run beside a server that takes
+events, and it rebuilds a store that was lost. Readers see the old or the new value of a subject, never none.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
-from tqdm import tqdm
 
-from contracts.columns import USER_ID
-from contracts.errors import DataError
+from contracts.columns import TOP_CATEGORY, USER_ID
 from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
 from serving.stores import feast_repo
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
+from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
+from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
+from serving.stores.recent import RecentItems, top_category_of
 from serving.stores.table_values import EVENT_TIMESTAMP, feature_rows, recent_lists, seen_rings, with_all_users
 
 logger = logging.getLogger(__name__)
-
-_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,17 @@ class StoreTables:
             `history_length` interactions of each, and all of the 24 hours that end at its last one; equal timestamps
             in the order in which they happened.
         seen: tables of whole subjects with subject_id, item_id and day, of at least the seen window.
+        end: up to when they hold everything.
+        erased: users that are left out wherever they occur, and when they were erased (Unix seconds); those that the
+            store itself remembers come on top.
     """
 
     profiles: pa.Table
     activity: pa.Table
     recent: Iterable[pa.Table]
     seen: Iterable[pa.Table]
+    end: TablesEnd
+    erased: Mapping[str, int] = field(default_factory=dict)
 
 
 def materialize(
@@ -65,29 +69,31 @@ def materialize(
     Raises:
         SchemaError: a table lacks a column or has one of a wrong type.
         DataError: a subject's rows are spread over two tables.
-        StoreError: the store does not answer or refuses a write.
+        StoreError: the store does not answer or refuses a write, or others keep writing the same keys.
     """
     keys = Keys(config.shop)
     features = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
     features[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
     client = bulk_client(config, address)
-    recent_values = chain.from_iterable(recent_lists(table, config) for table in tables.recent)
-    ring_values = chain.from_iterable(seen_rings(table, config) for table in tables.seen)
     try:
         with bulk_errors(address):
             client.delete(keys.meta)
-            num_users = _fill_features(client, config, address, features)
-            recent = _write(client, recent_values, "recent items")
-            rings = _write(client, ring_values, "seen items")
-            for pattern, fresh in ((keys.recent("*"), recent), (keys.day("*"), recent), (keys.seen("*"), rings)):
-                _remove_stale(client, client.scan_iter(pattern, _CHUNK), fresh)
+            erased = _remember_erased(client, keys, tables.erased)
+            features = {view: _without(table, erased) for view, table in features.items()}
+            users = {user for table in features.values() for user in table[USER_ID].to_pylist()}
+            filler = StateFiller(client, config, tables.end, users, erased)
+            filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
+            filler.fill(chain.from_iterable(seen_rings(table, config) for table in tables.seen), "seen items")
+            filler.clear()
+            features[USER_ACTIVITY] = _brought_up_to_date(features[USER_ACTIVITY], filler.live, users)
+            _fill_features(client, config, address, features, users, filler.live.keys() - erased)
             meta = StoreMeta(
                 shop=config.shop,
                 bundle_version=bundle_version,
                 written_at=written_at,
-                num_users=num_users,
-                num_recent=len(recent) // 2,  # each subject has its recent items and its categories
-                num_seen=len(rings),
+                num_users=len(users),
+                num_recent=filler.num_recent,
+                num_seen=filler.num_seen,
             )
             client.set(keys.meta, meta.model_dump_json())
     finally:
@@ -96,41 +102,56 @@ def materialize(
     return meta
 
 
+def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -> Set[str]:
+    """The erased users of the store and of the tables; the store remembers all of them from now on."""
+    known = {user.decode() for user in client.hkeys(keys.erased)}
+    if new := {user: stamp for user, stamp in told.items() if user not in known}:
+        client.hset(keys.erased, mapping=new)
+    return known | told.keys()
+
+
+def _without(rows: pa.Table, users: Set[str]) -> pa.Table:
+    return rows.filter(pc.invert(pc.is_in(rows[USER_ID], pa.array(sorted(users), pa.string()))))
+
+
+def _brought_up_to_date(activity: pa.Table, live: Mapping[str, RecentItems], users: Set[str]) -> pa.Table:
+    """Rows of users who did something after the tables' end get the category of their last 24 hours."""
+    fresh = {user: day for user, day in live.items() if user in users}
+    if not fresh:
+        return activity
+    old = {row[USER_ID]: row for row in activity.filter(pc.is_in(activity[USER_ID], pa.array(fresh))).to_pylist()}
+    nothing = dict.fromkeys(activity.column_names)
+    stamps = pa.array([day.timestamps[0] for day in fresh.values()], pa.timestamp("s", tz="UTC"))
+    rows = [
+        {**old.get(user, nothing), USER_ID: user, TOP_CATEGORY: top_category_of(day), EVENT_TIMESTAMP: stamp}
+        for (user, day), stamp in zip(fresh.items(), stamps.to_pylist(), strict=True)
+    ]
+    return pa.concat_tables([_without(activity, fresh.keys()), pa.Table.from_pylist(rows, activity.schema)])
+
+
 def _fill_features(
-    client: redis.Redis, config: StoreConfig, address: str, rows: Mapping[FeatureViewSpec, pa.Table]
-) -> int:
-    users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
+    client: redis.Redis,
+    config: StoreConfig,
+    address: str,
+    rows: Mapping[FeatureViewSpec, pa.Table],
+    users: Set[str],
+    live: Set[str],
+) -> None:
+    """Writes Feast's rows; those of users that are neither in the tables nor active since their end go."""
     end = pc.max(pa.concat_tables([table.select([EVENT_TIMESTAMP]) for table in rows.values()])[EVENT_TIMESTAMP])
     for view, table in rows.items():
-        feast_repo.write_offline(config, view, with_all_users(table, users, end))
+        feast_repo.write_offline(config, view, with_all_users(table, set(users), end))
     patient = config.model_copy(update={"read_timeout_ms": int(1000 * config.bulk_timeout_s)})
     store = feast_repo.open_store(patient, address, overwrite=True)
     feast_repo.apply_views(store, config)
     if users:
         feast_repo.materialize_views(store, end.as_py())
-    found = client.scan_iter(feast_repo.online_key_pattern(config.shop), _CHUNK)
+    found = client.scan_iter(feast_repo.online_key_pattern(config.shop), CHUNK)
     ours = (key for key in found if feast_repo.belongs_to(key, config.shop))
-    _remove_stale(client, ours, feast_repo.online_keys(config.shop, users))
-    return len(users)
-
-
-def _write(client: redis.Redis, values: Iterator[tuple[str, bytes]], what: str) -> Set[bytes]:
-    """Sets keys to values, many at a time; the keys written."""
-    written: set[bytes] = set()
-    with tqdm(desc=what, unit=" keys", disable=None) as progress:
-        while chunk := list(islice(values, _CHUNK)):
-            with client.pipeline(transaction=True) as pipe:
-                for key, value in chunk:
-                    if key.encode() in written:
-                        raise DataError(f"{key} comes twice; a table must hold all rows of its subjects")
-                    written.add(key.encode())
-                    pipe.set(key, value)
-                pipe.execute()
-            progress.update(len(chunk))
-    return written
+    _remove_stale(client, ours, feast_repo.online_keys(config.shop, users | live))
 
 
 def _remove_stale(client: redis.Redis, found: Iterator[bytes], fresh: Set[bytes]) -> None:
     stale = (key for key in found if key not in fresh)
-    while chunk := list(islice(stale, _CHUNK)):
+    while chunk := list(islice(stale, CHUNK)):
         client.unlink(*chunk)

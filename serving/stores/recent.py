@@ -10,10 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 import redis.asyncio
 from msgspec import Struct
 
 from contracts.errors import StoreError
+from contracts.features import top_category
+from contracts.ids import IntArray
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -115,3 +118,11 @@ def decode(value: bytes | None) -> RecentItems:
     if len(recent.item_ids) != len(recent.timestamps):
         raise StoreError("recent items cannot be read: items and times differ in number; run the materialize job")
     return recent
+
+
+def top_category_of(day: RecentItems) -> str | None:
+    """The definition of `contracts.features.top_category` on a 24-hour list of raw categories, newest first."""
+    names = {name: code for code, name in enumerate(dict.fromkeys(["", *day.item_ids]))}
+    codes: IntArray = np.array([names[name] for name in reversed(day.item_ids)], dtype=np.int32)
+    best = top_category(codes, np.array(day.timestamps[::-1], dtype=np.int64))
+    return list(names)[best] or None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,13 @@ import redis
 
 from contracts.bloom import item_hashes
 from contracts.errors import DataError, SchemaError, StoreError
+from contracts.interactions import Interaction
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
+from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.materialize import StoreTables, materialize
+from serving.stores.merge import Merge, TablesEnd
 from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.recent import RecentItems, RecentItemStore
 from serving.stores.seen import SeenStore
@@ -24,6 +28,7 @@ from serving.stores.user_features import UserFeatureStore
 pytestmark = pytest.mark.redis
 NOW = 1_767_225_600
 TODAY = NOW // 86_400
+END = TablesEnd(TODAY - 1, NOW)
 
 
 def profiles(*rows: tuple[str, float | None, str | None]) -> pa.Table:
@@ -54,7 +59,11 @@ def events(*rows: tuple[str, str, int]) -> pa.Table:
     )
 
 
-FIRST = StoreTables(
+def tables(*parts: Any, **more: Any) -> StoreTables:
+    return StoreTables(*parts, END, **more)
+
+
+FIRST = tables(
     profiles(("u1", 31.0, "f"), ("u2", None, "m"), ("u3", 44.0, None)),
     activity(("u1", "shoes", None), ("u3", None, "hats"), ("u4", "bags", "bags")),
     [events(("u1", "a", 20), ("u1", "b", 10)), events(("s9", "c", 30))],
@@ -62,8 +71,8 @@ FIRST = StoreTables(
 )
 
 
-def fill(config: StoreConfig, address: str, tables: StoreTables, version: str = "b1") -> StoreMeta:
-    return materialize(config, address, tables, bundle_version=version, written_at=NOW)
+def fill(config: StoreConfig, address: str, content: StoreTables, version: str = "b1") -> StoreMeta:
+    return materialize(config, address, content, bundle_version=version, written_at=NOW)
 
 
 def state(client: redis.Redis) -> dict[bytes, object]:
@@ -111,7 +120,7 @@ async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shop
     await asyncio.to_thread(fill, other, server.address, FIRST)
     others = state(bulk)
     await asyncio.to_thread(fill, config, server.address, FIRST)
-    second = StoreTables(
+    second = tables(
         profiles(("u1", None, "f"), ("u2", 20.0, None)),
         activity(("u2", "hats", None)),
         [events(("u1", "z", 3))],
@@ -133,14 +142,14 @@ async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shop
 
 def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     fill(config, server.address, FIRST)
-    meta = fill(config, server.address, StoreTables(profiles(), activity(), [], []))
+    meta = fill(config, server.address, tables(profiles(), activity(), [], []))
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (0, 0, 0)
     assert bulk.keys() == [b"toys:v1:meta"]
 
 
 def test_a_subject_in_two_tables_is_refused(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     fill(config, server.address, FIRST)
-    twice = StoreTables(profiles(), activity(), [events(("u", "a", 1)), events(("u", "b", 2))], [])
+    twice = tables(profiles(), activity(), [events(("u", "a", 1)), events(("u", "b", 2))], [])
     with pytest.raises(DataError, match="toys:v1:recent:u comes twice; a table must hold all rows of its subjects"):
         fill(config, server.address, twice)
     assert bulk.get("toys:v1:meta") is None
@@ -149,7 +158,7 @@ def test_a_subject_in_two_tables_is_refused(server: EmbeddedRedis, bulk: redis.R
 def test_a_missing_field_is_named_before_anything_is_written(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
-    lacking = StoreTables(profiles().drop_columns(["age"]), activity(), [], [])
+    lacking = tables(profiles().drop_columns(["age"]), activity(), [], [])
     with pytest.raises(SchemaError, match=r"the user_profile table lacks \['age'\]"):
         fill(config, server.address, lacking)
     assert bulk.keys() == []
@@ -202,5 +211,114 @@ def test_a_store_that_is_full_refuses(tmp_path: Path) -> None:
     config = StoreConfig(feast_dir=tmp_path, embedded=EmbeddedRedisConfig(data_dir=tmp_path / "redis"))
     with EmbeddedRedis(config.embedded) as server:
         redis.Redis.from_url(server.address).config_set("maxmemory", 1)
-        with pytest.raises(StoreError, match=r"answered with an error: .*maxmemory"):
+        with pytest.raises(StoreError, match=r"is full and takes no writes: .*maxmemory"):
             fill(config, server.address, FIRST)
+
+
+def clicked(subject: str, item: str, after_s: int, *, session: bool = False) -> NewInteraction:
+    """A click some seconds after the tables' end."""
+    who: dict[str, Any] = {"session_id": subject} if session else {"user_id": subject}
+    time = NOW + after_s
+    interaction = Interaction(
+        event_id=f"{subject}{item}", item_id=item, event="click", timestamp=time, accepted_at=time, **who
+    )
+    return NewInteraction(interaction, f"of-{item}", (item_hashes([item])[0], time // 86_400))
+
+
+async def click(config: StoreConfig, address: str, *new: NewInteraction) -> None:
+    client = async_client(config, address)
+    assert set(await InteractionStore(config, address, client).add(new)) == {"accepted"}
+    await client.aclose()
+
+
+async def read_state(config: StoreConfig, address: str, subject: str, *items: str) -> tuple[Any, Any, list[bool]]:
+    """Recent items, categories, and whether items are seen."""
+    client = async_client(config, address)
+    store = RecentItemStore(config, address, client)
+    rings = await SeenStore(config, address, client).read([subject], TODAY)
+    seen = rings.seen(item_hashes(items), np.zeros(len(items), dtype=np.int64)).tolist()
+    found = (await store.read([subject]))[0], (await store.read_day([subject]))[0], seen
+    await client.aclose()
+    return found
+
+
+async def test_what_came_in_after_the_tables_end_stays(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
+) -> None:
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    late = clicked("u1", "late", -15)  # accepted after the tables were written; the next tables have it
+    await click(config, server.address, clicked("u1", "c", 5), late, clicked("u9", "c", 6))
+    await click(config, server.address, clicked("s9", "d", 7, session=True), clicked("s7", "d", 8, session=True))
+    meta = await asyncio.to_thread(fill, config, server.address, FIRST)
+    assert (meta.num_users, meta.num_recent, meta.num_seen) == (4, 4, 4)
+    recent, day, seen = await read_state(config, server.address, "u1", "a", "b", "c", "late")
+    assert recent == RecentItems(("c", "b", "a"), (NOW + 5, NOW - 10, NOW - 20))
+    assert day.item_ids == ("of-c", "of-b", "of-a")
+    assert seen == [True, True, True, False]
+    assert (await read_state(config, server.address, "u9", "c", "d"))[0].item_ids == ("c",)
+    assert (await read_state(config, server.address, "s9", "c", "d")) == (
+        RecentItems(("d", "c"), (NOW + 7, NOW - 30)),
+        RecentItems(("of-d", "of-c"), (NOW + 7, NOW - 30)),
+        [True, True],
+    )
+    users = UserFeatureStore(config, server.address)
+    found = await users.read(["u1", "u3", "u4"])
+    assert found.top_category == ("of-c", None, "bags"), "all three categories of u1 occur once: the newest counts"
+    assert found.top_category_long == (None, "hats", "bags")
+    users.close()
+
+
+async def test_keys_expire_by_kind_of_subject(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    for key, days in {"recent:u1": 90, "day:u1": 90, "seen:u1": 90, "recent:s9": 7, "seen:s9": 7}.items():
+        assert (days - 1) * 86_400 < bulk.ttl(f"toys:v1:{key}") <= days * 86_400, key
+
+
+async def test_a_lost_store_is_rebuilt_from_the_tables(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
+) -> None:
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    once = state(bulk)
+    await click(config, server.address, clicked("u1", "c", 5))
+    bulk.flushall()
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    assert state(bulk) == once
+
+
+async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
+    bulk.hset("toys:v1:erased", "u3", NOW)
+    content = tables(FIRST.profiles, FIRST.activity, FIRST.recent, FIRST.seen, erased={"u1": NOW - 1, "u3": 5})
+    meta = await asyncio.to_thread(fill, config, server.address, content)
+    assert (meta.num_users, meta.num_recent, meta.num_seen) == (2, 1, 1)
+    users = UserFeatureStore(config, server.address)
+    assert (await users.read(["u1", "u2", "u3", "u4"])).known.tolist() == [False, True, False, True]
+    users.close()
+    assert not [key for key in bulk.scan_iter() if b"u1" in key or b"u3" in key]
+    assert bulk.hgetall("toys:v1:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
+
+
+async def test_an_event_that_comes_between_reading_and_writing_is_not_lost(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [clicked("u1", "c", 5), clicked("s9", "c", 6, session=True)]
+    merged = Merge.recent
+
+    def merge_while_others_write(self: Merge, table: bytes | None, online: bytes | None) -> bytes | None:
+        if left:
+            asyncio.run(click(config, server.address, left.pop()))
+        return merged(self, table, online)
+
+    monkeypatch.setattr(Merge, "recent", merge_while_others_write)
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    assert left == []
+    assert (await read_state(config, server.address, "u1", "c"))[0].item_ids == ("c", "b", "a")
+    assert (await read_state(config, server.address, "s9", "d"))[0].item_ids == ("c", "c")
+
+
+async def test_values_of_another_layout_give_way(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
+    wider = config.model_copy(update={"seen_window_days": 9})
+    await click(wider, server.address, clicked("u1", "c", 5))
+    bulk.set("toys:v1:recent:u1", b"something else")
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    recent, _, seen = await read_state(config, server.address, "u1", "a", "c")
+    assert (recent.item_ids, seen) == (("b", "a"), [True, False])

@@ -1,0 +1,109 @@
+"""Fills recent items, 24-hour categories and seen rings from tables; what is newer online stays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+from itertools import islice
+from typing import Final
+
+import redis
+from tqdm import tqdm
+
+from contracts.clock import DAY_S
+from contracts.errors import DataError
+from serving.stores import recent
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+from serving.stores.merge import Change, Merge, TablesEnd, rewrite
+
+CHUNK: Final = 500
+
+
+class StateFiller:
+    """Fills keys of subjects: `fill` with the tables' values, then `clear` what no table has.
+
+    Attributes:
+        live: categories of the last 24 hours of subjects that did something after the tables' end.
+
+    Args:
+        client: of the store.
+        config: the store's settings.
+        tables_end: up to when the tables hold everything.
+        users: subjects that are users; the others are sessions.
+        erased: users that get nothing.
+    """
+
+    def __init__(
+        self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, users: Set[str], erased: Set[str]
+    ) -> None:
+        self.live: dict[str, recent.RecentItems] = {}
+        self._client = client
+        self._config = config
+        self._tables_end = tables_end
+        self._users = users
+        self._erased = erased
+        keys, merge = Keys(config.shop), Merge(config, tables_end)
+        self._day = keys.day("")
+        self._merges = {keys.recent(""): merge.recent, self._day: merge.day, keys.seen(""): merge.seen}
+        self._written: set[bytes] = set()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def num_recent(self) -> int:
+        """Subjects with recent items."""
+        return self._counts[Keys(self._config.shop).recent("")]
+
+    @property
+    def num_seen(self) -> int:
+        """Subjects with a seen ring."""
+        return self._counts[Keys(self._config.shop).seen("")]
+
+    def fill(self, values: Iterable[tuple[str, bytes]], what: str) -> None:
+        """Sets keys to the tables' values and what is newer online.
+
+        Raises:
+            DataError: a key comes twice.
+            StoreError: others keep writing the same keys.
+        """
+        self._set(self._changes(values), what)
+
+    def clear(self) -> None:
+        """Leaves to keys that no table has what is newer online, if anything."""
+        for prefix, merge in self._merges.items():
+            found = self._client.scan_iter(prefix + "*", CHUNK)
+            self._set((Change(key, None, merge) for key in found if key not in self._written), "stale keys")
+
+    def _changes(self, values: Iterable[tuple[str, bytes]]) -> Iterator[Change]:
+        for name, value in values:
+            prefix, subject = self._split(name)
+            if subject in self._erased:
+                continue
+            key = name.encode()
+            if key in self._written:
+                raise DataError(f"{name} comes twice; a table must hold all rows of its subjects")
+            self._written.add(key)
+            days = self._config.user_days if subject in self._users else self._config.session_days
+            yield Change(key, value, self._merges[prefix], days * DAY_S)
+
+    def _set(self, changes: Iterator[Change], what: str) -> None:
+        with tqdm(desc=what, unit=" keys", disable=None) as progress:
+            while chunk := list(islice(changes, CHUNK)):
+                for change, value in zip(chunk, rewrite(self._client, chunk), strict=True):
+                    self._note(change.key.decode(), value)
+                progress.update(len(chunk))
+
+    def _note(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            return
+        prefix, subject = self._split(name)
+        self._counts[prefix] += 1
+        if prefix == self._day:
+            day = recent.decode(value)
+            if day.timestamps[0] >= self._tables_end.end:
+                self.live[subject] = day
+
+    def _split(self, name: str) -> tuple[str, str]:
+        """Prefix and subject of a key."""
+        prefix = next(prefix for prefix in self._merges if name.startswith(prefix))
+        return prefix, name.removeprefix(prefix)

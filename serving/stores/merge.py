@@ -1,0 +1,131 @@
+"""What stays of the online state when the stores are filled from tables: whatever is newer than the tables.
+
+Tables are the truth up to the end of their last day, the online store is it afterwards. A value that cannot be read,
+or is of another layout, gives way to the tables'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import redis
+
+from contracts.bloom import RingLayout
+from contracts.clock import DAY_S
+from contracts.errors import StoreError
+from contracts.features import TOP_CATEGORY_WINDOW_S
+from serving.stores import recent
+from serving.stores.config import StoreConfig
+from serving.stores.recent import RecentItems
+from serving.stores.seen import ring_layout
+
+_MAX_ATTEMPTS: Final = 20
+MergeValue = Callable[[bytes | None, bytes | None], bytes | None]
+"""Takes the value of the tables and the one that is online; None = there is none, or none is left."""
+
+
+@dataclass(frozen=True)
+class TablesEnd:
+    """Up to when tables hold everything.
+
+    Attributes:
+        last_day: their last shop-local day.
+        end: Unix seconds at which it ended.
+    """
+
+    last_day: int
+    end: int
+
+
+class Merge:
+    """Merges values of each kind.
+
+    Args:
+        config: the store's settings.
+        tables_end: up to when the tables hold everything.
+    """
+
+    def __init__(self, config: StoreConfig, tables_end: TablesEnd) -> None:
+        self._config = config
+        self._tables_end = tables_end
+        self._layout: RingLayout = ring_layout(config)
+
+    def recent(self, table: bytes | None, online: bytes | None) -> bytes | None:
+        """Recent items."""
+        newer = self.newer(online)
+        items = recent.decode(table).with_newer(
+            *_oldest_first(newer), max_age_s=self._config.history_days * DAY_S, length=self._config.history_length
+        )
+        return recent.encode(items) if items.timestamps else None
+
+    def day(self, table: bytes | None, online: bytes | None) -> bytes | None:
+        """Categories of the 24 hours that end at the last interaction."""
+        items = recent.decode(table).with_newer(*_oldest_first(self.newer(online)), max_age_s=TOP_CATEGORY_WINDOW_S - 1)
+        return recent.encode(items) if items.timestamps else None
+
+    def seen(self, table: bytes | None, online: bytes | None) -> bytes | None:
+        """Seen rings, day by day."""
+        try:
+            ring = self._layout.newer_days(table, online, self._tables_end.last_day)
+        except StoreError:  # online: the window or the error rate was changed since
+            return table
+        return ring if self._layout.num_items(ring) else None
+
+    def newer(self, online: bytes | None) -> RecentItems:
+        """What is newer than the tables."""
+        try:
+            kept = [(text, time) for text, time in recent.decode(online) if time >= self._tables_end.end]
+        except StoreError:
+            kept = []
+        return RecentItems(tuple(text for text, _ in kept), tuple(time for _, time in kept))
+
+
+class Change(NamedTuple):
+    """A key to be set.
+
+    Attributes:
+        key: its name.
+        value: of the tables, None = they have none.
+        merge: takes what is online into account.
+        lifetime_s: seconds until it expires; None = as it does now.
+    """
+
+    key: bytes
+    value: bytes | None
+    merge: MergeValue
+    lifetime_s: int | None = None
+
+
+def rewrite(client: redis.Redis, changes: Sequence[Change]) -> list[bytes | None]:
+    """Sets keys to merged values in one atomic step; keys that are left without a value go.
+
+    Returns:
+        What was written.
+
+    Raises:
+        StoreError: others keep writing the same keys.
+    """
+    keys = [change.key for change in changes]
+    with client.pipeline(transaction=True) as pipe:
+        for _ in range(_MAX_ATTEMPTS):
+            pipe.watch(*keys)
+            found = pipe.mget(keys)
+            merged = [change.merge(change.value, online) for change, online in zip(changes, found, strict=True)]
+            pipe.multi()
+            for change, value in zip(changes, merged, strict=True):
+                if value is None:
+                    pipe.unlink(change.key)
+                else:
+                    pipe.set(change.key, value, ex=change.lifetime_s, keepttl=change.lifetime_s is None)
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                continue
+            return merged
+    raise StoreError(f"{len(keys)} keys were changed by others {_MAX_ATTEMPTS} times in a row; try again")
+
+
+def _oldest_first(items: RecentItems) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    return items.item_ids[::-1], items.timestamps[::-1]
