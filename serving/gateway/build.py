@@ -17,6 +17,7 @@ from serving.gateway.audit import AuditLog
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
+from serving.gateway.popularity import FreshPopularity
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
@@ -28,6 +29,7 @@ from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
 from serving.stores.interactions import InteractionStore
+from serving.stores.popular import PopularityStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_data import UserDataStore
 from serving.stores.user_features import UserFeatureStore
@@ -35,11 +37,12 @@ from serving.stores.user_features import UserFeatureStore
 
 @dataclass(frozen=True)
 class BuiltGateway:
-    """The application, what watches it, and how long requests wait in it."""
+    """The application, what watches it, how long requests wait in it, and what keeps its popular items fresh."""
 
     app: ASGIApp
     monitor: Monitor
     load: LoadMeter
+    popularity: FreshPopularity
 
 
 def build_pipeline(
@@ -48,13 +51,14 @@ def build_pipeline(
     config: ServingConfig,
     stores: StoreConnection,
     telemetry: Telemetry | None = None,
+    fallbacks: Fallbacks | None = None,
 ) -> RecommenderPipeline:
     """The pipeline over opened stage groups, local or remote."""
     rings = seen_ring_reader(SeenStore(stores.config, stores.address, stores.client), bundle.transforms.calendar)
     return RecommenderPipeline(
         StageGroups(**{str(name): call for name, call in groups.items()}),
         rings if telemetry is None else telemetry.watch(rings),
-        Fallbacks.open(bundle, config.retrieval.retrieval_k),
+        fallbacks or Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
     )
 
@@ -86,7 +90,8 @@ def build_gateway(
     clock = config.clock()
     catalogue = Catalogue(bundle, config.raw_dir)
     telemetry = Telemetry(config.request_log, metrics)
-    pipeline = build_pipeline(groups, bundle, config, stores, telemetry)
+    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    pipeline = build_pipeline(groups, bundle, config, stores, telemetry, fallbacks)
     service = RecommendationService(
         bundle, pipeline, catalogue, clock, config.service, config.reranking, telemetry.batch
     )
@@ -101,4 +106,5 @@ def build_gateway(
     rest = rest_application(service, catalogue, users, clock, monitor, config.gateway.max_body_bytes)
     gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
-    return BuiltGateway(app, monitor, service.load)
+    popularity = FreshPopularity(PopularityStore(*opened), fallbacks.popular, bundle, clock)
+    return BuiltGateway(app, monitor, service.load, popularity)

@@ -25,7 +25,7 @@ class PopularItems:
     def __init__(self, bundle_version: str, rows: IntArray, eligibility: Eligibility, count: int) -> None:
         self._version = bundle_version
         others = np.setdiff1d(np.arange(len(eligibility), dtype=np.int32), rows)
-        self._order = np.concatenate([rows, others])
+        self._bundle_order = self._order = np.concatenate([rows, others])
         self._eligibility = eligibility
         self._count = count
 
@@ -33,6 +33,11 @@ class PopularItems:
     def open(cls, bundle: Bundle, count: int) -> PopularItems:
         """Reads a bundle's popularity list; at most `count` items a request."""
         return cls(bundle.version, np.asarray(bundle.array("popularity/global")), Eligibility.open(bundle), count)
+
+    def put_first(self, rows: IntArray) -> None:
+        """Puts some items first, in this order; the others follow in the bundle's."""
+        rest = self._bundle_order[~np.isin(self._bundle_order, rows)]
+        self._order = np.concatenate([rows, rest])
 
     def __call__(
         self, queries: QueryFeatures, constraints: Constraints | None = None, given: Ragged | None = None

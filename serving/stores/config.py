@@ -65,6 +65,8 @@ class StoreConfig(StrictConfig):
     """Recent items, categories and seen ring of a user expire so many days after the last interaction."""
     event_memory_hours: int = Field(default=24, ge=1)
     """Hours for which the ids of accepted events are remembered; an event that comes again later counts again."""
+    popularity_half_life_days: float = Field(default=3.0, gt=0)
+    """An interaction counts half after so many days."""
 
     @model_validator(mode="after")
     def _users_outlive_their_history(self) -> StoreConfig:

@@ -7,6 +7,7 @@ meanwhile. Then it starts again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -68,7 +69,7 @@ class InteractionStore:
         self._layout = ring_layout(config)
 
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
-        """Writes a batch, all or nothing: event ids, recent items, categories, seen rings and the stream.
+        """Writes a batch, all or nothing: ids, recent items, categories, seen rings, popularity and the stream.
 
         Of interactions with the same id the first one counts, whether in this batch or in an earlier one; those of
         erased users are left out.
@@ -125,6 +126,11 @@ class InteractionStore:
             of_subject.setdefault(one.interaction.subject, []).append(one)
             pipe.set(self._keys.event(one.interaction.event_id), b"", ex=self._config.event_memory_hours * HOUR_S)
             pipe.xadd(self._keys.interactions, {STREAM_FIELD: encode(one.interaction)})
+        popular = Counter((one.seen[1], one.interaction.item_id) for one in accepted if one.seen is not None)
+        for (day, item_id), count in popular.items():
+            pipe.hincrby(self._keys.popular(day), item_id, count)
+        for day in {day for day, _ in popular}:
+            pipe.expire(self._keys.popular(day), (self._config.seen_window_days + 1) * DAY_S)
         for subject, some in of_subject.items():
             changed = self._changed(states[subject], some)
             is_user = any(one.interaction.user_id is not None for one in some)

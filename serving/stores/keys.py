@@ -40,6 +40,10 @@ class Keys:
         """String: there while an accepted event is remembered."""
         return f"{self.shop}:{VERSION}:event:{event_id}"
 
+    def popular(self, day: int) -> str:
+        """Hash: interactions of a shop-local day that mark items as seen, by item."""
+        return f"{self.shop}:{VERSION}:popular:{day}"
+
     def features(self, user_id: str) -> bytes:
         """Hash: Feast's row of a user, under the key that Feast gives it (its key serialization, version 3)."""
         name, value = USER_ID.encode(), user_id.encode()

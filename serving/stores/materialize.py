@@ -1,4 +1,4 @@
-"""Fills the online store from tables: Feast's views, recent items, 24-hour categories and seen rings.
+"""Fills the online store from tables: Feast's views, recent items, categories, seen rings and popularity.
 
 A run leaves the state of its tables and whatever came in after their end, so it may run beside a server that takes
 events, and it rebuilds a store that was lost. Readers see the old or the new value of a subject, never none.
@@ -7,6 +7,7 @@ events, and it rebuilds a store that was lost. Readers see the old or the new va
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import redis
 
+from contracts.clock import DAY_S
 from contracts.columns import TOP_CATEGORY, USER_ID
 from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
 from serving.stores import feast_repo
@@ -25,7 +27,14 @@ from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
 from serving.stores.recent import RecentItems, top_category_of
-from serving.stores.table_values import EVENT_TIMESTAMP, feature_rows, recent_lists, seen_rings, with_all_users
+from serving.stores.table_values import (
+    EVENT_TIMESTAMP,
+    feature_rows,
+    items_by_day,
+    recent_lists,
+    seen_rings,
+    with_all_users,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +92,10 @@ def materialize(
             users = {user for table in features.values() for user in table[USER_ID].to_pylist()}
             filler = StateFiller(client, config, tables.end, users, erased)
             filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
-            filler.fill(chain.from_iterable(seen_rings(table, config) for table in tables.seen), "seen items")
+            popular: Counter[tuple[int, str]] = Counter()
+            filler.fill(_rings(tables.seen, config, popular), "seen items")
             filler.clear()
+            _fill_popularity(client, config, popular, tables.end.last_day)
             features[USER_ACTIVITY] = _brought_up_to_date(features[USER_ACTIVITY], filler.live, users)
             _fill_features(client, config, address, features, users, filler.live.keys() - erased)
             meta = StoreMeta(
@@ -108,6 +119,32 @@ def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -
     if new := {user: stamp for user, stamp in told.items() if user not in known}:
         client.hset(keys.erased, mapping=new)
     return known | told.keys()
+
+
+def _rings(
+    tables: Iterable[pa.Table], config: StoreConfig, popular: Counter[tuple[int, str]]
+) -> Iterator[tuple[str, bytes]]:
+    """Keys and rings of all tables, whose interactions are counted on the way."""
+    for table in tables:
+        popular.update(items_by_day(table))
+        yield from seen_rings(table, config)
+
+
+def _fill_popularity(
+    client: redis.Redis, config: StoreConfig, popular: Counter[tuple[int, str]], last_day: int
+) -> None:
+    """Replaces the days of the tables; later ones stay."""
+    keys = Keys(config.shop)
+    by_day: dict[int, dict[str, int]] = {day: {} for day in range(last_day - config.seen_window_days + 1, last_day + 1)}
+    for (day, item_id), count in popular.items():
+        by_day.setdefault(day, {})[item_id] = count
+    with client.pipeline(transaction=True) as pipe:
+        for day, counts in by_day.items():
+            pipe.unlink(keys.popular(day))
+            if counts:
+                pipe.hset(keys.popular(day), mapping=counts)
+                pipe.expire(keys.popular(day), (config.seen_window_days + 1) * DAY_S)
+        pipe.execute()
 
 
 def _without(rows: pa.Table, users: Set[str]) -> pa.Table:

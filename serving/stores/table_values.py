@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -75,6 +76,14 @@ def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, byte
     hashes = item_hashes(items.dictionary.to_pylist())[items.indices.to_numpy()]
     rings = ring_layout(config).build(owners, hashes, rows[c.DAY].to_numpy(), len(subjects))
     yield from ((keys.seen(subject), ring) for subject, ring in zip(subjects, rings, strict=True))
+
+
+def items_by_day(table: pa.Table) -> Counter[tuple[int, str]]:
+    """Interactions of a table of the seen window, by shop-local day and item."""
+    rows = _select(table, {c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
+    counts = rows.group_by([c.DAY, c.ITEM_ID]).aggregate([([], "count_all")])
+    days, items, numbers = (counts[name].to_pylist() for name in (c.DAY, c.ITEM_ID, "count_all"))
+    return Counter(dict(zip(zip(days, items, strict=True), numbers, strict=True)))
 
 
 def _recent(texts: Sequence[str | None], times: LongArray, rows: list[int]) -> RecentItems:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +70,9 @@ def posted(shop: Processed, events: EventTable, rows: np.ndarray) -> list[NewInt
             accepted_at=int(events.timestamp[row]),
             user_id=subject,
         )
-        new.append(NewInteraction(interaction, categories[shop.item_category[item]], (hashes[item], int(events.day[row]))))
+        new.append(
+            NewInteraction(interaction, categories[shop.item_category[item]], (hashes[item], int(events.day[row])))
+        )
     return new
 
 

@@ -109,7 +109,9 @@ async def test_some_paths_are_open_to_everybody(keyed: Shop, path: str) -> None:
 
 def test_every_operation_has_a_permission_of_its_own() -> None:
     found = {
-        (method.upper(), path): permission_for(method.upper(), path.replace("{item_id}", "a/b").replace("{user_id}", "u/1"))
+        (method.upper(), path): permission_for(
+            method.upper(), path.replace("{item_id}", "a/b").replace("{user_id}", "u/1")
+        )
         for path, methods in openapi_document()["paths"].items()
         for method in methods
     }

@@ -110,7 +110,7 @@ def test_a_second_run_leaves_the_same_state(server: EmbeddedRedis, bulk: redis.R
     once = state(bulk)
     fill(config, server.address, FIRST)
     assert state(bulk) == once
-    assert len(once) == 4 + 2 * 3 + 1
+    assert len(once) == 4 + 2 * 3 + 2, "features, three keys a subject, one day of popularity, the marker"
 
 
 async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shops_is_touched(
@@ -129,7 +129,7 @@ async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shop
     assert (await asyncio.to_thread(fill, config, server.address, second, "b2")).num_users == 2
     now = state(bulk)
     assert {key: value for key, value in now.items() if key in others} == others
-    assert len(now) - len(others) == 2 + 3 + 1
+    assert len(now) - len(others) == 2 + 3 + 2
 
     users = UserFeatureStore(config, server.address)
     found = await users.read(["u1", "u2", "u3"])

@@ -42,6 +42,7 @@ def test_key_names() -> None:
     assert keys.day("u1") == "toys:v1:day:u1"
     assert keys.seen("u1") == "toys:v1:seen:u1"
     assert keys.event("e1") == "toys:v1:event:e1"
+    assert keys.popular(20_000) == "toys:v1:popular:20000"
     assert keys.erased == "toys:v1:erased"
     assert keys.interactions == "toys:v1:interactions"
     assert keys.dead_letters == "toys:v1:dead_letters"
