@@ -14,11 +14,11 @@ import numpy as np
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, Clock
-from contracts.errors import RequestError
+from contracts.errors import MalformedError, RequestError
 from contracts.features import ITEM_CATEGORICALS
 from contracts.interactions import Interaction
 from serving.gateway.api_events import MAX_EVENTS, InteractionEvent, Interactions, RefusedEvent
-from serving.gateway.decoding import MalformedError, refusal
+from serving.gateway.decoding import refusal
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import NewInteraction
 
