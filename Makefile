@@ -47,11 +47,12 @@ serve: setup  ## Serve the production bundle (PLACEMENT=staged|tiered|fused, POR
 
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
 	@mkdir -p var/benchmarks
-	@for program in training demo serving; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
+	@for program in training demo serving backends; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
 
-bench-peers: setup  ## Environments of the servers that `make bench` measures beside ours: Triton, about 6 GB
+bench-peers: setup  ## Environments of the servers that `make bench` measures beside ours: Triton and ONNX Runtime, about 6 GB
 	@test -x var/peers/triton/bin/python || $(PYTHON) -m venv var/peers/triton
 	var/peers/triton/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement benchmarks/peers/triton/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target var/peers/onnx --requirement benchmarks/peers/onnx/requirements.txt
 
 docs: setup  ## Regenerate the generated parts of docs/
 	$(BIN)/python -m docs.generate

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import msgspec
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmarks.common import Figure
@@ -85,7 +86,7 @@ async def opened(
     assert config.stores.address is not None
     stores = StoreConnection.open(config.stores, config.stores.address)
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread, threadpool_limits(1):
         groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
         if alone:
             groups |= _on_the_loop(bundle, config)
@@ -226,7 +227,7 @@ def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
     load_weights(plain, bundle.path / RANKER)
     figures = {}
     for size in (1, BATCH):
-        queries = _random_queries(bundle, size, rng)
+        queries = random_queries(bundle, size, rng)
         rows = torch.as_tensor(np.stack([rng.choice(bundle.num_items, count, replace=False) for _ in range(size)]))
         group = CandidateGroup(rows, torch.zeros(rows.shape), torch.zeros_like(rows))
         pairs = CandidateGroup(*(part.reshape(-1, 1) for part in (group.rows, group.scores, group.age_bucket)))
@@ -255,7 +256,7 @@ def _scored_ms(score: Callable[[], Tensor], repeats: int) -> Figure:
     return spread_ms(times[2:])
 
 
-def _random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
+def random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
     """Queries whose history is full: the dearest."""
     length = int(bundle.manifest.dims["history_length"])
     return QueryTensors(

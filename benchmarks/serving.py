@@ -23,9 +23,7 @@ from benchmarks.systems import System, ask, differences, placement, running, tri
 from ray_apps.server import stop_on_signals
 from serving.placement import PLACEMENTS
 
-RATES = (500, 100)
 SPARE = 1.1
-"""A rate is offered where the best throughput is at least this many times as high."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Plan:
         warm_up_s: of the load that does not count.
         clients: closed loops whose best throughput counts.
         num_checked: requests whose answers are compared.
+        rates: requests a second of the Poisson arrivals; offered where the best throughput is at least `SPARE` times
+            as high.
     """
 
     rounds: int = 3
@@ -45,6 +45,7 @@ class Plan:
     warm_up_s: float = 4.0
     clients: tuple[int, ...] = (16, 32, 64)
     num_checked: int = 100
+    rates: tuple[int, ...] = (500, 100)
 
 
 QUICK = Plan(rounds=1, seconds=1.0, warm_up_s=1.0, clients=(8,), num_checked=20)
@@ -197,28 +198,29 @@ def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan) -> dict[
                 load(target, plan, samples[system.name], seed=number)
             print(f"round {number + 1}, {system.name}: {samples[system.name].rps[-1]:,.0f} requests/s", flush=True)
     for name, found in samples.items():
-        figures |= figures_of(name, found)
+        figures |= figures_of(name, found, plan.rates)
     return figures
 
 
 def fastest(variants: Sequence[System], shop: Shop, plan: Plan) -> tuple[System, dict[str, Figure]]:
-    """The variant of the highest throughput, and the throughput of each where there are several."""
+    """The variant of the highest throughput, and throughput and latency of each where there are several."""
     if len(variants) == 1:
         return variants[0], {}
-    rates = {}
+    rates, figures = {}, {}
     for variant in variants:
+        samples = Samples()
         with running(variant, shop) as target:
-            closed_loop(target, max(plan.clients), plan.warm_up_s)
-            rates[variant.name] = max(closed_loop(target, count, plan.seconds).rps for count in plan.clients)
+            load(target, replace(plan, rates=()), samples, seed=0)
+        rates[variant.name] = samples.rps[0]
+        figures |= figures_of(variant.name, samples, ())
         print(f"{variant.name}: {rates[variant.name]:,.0f} requests/s", flush=True)
-    best = max(variants, key=lambda variant: rates[variant.name])
-    return best, {f"{name}_rps": Figure(rate, "requests/s") for name, rate in rates.items()}
+    return max(variants, key=lambda variant: rates[variant.name]), figures
 
 
 def not_measured(name: str, reason: str) -> dict[str, Figure]:
     """A system's figures without values."""
     figures = {f"{name}_rps": Figure(None, "requests/s", reason=reason)}
-    keys = ["p50_ms_1_client", *(f"p99_ms_at_{rate}_rps" for rate in RATES)]
+    keys = ["p50_ms_1_client", *(f"p99_ms_at_{rate}_rps" for rate in Plan.rates)]
     return figures | {f"{name}_{key}": Figure(None, "ms", reason=reason) for key in keys}
 
 
@@ -235,18 +237,18 @@ def load(target: Target, plan: Plan, samples: Samples, seed: int) -> None:
     closed_loop(target, max(plan.clients), plan.warm_up_s)
     samples.p50_ms.append(closed_loop(target, 1, plan.seconds).percentile_ms(50))
     samples.rps.append(max(closed_loop(target, count, plan.seconds).rps for count in plan.clients))
-    for rate in RATES:
+    for rate in plan.rates:
         if samples.rps[-1] >= SPARE * rate:
             samples.outcomes[rate].append(open_loop(target, poisson_arrivals(rate, plan.seconds, seed)))
 
 
-def figures_of(name: str, samples: Samples) -> dict[str, Figure]:
+def figures_of(name: str, samples: Samples, rates: Sequence[int]) -> dict[str, Figure]:
     """A system's figures under the names of the report."""
     figures = {
         f"{name}_rps": spread(samples.rps, "requests/s"),
         f"{name}_p50_ms_1_client": spread(samples.p50_ms, "ms"),
     }
-    for rate in RATES:
+    for rate in rates:
         outcomes = samples.outcomes[rate]
         key = f"{name}_p99_ms_at_{rate}_rps"
         if len(outcomes) < len(samples.rps):
@@ -266,6 +268,7 @@ def comparisons(figures: Mapping[str, Figure]) -> dict[str, Figure]:
         "fused_rps_vs_asgi_2": ("fused_rps", "asgi_2_rps"),
         "fused_rps_vs_limit": ("fused_rps", "limit_rps"),
         "fused_p50_vs_triton": ("fused_p50_ms_1_client", "triton_p50_ms_1_client"),
+        "fused_p50_vs_triton_without_batching": ("fused_p50_ms_1_client", "triton_plain_1_p50_ms_1_client"),
         "staged_rps_vs_triton": ("staged_rps", "triton_rps"),
     }
     values = {name: figure.value for name, figure in figures.items() if figure.value is not None}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,8 @@ from ray_apps.server import CONFIGS, deploy, stop_on_signals, wait_until_stopped
 from serving.placement import Placement
 
 OBJECT_STORE_MB = 200
+_HAPROXY_S = 3.0
+_POLL_S = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         deploy_fixed(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
         if arguments.with_empty:
             deploy_empty()
+        wait_until_whole(arguments.replicas)
         print("READY", flush=True)
         try:
             wait_until_stopped()
@@ -50,6 +54,18 @@ def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str,
         deployment.pop("autoscaling_config", None)
         deployment["num_replicas"] = replicas
     deploy(values, source=str(path))
+
+
+def wait_until_whole(replicas: int) -> None:
+    """Waits until every deployment of the recommender has all its replicas and HAProxy has heard of them."""
+    from ray import serve
+
+    while True:
+        deployments = serve.status().applications["recommender"].deployments.values()
+        if all(one.replica_states.get("RUNNING") == replicas for one in deployments):
+            time.sleep(_HAPROXY_S)  # it closes connections when it reads its new configuration
+            return
+        time.sleep(_POLL_S)
 
 
 def deploy_empty() -> None:

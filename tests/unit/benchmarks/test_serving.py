@@ -19,7 +19,7 @@ def test_a_rate_above_the_capacity_is_not_measured_and_says_why() -> None:
     samples.outcomes[100] = [Outcome(1.0, [1.0, 2.0], num_shed=2), Outcome(1.0, [4.0], num_shed=1)]
     samples.outcomes[100][0].errors["degraded"] = 3
 
-    figures = figures_of("fused", samples)
+    figures = figures_of("fused", samples, (500, 100))
 
     assert figures["fused_rps"] == Figure(550.0, "requests/s", 540.0, 560.0)
     assert figures["fused_p50_ms_1_client"] == Figure(4.0, "ms", 3.0, 5.0)

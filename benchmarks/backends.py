@@ -1,0 +1,171 @@
+"""Measures what computes the ranker: eager torch, compiled torch and ONNX Runtime, one thread each.
+
+The ranker of the benchmark's shop scores 300 candidates of 1, 8 and 32 requests. Every backend must agree with eager
+torch within 1e-5 of the served score before it is timed. ONNX Runtime comes from `make bench-peers`; compiled torch
+needs a C++ compiler.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common import Figure, parse, report
+from benchmarks.direct import random_queries, spread_ms
+from benchmarks.shop import ROOT, open_shop
+from contracts.bundle import Bundle
+from contracts.features import NUM_ITEM_AGE_BUCKETS
+from contracts.ids import FloatArray
+from serving.stages.reranking import sigmoid
+from training.models.inputs import CandidateGroup, QueryTensors
+from training.models.loading import load_ranker
+
+SIZES: Final = (1, 8, 32)
+CANDIDATES: Final = 300
+SAME_SCORE: Final = 1e-5
+ONNX: Final = ROOT / "var" / "peers" / "onnx"
+_NUM_QUERY_INPUTS: Final = 5
+Inputs = tuple[Tensor, ...]
+Score = Callable[[Inputs], FloatArray]
+
+
+class Logits(nn.Module):
+    """A ranker as a function of tensors.
+
+    Args:
+        ranker: of a bundle, prepared.
+    """
+
+    def __init__(self, ranker: nn.Module) -> None:
+        super().__init__()
+        self._ranker: Any = ranker
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits [B, C]; inputs are those of `QueryTensors`, then of `CandidateGroup`."""
+        queries, candidates = inputs[:_NUM_QUERY_INPUTS], inputs[_NUM_QUERY_INPUTS:]
+        logits: Tensor = self._ranker.logits(QueryTensors(*queries), CandidateGroup(*candidates))
+        return logits
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    arguments = parse("backends", __doc__ or "", argv)
+    sys.path.insert(0, str(ONNX))  # its protobuf is newer than Feast's
+    with open_shop(quick=arguments.quick, num_requests=1) as shop:
+        figures = backend_figures(shop.bundle, repeats=5 if arguments.quick else 60)
+    report(figures, arguments.json)
+
+
+def backend_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
+    """Milliseconds of every backend that is there, by batch size.
+
+    Raises:
+        ValueError: a backend scores otherwise than eager torch.
+    """
+    torch.set_num_threads(1)
+    module = Logits(load_ranker(bundle)).eval()  # type: ignore[arg-type]
+    inputs = {size: random_inputs(bundle, size) for size in SIZES}
+    backends: dict[str, Callable[[], Score]] = {
+        "eager": lambda: _eager(module),
+        "compiled": lambda: _compiled(module, inputs[8]),
+        "onnx": lambda: _onnx(module, inputs[8]),
+    }
+    expected = {size: _eager(module)(inputs[size]) for size in SIZES}
+    figures = {}
+    for name, build in backends.items():
+        try:
+            score = build()
+        except (ImportError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            figures |= {f"ranker_ms_{size}_{name}": Figure(None, "ms", reason=reason) for size in SIZES}
+            continue
+        for size in SIZES:
+            off = float(np.abs(sigmoid(score(inputs[size])) - sigmoid(expected[size])).max())
+            if off > SAME_SCORE:
+                raise ValueError(f"{name} differs by {off:g} from eager torch for {size} requests")
+            figures[f"ranker_ms_{size}_{name}"] = _timed(score, inputs[size], repeats)
+    return figures
+
+
+def random_inputs(bundle: Bundle, size: int) -> Inputs:
+    """Inputs of `Logits` for some requests with full histories."""
+    rng = np.random.default_rng(0)
+    queries = random_queries(bundle, size, rng)
+    count = min(CANDIDATES, bundle.num_items)
+    rows = np.stack([rng.choice(bundle.num_items, count, replace=False) for _ in range(size)])
+    scores = rng.normal(size=rows.shape).astype(np.float32)
+    ages = rng.integers(0, NUM_ITEM_AGE_BUCKETS, rows.shape)
+    candidates = (torch.as_tensor(part) for part in (rows, scores, ages))
+    return (
+        queries.categorical,
+        queries.continuous,
+        queries.history_rows,
+        queries.history_age_s,
+        queries.same_session,
+        *candidates,
+    )
+
+
+def _eager(module: nn.Module) -> Score:
+    def score(inputs: Inputs) -> FloatArray:
+        with torch.inference_mode():
+            logits: FloatArray = module(*inputs).numpy()
+        return logits
+
+    return score
+
+
+def _compiled(module: nn.Module, example: Inputs) -> Score:
+    compiled = torch.compile(module, dynamic=True)
+
+    def score(inputs: Inputs) -> FloatArray:
+        with torch.no_grad():
+            logits: FloatArray = compiled(*inputs).numpy()
+        return logits
+
+    score(example)
+    return score
+
+
+def _onnx(module: nn.Module, example: Inputs) -> Score:
+    import onnxruntime
+
+    axes = [{0: "batch"}] * _NUM_QUERY_INPUTS + [{0: "batch", 1: "candidates"}] * (len(example) - _NUM_QUERY_INPUTS)
+    names = [f"input_{number}" for number in range(len(example))]
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        path = Path(folder) / "ranker.onnx"
+        torch.onnx.export(
+            module, example, path, dynamo=True, dynamic_shapes=(tuple(axes),), input_names=names, verbose=False
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    wanted = {one.name for one in session.get_inputs()}
+
+    def score(inputs: Inputs) -> FloatArray:
+        feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True) if name in wanted}
+        logits: FloatArray = session.run(None, feed)[0]
+        return logits
+
+    return score
+
+
+def _timed(score: Score, inputs: Inputs, repeats: int) -> Figure:
+    times = []
+    for _ in range(repeats + 5):
+        started = time.perf_counter()
+        score(inputs)
+        times.append(1000 * (time.perf_counter() - started))
+    return spread_ms(times[5:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
