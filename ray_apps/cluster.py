@@ -134,6 +134,7 @@ def serve_environment(ports: Mapping[str, str]) -> dict[str, str]:
         **ports,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
