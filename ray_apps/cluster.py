@@ -136,6 +136,7 @@ def serve_environment(ports: Mapping[str, str]) -> dict[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
         "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",

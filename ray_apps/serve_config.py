@@ -13,7 +13,7 @@ from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
-from serving.gateway.batcher import BatcherConfig
+from serving.gateway.service import ServiceConfig
 from serving.placement import GATEWAY, PLACEMENTS
 from serving.queue_time_policy import QueueTimePolicy
 
@@ -62,7 +62,7 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")
         if application.autoscaling_policy is not None:
             _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
-        _check_limits(application.deployments, arguments.service.batch, source)
+        _check_limits(application.deployments, arguments.service, source)
         expected = {GATEWAY, *PLACEMENTS[arguments.placement]}
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
@@ -72,15 +72,16 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
     return schema
 
 
-def _check_limits(deployments: Sequence[DeploymentSchema], batch: BatcherConfig, source: str) -> None:
+def _check_limits(deployments: Sequence[DeploymentSchema], service: ServiceConfig, source: str) -> None:
     """The gateway refuses with 429 and Retry-After; Serve's own limit must not be met before."""
-    needed = _NUM_BATCHERS * (batch.max_queued + batch.max_running_batches * batch.max_batch_size)
+    batch, held = service.batch, service.refusals.max_held
+    needed = _NUM_BATCHERS * (batch.max_queued + batch.max_running_batches * batch.max_batch_size) + held
     for deployment in deployments:
         limit = deployment.max_ongoing_requests
         if deployment.name == GATEWAY and isinstance(limit, int) and limit < needed:
             raise ConfigError(
                 f"{source}: max_ongoing_requests={limit} of the {GATEWAY} is below {needed}, the requests that "
-                "service.batch lets wait and run; raise the one or lower max_queued"
+                "service lets wait and run or holds back; raise the one or lower batch.max_queued"
             )
 
 

@@ -33,7 +33,8 @@ class BatcherConfig(StrictConfig):
     max_queued: int = Field(default=256, ge=1)
     """Requests that may wait; more are refused with 429."""
     max_queue_ms: float | None = Field(default=None, gt=0)
-    """A request that would probably wait longer than this is refused with 429; unset = half of the budget."""
+    """A request that would probably wait longer than this is refused with 429, and while batches take longer, fewer of
+    them are under way at once; unset = half of the budget."""
     retry_after_s: int = Field(default=1, ge=1)
     """What a refused client is told to wait."""
 
@@ -84,7 +85,7 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._run = run
         self._config = config
         self.load = load or LoadMeter()
-        self._batch_ms = 0.0  # running mean of the time that a full batch takes
+        self._batch_ms = 0.0  # running mean of the time that a batch takes; under load they are full
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -114,10 +115,16 @@ class Batcher(Generic[RequestT, AnswerT]):
     def _expected_wait_ms(self) -> float:
         """Milliseconds until a request that comes now starts; a full batch before it, at least, counts."""
         batches_before = len(self._queue) // self._config.max_batch_size
-        return batches_before * self._batch_ms / self._config.max_running_batches
+        return batches_before * self._batch_ms / self._num_allowed
+
+    @property
+    def _num_allowed(self) -> int:
+        """Batches that may be under way now: fewer while that many take longer than a request may wait."""
+        most, longest_ms = self._config.max_running_batches, self._config.max_queue_ms or math.inf
+        return most if self._batch_ms <= longest_ms else max(1, int(most * longest_ms / self._batch_ms))
 
     def _start_batches(self) -> None:
-        while self._queue and len(self._running) < self._config.max_running_batches:
+        while self._queue and len(self._running) < self._num_allowed:
             left_s = self._queue[0].arrived + self._config.max_wait_ms / 1000 - time.perf_counter()
             if self._running and len(self._queue) < self._config.max_batch_size and left_s > 0:
                 self._wake_after(left_s)
@@ -144,8 +151,7 @@ class Batcher(Generic[RequestT, AnswerT]):
         self.load.add(sum(waited_ms) / 1000, count=len(batch))
         try:
             answers = await self._run([waiting.request for waiting in batch], waited_ms)
-            if len(batch) == self._config.max_batch_size:
-                self._batch_ms += _SMOOTHING * ((time.perf_counter() - started) * 1000 - self._batch_ms)
+            self._batch_ms += _SMOOTHING * ((time.perf_counter() - started) * 1000 - self._batch_ms)
         except Exception as error:
             for waiting in batch:
                 if not waiting.answer.done():

@@ -11,12 +11,14 @@ from pydantic import Field, model_validator
 from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.config import StrictConfig
+from contracts.errors import OverloadedError
 from contracts.messages import PipelineResult
 from serving.gateway.answers import write_answers
 from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.refusals import RefusalConfig, RefusalPace
 from serving.load import LoadMeter
 from serving.pipeline import RecommenderPipeline
 from serving.stages.reranking import RerankingConfig
@@ -31,6 +33,8 @@ class ServiceConfig(StrictConfig):
     """Milliseconds from arrival to answer; stages that would take longer are replaced or left out."""
     batch: BatcherConfig = BatcherConfig()
     """How requests gather."""
+    refusals: RefusalConfig = RefusalConfig()
+    """How those that are too many are sent away."""
 
     @model_validator(mode="after")
     def _a_request_may_wait_and_be_answered(self) -> ServiceConfig:
@@ -106,6 +110,7 @@ class RecommendationService:
         self.load = LoadMeter()
         self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
         self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
+        self._refusals = RefusalPace(config.refusals)
         self._observe = observe
         self._degraded_at: dict[str, float] = {}
 
@@ -124,11 +129,11 @@ class RecommendationService:
             OverloadedError: too many requests wait.
             StageError: a stage failed and its policy is `fail`.
         """
-        return await self._batcher.submit(self.check(request, request_id)._replace(budget_ms=budget_ms))
+        return await self._submit(self._batcher, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     async def rank(self, request: RankingRequest, request_id: str, budget_ms: float | None = None) -> Answer:
         """Given items, ranked; takes and raises as `recommend`."""
-        return await self._rankings.submit(self.check(request, request_id)._replace(budget_ms=budget_ms))
+        return await self._submit(self._rankings, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
         """The request with its names looked up.
@@ -150,6 +155,13 @@ class RecommendationService:
         """Parts that were replaced or left out in the last minute."""
         since = time.monotonic() - _DEGRADED_WINDOW_S
         return tuple(sorted(part for part, at in self._degraded_at.items() if at > since))
+
+    async def _submit(self, batcher: Batcher[Asked, Answer], asked: Asked) -> Answer:
+        try:
+            return await batcher.submit(asked)
+        except OverloadedError:
+            await self._refusals.turn()
+            raise
 
     async def _answer(self, asked: Sequence[Asked], waited_ms: Sequence[float]) -> list[Answer]:
         budgets = (one.budget_ms or self._config.budget_ms for one in asked)

@@ -15,7 +15,8 @@ from tests.chaos.load import USERS, Load
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
 NUM_TOO_MANY, OVERLOAD_S = 600, 10
-NUM_DEPLOYMENTS = 3
+NUM_REPLICAS = 4
+"""Two gateways, one of each other deployment."""
 STORES = ("user_features", "recent_items", "seen_filter")
 
 
@@ -90,7 +91,7 @@ def test_deployments_grow_while_requests_wait(shop: Shop) -> None:
         return sum(len(shop.replicas(name)) for name in ("Gateway", "Retrieval", "Ranking"))
 
     with Load(shop.url, num_clients=32) as load:
-        load.wait(lambda got: num_replicas() > NUM_DEPLOYMENTS, "a further replica")
+        load.wait(lambda got: num_replicas() > NUM_REPLICAS, "a further replica")
         load.wait_until_whole()
     assert_all_answered(load)
 

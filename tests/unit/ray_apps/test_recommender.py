@@ -88,8 +88,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(deployment={"autoscaling_config": {"max": 2}}), "deployments.0..autoscaling_config.max'"),
         (changed(deployment={"max_ongoing_requests": "many"}), "max_ongoing_requests"),
         (
-            changed(deployment={"max_ongoing_requests": 575}),
-            "max_ongoing_requests=575 of the Gateway is below 576, the",
+            changed(deployment={"max_ongoing_requests": 831}),
+            "max_ongoing_requests=831 of the Gateway is below 832, the",
         ),
         (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: access, "),
         (
@@ -112,11 +112,15 @@ def changed(**changes: Any) -> dict[str, Any]:
             "target_ms=200 of the autoscaling policy leaves nothing of service.budget_ms=100; lower",
         ),
         (
+            changed(application={"args": {"placement": "per_model", "device": "cuda"}}),
+            "device='cuda' with placement='per_model', whose models run on a CPU; choose 'tiered'",
+        ),
+        (
             changed(application={"import_path": "a:b"}),
             "import_path is 'a:b', expected 'ray_apps.recommender:build_app'",
         ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_serve_config_files_are_refused_by_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"file.yaml: .*{message}"):
@@ -131,3 +135,11 @@ def test_arguments_and_port_can_be_laid_over_a_file() -> None:
     assert arguments["registry"] == "/elsewhere"
     assert arguments["service"]["budget_ms"] == 50
     assert arguments["placement"] == CONFIGS[0].stem
+
+
+def test_the_references_scaling_differs_from_staged_in_two_values_only() -> None:
+    staged, reference = (read_serve_config(CONFIGS[0].parent / name) for name in ("staged.yaml", "staged_200ms.yaml"))
+    application = staged["applications"][0]
+    application["args"]["service"]["budget_ms"] = 1000
+    application["autoscaling_policy"]["policy_kwargs"]["target_ms"] = 200
+    assert reference == staged

@@ -159,6 +159,24 @@ async def test_a_request_that_would_wait_too_long_is_refused() -> None:
     assert await gathering.submit(5) == 10, "an empty queue takes everybody"
 
 
+async def test_fewer_batches_are_under_way_while_they_take_too_long() -> None:
+    runner = Runner(held=True)
+    gathering = batcher(runner, max_running_batches=2, max_batch_size=1, max_queue_ms=0.001)
+    slow = [asyncio.create_task(gathering.submit(number)) for number in range(2)]
+    await until(2, runner)  # nothing is known yet, so both run
+    await asyncio.sleep(0.01)
+    runner.go.set()
+    await asyncio.gather(*slow)
+    runner.go.clear()
+    first = asyncio.create_task(gathering.submit(2))
+    await until(3, runner)
+    second = asyncio.create_task(gathering.submit(3))
+    await asyncio.sleep(0.01)
+    assert runner.batches[2:] == [[2]]
+    runner.go.set()
+    assert await asyncio.gather(first, second) == [4, 6]
+
+
 async def test_waiting_is_told_to_the_autoscaler() -> None:
     gathering = batcher(Runner())
     await asyncio.gather(*(gathering.submit(number) for number in range(4)))

@@ -1,0 +1,56 @@
+"""When a refused request is told so: at once while refusals are few, and no faster than so many a second.
+
+Some clients come back the moment they are refused, whatever Retry-After says. Answered at once, a few hundred of them
+keep the event loop busy with refusals, and everything that was accepted waits behind these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pydantic import Field
+
+from contracts.config import StrictConfig
+
+
+class RefusalConfig(StrictConfig):
+    """How refusals for overload are spread."""
+
+    per_s: float = Field(default=100.0, gt=0)
+    """Refusals a second; further ones are held back until it is their turn."""
+    max_held: int = Field(default=256, ge=0)
+    """Most that are held back; the rest is answered at once."""
+
+
+class RefusalPace:
+    """Lets refused requests wait for their turn.
+
+    Attributes:
+        num_held: how many do.
+
+    Args:
+        config: the pace.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, config: RefusalConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._next = 0.0
+        self.num_held = 0
+
+    async def turn(self) -> None:
+        """Returns when it is this refusal's turn."""
+        now = self._clock()
+        due = max(self._next, now)
+        if due == now:
+            self._next = now + 1 / self._config.per_s
+        elif self.num_held < self._config.max_held:
+            self._next = due + 1 / self._config.per_s
+            self.num_held += 1
+            try:
+                await asyncio.sleep(due - now)
+            finally:
+                self.num_held -= 1
