@@ -98,3 +98,18 @@ def test_status_items_and_docs(shop: httpx.Client, served: ServedApps) -> None:
     assert shop.get("/docs/assets/swagger-ui.css").status_code == 200
     assert shop.put(PATH).status_code == 405
     assert httpx.get(f"{served.url}/-/healthz").status_code == 200
+
+
+def test_an_event_is_known_to_the_next_recommendation_and_an_erasure_forgets_it(shop: httpx.Client) -> None:
+    visitor = "visitor of " + str(shop.base_url).rstrip("/").rsplit("/", 1)[1]
+    unknown = shop.post(PATH, json={"user_id": visitor, "k": 100}).json()
+    event = {"user_id": visitor, "item_id": ids(unknown)[0], "event": "click", "event_id": visitor}
+    told = [shop.post("/v1/interactions", json=event) for _ in range(2)]
+    assert [(answer.status_code, answer.json()["duplicates"]) for answer in told] == [(202, 0), (202, 1)]
+    after = shop.post(PATH, json={"user_id": visitor, "k": 100}).json()
+    assert set(ids(unknown)) - set(ids(after)) == {event["item_id"]}
+    stored = shop.get(f"/v1/users/{visitor}/data").json()
+    assert [one["item_id"] for one in stored["recent_items"]] == [event["item_id"]]
+    assert shop.delete(f"/v1/users/{visitor}").status_code == 200
+    assert shop.post(PATH, json={"user_id": visitor, "k": 100}).json()["recommendations"] == unknown["recommendations"]
+    assert shop.post("/v1/interactions", json=event).json()["error"]["code"] == "all_refused"
