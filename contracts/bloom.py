@@ -15,10 +15,8 @@ Layout, little-endian uint64 words, W days in the window:
 from __future__ import annotations
 
 import hashlib
-import struct
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -81,18 +79,9 @@ def num_words(capacity: int, error_rate: float) -> int:
     return high
 
 
-@dataclass(slots=True)
-class _Slot:
-    """A slot of one ring that is being changed: its day, how many items it has, and the words of its filters."""
-
-    day: int = -1
-    count: int = 0
-    words: bytearray = field(default_factory=bytearray)
-
-
 @dataclass(frozen=True)
 class RingLayout:
-    """Sizes of a ring's filters, and everything that reads or writes rings.
+    """Sizes of a ring's filters; builds rings and opens them. `contracts.bloom_edit` changes single ones.
 
     Attributes:
         error_rate: share of unseen items that a ring may call seen, over all its days.
@@ -113,29 +102,23 @@ class RingLayout:
         return np.concatenate([[0], np.cumsum(self.filter_words)])
 
     @cached_property
-    def _capacities(self) -> LongArray:
+    def capacities(self) -> LongArray:
         """[MAX_FILTERS - 1] items that one, two … filters take before another is appended."""
         return FIRST_CAPACITY * (2 ** np.arange(1, MAX_FILTERS) - 1)
 
     @cached_property
-    def _sizes(self) -> list[int]:
-        return [int(size) for size in self.filter_words]
-
-    @cached_property
-    def _capacity_list(self) -> list[int]:
-        return [int(capacity) for capacity in self._capacities]
-
-    @cached_property
-    def _header(self) -> int:
-        return (VERSION << 48) | (self.window_days << 32) | self._sizes[0]
+    def header(self) -> int:
+        """The first word of a ring."""
+        return (VERSION << 48) | (self.window_days << 32) | int(self.filter_words[0])
 
     @property
-    def _head_words(self) -> int:
+    def head_words(self) -> int:
+        """Words before the filters."""
         return 1 + self.window_days
 
     def num_filters(self, counts: LongArray) -> LongArray:
         """Filters of days with these numbers of items, [n] or [B, W]; 0 for none."""
-        return np.where(counts > 0, np.searchsorted(self._capacities, counts) + 1, 0)
+        return np.where(counts > 0, np.searchsorted(self.capacities, counts) + 1, 0)
 
     def build(self, owners: LongArray, hashes: Words, days: LongArray, num_rings: int) -> list[bytes]:
         """Rings of many subjects from their interactions, in any order.
@@ -159,61 +142,19 @@ class RingLayout:
         rank = np.arange(len(group)) - (np.cumsum(counts) - counts)[group]
 
         sizes = self._filter_starts[self.num_filters(counts)].reshape(newest.shape)
-        lengths = self._head_words + sizes.sum(axis=1)
+        lengths = self.head_words + sizes.sum(axis=1)
         ends = np.cumsum(lengths)
         heads = ends - lengths
-        starts = (heads + self._head_words)[:, None] + np.cumsum(sizes, axis=1) - sizes
+        starts = (heads + self.head_words)[:, None] + np.cumsum(sizes, axis=1) - sizes
         words = np.zeros(lengths.sum(), dtype=np.uint64)
-        words[heads] = self._header
+        words[heads] = self.header
         slot_words = (newest.astype(np.uint64) << _HALF) | counts.reshape(newest.shape).astype(np.uint64)
         words[heads[:, None] + 1 + np.arange(self.window_days)] = np.where(newest < 0, np.uint64(0), slot_words)
-        number = np.searchsorted(self._capacities, rank, side="right")
+        number = np.searchsorted(self.capacities, rank, side="right")
         first = starts.ravel()[group] + self._filter_starts[number]
         np.bitwise_or.at(words, first + _position(item, self.filter_words[number]), item[:, 1])
         data = words.astype("<u8").tobytes()
         return [data[8 * head : 8 * end] for head, end in zip(heads.tolist(), ends.tolist(), strict=True)]
-
-    def add(self, ring: bytes | None, hashes: Words, days: LongArray) -> bytes:
-        """A ring with a few more interactions; days that their slot has moved on from are left out.
-
-        What a filter contains already costs nothing. Plain Python, because arrays of a few words cost more to make
-        than to compute with.
-
-        Args:
-            ring: the ring so far, None for a new subject.
-            hashes: hashes of the items, [n, 2].
-            days: shop-local days, [n].
-
-        Raises:
-            StoreError: the ring is of another layout.
-        """
-        slots = self._split(ring)
-        for (position, mask), day in zip(hashes.tolist(), days.tolist(), strict=True):
-            slot = slots[day % self.window_days]
-            if day > slot.day:
-                slot = slots[day % self.window_days] = _Slot(day)
-            if day == slot.day:
-                self._put(slot, position >> 32, mask)
-        return self._join(slots)
-
-    def num_items(self, ring: bytes | None) -> dict[int, int]:
-        """Items by shop-local day, for people.
-
-        Raises:
-            StoreError: the ring is of another layout.
-        """
-        return {slot.day: slot.count for slot in self._split(ring) if slot.count}
-
-    def newer_days(self, base: bytes | None, ring: bytes | None, last_day: int) -> bytes:
-        """One ring with the days up to `last_day` of `base` and the later days of `ring`.
-
-        Raises:
-            StoreError: a ring is of another layout.
-        """
-        newer = self._split(ring)
-        return self._join(
-            [new if new.day > last_day else old for old, new in zip(self._split(base), newer, strict=True)]
-        )
 
     def open(self, rings: Sequence[bytes | None], today: int) -> Rings:
         """Rings of B subjects, ready to be asked about the window that ends today.
@@ -233,68 +174,24 @@ class RingLayout:
             slots = words[heads[there, None] + 1 + np.arange(self.window_days)]
             every_count = (slots & _LOW).astype(np.int64)
             used = self._filter_starts[self.num_filters(every_count)]
-            if (8 * (self._head_words + used.sum(axis=1)) != [len(values[row]) for row in there]).any():
-                raise _damaged()
+            if (8 * (self.head_words + used.sum(axis=1)) != [len(values[row]) for row in there]).any():
+                raise damaged()
             day = (slots >> _HALF).astype(np.int64)
             alive = (day > today - self.window_days) & (day <= today)
             counts[there] = np.where(alive, every_count, 0)
-            starts[there] = (heads[there] + self._head_words)[:, None] + np.cumsum(used, axis=1) - used
+            starts[there] = (heads[there] + self.head_words)[:, None] + np.cumsum(used, axis=1) - used
         return Rings(self, words.astype(np.uint64, copy=False), starts, counts)
 
     def _check(self, words: Words, heads: LongArray, sizes: LongArray) -> None:
-        other = (words[heads] != self._header) | (sizes < self._head_words)
+        other = (words[heads] != self.header) | (sizes < self.head_words)
         if other.any():
             found = int(words[heads[np.argmax(other)]])
-            raise self._foreign(found)
+            raise self.foreign(found)
 
-    def _split(self, ring: bytes | None) -> list[_Slot]:
-        """The slots of one ring, each with the words of its filters."""
-        if ring is None:
-            return [_Slot() for _ in range(self.window_days)]
-        if len(ring) < 8 * self._head_words:
-            raise _damaged()
-        header, *heads = struct.unpack_from(f"<{self._head_words}Q", ring)
-        if header != self._header:
-            raise self._foreign(header)
-        slots, start = [], 8 * self._head_words
-        for head in heads:
-            day, count = head >> 32, head & 0xFFFF_FFFF
-            end = start + 8 * sum(self._sizes[: self._num_filters(count)])
-            slots.append(_Slot(day, count, bytearray(ring[start:end])) if count else _Slot())
-            start = end
-        if start != len(ring):
-            raise _damaged()
-        return slots
-
-    def _join(self, slots: Sequence[_Slot]) -> bytes:
-        heads = [slot.day << 32 | slot.count if slot.count else 0 for slot in slots]
-        return struct.pack(f"<{self._head_words}Q", self._header, *heads) + b"".join(slot.words for slot in slots)
-
-    def _put(self, slot: _Slot, half: int, mask: int) -> None:
-        """Adds an item to a day's filters, unless one of them contains it."""
-        num_filters = self._num_filters(slot.count)
-        start = 0
-        for size in self._sizes[:num_filters]:
-            at = 8 * (start + (half * size >> 32))
-            if int.from_bytes(slot.words[at : at + 8], "little") & mask == mask:
-                return
-            start += size
-        size = self._sizes[self._num_filters(slot.count + 1) - 1]
-        if self._num_filters(slot.count + 1) > num_filters:
-            slot.words.extend(bytes(8 * size))
-        else:
-            start -= size
-        at = 8 * (start + (half * size >> 32))
-        word = int.from_bytes(slot.words[at : at + 8], "little") | mask
-        slot.words[at : at + 8] = word.to_bytes(8, "little")
-        slot.count += 1
-
-    def _num_filters(self, count: int) -> int:
-        return bisect_left(self._capacity_list, count) + 1 if count else 0
-
-    def _foreign(self, found: int) -> StoreError:
+    def foreign(self, found: int) -> StoreError:
+        """The error about a ring that begins with another word."""
         return StoreError(
-            f"a seen ring has the layout {found:#x}, expected {self._header:#x}: the window or the error rate "
+            f"a seen ring has the layout {found:#x}, expected {self.header:#x}: the window or the error rate "
             "was changed; run the materialize job to write the rings anew"
         )
 
@@ -343,7 +240,8 @@ class Rings:
         return result
 
 
-def _damaged() -> StoreError:
+def damaged() -> StoreError:
+    """The error about a ring whose length is wrong."""
     return StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
 
 

@@ -16,6 +16,7 @@ import redis
 import redis.asyncio
 
 from contracts.bloom import Words
+from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, HOUR_S
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_WINDOW_S
@@ -66,7 +67,7 @@ class InteractionStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
-        self._layout = ring_layout(config)
+        self._rings = RingEditor(ring_layout(config))
 
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
         """Writes a batch, all or nothing: ids, recent items, categories, seen rings, popularity and the stream.
@@ -156,7 +157,7 @@ class InteractionStore:
         ring = old.seen
         if seen:
             hashes, days = zip(*seen, strict=True)
-            ring = self._layout.add(ring, np.stack(hashes), np.array(days))
+            ring = self._rings.add(ring, np.stack(hashes), np.array(days))
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 

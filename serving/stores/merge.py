@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import redis
 
-from contracts.bloom import RingLayout
+from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_WINDOW_S
@@ -50,7 +50,7 @@ class Merge:
     def __init__(self, config: StoreConfig, tables_end: TablesEnd) -> None:
         self._config = config
         self._tables_end = tables_end
-        self._layout: RingLayout = ring_layout(config)
+        self._rings = RingEditor(ring_layout(config))
 
     def recent(self, table: bytes | None, online: bytes | None) -> bytes | None:
         """Recent items."""
@@ -68,10 +68,10 @@ class Merge:
     def seen(self, table: bytes | None, online: bytes | None) -> bytes | None:
         """Seen rings, day by day."""
         try:
-            ring = self._layout.newer_days(table, online, self._tables_end.last_day)
+            ring = self._rings.newer_days(table, online, self._tables_end.last_day)
         except StoreError:  # online: the window or the error rate was changed since
             return table
-        return ring if self._layout.num_items(ring) else None
+        return ring if self._rings.num_items(ring) else None
 
     def newer(self, online: bytes | None) -> RecentItems:
         """What is newer than the tables."""

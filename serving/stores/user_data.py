@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from contracts.bloom_edit import RingEditor
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
 from serving.stores import recent
 from serving.stores.client import store_errors
@@ -46,7 +47,7 @@ class UserDataStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
-        self._layout = ring_layout(config)
+        self._rings = RingEditor(ring_layout(config))
 
     async def read(self, user_id: str) -> UserState:
         """Everything but Feast's row.
@@ -62,7 +63,7 @@ class UserDataStore:
         return UserState(
             recent.decode(items),
             recent.decode(day),
-            self._layout.num_items(ring),
+            self._rings.num_items(ring),
             None if erased_at is None else int(erased_at),
         )
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.bloom import MAX_FILTERS, RingLayout, item_hashes, num_words
+from contracts.bloom_edit import RingEditor
 from contracts.errors import StoreError
 
 LAYOUT = RingLayout(error_rate=0.01, window_days=7)
@@ -22,7 +23,7 @@ def seen(ring: bytes | None, items: list[int], today: int, layout: RingLayout = 
 
 
 def add(ring: bytes | None, items: list[int], days: list[int], layout: RingLayout = LAYOUT) -> bytes:
-    return layout.add(ring, HASHES[items], np.array(days, dtype=np.int64))
+    return RingEditor(layout).add(ring, HASHES[items], np.array(days, dtype=np.int64))
 
 
 def build(owners: list[int], items: list[int], days: list[int], num_rings: int) -> list[bytes]:
@@ -165,7 +166,7 @@ def test_another_layout_is_refused() -> None:
     with pytest.raises(StoreError, match="window or the error rate was changed; run the materialize job"):
         other.open([ring], DAY)
     with pytest.raises(StoreError, match="run the materialize job"):
-        other.add(ring, HASHES[:1], np.array([DAY]))
+        RingEditor(other).add(ring, HASHES[:1], np.array([DAY]))
 
 
 def test_a_cut_ring_is_refused() -> None:
@@ -173,3 +174,13 @@ def test_a_cut_ring_is_refused() -> None:
     for damaged in (ring[:-8], ring[:-1], ring + b"x"):
         with pytest.raises(StoreError, match="damaged: its length does not fit its counts"):
             LAYOUT.open([ring, damaged, ring], DAY)
+
+
+def test_days_after_the_last_one_are_taken_from_the_other_ring() -> None:
+    edit = RingEditor(LAYOUT)
+    base, ring = add(None, [1, 2], [DAY - 1, DAY]), add(None, [3, 4, 5], [DAY - 1, DAY + 1, DAY])
+    both = edit.newer_days(base, ring, last_day=DAY)
+    assert seen(both, [1, 2, 3, 4, 5], DAY + 1) == [True, True, False, True, False]
+    assert edit.num_items(both) == {DAY - 1: 1, DAY: 1, DAY + 1: 1}
+    assert edit.newer_days(base, None, last_day=DAY) == base
+    assert edit.num_items(edit.newer_days(None, ring, last_day=DAY + 1)) == {}

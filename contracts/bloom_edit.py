@@ -1,0 +1,121 @@
+"""Changes single rings of Bloom filters, item by item: what an interaction costs.
+
+In plain Python, because arrays of a few words cost more to make than to compute with.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from contracts.bloom import RingLayout, Words, damaged
+from contracts.ids import LongArray
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A slot of a ring: its day, how many items it has, and the words of its filters."""
+
+    day: int = -1
+    count: int = 0
+    words: bytearray = field(default_factory=bytearray)
+
+
+class RingEditor:
+    """Changes rings of one layout.
+
+    Args:
+        layout: their sizes.
+    """
+
+    def __init__(self, layout: RingLayout) -> None:
+        self._layout = layout
+        self._sizes = [int(size) for size in layout.filter_words]
+        self._capacities = [int(capacity) for capacity in layout.capacities]
+
+    def add(self, ring: bytes | None, hashes: Words, days: LongArray) -> bytes:
+        """A ring with more interactions; days that their slot has moved on from are left out.
+
+        What a filter contains already costs nothing.
+
+        Args:
+            ring: the ring so far, None for a new subject.
+            hashes: hashes of the items, [n, 2].
+            days: shop-local days, [n].
+
+        Raises:
+            StoreError: the ring is of another layout.
+        """
+        slots = self._split(ring)
+        for (position, mask), day in zip(hashes.tolist(), days.tolist(), strict=True):
+            slot = slots[day % len(slots)]
+            if day > slot.day:
+                slot = slots[day % len(slots)] = _Slot(day)
+            if day == slot.day:
+                self._put(slot, position >> 32, mask)
+        return self._join(slots)
+
+    def newer_days(self, base: bytes | None, ring: bytes | None, last_day: int) -> bytes:
+        """One ring with the days up to `last_day` of `base` and the later days of `ring`.
+
+        Raises:
+            StoreError: a ring is of another layout.
+        """
+        both = zip(self._split(base), self._split(ring), strict=True)
+        return self._join([new if new.day > last_day else old for old, new in both])
+
+    def num_items(self, ring: bytes | None) -> dict[int, int]:
+        """Items by shop-local day.
+
+        Raises:
+            StoreError: the ring is of another layout.
+        """
+        return {slot.day: slot.count for slot in self._split(ring) if slot.count}
+
+    def _split(self, ring: bytes | None) -> list[_Slot]:
+        """The slots of one ring, each with the words of its filters."""
+        if ring is None:
+            return [_Slot() for _ in range(self._layout.window_days)]
+        if len(ring) < 8 * self._layout.head_words:
+            raise damaged()
+        header, *heads = struct.unpack_from(f"<{self._layout.head_words}Q", ring)
+        if header != self._layout.header:
+            raise self._layout.foreign(header)
+        slots, start = [], 8 * self._layout.head_words
+        for head in heads:
+            day, count = head >> 32, head & 0xFFFF_FFFF
+            end = start + 8 * sum(self._sizes[: self._num_filters(count)])
+            slots.append(_Slot(day, count, bytearray(ring[start:end])) if count else _Slot())
+            start = end
+        if start != len(ring):
+            raise damaged()
+        return slots
+
+    def _join(self, slots: Sequence[_Slot]) -> bytes:
+        heads = [slot.day << 32 | slot.count if slot.count else 0 for slot in slots]
+        head = struct.pack(f"<{self._layout.head_words}Q", self._layout.header, *heads)
+        return head + b"".join(slot.words for slot in slots)
+
+    def _put(self, slot: _Slot, half: int, mask: int) -> None:
+        """Adds an item to a day's filters, unless one of them contains it."""
+        num_filters = self._num_filters(slot.count)
+        start = 0
+        for size in self._sizes[:num_filters]:
+            at = 8 * (start + (half * size >> 32))
+            if int.from_bytes(slot.words[at : at + 8], "little") & mask == mask:
+                return
+            start += size
+        size = self._sizes[self._num_filters(slot.count + 1) - 1]
+        if self._num_filters(slot.count + 1) > num_filters:
+            slot.words.extend(bytes(8 * size))
+        else:
+            start -= size
+        at = 8 * (start + (half * size >> 32))
+        word = int.from_bytes(slot.words[at : at + 8], "little") | mask
+        slot.words[at : at + 8] = word.to_bytes(8, "little")
+        slot.count += 1
+
+    def _num_filters(self, count: int) -> int:
+        return bisect_left(self._capacities, count) + 1 if count else 0
