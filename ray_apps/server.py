@@ -51,7 +51,11 @@ class Server:
         from ray_apps.serve_config import read_serve_config  # it imports Serve, see `deploy`
 
         started = time.perf_counter()
-        stores = {"feast_dir": str(var_dir / "feast"), "embedded": {"data_dir": str(var_dir / "redis")}}
+        stores = {
+            "feast_dir": str(var_dir / "feast"),
+            "records_dir": str(var_dir / "records"),
+            "embedded": {"data_dir": str(var_dir / "redis")},
+        }
         args = merge({"registry": str(var_dir / "bundles"), "stores": stores}, settings or {})
         path = CONFIGS / f"{placement}.yaml"
         url = deploy(read_serve_config(path, args=args, port=port), source=str(path))

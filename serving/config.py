@@ -15,6 +15,7 @@ from serving.gateway.asgi import GatewayConfig
 from serving.gateway.interactions import InteractionConfig
 from serving.gateway.request_log import RequestLogConfig
 from serving.gateway.service import ServiceConfig
+from serving.interactions.config import ConsumerConfig
 from serving.stages.reranking import RerankingConfig
 from serving.stages.retrieval import RetrievalConfig
 from serving.steps import PipelineConfig
@@ -52,6 +53,8 @@ class ServingConfig(StrictConfig):
     """Who may call the API."""
     request_log: RequestLogConfig = RequestLogConfig()
     """What is written about requests."""
+    consumer: ConsumerConfig = ConsumerConfig()
+    """How accepted interactions become features and records."""
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> ServingConfig:

@@ -73,7 +73,11 @@ class JobConfig(StrictConfig):
             if key in values:
                 shared = merge(shared, {name: {key: values[key]} for name in sections})
         var_dir = Path(str(values.get("var_dir", VAR_DIR)))
-        stores = {"feast_dir": var_dir / "feast", "embedded": {"data_dir": var_dir / "redis"}}
+        stores = {
+            "feast_dir": var_dir / "feast",
+            "records_dir": var_dir / "records",
+            "embedded": {"data_dir": var_dir / "redis"},
+        }
         shared["stores"] = {**stores, "shop": values.get("shop", SHOP)}
         if values.get("simulator") is None:
             shared.pop("simulator", None)

@@ -43,6 +43,8 @@ class StoreConfig(StrictConfig):
     """Used when there is no address."""
     feast_dir: Path = Path("var/feast")
     """Folder of Feast's registry and offline tables."""
+    records_dir: Path = Path("var/records")
+    """Folder of what serving records for training, a folder a shop in it."""
     connect_timeout_ms: int = Field(default=500, ge=1)
     """Limit of opening a connection."""
     read_timeout_ms: int = Field(default=200, ge=1)

@@ -66,6 +66,11 @@ class Keys:
         return f"{self.shop}:{VERSION}:erased"
 
     @property
+    def served(self) -> str:
+        """Stream of the values that were written to the online store; an entry's id tells since when."""
+        return f"{self.shop}:{VERSION}:served"
+
+    @property
     def meta(self) -> str:
         """Hash: what `materialize` wrote last."""
         return f"{self.shop}:{VERSION}:meta"

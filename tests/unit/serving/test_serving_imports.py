@@ -23,6 +23,9 @@ def loaded_by(code: str) -> set[str]:
         ("serving.stages.query_features, serving.stages.seen_filter, serving.stages.reranking", set()),
         ("serving.stages.context, serving.stages.user_lookup, serving.stages.retrieval, serving.stages.ranking", set()),
         ("serving.models, serving.stages.single_models, serving.queue_time_policy, serving.load", set()),
+        ("serving.interactions.config, serving.interactions.redis_stream, serving.interactions.meter", set()),
+        ("serving.deployments.consumer, ray_apps.recommender", {"ray", "opentelemetry.sdk.trace"}),
+        ("serving.interactions.build", {"feast"}),
         ("serving.stages.query_tower, serving.stages.torch_scorer, serving.stages.feature_scorer", {"torch"}),
     ],
 )

@@ -46,6 +46,7 @@ def test_key_names() -> None:
     assert keys.erased == "toys:v1:erased"
     assert keys.interactions == "toys:v1:interactions"
     assert keys.dead_letters == "toys:v1:dead_letters"
+    assert keys.served == "toys:v1:served"
     assert keys.meta == "toys:v1:meta"
 
 

@@ -1,0 +1,57 @@
+"""What serving records for training: folders and columns. Serving writes them, jobs compact and read them.
+
+records_dir/<shop>/
+  interactions/day=YYYY-MM-DD/   accepted events, by the shop-local day on which they happened
+  user_activity/day=YYYY-MM-DD/  every value of `top_category` that serving wrote, by the day on which it did
+  impressions/day=YYYY-MM-DD/    what was shown
+  tombstones/                    erased users
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from contracts import columns as c
+from contracts.columns import Column, Kind, TableSchema
+
+ACCEPTED_MS: Final = "accepted_ms"
+"""When the store took the event, Unix milliseconds of the store's clock; the same clock as `SERVED_MS`."""
+SERVED_MS: Final = "served_ms"
+"""Since when a value is served, Unix milliseconds of the store's clock."""
+EVENT_TIMESTAMP: Final = "event_timestamp"
+"""Unix seconds of the last event that a value knows."""
+ERASED_AT: Final = "erased_at"
+"""Unix seconds; rows of the user up to then are gone."""
+
+INTERACTIONS: Final = TableSchema(
+    "interactions",
+    (
+        *(column for column in c.INTERACTIONS.columns if column.name != c.LABEL),
+        Column(ACCEPTED_MS, Kind.INT, required=True, nullable=False),
+    ),
+    partitioned=True,
+    at_least_one_of=c.INTERACTIONS.at_least_one_of,
+)
+USER_ACTIVITY: Final = TableSchema(
+    "user_activity",
+    (
+        Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
+        Column(c.TOP_CATEGORY, Kind.STRING, required=True),
+        Column(EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(SERVED_MS, Kind.INT, required=True, nullable=False),
+    ),
+    partitioned=True,
+)
+TOMBSTONES: Final = TableSchema(
+    "tombstones",
+    (
+        Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
+        Column(ERASED_AT, Kind.INT, required=True, nullable=False),
+    ),
+)
+
+
+def shop_records(records_dir: Path, shop: str) -> Path:
+    """Folder of a shop's records."""
+    return records_dir / shop

@@ -1,0 +1,1 @@
+"""The stream of accepted interactions, read: features for serving now, records for the next training."""

@@ -1,0 +1,255 @@
+"""The consumer of interactions: features at once, records a little later, and only then the acknowledgement.
+
+A batch goes through `_take`: entries that cannot be read become dead letters, users are brought up to date in the
+online store, events wait for `_flush`. That writes them to Parquet and acknowledges them. Whatever was taken and not
+acknowledged when a consumer dies is handed to another one (or to its successor), and doing everything once more
+changes nothing: features are computed from what the store holds, records are told apart by their ids.
+
+A store or disk that fails is tried again until it works: nothing is acknowledged, nothing is given up, and the claim
+on what was taken is renewed. An error that is not the store's is the entry's fault: the batch is halved until that
+entry is found, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from contracts.errors import DataError, StoreError
+from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interaction, decode, decode_erasure
+from serving.interactions.config import ConsumerConfig
+from serving.interactions.meter import ConsumerMeter
+from serving.interactions.records import RecordWriter, check_timestamp
+from serving.interactions.streams import EventSink, EventSource, OutgoingEntry, StreamEntry
+from serving.interactions.top_category import TopCategoryStore, decode_served
+from serving.seldom import SeldomLogger
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 5.0
+_POLL_S: Final = 0.5
+_EVENT_KIND: Final = STREAM_FIELD.decode()
+_ERASURE_KIND: Final = ERASURE_FIELD.decode()
+_AnswerT = TypeVar("_AnswerT")
+_ContentT = TypeVar("_ContentT")
+
+
+class StoppedError(Exception):
+    """The consumer was asked to stop while it waited for a store."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a consumer is connected to.
+
+    Attributes:
+        events: accepted interactions.
+        served: values that were written to the online store.
+        dead_letters: takes entries that cannot be used.
+    """
+
+    events: EventSource
+    served: EventSource
+    dead_letters: EventSink
+
+
+@dataclass
+class _Taken:
+    """What was taken and is not acknowledged yet."""
+
+    since: float = field(default_factory=time.monotonic)
+    ids: list[str] = field(default_factory=list)
+    events: list[tuple[StreamEntry, Interaction]] = field(default_factory=list)
+    erasures: list[tuple[StreamEntry, Erasure]] = field(default_factory=list)
+
+
+class FeatureConsumer:
+    """Reads the stream until it is stopped; one thread, no Ray.
+
+    Args:
+        streams: what it reads and where dead letters go.
+        features: brings users up to date.
+        records: writes what training reads.
+        config: settings.
+        meter: counts.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        features: TopCategoryStore,
+        records: RecordWriter,
+        config: ConsumerConfig,
+        meter: ConsumerMeter,
+    ) -> None:
+        self._events, self._served, self._dead_letters = streams.events, streams.served, streams.dead_letters
+        self._features = features
+        self._records = records
+        self._config = config
+        self._meter = meter
+        self._taken = _Taken()
+        self._stop = threading.Event()
+        self._alive_at = time.monotonic()
+        self._seldom = SeldomLogger(logger)
+
+    def run(self) -> None:
+        """Works until `stop`; what was taken is written then, if the stores let it."""
+        try:
+            while not self._stop.is_set():
+                self.step(_POLL_S)
+            self._flush()
+        except StoppedError:
+            logger.warning("stopped with %d entries not acknowledged; they are handed out again", len(self._taken.ids))
+
+    def stop(self) -> None:
+        """Ends `run` after the batch under way."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raises RuntimeError if there was no sign of life for `stuck_after_s`."""
+        quiet_s = time.monotonic() - self._alive_at
+        if quiet_s > self._config.stuck_after_s:
+            raise RuntimeError(
+                f"the consumer has shown no sign of life for {quiet_s:.0f} s, more than "
+                f"stuck_after_s={self._config.stuck_after_s:g}; it is started anew"
+            )
+
+    def step(self, wait_s: float) -> int:
+        """One round: takes a batch, waiting at most `wait_s` for it, and flushes if it is time to.
+
+        Returns:
+            How many entries were taken.
+
+        Raises:
+            StoppedError: a store failed until the consumer was stopped.
+        """
+        flush_at = self._taken.since + self._config.flush_interval_s
+        if self._taken.ids:
+            wait_s = min(wait_s, max(0.0, flush_at - time.monotonic()))
+        entries = self._until_done(lambda: self._events.read(self._config.batch_size, wait_s), "reading the stream")
+        if entries:
+            self._take(entries)
+            self._stop.wait(self._config.gather_ms / 1000)
+        if len(self._taken.ids) >= self._config.flush_rows or time.monotonic() >= flush_at:
+            self._flush()
+        self._meter.report()
+        return len(entries)
+
+    def _take(self, entries: Sequence[StreamEntry]) -> None:
+        """Brings the users of a batch up to date and keeps its events for the next flush."""
+        self._taken.ids += [entry.id for entry in entries]
+        events = []
+        for entry in entries:
+            try:
+                content = self._read(entry)
+            except DataError as error:
+                self._bury(entry, error.message)
+                continue
+            if isinstance(content, Interaction):
+                events.append((entry, content))
+            else:
+                self._taken.erasures.append((entry, content))
+        self._isolated(self._refresh, events)
+        self._taken.events += events
+
+    def _read(self, entry: StreamEntry) -> Interaction | Erasure:
+        if entry.deliveries > self._config.max_deliveries:
+            raise DataError(
+                f"handed out {entry.deliveries} times and never acknowledged, more than "
+                f"max_deliveries={self._config.max_deliveries}"
+            )
+        if entry.kind == _ERASURE_KIND:
+            return decode_erasure(entry.body)
+        if entry.kind != _EVENT_KIND:
+            raise DataError(f"an entry of kind {entry.kind!r}; expected {_EVENT_KIND!r} or {_ERASURE_KIND!r}")
+        interaction = decode(entry.body)
+        check_timestamp(interaction.timestamp)
+        return interaction
+
+    def _refresh(self, events: Sequence[tuple[StreamEntry, Interaction]]) -> None:
+        failed = self._features.refresh([event.user_id for _, event in events if event.user_id])
+        for entry, event in events:
+            if event.user_id in failed:
+                self._bury(entry, f"recorded, but without a feature: {failed[event.user_id]}")
+        self._meter.features(entry.accepted_ms for entry, _ in events)
+
+    def _flush(self) -> None:
+        """Writes what was taken, acknowledges it, and does the same with what was served."""
+        taken = self._taken
+        self._isolated(
+            lambda some: self._records.interactions([(event, entry.accepted_ms) for entry, event in some]), taken.events
+        )
+        self._isolated(lambda some: self._records.tombstones([erasure for _, erasure in some]), taken.erasures)
+        if taken.ids:
+            self._until_done(lambda: self._events.acknowledge(taken.ids), "acknowledging events")
+        self._meter.recorded(len(taken.events))
+        self._taken = _Taken()
+        while self._flush_served():
+            pass
+        self._meter.backlog(self._until_done(self._events.backlog, "measuring the backlog"))
+
+    def _flush_served(self) -> bool:
+        """Writes some of the values that were served; whether there were any."""
+        limit = self._config.flush_rows
+        entries = self._until_done(lambda: self._served.read(limit, 0), "reading served values")
+        values = []
+        for entry in entries:
+            try:
+                values.append((entry, decode_served(entry.body)))
+            except DataError as error:
+                self._bury(entry, error.message)
+        self._isolated(lambda some: self._records.served([(value, entry.accepted_ms) for entry, value in some]), values)
+        if entries:
+            ids = [entry.id for entry in entries]
+            self._until_done(lambda: self._served.acknowledge(ids), "acknowledging served values")
+        return bool(entries)
+
+    def _bury(self, entry: StreamEntry, reason: str) -> None:
+        letter = OutgoingEntry(entry.kind, entry.body, entry.id, f"{entry.id}: {reason}")
+        self._until_done(lambda: self._dead_letters.append([letter]), "writing a dead letter")
+        self._meter.dead_letters(1)
+        logger.warning("entry %s is a dead letter: %s", entry.id, reason)
+
+    def _isolated(
+        self,
+        work: Callable[[Sequence[tuple[StreamEntry, _ContentT]]], None],
+        items: Sequence[tuple[StreamEntry, _ContentT]],
+    ) -> None:
+        """Does work that may be done twice; an entry that makes it fail becomes a dead letter, the others are done."""
+        if not items:
+            return
+        try:
+            self._until_done(lambda: work(items), "the consumer's work")
+        except StoppedError:
+            raise
+        except Exception as error:
+            if len(items) == 1:
+                logger.exception("entry %s cannot be used", items[0][0].id)
+                self._bury(items[0][0], repr(error))
+                return
+            half = len(items) // 2
+            self._isolated(work, items[:half])
+            self._isolated(work, items[half:])
+
+    def _until_done(self, call: Callable[[], _AnswerT], what: str) -> _AnswerT:
+        """The answer of a call that is repeated, with growing pauses, while a store or disk fails."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._alive_at = time.monotonic()
+            try:
+                return call()
+            except (StoreError, OSError) as error:
+                self._seldom.warning(what, error)
+                self._meter.failure()
+                self._meter.report()
+            if self._stop.wait(pause_s):
+                raise StoppedError
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            with suppress(StoreError):
+                self._events.renew(self._taken.ids)

@@ -1,0 +1,200 @@
+"""Redis Streams as source and sink (Redis or Valkey 6.2 or newer)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import redis
+
+from contracts.errors import StoreError
+from serving.interactions.streams import Backlog, OutgoingEntry, StreamEntry
+from serving.stores.client import bulk_client, bulk_errors
+from serving.stores.config import StoreConfig
+
+NOTE_FIELD: Final = "note"
+_FORGET_CONSUMER_AFTER_S: Final = 3_600
+_CLAIMS_PER_PERIOD: Final = 4
+_IDS_PER_COMMAND: Final = 5_000
+_MANY: Final = 1_000_000
+_NO_GROUP: Final = ("NOGROUP", "no such key")
+_AnswerT = TypeVar("_AnswerT")
+
+
+class RedisStreamSource:
+    """One consumer of a group.
+
+    Entries are trimmed once every group has acknowledged them and all before them, so that the stream holds what is
+    still to be done and nothing else.
+
+    Args:
+        config: the store's settings.
+        address: redis:// or rediss:// address.
+        stream: key of the stream.
+        group: name of the group; made, from the stream's beginning on, if it is not there.
+        consumer: name of this consumer, which nobody else has.
+        claim_after_s: entries held this long by another consumer without a sign of life are taken over.
+    """
+
+    def __init__(
+        self, config: StoreConfig, address: str, stream: str, group: str, consumer: str, *, claim_after_s: float
+    ) -> None:
+        self._address = address
+        self._client = bulk_client(config, address)
+        self._stream, self._group, self._consumer = stream, group, consumer
+        self._claim_after_ms = int(1000 * claim_after_s)
+        self._claim_period_s = claim_after_s / _CLAIMS_PER_PERIOD
+        self._next_claim = 0.0
+
+    def read(self, limit: int, wait_s: float) -> list[StreamEntry]:
+        """See `EventSource`; `wait_s` stays below the store's `bulk_timeout_s`."""
+        if time.monotonic() >= self._next_claim:
+            claimed = self._ask(lambda: self._claim(limit))
+            if claimed:  # and the next call looks for more
+                return claimed
+            self._next_claim = time.monotonic() + self._claim_period_s
+        answer = self._ask(lambda: self._read(limit, wait_s))
+        return [_entry(id_, fields, 1) for _, found in answer for id_, fields in found]
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """See `EventSource`."""
+        for some in _chunks(ids):
+            self._ask(partial(self._client.xclaim, self._stream, self._group, self._consumer, 0, some, justid=True))
+
+    def acknowledge(self, ids: Sequence[str]) -> None:
+        """See `EventSource`."""
+        for some in _chunks(ids):
+            self._ask(partial(self._client.xack, self._stream, self._group, *some))
+        self._ask(self._trim)
+
+    def backlog(self) -> Backlog:
+        """See `EventSource`."""
+        return self._ask(self._backlog)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def _ask(self, call: Callable[[], _AnswerT]) -> _AnswerT:
+        """Calls, after making the group if it is not there: at the first start, or after a loss of the store."""
+        with bulk_errors(self._address):
+            try:
+                return call()
+            except redis.ResponseError as error:
+                if not str(error).startswith(_NO_GROUP):
+                    raise
+            self._make_group()
+            return call()
+
+    def _make_group(self) -> None:
+        try:
+            self._client.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):  # another consumer was first
+                raise
+
+    def _read(self, limit: int, wait_s: float) -> Any:
+        block_ms = max(1, int(1000 * wait_s)) if wait_s > 0 else None
+        return self._client.xreadgroup(self._group, self._consumer, {self._stream: ">"}, count=limit, block=block_ms)
+
+    def _claim(self, limit: int) -> list[StreamEntry]:
+        """Entries of consumers that gave no sign of life, with how often each was handed out."""
+        cursor, found = b"0-0", []
+        while True:
+            cursor, some, *_ = self._client.xautoclaim(
+                self._stream, self._group, self._consumer, self._claim_after_ms, start_id=cursor, count=limit
+            )
+            found += [(id_, fields) for id_, fields in some if fields]
+            if found or cursor == b"0-0":
+                break
+        if not found:
+            self._forget_consumers()
+            return []
+        first, last = found[0][0], found[-1][0]
+        held = self._client.xpending_range(self._stream, self._group, first, last, _MANY, self._consumer)
+        deliveries = {entry["message_id"]: entry["times_delivered"] for entry in held}
+        return [_entry(id_, fields, deliveries.get(id_, 1)) for id_, fields in found]
+
+    def _forget_consumers(self) -> None:
+        """Removes consumers that are long gone and hold nothing; one that holds something would lose it."""
+        for consumer in self._client.xinfo_consumers(self._stream, self._group):
+            if consumer["pending"] == 0 and consumer["idle"] > 1000 * _FORGET_CONSUMER_AFTER_S:
+                self._client.xgroup_delconsumer(self._stream, self._group, consumer["name"])
+
+    def _trim(self) -> None:
+        """Forgets what every group has acknowledged.
+
+        What a group was handed by now and does not hold a moment later is acknowledged; what it is handed in between
+        comes after it.
+        """
+        groups = self._client.xinfo_groups(self._stream)
+        bounds = []
+        for group in groups:
+            pending = self._client.xpending(self._stream, group["name"])
+            bounds.append(_number(pending["min"]) if pending["pending"] else _next(group["last-delivered-id"]))
+        if bounds:
+            milliseconds, sequence = min(bounds)
+            self._client.xtrim(self._stream, minid=f"{milliseconds}-{sequence}", approximate=False)
+
+    def _backlog(self) -> Backlog:
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.xlen(self._stream)
+            pipe.xrange(self._stream, count=1)
+            pipe.time()
+            entries, oldest, (seconds, microseconds) = pipe.execute()
+        now_ms = 1000 * seconds + microseconds // 1000
+        return Backlog(entries, max(0.0, (now_ms - _number(oldest[0][0])[0]) / 1000) if oldest else 0.0)
+
+
+class RedisStreamSink:
+    """Appends to a stream of bounded length.
+
+    Args:
+        config: the store's settings.
+        address: redis:// or rediss:// address.
+        stream: key of the stream.
+        max_entries: about as many are kept, the newest; None = all, a consumer trims them.
+    """
+
+    def __init__(self, config: StoreConfig, address: str, stream: str, max_entries: int | None = None) -> None:
+        self._address = address
+        self._client = bulk_client(config, address)
+        self._stream = stream
+        self._max_entries = max_entries
+
+    def append(self, entries: Sequence[OutgoingEntry]) -> None:
+        """See `EventSink`."""
+        with bulk_errors(self._address), self._client.pipeline(transaction=True) as pipe:
+            for entry in entries:
+                note: dict[Any, Any] = {NOTE_FIELD: entry.note} if entry.note else {}
+                pipe.xadd(self._stream, {entry.kind: entry.body, **note}, maxlen=self._max_entries)
+            pipe.execute()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+
+def _entry(id_: bytes, fields: dict[bytes, bytes], deliveries: int) -> StreamEntry:
+    kind, body = next(iter(fields.items()))
+    return StreamEntry(id_.decode(), kind.decode(errors="replace"), body, _number(id_)[0], deliveries)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _IDS_PER_COMMAND):
+        yield list(ids[start : start + _IDS_PER_COMMAND])
+
+
+def _number(id_: bytes) -> tuple[int, int]:
+    """Milliseconds and sequence of an entry's id."""
+    milliseconds, _, sequence = id_.partition(b"-")
+    if not milliseconds.isdigit():
+        raise StoreError(f"an entry of the stream has the id {id_!r}, expected milliseconds-sequence")
+    return int(milliseconds), int(sequence or 0)
+
+
+def _next(id_: bytes) -> tuple[int, int]:
+    milliseconds, sequence = _number(id_)
+    return milliseconds, sequence + 1

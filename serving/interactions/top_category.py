@@ -1,0 +1,149 @@
+"""Keeps `top_category` in the online store up with what users did.
+
+A value is computed from the subject's 24-hour list, which the API keeps in the step that accepts an event, and written
+only while that list is still the one it was computed from. So it does not matter how often, in which order or by how
+many consumers a user is brought up to date: an older value never replaces a newer one, and a user who was erased
+meanwhile does not come back. Whatever changed the list has an entry in the stream, and that one's consumer goes on.
+
+Each written value is appended to the stream `served` in the same step: its id tells since when it is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import MsgspecError, Struct, json
+
+from contracts.columns import TOP_CATEGORY
+from contracts.errors import DataError, StoreError
+from contracts.features import USER_ACTIVITY
+from serving.stores import feast_repo
+from serving.stores.client import bulk_client, bulk_errors
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+from serving.stores.recent import decode, top_category_of
+
+SERVED_FIELD: Final = "served"
+_CHUNK: Final = 200
+_ATTEMPTS: Final = 3
+
+# KEYS: the stream, then the 24-hour list and Feast's key of each user.
+# ARGV: number of hash arguments of a user; then of each: the expected list, the entry, hash fields and values in turn.
+_WRITE: Final = f"""
+local size = tonumber(ARGV[1])
+local written = {{}}
+for user = 1, (#KEYS - 1) / 2 do
+  local first = 2 + (user - 1) * (size + 2)
+  local fresh = redis.call('GET', KEYS[2 * user]) == ARGV[first]
+  if fresh then
+    redis.call('HSET', KEYS[2 * user + 1], unpack(ARGV, first + 2, first + 1 + size))
+    redis.call('XADD', KEYS[1], '*', '{SERVED_FIELD}', ARGV[first + 1])
+  end
+  written[user] = fresh and 1 or 0
+end
+return written
+"""
+
+
+class ServedValue(Struct, frozen=True, kw_only=True):
+    """A value as it was written to the online store.
+
+    Attributes:
+        user_id: raw id.
+        top_category: raw string, None = no event of the window has a category.
+        event_timestamp: Unix seconds of the last event that it knows.
+    """
+
+    user_id: str
+    top_category: str | None
+    event_timestamp: int
+
+
+_encoder = json.Encoder()
+_decoder = json.Decoder(ServedValue)
+
+
+def decode_served(content: bytes) -> ServedValue:
+    """The value of a `SERVED_FIELD`.
+
+    Raises:
+        DataError: not JSON, or a field is missing or of a wrong type.
+    """
+    try:
+        return _decoder.decode(content)
+    except (MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"a stream entry is no served value: {error}") from error
+
+
+class TopCategoryStore:
+    """Computes and writes the values of many users at once.
+
+    Args:
+        config: the store's settings.
+        address: redis:// or rediss:// address.
+    """
+
+    def __init__(self, config: StoreConfig, address: str) -> None:
+        self._address = address
+        self._keys = Keys(config.shop)
+        self._shop = config.shop
+        self._client = bulk_client(config, address)
+        self._write = self._client.register_script(_WRITE)
+
+    def refresh(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Brings users up to date; those whose list is gone, or changes all the time, are left to later entries.
+
+        Returns:
+            Reasons by user of those whose list cannot be read.
+
+        Raises:
+            StoreError: the store does not answer or refuses a write.
+        """
+        left = list(dict.fromkeys(user_ids))
+        failed: dict[str, str] = {}
+        for _ in range(_ATTEMPTS):
+            again = []
+            for start in range(0, len(left), _CHUNK):
+                changed, unreadable = self._refresh(left[start : start + _CHUNK])
+                again += changed
+                failed |= unreadable
+            if not again:
+                break
+            left = again
+        return failed
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    def _refresh(self, user_ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """Users whose list changed meanwhile, and those whose list cannot be read."""
+        with bulk_errors(self._address):
+            lists = self._client.mget([self._keys.day(user) for user in user_ids])
+        found: dict[str, tuple[bytes, ServedValue]] = {}
+        failed: dict[str, str] = {}
+        for user, content in zip(user_ids, lists, strict=True):
+            try:
+                day = decode(content)
+            except StoreError as error:
+                failed[user] = error.message
+                continue
+            if day.timestamps:
+                value = ServedValue(user_id=user, top_category=top_category_of(day), event_timestamp=day.timestamps[0])
+                found[user] = content, value
+        written = self._write_all(found)
+        return [user for user, done in zip(found, written, strict=True) if not done], failed
+
+    def _write_all(self, found: Mapping[str, tuple[bytes, ServedValue]]) -> list[int]:
+        if not found:
+            return []
+        keys: list[Any] = [self._keys.served]
+        arguments: list[Any] = [0]
+        for user, (content, value) in found.items():
+            pairs = feast_repo.string_fields(USER_ACTIVITY, {TOP_CATEGORY: value.top_category}, value.event_timestamp)
+            keys += [self._keys.day(user), feast_repo.online_key(self._shop, user)]
+            arguments += [content, _encoder.encode(value), *pairs]
+            arguments[0] = len(pairs)
+        with bulk_errors(self._address):
+            return list(self._write(keys=keys, args=arguments))
