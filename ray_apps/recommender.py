@@ -15,10 +15,11 @@ from contracts.bundle import open_bundle
 from contracts.errors import BundleError, ConfigError
 from contracts.registry import Registry
 from serving.config import ServingConfig
+from serving.deployments.consumer import ConsumerReplica
 from serving.deployments.gateway import GatewayReplica
 from serving.deployments.stage import StageReplica
 from serving.groups import PartName
-from serving.placement import GATEWAY, PLACEMENTS, Placement
+from serving.placement import CONSUMER, GATEWAY, PLACEMENTS, Placement
 
 
 class RecommenderArgs(ServingConfig):
@@ -48,7 +49,9 @@ def build_app(args: RecommenderArgs) -> Application:
     for name, parts in PLACEMENTS[args.placement].items():
         stage = serve.deployment(name=name)(StageReplica).bind(parts, str(path), config)
         remote |= dict.fromkeys(parts, stage)
-    return serve.deployment(name=GATEWAY)(GatewayReplica).bind(args.placement, str(path), config, remote)
+    consumer = serve.deployment(name=CONSUMER)(ConsumerReplica).bind(str(path), config)
+    beside = [consumer] if config.consumer.enabled else []
+    return serve.deployment(name=GATEWAY)(GatewayReplica).bind(args.placement, str(path), config, remote, beside)
 
 
 def find_bundle(args: ServingConfig) -> Path:

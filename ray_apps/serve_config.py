@@ -14,7 +14,7 @@ from contracts.errors import ConfigError
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
 from serving.gateway.service import ServiceConfig
-from serving.placement import GATEWAY, PLACEMENTS
+from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
 from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"
@@ -63,7 +63,7 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         if application.autoscaling_policy is not None:
             _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
         _check_limits(application.deployments, arguments.service, source)
-        expected = {GATEWAY, *PLACEMENTS[arguments.placement]}
+        expected = {GATEWAY, *PLACEMENTS[arguments.placement]} | ({CONSUMER} if arguments.consumer.enabled else set())
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
             raise ConfigError(

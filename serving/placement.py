@@ -8,6 +8,8 @@ from serving.groups import PartName
 
 Placement = Literal["staged", "tiered", "fused", "per_model"]
 GATEWAY: Final = "Gateway"
+CONSUMER: Final = "Consumer"
+"""Deployment of the consumer of interactions, in every placement unless it is switched off."""
 PLACEMENTS: Final[dict[Placement, dict[str, tuple[PartName, ...]]]] = {
     "staged": {
         "QueryFeatures": ("query_features",),

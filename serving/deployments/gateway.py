@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
@@ -29,10 +30,16 @@ class GatewayReplica:
         bundle_path: folder of the bundle that it serves.
         config: settings.
         remote: handle of the deployment that holds a stage group or a model; the other groups run here.
+        beside: deployments of the application that nobody calls; Serve knows them because they are named here.
     """
 
     async def __init__(  # type: ignore[misc]
-        self, placement: str, bundle_path: str, config: ServingConfig, remote: dict[PartName, DeploymentHandle[Any]]
+        self,
+        placement: str,
+        bundle_path: str,
+        config: ServingConfig,
+        remote: dict[PartName, DeploymentHandle[Any]],
+        beside: Sequence[DeploymentHandle[Any]] = (),
     ) -> None:
         config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)

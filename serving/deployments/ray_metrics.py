@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -10,10 +11,14 @@ from serving.metrics import METRICS, Metric, Snapshot
 
 
 class RayMetrics:
-    """Hands measurements to Ray; takes microseconds a value, so it is called in a thread, not on the event loop."""
+    """Hands measurements to Ray; takes microseconds a value, so it is called in a thread, not on the event loop.
 
-    def __init__(self) -> None:
-        self._made: dict[Metric, Any] = {metric: _make(metric) for metric in METRICS}
+    Args:
+        metrics: those that it may be handed.
+    """
+
+    def __init__(self, metrics: Sequence[Metric] = METRICS) -> None:
+        self._made: dict[Metric, Any] = {metric: _make(metric) for metric in metrics}
 
     def __call__(self, snapshot: Snapshot) -> None:
         for (metric, labels), values in snapshot.observed.items():

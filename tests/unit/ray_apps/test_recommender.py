@@ -15,7 +15,7 @@ from contracts.errors import BundleError, ConfigError
 from contracts.registry import Registry
 from ray_apps.recommender import RecommenderArgs, build_app, find_bundle, with_shop
 from ray_apps.serve_config import POLICY, check_serve_config, read_serve_config
-from serving.placement import GATEWAY, PLACEMENTS
+from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
 from tests.fixtures.served_bundle import VERSION, write_served_bundle
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "serving").glob("*.yaml"))
@@ -62,6 +62,13 @@ def test_the_application_has_the_deployments_of_its_placement(bundles: Path, pla
     assert gateway.name == GATEWAY
     stages = gateway.init_args[3]
     assert {stage._bound_deployment.name for stage in stages.values()} == set(PLACEMENTS[placement])
+    assert [beside._bound_deployment.name for beside in gateway.init_args[4]] == [CONSUMER]
+
+
+def test_an_application_may_do_without_a_consumer(bundles: Path) -> None:
+    values = {"registry": str(bundles), "bundle": VERSION, "consumer": {"enabled": False}}
+    app = build_app(validate(RecommenderArgs, values, source="test"))
+    assert app._bound_deployment.init_args[4] == []
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

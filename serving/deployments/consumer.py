@@ -1,0 +1,54 @@
+"""The shell of the consumer: a thread that reads the stream as long as the replica lives."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import ExitStack
+
+from contracts.bundle import open_bundle
+from serving.config import ServingConfig
+from serving.deployments.ray_metrics import RayMetrics
+from serving.deployments.replica import connect_stores
+from serving.interactions.meter import CONSUMER_METRICS, ConsumerMeter
+
+_STOP_TIMEOUT_S = 10.0
+
+
+class ConsumerReplica:
+    """Brings features and records up to date; nobody calls it, and any number of replicas share the work.
+
+    Args:
+        bundle_path: folder of a bundle of the shop.
+        config: settings.
+    """
+
+    async def __init__(self, bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+        from serving.interactions.build import open_consumer  # brings Feast, which takes seconds to import
+
+        timezone = open_bundle(bundle_path, verify=False).transforms.calendar.timezone
+        stores = await connect_stores(config)
+        meter = ConsumerMeter(RayMetrics(CONSUMER_METRICS))
+        self._connections = ExitStack()
+        self._consumer = self._connections.enter_context(
+            open_consumer(config.consumer, stores.config, stores.address, timezone, uuid.uuid4().hex, meter)
+        )
+        self._thread = threading.Thread(target=self._consumer.run, name="consumer", daemon=True)
+        self._thread.start()
+
+    def check_health(self) -> None:
+        """Serve asks for this from time to time and starts a replica anew that raises.
+
+        Raises:
+            RuntimeError: the thread has ended or hangs.
+        """
+        if not self._thread.is_alive():
+            raise RuntimeError("the consumer has ended with an error, see the replica's log; it is started anew")
+        self._consumer.check()
+
+    def __del__(self) -> None:
+        """Serve calls this when the replica is taken down: what was taken is written and acknowledged."""
+        if hasattr(self, "_thread"):
+            self._consumer.stop()
+            self._thread.join(_STOP_TIMEOUT_S)
+            self._connections.close()
