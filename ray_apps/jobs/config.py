@@ -13,6 +13,7 @@ from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from contracts.config import StrictConfig, load_config, merge
 from ray_apps.cluster import ClusterConfig
 from serving.stores.config import StoreConfig
+from training.compaction import CompactConfig
 from training.embeddings import EmbedConfig
 from training.evaluation import EvaluationConfig
 from training.features.config import PreprocessConfig
@@ -37,6 +38,8 @@ class JobConfig(StrictConfig):
     """Folder of everything that is generated."""
     audit_file: Path | None = None
     """JSON lines of promotions and roll-backs; null = audit.jsonl below var_dir."""
+    use_records: bool = False
+    """Whether preprocessing also reads what serving recorded: interactions, served features, erased users."""
     shop: str = Field(default=SHOP, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     """Name of the shop: prefix of bundle versions and of its keys in the stores."""
     seed: int = Field(default=0, ge=0)
@@ -59,6 +62,8 @@ class JobConfig(StrictConfig):
     """The report."""
     stores: StoreConfig = StoreConfig()
     """Online stores."""
+    compact: CompactConfig = CompactConfig()
+    """Compaction of what serving recorded."""
     ray: ClusterConfig = ClusterConfig()
     """The local cluster."""
 

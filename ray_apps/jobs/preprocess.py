@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from contracts.clock import day_to_name
+from contracts.records import shop_records
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main
+from ray_apps.jobs.config import JobConfig
 from ray_apps.jobs.workspace import Job, Workspace, fingerprint_folder
 from training.features.preprocess import preprocess
 from training.features.processed import REPORT
@@ -16,7 +18,9 @@ from training.features.processed import REPORT
 def run(workspace: Workspace, out_dir: Path) -> str:
     """Writes the processed run."""
     config = workspace.config
-    info = preprocess(config.preprocess, workspace.output(simulate.JOB), out_dir, shop=config.shop)
+    info = preprocess(
+        config.preprocess, workspace.output(simulate.JOB), out_dir, shop=config.shop, records_dir=records(config)
+    )
     kept_out = sum(info.kept_out.values())
     return (
         f"{info.counts['events']:,} events of {info.counts['subjects']:,} subjects, "
@@ -24,6 +28,12 @@ def run(workspace: Workspace, out_dir: Path) -> str:
         f"{day_to_name(info.test_day)} to {day_to_name(info.last_day)}"
         + (f"; {kept_out:,} interactions kept out, see {out_dir / REPORT}" if kept_out else "")
     )
+
+
+def records(config: JobConfig) -> Path | None:
+    """Folder of what serving recorded, if there is one and the config wants it."""
+    folder = shop_records(config.stores.records_dir, config.shop)
+    return folder if config.use_records and folder.is_dir() else None
 
 
 JOB = Job(
@@ -34,6 +44,7 @@ JOB = Job(
     run=run,
     place=fingerprint_folder("processed"),
     uses_ray=True,
+    files=lambda config: [folder] if (folder := records(config)) else [],
 )
 
 if __name__ == "__main__":

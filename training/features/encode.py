@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.ids import AnyArray, IntArray
+from contracts.records import ACCEPTED_MS
 from training.features.hashing import partitions_of
 from training.tables import RawTable
 
@@ -25,6 +26,7 @@ REJECTED: Final = -1
 VERDICTS: Final = (
     "kept",
     "no_subject",
+    "erased_user",
     "unknown_user",
     "unknown_item",
     "unknown_event",
@@ -46,6 +48,7 @@ ENCODED: Final = pa.schema(
         (c.EVENT, pa.int8()),
         (c.EVENT_ID, pa.string()),
         (c.LABEL, pa.float32()),
+        (ACCEPTED_MS, pa.int64()),
     ]
 )
 
@@ -55,13 +58,14 @@ class EncodeSpec:
     """What every task that encodes needs; kept once in the object store.
 
     Attributes:
-        raw: the interactions table.
+        raw: the interactions table: the shop's, or what serving recorded.
         user_ids: raw ids by user row [U].
         item_ids: raw ids by ItemRow [I].
         user_partition: [U].
         num_partitions: number of partitions.
         start: first second of the window.
         end: the second after the window.
+        erased: raw ids of erased users, none of whose rows is used.
     """
 
     raw: RawTable
@@ -71,6 +75,7 @@ class EncodeSpec:
     num_partitions: int
     start: int
     end: int
+    erased: pa.Array
 
 
 def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
@@ -79,6 +84,9 @@ def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
     A row has either a user row or a session id: with both given, the user is the subject.
     """
     raw = spec.raw.canonical(batch)
+    for name in (c.LABEL, ACCEPTED_MS):  # the one is never recorded, the other always
+        if name not in raw.column_names:
+            raw = raw.append_column(name, pa.nulls(len(raw), ENCODED.field(name).type))
     user_row = _index(raw[c.USER_ID], spec.user_ids)
     item_row = _index(raw[c.ITEM_ID], spec.item_ids)
     event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
@@ -103,6 +111,7 @@ def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
         c.EVENT: event.astype(np.int8),
         c.EVENT_ID: raw[c.EVENT_ID],
         c.LABEL: raw[c.LABEL].cast(pa.float32()),
+        ACCEPTED_MS: raw[ACCEPTED_MS],
     }
     return pa.table(columns, schema=ENCODED)
 
@@ -113,6 +122,7 @@ def _verdicts(raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntA
     timestamp = pc.fill_null(raw[c.TIMESTAMP], spec.start).to_numpy()
     reasons = [
         no_user & _is_null(raw[c.SESSION_ID]),
+        _index(raw[c.USER_ID], spec.erased) >= 0,
         ~no_user & (user_row < 0),
         item_row < 0,
         event < 0,

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.clock import ShopCalendar
 from contracts.ids import AnyArray, IntArray, LongArray
+from contracts.records import ACCEPTED_MS
 from training.features.config import PreprocessConfig
 from training.features.encode import ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
 from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
 from training.features.hashing import event_id_column, hash_strings
 from training.features.point_in_time import top_categories
+from training.records import ServedValues
 
 EVENTS_DIR: Final = "events"
 SUBJECTS_DIR: Final = "subjects"
@@ -60,6 +62,7 @@ class PartitionSpec:
         first_day: first day of the window.
         train_end_day: last training day.
         last_day: last day of the window.
+        served: what serving wrote; None = nothing was recorded.
     """
 
     config: PreprocessConfig
@@ -70,6 +73,7 @@ class PartitionSpec:
     first_day: int
     train_end_day: int
     last_day: int
+    served: ServedValues | None = None
 
 
 def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
@@ -88,7 +92,8 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     subjects, owner = _subjects(rows, spec)
     rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
     rows = rows.append_column(_SUBJECT, pa.array(owner))
-    rows = rows.sort_by([(_SUBJECT, "ascending"), (c.TIMESTAMP, "ascending"), (c.EVENT_ID, "ascending")])
+    order = (_SUBJECT, c.TIMESTAMP, c.EVENT_ID, ACCEPTED_MS)  # of the same event the recorded one comes first
+    rows = rows.sort_by([(name, "ascending") for name in order])
     first = _first_occurrences(rows[c.EVENT_ID])
     rows, num_all = rows.filter(pa.array(first)), len(rows)
     num_events = np.bincount(rows[_SUBJECT].to_numpy(), minlength=len(subjects))
@@ -161,6 +166,7 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
     item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
     day = ShopCalendar(config.timezone).day(timestamp).astype(np.int32)
     top, top_long = top_categories(spec.item_category[item_row], timestamp, day, offsets)
+    top = _as_served(top, rows, spec.served)
     event = rows[c.EVENT].to_numpy()
     mask, mask_device, mask_item = draw_masks(len(rows), config, np.random.default_rng([config.seed, partition]))
     columns = {
@@ -179,6 +185,17 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
         c.EVENT_ID: rows[c.EVENT_ID],
     }
     return pa.table(columns)
+
+
+def _as_served(top: IntArray, rows: pa.Table, served: ServedValues | None) -> IntArray:
+    """`top_category` [E]: what serving had written when it accepted the event, else as computed."""
+    accepted = rows[ACCEPTED_MS].is_valid().to_numpy() & (rows[USER_ROW].to_numpy() >= 0)
+    if served is None or not accepted.any():
+        return top
+    found = served.as_of(rows[USER_ROW].to_numpy()[accepted], rows[ACCEPTED_MS].filter(pa.array(accepted)).to_numpy())
+    joined = top.copy()
+    joined[accepted] = np.where(found >= 0, found, top[accepted])
+    return joined
 
 
 def draw_masks(

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
@@ -34,8 +33,9 @@ from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
-from training.splits import make_split
-from training.tables import RawTable, find_table, read_files
+from training.features.raw_tables import RawTables, num_rows
+from training.records import ServedValues
+from training.tables import RawTable
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,9 @@ _CHUNK: Final = 1 << 20
 _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
 
-def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: str) -> ProcessedInfo:
+def preprocess(
+    config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: str, records_dir: Path | None = None
+) -> ProcessedInfo:
     """Writes the processed run of a folder of raw tables; an earlier one is replaced.
 
     Ray must be initialised; every node must see both folders.
@@ -55,13 +57,15 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
         raw_dir: folder of the raw tables.
         out_dir: the run's folder.
         shop: the shop's name.
+        records_dir: folder of what serving recorded of this shop: accepted interactions, the `top_category` that was
+            served, erased users; None = only the shop's own tables are read.
 
     Raises:
         DataError: a table is missing or unreadable, an id occurs twice, or nothing is left to train on.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
     """
-    raw = RawTables(config, raw_dir)
+    raw = RawTables(config, raw_dir, records_dir)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         info, report = _summarise(config, raw, statistics, shop)
@@ -79,62 +83,14 @@ def preprocess(config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: 
     return info
 
 
-class RawTables:
-    """The checked raw tables of a run: users and items in memory, interactions as files of the split's days."""
-
-    def __init__(self, config: PreprocessConfig, raw_dir: Path) -> None:
-        def find(schema: c.TableSchema) -> RawTable:
-            return find_table(raw_dir, schema, config.columns.get(schema.name))
-
-        interactions = find(c.INTERACTIONS)
-        self.raw_dir = raw_dir
-        self.split = make_split(config.split, list(interactions.days))
-        days = range(self.split.first_day, self.split.last_day + 1)
-        files = tuple(path for day in days for path in interactions.days.get(day, ()))
-        self.num_rows = sum(pq.read_metadata(path).num_rows for path in files)
-        if self.num_rows == 0:
-            raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
-        self.interactions = RawTable(c.INTERACTIONS, files, interactions.source_names)
-        items = find(c.ITEMS)
-        self.items = read_files(items)
-        if len(self.items) == 0:
-            raise DataError(f"the items table in {raw_dir} has no rows; expected the shop's catalogue")
-        users = find(c.USERS) if (raw_dir / c.USERS.name).is_dir() else None
-        self.users = _users_of(self.interactions) if users is None else read_files(users)
-        no_users = tuple(f"{c.USERS.name}.{name}" for name in (c.AGE, c.GENDER))
-        self.missing = (no_users if users is None else users.missing) + items.missing + interactions.missing
-        self.files = (*files, *items.files, *(() if users is None else users.files))
-
-
-def _users_of(interactions: RawTable) -> pa.Table:
-    """The users that occur, for shops without a users table."""
-    source = interactions.source_names.get(c.USER_ID)
-    ids: pa.Array = pa.array([], pa.string())
-    for path in interactions.files if source is not None else ():
-        column = pq.ParquetFile(path).read(columns=[source])
-        if source in column.column_names:
-            ids = pc.unique(pa.concat_arrays([ids, pc.unique(column[source].cast(pa.string()))]))
-    ids = ids.drop_null().sort()
-    return pa.table(
-        {c.USER_ID: ids, c.AGE: pa.nulls(len(ids), pa.float64()), c.GENDER: pa.nulls(len(ids), pa.string())}
-    )
-
-
 def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
     """Reads, encodes, shuffles and writes all partitions; returns their statistics."""
     for name in (EVENTS_DIR, SUBJECTS_DIR):
         (folder / name).mkdir()
-    encode_ref = ray.put(encode_spec(config, raw))
     finish_ref = ray.put(partition_spec(config, raw, folder))
-    files = raw.interactions.files
     with _sort_shuffle():
-        rows = ray.data.read_parquet(
-            [str(path) for path in files],
-            schema=raw.interactions.source_schema,
-            partitioning=None,
-            override_num_blocks=min(len(files), -(-raw.num_rows // _ROWS_PER_BLOCK)),
-        )
-        encoded = rows.map_batches(_encoder(encode_ref), batch_size=None, batch_format="pyarrow")
+        first, *others = [_encoded(source, encode_spec(config, raw, source)) for source in raw.sources]
+        encoded = first.union(*others) if others else first
         finished = encoded.groupby(PARTITION).map_groups(_finisher(finish_ref), batch_format="pyarrow")
         try:
             return pa.concat_tables(ray.get(finished.to_arrow_refs()))
@@ -143,6 +99,16 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
                 raise
             where = next((note for note in getattr(error.cause, "__notes__", ()) if ".parquet" in note), raw.raw_dir)
             raise DataError(f"interactions cannot be read: {error.cause}; {where}") from error
+
+
+def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
+    rows = ray.data.read_parquet(
+        [str(path) for path in source.files],
+        schema=source.source_schema,
+        partitioning=None,
+        override_num_blocks=min(len(source.files), -(-num_rows(source) // _ROWS_PER_BLOCK)),
+    )
+    return rows.map_batches(_encoder(ray.put(spec)), batch_size=None, batch_format="pyarrow")
 
 
 def _encoder(spec: Any) -> Callable[[Any], Any]:
@@ -171,18 +137,19 @@ def _sort_shuffle() -> Iterator[None]:
         context.shuffle_strategy = before
 
 
-def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
-    """What the tasks that encode these tables need."""
+def encode_spec(config: PreprocessConfig, raw: RawTables, source: RawTable) -> EncodeSpec:
+    """What the tasks that encode one of these tables' sources of interactions need."""
     calendar = ShopCalendar(config.timezone)
     user_ids = raw.users[c.USER_ID].combine_chunks()
     return EncodeSpec(
-        raw=raw.interactions,
+        raw=source,
         user_ids=user_ids,
         item_ids=raw.items[c.ITEM_ID].combine_chunks(),
         user_partition=partitions_of(user_ids.to_pylist(), config.num_partitions),
         num_partitions=config.num_partitions,
         start=calendar.start_of_day(raw.split.first_day),
         end=calendar.start_of_day(raw.split.last_day + 1),
+        erased=raw.erased,
     )
 
 
@@ -198,6 +165,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         first_day=raw.split.first_day,
         train_end_day=raw.split.train_end_day,
         last_day=raw.split.last_day,
+        served=ServedValues.read(raw.records_dir, raw.users[c.USER_ID].to_pylist(), categories),
     )
 
 
@@ -229,7 +197,7 @@ def _summarise(
         counts=counts,
         kept_out=kept_out,
         missing=raw.missing,
-        has_labels=c.LABEL in raw.interactions.source_names,
+        has_labels=raw.has_labels,
     )
     return info, {"kept_out": kept_out, "examples": examples, "empty_days": empty}
 
@@ -242,7 +210,8 @@ def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[
 def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
     digest = hashlib.sha256(f"{_LAYOUT}\n{shop}\n{config.model_dump_json()}\n".encode())
     for path in raw.files:
-        digest.update(str(path.relative_to(raw.raw_dir)).encode())
+        inside = next(folder for folder in (raw.raw_dir, raw.records_dir) if folder and path.is_relative_to(folder))
+        digest.update(str(path.relative_to(inside)).encode())
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)

@@ -41,6 +41,7 @@ def encode_rows() -> Encode:
             num_partitions=num_partitions,
             start=START,
             end=START + 5 * DAY_S,
+            erased=pa.array(["gone"], pa.string()),
         )
         encoded = encode(pa.Table.from_pylist([{"timestamp": START, **row} for row in rows], schema=schema), spec)
         assert encoded.schema == ENCODED

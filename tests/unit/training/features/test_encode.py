@@ -23,6 +23,7 @@ def test_ids_become_rows_and_the_user_goes_before_the_session(encode_rows: Encod
         "event": 2,
         "event_id": None,
         "label": 0.5,
+        "accepted_ms": None,
     }
     assert (rows[1]["user_row"], rows[1]["session_id"], rows[1]["event"]) == (-1, "s1", 0)  # no event is a view
 
@@ -35,6 +36,7 @@ GOOD = {"user_id": "u1", "item_id": "i1"}
     [
         ({"item_id": "i1"}, "no_subject", None),
         ({**GOOD, "user_id": "stranger", "session_id": "s"}, "unknown_user", "stranger"),
+        ({**GOOD, "user_id": "gone"}, "erased_user", None),
         ({**GOOD, "item_id": "gone"}, "unknown_item", "gone"),
         ({**GOOD, "item_id": None}, "unknown_item", None),
         ({**GOOD, "event": "like"}, "unknown_event", "like"),

@@ -114,7 +114,7 @@ def test_kept_out_rows_are_counted_with_examples(encode_rows: Encode, spec: Spec
     rows = [{"user_id": f"x{n}", "item_id": "i1"} for n in (3, 1, 2, 1, 4, 5, 6)]
     rows += [{"item_id": "i1"}, {"user_id": "u1", "item_id": "gone"}]
     statistics = finish_partition(encode_rows(rows), spec()).to_pylist()[0]
-    assert statistics["verdicts"] == [0, 1, 7, 1, 0, 0, 0]
+    assert statistics["verdicts"] == [0, 1, 0, 7, 1, 0, 0, 0]
     assert statistics["examples"] == [*(f"unknown_user: x{n}" for n in range(1, 6)), "unknown_item: gone"]
     assert statistics["num_events"] == 0
 

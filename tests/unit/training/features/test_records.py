@@ -1,0 +1,141 @@
+"""Training reads what serving recorded: its events, and the feature values that it served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import columns as c
+from contracts import records as r
+from contracts.clock import DAY_S, day_to_name
+from contracts.vocabulary import Vocabulary
+from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop
+from training.features.config import PreprocessConfig
+from training.features.preprocess import preprocess
+from training.features.processed import Processed, open_processed
+from training.records import ServedValues
+from training.tables import ARROW_TYPES
+
+CONFIG = PreprocessConfig(num_partitions=2)
+
+
+def write(folder: Path, schema: c.TableSchema, rows: list[dict[str, Any]], day: int | None) -> None:
+    types = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in schema.columns])
+    place = folder / schema.name / (f"day={day_to_name(day)}" if day is not None else "")
+    place.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=types), place / "part-0.parquet")
+
+
+def online(event_id: str, at: float, user_id: str, item_id: str, **values: Any) -> dict[str, Any]:
+    timestamp = START + round(at * DAY_S)
+    row = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "timestamp": timestamp, "event": "view"}
+    return {**row, "accepted_ms": 1000 * timestamp + 500, **values}
+
+
+def value(user_id: str, at: float, category: str | None) -> dict[str, Any]:
+    timestamp = START + round(at * DAY_S)
+    row = {"user_id": user_id, "top_category": category, "event_timestamp": timestamp}
+    return {**row, "served_ms": 1000 * timestamp + 520}
+
+
+def run(folder: Path, records: Path | None) -> Processed:
+    preprocess(CONFIG, folder / "raw", folder / "processed", shop="tiny", records_dir=records)
+    return open_processed(folder / "processed")
+
+
+def tops(processed: Processed) -> dict[str, str | None]:
+    """`top_category` by event id."""
+    names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
+    codes = processed.events().top_category
+    return {event_id: names[code] for event_id, code in zip(processed.event_ids(), codes, strict=True)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, without_ray: None) -> Path:
+    write_shop(tmp_path / "raw")
+    return tmp_path
+
+
+def test_recorded_events_join_those_of_the_shop(folder: Path) -> None:
+    alone = run(folder, None)
+    write(
+        folder / "records",
+        r.INTERACTIONS,
+        [online("o1", 4.6, "u1", "i1"), online("o2", 4.7, "new", "i2"), online("o3", 4.8, "u1", "gone")],
+        FIRST_DAY + 4,
+    )
+    write(folder / "records", r.INTERACTIONS, [online("o4", 5.1, "u3", "i3")], FIRST_DAY + 5)
+    both = run(folder, folder / "records")
+    assert both.info.last_day == alone.info.last_day + 1  # the days go on
+    assert both.info.counts["events"] == alone.info.counts["events"] + 3
+    assert both.info.kept_out == {"unknown_item": 1}
+    assert both.info.missing == alone.info.missing
+    assert both.info.fingerprint != alone.info.fingerprint
+    assert set(both.event_ids()) >= {"o1", "o2", "o4"}
+    assert pq.read_table(both.path / "users.parquet")["user_id"].to_pylist() == ["u1", "u2", "u3", "new"]
+
+
+def test_an_event_that_the_shop_logs_too_counts_once_and_as_recorded(folder: Path) -> None:
+    write(folder / "raw", c.INTERACTIONS, [online("o1", 4.6, "u1", "i1"), online("o2", 4.7, "u1", "i1")], FIRST_DAY + 4)
+    write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u1", "i1")], FIRST_DAY + 4)
+    write(folder / "records", r.USER_ACTIVITY, [value("u1", 4.5, "tables")], FIRST_DAY + 4)
+    processed = run(folder, folder / "records")
+    assert processed.info.kept_out == {"duplicate_event": 1}
+    assert tops(processed)["o1"] == "tables"
+
+
+def test_features_are_those_that_were_served(folder: Path) -> None:
+    """Serving lags: the value that it wrote after an event counts from then on, not from the event on."""
+    events = [
+        online("before", 4.60, "u1", "i1"),  # serving has written nothing yet: as computed, i4 has no category
+        online("same", 4.61, "u1", "i3", accepted_ms=value("u1", 4.61, "")["served_ms"]),  # at the very moment
+        online("after", 4.62, "u1", "i3"),
+        online("later", 4.63, "u1", "i3"),
+        online("other", 4.63, "u2", "i1"),
+        online("unknown", 4.66, "u1", "i3"),
+        online("none", 4.68, "u1", "i3"),
+    ]
+    values = [
+        value("u1", 4.61, "lamps"),
+        value("u1", 4.625, "tables"),
+        value("u1", 4.65, "a category of yesterday"),
+        value("u1", 4.67, None),
+        value("u3", 4.0, "tables"),
+    ]
+    write(folder / "records", r.INTERACTIONS, events, FIRST_DAY + 4)
+    write(folder / "records", r.USER_ACTIVITY, values[::-1], FIRST_DAY + 4)
+    assert {name: top for name, top in tops(run(folder, folder / "records")).items() if name in {"before", "same"}} == {
+        "before": None,
+        "same": "lamps",  # as computed: i1 at 4.60 is the one event of the last 24 hours with a category
+    }
+    found = tops(open_processed(folder / "processed"))
+    names = ("after", "later", "other", "unknown", "none")
+    assert [found[name] for name in names] == ["lamps", "tables", "lamps", None, None]
+
+
+def test_erased_users_leave_no_row(folder: Path) -> None:
+    write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u1", "i1")], FIRST_DAY + 4)
+    write(folder / "records", r.TOMBSTONES, [{"user_id": "u1", "erased_at": START}], None)
+    processed = run(folder, folder / "records")
+    assert processed.info.kept_out == {"erased_user": 7}
+    assert set(processed.events().subject_ids) == {"u2", "s1"}
+    assert pq.read_table(processed.path / "users.parquet")["user_id"].to_pylist() == ["u2", "u3"]
+    assert "u1" not in (processed.path / "report.json").read_text()
+
+
+def test_values_by_user_and_time() -> None:
+    served = ServedValues(
+        user_row=np.array([2, 2, 5], dtype=np.int32),
+        served_ms=np.array([100, 200, 150]),
+        code=np.array([7, 8, 9], dtype=np.int32),
+    )
+    users = np.array([2, 2, 2, 2, 2, 5, 5, 0, 9], dtype=np.int32)
+    times = np.array([0, 100, 101, 200, 10**15, 150, 151, 160, 160])
+    assert served.as_of(users, times).tolist() == [-1, -1, 7, 7, 8, -1, 9, -1, -1]
+    nothing = ServedValues.read(None, ["u1"], Vocabulary(()))
+    assert nothing.as_of(users, times).tolist() == [-1] * 9

@@ -1,0 +1,225 @@
+"""Compaction: the many small files that serving records become one a day, without repeats and erased users.
+
+A day's new file appears in one step and only then the files that went into it are removed. Killed in between, the day
+holds rows twice, as after a redelivery, and the next run or preprocessing keeps one of each. Files that serving adds
+meanwhile are left to the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from contracts import columns as c
+from contracts import records as r
+from contracts.columns import TableSchema
+from contracts.config import StrictConfig
+from contracts.files import atomic_file
+from contracts.ids import BoolArray, LongArray
+from training.records import erased_users, find_records
+from training.tables import RawTable, read_files
+
+_DONE: Final = "compacted-"
+_ERASED: Final = b"erased"
+_LEFTOVER_AFTER_S: Final = 3_600
+
+
+class CompactConfig(StrictConfig):
+    """How records are compacted."""
+
+    attribution_minutes: int = Field(default=30, ge=1)
+    """An impression is clicked if an event with its request and item follows within so many minutes."""
+    click_events: tuple[Literal["view", "click", "cart", "purchase"], ...] = Field(
+        default=("click", "cart", "purchase"), min_length=1
+    )
+    """Events that count as clicks."""
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What a run did.
+
+    Attributes:
+        events: recorded interactions, each once.
+        repeats: rows that were there before.
+        erased: rows of erased users.
+        days: days that were written anew, of all tables.
+        clicks: impressions that were found clicked.
+    """
+
+    events: int
+    repeats: int
+    erased: int
+    days: int
+    clicks: int
+
+
+@dataclass(frozen=True)
+class _Table:
+    """How one table is compacted.
+
+    Attributes:
+        schema: the table.
+        key: columns that tell a row from its repeats; of repeats the first in `order` stays.
+        order: columns that the rows are sorted by.
+    """
+
+    schema: TableSchema
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+
+
+_INTERACTIONS: Final = _Table(r.INTERACTIONS, (c.EVENT_ID,), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS))
+_ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
+_IMPRESSIONS: Final = _Table(
+    c.IMPRESSIONS, (c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
+)
+
+
+def compact(folder: Path, config: CompactConfig, now: int) -> Compacted:
+    """Compacts a shop's records.
+
+    Args:
+        folder: of the shop's records.
+        config: settings.
+        now: the clock's now, Unix seconds.
+
+    Raises:
+        DataError: a file cannot be read.
+        SchemaError: a file lacks a column or has one of a wrong type.
+    """
+    _remove_leftovers(folder)
+    erased = erased_users(folder)
+    done = [_compact_table(folder, table, erased) for table in (_INTERACTIONS, _ACTIVITY, _IMPRESSIONS)]
+    clicks = _fill_clicks(folder, config, now)
+    _, repeats, gone, days = np.sum(done, axis=0).tolist()
+    return Compacted(events=int(done[0][0]), repeats=repeats, erased=gone, days=days, clicks=clicks)
+
+
+def _compact_table(folder: Path, table: _Table, erased: pa.Array) -> LongArray:
+    """[4] rows that stay, repeats, rows of erased users, and days that were written anew."""
+    found = find_records(folder, table.schema)
+    totals = np.zeros(4, dtype=np.int64)
+    digest = hashlib.sha256("\n".join(erased.to_pylist()).encode()).hexdigest()
+    if found is None:
+        return totals
+    for files in found.days.values():
+        if len(files) == 1 and _is_done(files[0], digest):
+            totals += [pq.read_metadata(files[0]).num_rows, 0, 0, 0]
+        elif files:
+            totals += [*_compact_day(_only(found, files), table, erased, digest), 1]
+    return totals
+
+
+def _compact_day(day: RawTable, table: _Table, erased: pa.Array, digest: str) -> tuple[int, int, int]:
+    rows = read_files(day)
+    known = rows.filter(pc.invert(pc.is_in(rows[c.USER_ID], value_set=erased)))
+    kept = known.sort_by([(name, "ascending") for name in table.order])
+    kept = kept.filter(pa.array(_first_of_each(kept, table.key)))
+    _replace(day.files, kept, digest)
+    return len(kept), len(known) - len(kept), len(rows) - len(known)
+
+
+def _first_of_each(rows: pa.Table, key: Sequence[str]) -> BoolArray:
+    """Whether no earlier row has the same key [R]; rows without the key are all their own."""
+    number = pa.array(np.arange(len(rows)))
+    firsts = rows.select(list(key)).append_column("row", number).group_by(list(key)).aggregate([("row", "min")])
+    first = np.zeros(len(rows), dtype=bool)
+    first[firsts["row_min"].to_numpy()] = True
+    for name in key:
+        first |= rows[name].is_null().to_numpy()
+    return first
+
+
+def _replace(files: Sequence[Path], rows: pa.Table, digest: str) -> None:
+    """Writes one file in place of some."""
+    rows = rows.replace_schema_metadata({_ERASED: digest.encode()})
+    parts = "\n".join([digest, *sorted(f"{path.name} {path.stat().st_size}" for path in files)])
+    target = files[0].with_name(f"{_DONE}{hashlib.sha256(parts.encode()).hexdigest()[:24]}.parquet")
+    with atomic_file(target) as temporary:
+        pq.write_table(rows, temporary)
+    for path in files:
+        if path != target:
+            path.unlink()
+
+
+def _is_done(path: Path, digest: str) -> bool:
+    """Whether a file is a compacted one without any of the erased users."""
+    if not path.name.startswith(_DONE):
+        return False
+    metadata = pq.read_schema(path).metadata or {}
+    return metadata.get(_ERASED) == digest.encode()
+
+
+def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
+    """Fills `clicked` of impressions: true with a click, false when it is too late for one, null before."""
+    impressions, events = find_records(folder, c.IMPRESSIONS), find_records(folder, r.INTERACTIONS)
+    if impressions is None:
+        return 0
+    window_s = 60 * config.attribution_minutes
+    days_after = -(-window_s // 86_400)
+    clicks = 0
+    for day, files in impressions.days.items():
+        if not files:
+            continue
+        rows = read_files(_only(impressions, files))
+        open_rows = rows[c.CLICKED].is_null().to_numpy()
+        if not open_rows.any():
+            continue
+        near = [
+            path for near in range(day, day + days_after + 1) for path in (events.days.get(near, ()) if events else ())
+        ]
+        clicked = _clicked(rows, read_files(_only(events, tuple(near))) if events and near else None, config)
+        late = rows[c.TIMESTAMP].to_numpy() + window_s < now
+        known = clicked | late | ~open_rows
+        before = rows[c.CLICKED].fill_null(False).to_numpy()
+        values = pa.array(np.where(open_rows, clicked, before), mask=~known)
+        metadata = pq.read_schema(files[0]).metadata or {}
+        rows = rows.set_column(rows.schema.get_field_index(c.CLICKED), c.CLICKED, values)
+        _replace(files, rows, metadata.get(_ERASED, b"").decode())
+        clicks += int((clicked & open_rows).sum())
+    return clicks
+
+
+def _clicked(impressions: pa.Table, events: pa.Table | None, config: CompactConfig) -> BoolArray:
+    """Whether an event with the same request and item follows each impression in time [R]."""
+    clicked = np.zeros(len(impressions), dtype=bool)
+    if events is None:
+        return clicked
+    kinds = pc.fill_null(events[c.EVENT], c.EVENTS[0])
+    events = events.filter(pc.and_(pc.is_in(kinds, pa.array(config.click_events)), events[c.REQUEST_ID].is_valid()))
+    shown = pa.table(
+        {
+            "row": np.arange(len(impressions)),
+            "shown": impressions[c.TIMESTAMP],
+            c.REQUEST_ID: impressions[c.REQUEST_ID],
+            c.ITEM_ID: impressions[c.ITEM_ID],
+        }
+    )
+    pairs = shown.join(
+        events.select([c.REQUEST_ID, c.ITEM_ID, c.TIMESTAMP]), [c.REQUEST_ID, c.ITEM_ID], join_type="inner"
+    )
+    wait_s = pairs[c.TIMESTAMP].to_numpy() - pairs["shown"].to_numpy()
+    clicked[pairs["row"].to_numpy()[(wait_s >= 0) & (wait_s <= 60 * config.attribution_minutes)]] = True
+    return clicked
+
+
+def _only(table: RawTable, files: Sequence[Path]) -> RawTable:
+    return RawTable(table.schema, tuple(files), table.source_names)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes files that a killed process has begun."""
+    for path in folder.rglob(".*.tmp"):
+        if time.time() - path.stat().st_mtime > _LEFTOVER_AFTER_S:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""The checked raw tables of a run of preprocessing: the shop's own, and beside them what serving recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contracts import columns as c
+from contracts import records as r
+from contracts.clock import day_to_name
+from contracts.errors import DataError
+from training.features.config import PreprocessConfig
+from training.records import erased_users, find_records
+from training.splits import make_split
+from training.tables import RawTable, find_table, read_files
+
+
+class RawTables:
+    """Users and items in memory, interactions as files of the split's days.
+
+    Args:
+        config: the preprocessing config.
+        raw_dir: folder of the shop's tables.
+        records_dir: folder of what serving recorded; None = it is not read.
+
+    Raises:
+        DataError, SchemaError, ConfigError: as `preprocess`.
+    """
+
+    def __init__(self, config: PreprocessConfig, raw_dir: Path, records_dir: Path | None = None) -> None:
+        def find(schema: c.TableSchema) -> RawTable:
+            return find_table(raw_dir, schema, config.columns.get(schema.name))
+
+        self.raw_dir, self.records_dir = raw_dir, records_dir
+        interactions, recorded = find(c.INTERACTIONS), find_records(records_dir, r.INTERACTIONS)
+        found = [interactions] if recorded is None else [interactions, recorded]
+        self.split = make_split(config.split, [day for source in found for day in source.days])
+        days = range(self.split.first_day, self.split.last_day + 1)
+        self.sources = tuple(of_days for source in found if (of_days := _of_days(source, days)).files)
+        if sum(num_rows(source) for source in self.sources) == 0:
+            raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
+        items = find(c.ITEMS)
+        self.items = read_files(items)
+        if len(self.items) == 0:
+            raise DataError(f"the items table in {raw_dir} has no rows; expected the shop's catalogue")
+        users = find(c.USERS) if (raw_dir / c.USERS.name).is_dir() else None
+        self.erased = erased_users(records_dir)
+        self.users = _users(users, self.sources, self.erased)
+        no_users = tuple(f"{c.USERS.name}.{name}" for name in (c.AGE, c.GENDER))
+        self.missing = (no_users if users is None else users.missing) + items.missing + interactions.missing
+        self.has_labels = c.LABEL in interactions.source_names
+        self.files = tuple(
+            path for table in (*self.sources, items, *([] if users is None else [users])) for path in table.files
+        )
+
+
+def num_rows(table: RawTable) -> int:
+    """Rows of all files."""
+    return sum(pq.read_metadata(path).num_rows for path in table.files)
+
+
+def _of_days(table: RawTable, days: Sequence[int]) -> RawTable:
+    files = tuple(path for day in days for path in table.days.get(day, ()))
+    return RawTable(table.schema, files, table.source_names)
+
+
+def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array) -> pa.Table:
+    """The users table without erased users, and those who occur besides: in records, or anywhere if there is none."""
+    met = _users_of([source for source in sources if table is None or source.schema is r.INTERACTIONS])
+    told = None if table is None else read_files(table)
+    if told is not None:
+        met = met.filter(pc.invert(pc.is_in(met, value_set=told[c.USER_ID].combine_chunks())))
+    nothing = {c.AGE: pa.nulls(len(met), pa.float64()), c.GENDER: pa.nulls(len(met), pa.string())}
+    users = pa.table({c.USER_ID: met, **nothing})
+    if told is not None:
+        users = pa.concat_tables([told, users]).combine_chunks() if len(met) else told
+    return users.filter(pc.invert(pc.is_in(users[c.USER_ID], value_set=erased))) if len(erased) else users
+
+
+def _users_of(sources: Sequence[RawTable]) -> pa.Array:
+    """The users that occur in interactions, sorted."""
+    ids: pa.Array = pa.array([], pa.string())
+    for table in sources:
+        source = table.source_names.get(c.USER_ID)
+        for path in table.files if source is not None else ():
+            column = pq.ParquetFile(path).read(columns=[source])
+            if source in column.column_names:
+                ids = pc.unique(pa.concat_arrays([ids, pc.unique(column[source].cast(pa.string()))]))
+    return ids.drop_null().sort()
