@@ -95,7 +95,11 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
             "registry": str(var_dir / "bundles"),
             "bundle": version,
             "simulated_now": _after_last_day(bundle),
-            "stores": {"address": stores.address, "feast_dir": str(var_dir / "feast")},
+            "stores": {
+                "address": stores.address,
+                "feast_dir": str(var_dir / "feast"),
+                "records_dir": str(var_dir / "records"),
+            },
         }
         config = with_shop(ServingConfig.model_validate(values), bundle.manifest.shop)
         yield Shop(bundle, config, draw_visitors(Path(bundle.manifest.raw_dir), num_requests, seed))
