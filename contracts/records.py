@@ -24,6 +24,10 @@ EVENT_TIMESTAMP: Final = "event_timestamp"
 ERASED_AT: Final = "erased_at"
 """Unix seconds; rows of the user up to then are gone."""
 
+EPSILON: Final = "epsilon"
+TEMPERATURE: Final = "temperature"
+NUM_RANKED: Final = "num_ranked"
+
 INTERACTIONS: Final = TableSchema(
     "interactions",
     (
@@ -40,6 +44,16 @@ USER_ACTIVITY: Final = TableSchema(
         Column(c.TOP_CATEGORY, Kind.STRING, required=True),
         Column(EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False),
         Column(SERVED_MS, Kind.INT, required=True, nullable=False),
+    ),
+    partitioned=True,
+)
+IMPRESSIONS: Final = TableSchema(
+    c.IMPRESSIONS.name,
+    (
+        *c.IMPRESSIONS.columns,
+        Column(EPSILON, Kind.FLOAT),  # these three once a request, at its first position, where it explored
+        Column(TEMPERATURE, Kind.FLOAT),
+        Column(NUM_RANKED, Kind.INT),
     ),
     partitioned=True,
 )

@@ -12,6 +12,8 @@ from serving.device import Device
 from serving.gateway.access import AccessConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
+from serving.gateway.exploration import ExplorationConfig
+from serving.gateway.impressions import ImpressionConfig
 from serving.gateway.interactions import InteractionConfig
 from serving.gateway.request_log import RequestLogConfig
 from serving.gateway.service import ServiceConfig
@@ -45,6 +47,10 @@ class ServingConfig(StrictConfig):
     """Policies for failing stages."""
     service: ServiceConfig = ServiceConfig()
     """Budget and batches."""
+    exploration: ExplorationConfig = ExplorationConfig()
+    """Whose lists are drawn to learn from."""
+    impressions: ImpressionConfig = ImpressionConfig()
+    """How what was shown is recorded."""
     interactions: InteractionConfig = InteractionConfig()
     """Which events are taken, and how they are written."""
     gateway: GatewayConfig = GatewayConfig()

@@ -61,6 +61,9 @@ EVENTS: Final = Metric(
     "Posted events by what became of them: accepted, duplicate, refused.",
     ("outcome",),
 )
+IMPRESSIONS: Final = Metric(
+    "recommender_impressions", "counter", "Shown items by what became of their record: written, lost.", ("outcome",)
+)
 SEEN_ERROR_RATE: Final = Metric(
     "recommender_seen_filter_error_rate",
     "gauge",
@@ -77,6 +80,7 @@ METRICS: Final = (
     DEGRADED,
     SHED,
     EVENTS,
+    IMPRESSIONS,
     SEEN_ERROR_RATE,
 )
 Labels = tuple[str, ...]
@@ -137,6 +141,10 @@ class Recorder:
     def events(self, outcome: str, count: int) -> None:
         """Takes posted events of which the same became."""
         self._added[EVENTS, (outcome,)] += count
+
+    def impressions(self, outcome: str, count: int) -> None:
+        """Takes shown items whose records became the same."""
+        self._added[IMPRESSIONS, (outcome,)] += count
 
     def take(self) -> Snapshot:
         """What was measured since the last call."""

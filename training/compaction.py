@@ -82,7 +82,7 @@ class _Table:
 _INTERACTIONS: Final = _Table(r.INTERACTIONS, (c.EVENT_ID,), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS))
 _ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
 _IMPRESSIONS: Final = _Table(
-    c.IMPRESSIONS, (c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
+    r.IMPRESSIONS, (c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
 )
 
 
@@ -163,7 +163,7 @@ def _is_done(path: Path, digest: str) -> bool:
 
 def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
     """Fills `clicked` of impressions: true with a click, false when it is too late for one, null before."""
-    impressions, events = find_records(folder, c.IMPRESSIONS), find_records(folder, r.INTERACTIONS)
+    impressions, events = find_records(folder, r.IMPRESSIONS), find_records(folder, r.INTERACTIONS)
     if impressions is None:
         return 0
     window_s = 60 * config.attribution_minutes

@@ -55,7 +55,9 @@ class GatewayReplica:
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
         self._app = built.app
         self._loads = (thread.load, built.load)
-        self._tasks = [asyncio.create_task(run()) for run in (built.monitor.probe, built.popularity.run)]
+        self._tasks = [
+            asyncio.create_task(run()) for run in (built.monitor.probe, built.popularity.run, built.impressions.run)
+        ]
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for this from time to time; waits for a batch and for the compute thread add up."""

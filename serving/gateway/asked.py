@@ -14,6 +14,7 @@ from contracts.messages import RequestBatch
 from contracts.options import Ragged
 from serving.gateway.api import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.draws import Draw, DrawReader, gather_draws
+from serving.gateway.exploration import ExplorationConfig, Explorer
 from serving.gateway.given import Given
 from serving.gateway.limits import LimitReader, Limits, gather_limits
 from serving.stages.reranking import RerankingConfig
@@ -29,6 +30,7 @@ class Asked(NamedTuple):
         draw: how its list is drawn; None = greedily.
         given: items to rank; None = it wants recommendations.
         budget_ms: milliseconds from arrival to answer; None = as configured.
+        explored: whether its list is drawn to learn from, see `serving.gateway.exploration`.
     """
 
     request_id: str
@@ -37,6 +39,7 @@ class Asked(NamedTuple):
     draw: Draw | None = None
     given: Given | None = None
     budget_ms: float | None = None
+    explored: bool = False
 
     @property
     def k(self) -> int:
@@ -56,13 +59,17 @@ class RequestReader:
         bundle: whose catalogue they speak of.
         clock: tells now.
         reranking: how lists are drawn where a request says nothing else.
+        exploration: whose lists are drawn to learn from.
     """
 
-    def __init__(self, bundle: Bundle, clock: Clock, reranking: RerankingConfig) -> None:
+    def __init__(
+        self, bundle: Bundle, clock: Clock, reranking: RerankingConfig, exploration: ExplorationConfig
+    ) -> None:
         self._bundle = bundle
         self._clock = clock
         self._limits = LimitReader(bundle)
         self._draws = DrawReader(reranking)
+        self._explores = Explorer(exploration)
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
 
     def __call__(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
@@ -72,8 +79,13 @@ class RequestReader:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
         """
         self._check_time(request.timestamp or 0)
-        given = Given.read(request.candidate_ids, self._bundle) if isinstance(request, RankingRequest) else None
-        return Asked(request_id, request, self._limits(request), self._draws(request, request_id), given)
+        limits = self._limits(request)
+        if isinstance(request, RankingRequest):
+            given = Given.read(request.candidate_ids, self._bundle)
+            return Asked(request_id, request, limits, self._draws(request, request_id), given)
+        explored = self._explores(request, request_id)
+        draw = explored or self._draws(request, request_id)
+        return Asked(request_id, request, limits, draw, explored=explored is not None)
 
     def _check_time(self, timestamp: int) -> None:
         last = self._clock.now() + DAY_S

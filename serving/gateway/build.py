@@ -9,12 +9,14 @@ from functools import partial
 from starlette.types import ASGIApp
 
 from contracts.bundle import Bundle
+from contracts.records import shop_records
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
 from serving.gateway.popularity import FreshPopularity
@@ -37,12 +39,18 @@ from serving.stores.user_features import UserFeatureStore
 
 @dataclass(frozen=True)
 class BuiltGateway:
-    """The application, what watches it, how long requests wait in it, and what keeps its popular items fresh."""
+    """The application, what watches it, how long requests wait in it, and what runs beside it.
+
+    Attributes:
+        popularity: keeps the popular items fresh.
+        impressions: records what was shown.
+    """
 
     app: ASGIApp
     monitor: Monitor
     load: LoadMeter
     popularity: FreshPopularity
+    impressions: ImpressionLog
 
 
 def build_pipeline(
@@ -92,8 +100,18 @@ def build_gateway(
     telemetry = Telemetry(config.request_log, metrics)
     fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
     pipeline = build_pipeline(groups, bundle, config, stores, telemetry, fallbacks)
+    folder = shop_records(stores.config.records_dir, stores.config.shop)
+    impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
     service = RecommendationService(
-        bundle, pipeline, catalogue, clock, config.service, config.reranking, telemetry.batch
+        bundle,
+        pipeline,
+        catalogue,
+        clock,
+        config.service,
+        config.reranking,
+        telemetry.batch,
+        config.exploration,
+        impressions.add,
     )
     opened = (stores.config, stores.address, stores.client)
     interactions = InteractionService(
@@ -107,4 +125,4 @@ def build_gateway(
     gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
     popularity = FreshPopularity(PopularityStore(*opened), fallbacks.popular, bundle, clock)
-    return BuiltGateway(app, monitor, service.load, popularity)
+    return BuiltGateway(app, monitor, service.load, popularity, impressions)

@@ -18,6 +18,7 @@ from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.exploration import ExplorationConfig
 from serving.gateway.refusals import RefusalConfig, RefusalPace
 from serving.load import LoadMeter
 from serving.pipeline import RecommenderPipeline
@@ -89,6 +90,8 @@ class RecommendationService:
         config: budget and batches.
         reranking: how lists are drawn where a request says nothing else; None = greedily.
         observe: told about every batch.
+        exploration: whose lists are drawn to learn from; None = nobody's.
+        shown: takes the lists of every batch.
     """
 
     def __init__(
@@ -100,18 +103,21 @@ class RecommendationService:
         config: ServiceConfig,
         reranking: RerankingConfig | None = None,
         observe: BatchObserver | None = None,
+        exploration: ExplorationConfig | None = None,
+        shown: Callable[[Sequence[Asked], PipelineResult], None] | None = None,
     ) -> None:
         self._version = bundle.version
         self._pipeline = pipeline
         self._catalogue = catalogue
         self._clock = clock
         self._config = config
-        self._read = RequestReader(bundle, clock, reranking or RerankingConfig())
+        self._read = RequestReader(bundle, clock, reranking or RerankingConfig(), exploration or ExplorationConfig())
         self.load = LoadMeter()
         self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
         self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
         self._refusals = RefusalPace(config.refusals)
         self._observe = observe
+        self._shown = shown
         self._degraded_at: dict[str, float] = {}
 
     async def recommend(
@@ -169,6 +175,8 @@ class RecommendationService:
         result = await self.run(asked, left_ms)
         if self._observe is not None:
             self._observe(result, waited_ms)
+        if self._shown is not None:
+            self._shown(asked, result)
         batch = BatchFacts(result.ranked.bundle_version, len(asked), result.stage_ms, result.removed)
         contents = write_answers(asked, result, self._catalogue)
         return [

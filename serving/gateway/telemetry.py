@@ -65,6 +65,11 @@ class Telemetry:
             self._recorder.events("duplicate", counts.duplicates)
             self._recorder.events("refused", counts.refused)
 
+    def impressions(self, outcome: str, count: int) -> None:
+        """Takes what became of the records of shown items."""
+        if self._sink is not None:
+            self._recorder.impressions(outcome, count)
+
     def watch(self, reader: SeenRingReader) -> SeenRingReader:
         """The same reader of seen rings; now and then one of its answers is looked at."""
         if self._sink is None:

@@ -18,6 +18,7 @@ from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
 from serving.gateway.routes import rest_application
@@ -72,6 +73,10 @@ class Shop:
         rings = self.telemetry.watch(rings)
         pipeline = RecommenderPipeline(self.stages, rings, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
+        self.records = raw_dir.parent / "records"
+        self.impressions = ImpressionLog(
+            bundle, self.clock, self.records, self.config.impressions, self.telemetry.impressions
+        )
         self.service = RecommendationService(
             bundle,
             pipeline,
@@ -80,6 +85,8 @@ class Shop:
             self.config.service,
             self.config.reranking,
             self.telemetry.batch,
+            self.config.exploration,
+            self.impressions.add,
         )
         settings = (stores.config, self.config.interactions)
         writer = InteractionStore(*opened)
