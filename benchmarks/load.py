@@ -33,11 +33,13 @@ class Target:
         port: on 127.0.0.1.
         requests: whole HTTP requests, head and body; taken in turn, again and again.
         whole: bytes that an answer must hold to count: those of an empty list of degraded parts.
+        status: that an answer must have to count.
     """
 
     port: int
     requests: Sequence[bytes]
     whole: bytes = b'"degraded":[]'
+    status: int = 200
 
 
 def http_request(path: str, body: bytes) -> bytes:
@@ -79,13 +81,13 @@ class Outcome:
             )
         return float(np.percentile(self.latencies_ms, percent, method="inverted_cdf"))
 
-    def count(self, status: int, body: bytes, latency_s: float, whole: bytes) -> None:
+    def count(self, status: int, body: bytes, latency_s: float, target: Target) -> None:
         """Files one answer."""
         if status == _SHED:
             self.num_shed += 1
-        elif status != 200:
+        elif status != target.status:
             self.errors[f"status {status}"] += 1
-        elif whole not in body:
+        elif target.whole not in body:
             self.errors["degraded"] += 1
         else:
             self.latencies_ms.append(1000 * latency_s)
@@ -193,7 +195,7 @@ async def _closed_loop(target: Target, num_clients: int, seconds: float) -> Outc
 
     def answered(connection: Connection, status: int, body: bytes) -> None:
         now = time.perf_counter()
-        outcome.count(status, body, now - connection.since, target.whole)
+        outcome.count(status, body, now - connection.since, target)
         if now < deadline:
             connection.send(next(requests), now)
         else:
@@ -223,7 +225,7 @@ async def _open_loop(target: Target, arrivals: AnyArray) -> Outcome:
             free.remove(connection)
 
     def answered(connection: Connection, status: int, body: bytes) -> None:
-        outcome.count(status, body, time.perf_counter() - connection.since, target.whole)
+        outcome.count(status, body, time.perf_counter() - connection.since, target)
         free.append(connection)
 
     async def send(due: float) -> None:

@@ -70,13 +70,14 @@ class Shop:
 
 
 @contextmanager
-def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop]:
+def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = False) -> Iterator[Shop]:
     """Builds the shop where it is missing, starts its stores, and stops them at the end.
 
     Args:
         quick: the debug shop instead of the demo's.
         num_requests: visitors to draw.
         seed: of the draw.
+        scratch: whether stores and records are copies, for a benchmark that writes to them.
     """
     size = "debug" if quick else "demo"
     var_dir = ROOT / "var" / "benchmarks" / size
@@ -90,7 +91,12 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
     version = registry.production()
     assert version is not None
     bundle = open_bundle(var_dir / "bundles" / version)
-    with EmbeddedRedis(EmbeddedRedisConfig(data_dir=var_dir / "redis")) as stores:
+    data_dir, records_dir = var_dir / "redis", var_dir / "records"
+    if scratch:
+        shutil.rmtree(var_dir / "scratch", ignore_errors=True)
+        data_dir = Path(shutil.copytree(data_dir, var_dir / "scratch" / "redis"))
+        records_dir = var_dir / "scratch" / "records"
+    with EmbeddedRedis(EmbeddedRedisConfig(data_dir=data_dir)) as stores:
         values = {
             "registry": str(var_dir / "bundles"),
             "bundle": version,
@@ -98,7 +104,7 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0) -> Iterator[Shop
             "stores": {
                 "address": stores.address,
                 "feast_dir": str(var_dir / "feast"),
-                "records_dir": str(var_dir / "records"),
+                "records_dir": str(records_dir),
             },
         }
         config = with_shop(ServingConfig.model_validate(values), bundle.manifest.shop)

@@ -25,7 +25,7 @@ def test_percentiles_are_the_nearest_rank() -> None:
 
 def test_no_good_answer_has_no_percentile() -> None:
     outcome = Outcome()
-    outcome.count(429, b"", 0.1, WHOLE)
+    outcome.count(429, b"", 0.1, Target(0, []))
 
     with pytest.raises(ValueError, match="no good answer to take a percentile of; 1 shed"):
         outcome.percentile_ms(50)
@@ -34,7 +34,7 @@ def test_no_good_answer_has_no_percentile() -> None:
 def test_answers_are_counted_by_kind() -> None:
     outcome = Outcome()
     for status, body in ((200, WHOLE), (200, REPLACED), (429, WHOLE), (503, b""), (503, b"")):
-        outcome.count(status, body, 0.25, b'"degraded":[]')
+        outcome.count(status, body, 0.25, Target(0, []))
 
     assert outcome.latencies_ms == [250.0]
     assert outcome.num_shed == 1
