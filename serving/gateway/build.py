@@ -102,17 +102,8 @@ def build_gateway(
     pipeline = build_pipeline(groups, bundle, config, stores, telemetry, fallbacks)
     folder = shop_records(stores.config.records_dir, stores.config.shop)
     impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
-    service = RecommendationService(
-        bundle,
-        pipeline,
-        catalogue,
-        clock,
-        config.service,
-        config.reranking,
-        telemetry.batch,
-        config.exploration,
-        impressions.add,
-    )
+    settings = (config.service, config.reranking, config.exploration)
+    service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
     opened = (stores.config, stores.address, stores.client)
     interactions = InteractionService(
         bundle, InteractionStore(*opened), clock, stores.config, config.interactions, telemetry.events

@@ -89,8 +89,8 @@ class RecommendationService:
         clock: tells now.
         config: budget and batches.
         reranking: how lists are drawn where a request says nothing else; None = greedily.
-        observe: told about every batch.
         exploration: whose lists are drawn to learn from; None = nobody's.
+        observe: told about every batch.
         shown: takes the lists of every batch.
     """
 
@@ -102,8 +102,8 @@ class RecommendationService:
         clock: Clock,
         config: ServiceConfig,
         reranking: RerankingConfig | None = None,
-        observe: BatchObserver | None = None,
         exploration: ExplorationConfig | None = None,
+        observe: BatchObserver | None = None,
         shown: Callable[[Sequence[Asked], PipelineResult], None] | None = None,
     ) -> None:
         self._version = bundle.version

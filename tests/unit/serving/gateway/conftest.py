@@ -77,17 +77,9 @@ class Shop:
         self.impressions = ImpressionLog(
             bundle, self.clock, self.records, self.config.impressions, self.telemetry.impressions
         )
-        self.service = RecommendationService(
-            bundle,
-            pipeline,
-            self.catalogue,
-            self.clock,
-            self.config.service,
-            self.config.reranking,
-            self.telemetry.batch,
-            self.config.exploration,
-            self.impressions.add,
-        )
+        settings: tuple[Any, ...] = (self.config.service, self.config.reranking, self.config.exploration)
+        watchers = (self.telemetry.batch, self.impressions.add)
+        self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, *settings, *watchers)
         settings = (stores.config, self.config.interactions)
         writer = InteractionStore(*opened)
         self.interactions = InteractionService(bundle, writer, self.clock, *settings, self.telemetry.events)
