@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 PAUSE_S = 0.02
 USERS = ("u1", "u2", "u3", "nobody", None)
 

@@ -113,6 +113,21 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def get(url: str, token: str | None = None) -> Any:
     """The JSON answer to a GET."""
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    with _open(url, token) as answer:
         return json.load(answer)
+
+
+def put(url: str, body: Any, token: str) -> None:
+    """Sends JSON and expects success."""
+    with _open(url, token, data=json.dumps(body).encode(), method="PUT"):
+        pass
+
+
+def dashboard_token() -> str:
+    """What the dashboard of a local cluster asks for; Ray makes one for each user."""
+    return (Path.home() / ".ray" / "auth_token").read_text().strip()
+
+
+def _open(url: str, token: str | None, **request: Any) -> Any:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers, **request), timeout=30)

@@ -12,7 +12,17 @@ import pytest
 
 from ray_apps.jobs.pipeline import JOBS
 from ray_apps.ports import free_port
-from tests.e2e.programs import FIRST_PORT, ROOT, Program, get, post, processes_of, running, user_environment
+from tests.e2e.programs import (
+    FIRST_PORT,
+    ROOT,
+    Program,
+    dashboard_token,
+    get,
+    post,
+    processes_of,
+    running,
+    user_environment,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 CONFIG = ROOT / "configs" / "jobs" / "debug.yaml"
@@ -88,7 +98,7 @@ def test_it_answers_known_unknown_and_anonymous_users(demo: Program, port: int, 
 def test_the_ray_dashboard_lists_application_and_jobs(demo: Program, var_dir: Path) -> None:
     (line,) = [line for line in demo.lines if line.startswith("Ray dashboard")]
     dashboard = line.split()[2]
-    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    token = dashboard_token()
     applications = get(f"{dashboard}/api/serve/applications/", token)["applications"]
     assert {name: entry["status"] for name, entry in applications.items()} == {"recommender": "RUNNING"}
     jobs = get(f"{dashboard}/api/jobs/", token)
