@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 SIZE ?= demo
 PORT ?= 8000
 PLACEMENT ?=
+API ?=
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-all demo serve bench bench-peers docs clean
+.PHONY: help setup lint format test test-all demo serve page bench bench-peers docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,11 +40,14 @@ test: setup  ## The tests without the slow ones, at most ten minutes on two core
 test-all: setup  ## The slow ones and the browser's, too; REQUIRE_ALL=1 turns missing system programs into failures
 	$(BIN)/pytest -m "slow or browser or gpu" $(TEST_ARGS)
 
-demo: setup  ## Simulated shop, whole pipeline, server and a first recommendation (SIZE=demo|debug, PORT=8000)
+demo: setup  ## Simulated shop, whole pipeline, server, page and a first recommendation (SIZE=demo|debug, PORT=8000)
 	@$(BIN)/python -m ray_apps.demo --size $(SIZE) --port $(PORT) $(if $(PLACEMENT),--placement $(PLACEMENT))
 
 serve: setup  ## Serve the production bundle (PLACEMENT=staged|tiered|fused, PORT=8000)
 	@$(BIN)/python -m ray_apps.serve --placement $(or $(PLACEMENT),staged) --port $(PORT)
+
+page: setup  ## The demo page for a server that runs already (API=http://127.0.0.1:8000)
+	@$(BIN)/python -m demo_page $(if $(API),--api $(API))
 
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
 	@mkdir -p var/benchmarks

@@ -23,6 +23,7 @@ from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.pipeline import JOBS, run_pipeline
 from ray_apps.jobs.workspace import Workspace
 from ray_apps.lock import JOBS_LOCK, folder_lock
+from ray_apps.page import DemoPage, page_beside
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
 from training.evaluation import main_table
@@ -31,6 +32,7 @@ from training.features.processed import open_processed
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "jobs"
 TIMES = "demo.json"
+_USERS_SHOWN = 12
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,27 +77,34 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
         seconds = {**simulated.result(), **run_pipeline(workspace, JOBS[1:position])}
         judged = background.submit(run_pipeline, workspace, [evaluate.JOB])  # while the server starts
         seconds |= run_pipeline(workspace, JOBS[position + 1 :])
+        users = some_users(workspace)
+        page = stack.enter_context(page_beside(f"http://127.0.0.1:{port}", users))  # it starts while the server does
         server = Server.start(placement, port, workspace.root)
         say("serve", f"placement {placement}", server.seconds)
         seconds |= judged.result()
         jobs_lock.close()
-        present(workspace, server, dashboard)
+        present(workspace, server, dashboard, page, users)
         times = {**seconds, "serve": server.seconds, "ready": time.perf_counter() - started}
         write_atomic(workspace.root / TIMES, json.dumps(times, indent=2))
         print(f"READY {server.url}", flush=True)
         wait_until_stopped()
 
 
-def present(workspace: Workspace, server: Server, dashboard: str) -> None:
+def present(workspace: Workspace, server: Server, dashboard: str, page: DemoPage | None, users: Sequence[str]) -> None:
     """Prints the report's main table, a first recommendation and the addresses."""
     report = workspace.output(evaluate.JOB)
-    user = some_user(workspace)
+    user = users[0] if users else None
+    if page is None:
+        shown = "(it needs Streamlit: pip install multistage-recommender[demo])"
+    else:
+        shown = page.url if page.wait_until_up() else "(it did not start; see above, and `make page`)"
     print(f"\n{main_table(json.loads((report / 'report.json').read_text(encoding='utf-8')))}\n")
     print(recommendation_table(server, user))
     body = json.dumps({"user_id": user, "device_type": "mobile", "k": 5})
     print(
         f"""
 recommendations  curl -s {server.url}/v1/recommendations -H 'content-type: application/json' -d '{body}'
+demo page        {shown}
 documentation    {server.url}/docs
 Ray dashboard    {dashboard}  (asks for a token: .venv/bin/ray get-auth-token)
 report           {(report / "report.html").as_uri()}
@@ -114,10 +123,10 @@ def recommendation_table(server: Server, user_id: str | None) -> str:
     return "\n".join(lines)
 
 
-def some_user(workspace: Workspace) -> str | None:
-    """The first user of the tables, None for a shop of anonymous visitors."""
+def some_users(workspace: Workspace) -> list[str]:
+    """The first users of the tables, none for a shop of anonymous visitors."""
     users = final_profiles(open_processed(workspace.output(preprocess.JOB)))[USER_ID]
-    return str(users[0]) if len(users) else None
+    return [str(user) for user in users[:_USERS_SHOWN]]
 
 
 if __name__ == "__main__":

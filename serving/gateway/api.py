@@ -234,6 +234,7 @@ class BundleStatus(Struct, frozen=True):
     created: str
     first_day: str
     last_day: str
+    timezone: Annotated[str, Meta(description="The shop's (IANA): hours, weekdays and days are its own.")]
     num_items: int
     missing: tuple[str, ...]
     warnings: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,12 @@ def test_it_answers_known_unknown_and_anonymous_users(demo: Program, port: int, 
     assert answer["degraded"] == []
     assert [item["rank"] for item in answer["recommendations"]] == list(range(1, 11))
     assert set(answer["recommendations"][0]) == FIELDS
+
+
+def test_the_page_is_served_beside_it(demo: Program) -> None:
+    (line,) = [line for line in demo.lines if line.startswith("demo page")]
+    with urllib.request.urlopen(line.split()[2], timeout=30) as answer:
+        assert "<title>Streamlit</title>" in answer.read().decode()
 
 
 def test_the_ray_dashboard_lists_application_and_jobs(demo: Program, var_dir: Path) -> None:

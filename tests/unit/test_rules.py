@@ -14,13 +14,14 @@ import pytest
 from contracts.config import StrictConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("contracts", "training", "serving", "ray_apps", "recommender_client")
+PACKAGES = ("contracts", "training", "serving", "ray_apps", "recommender_client", "demo_page")
 MAY_IMPORT = {
     "contracts": {"contracts"},
     "training": {"contracts", "training"},
     "serving": {"contracts", "serving", "training.models"},
     "ray_apps": {"contracts", "training", "serving", "ray_apps"},
     "recommender_client": {"serving.gateway.api", "serving.gateway.api_events", "recommender_client"},
+    "demo_page": {"recommender_client", "demo_page"},
 }
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
 MAX_MODULE_LINES = 400

@@ -1,0 +1,103 @@
+"""Items and moves as HTML; everything that came from a shop is escaped."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from demo_page.shift import Move, Product
+from recommender_client import Recommendation
+
+STYLE: Final = """<style>
+.card {background: #fff; border: 1px solid #e4e4f4; border-radius: 14px; overflow: hidden; position: relative;
+  box-shadow: 0 1px 3px rgb(30 27 75 / 8%)}
+.card .picture {aspect-ratio: 4 / 3; display: flex; align-items: center; justify-content: center; font-size: 2.4rem;
+  font-weight: 700}
+.card img {width: 100%; height: 100%; object-fit: cover}
+.card .text {padding: .55rem .7rem .65rem}
+.card .title {font-weight: 600; font-size: .86rem; line-height: 1.2rem; height: 2.4rem; overflow: hidden}
+.card .facts {display: flex; justify-content: space-between; align-items: center; margin-top: .4rem; font-size: .8rem}
+.card .price {font-weight: 700}
+.card .chip, .moves .chip {border-radius: 99px; padding: .08rem .55rem; font-size: .72rem}
+.card .bar {height: 4px; background: #ececf8; border-radius: 2px; margin-top: .5rem}
+.card .bar div {height: 4px; border-radius: 2px; background: #4f46e5}
+.card .score {font-size: .7rem; color: #6b6a8a; margin-top: .2rem}
+.card .rank, .card .change {position: absolute; top: .5rem; border-radius: 99px; padding: .05rem .55rem;
+  font-size: .75rem; font-weight: 700}
+.card .rank {left: .5rem; background: rgb(255 255 255 / 88%); color: #1e1b4b}
+.card .change {right: .5rem}
+.up {background: #dcfce7; color: #166534}
+.down {background: #fee2e2; color: #991b1b}
+.new {background: #4f46e5; color: #fff}
+.gone, .same {background: #ececf8; color: #4b4a6b}
+.moves {width: 100%; border-collapse: collapse; font-size: .86rem}
+.moves th {text-align: left; color: #6b6a8a; font-weight: 600; padding: .35rem .6rem; border-bottom: 2px solid #e4e4f4}
+.moves td {padding: .4rem .6rem; border-bottom: 1px solid #ececf8}
+.moves .change {border-radius: 99px; padding: .08rem .55rem; font-weight: 700; font-size: .75rem; white-space: nowrap}
+.moves .number {text-align: right; font-variant-numeric: tabular-nums}
+</style>"""
+_CLASSES: Final = {"▲": "up", "▼": "down", "n": "new", "g": "gone", "=": "same"}
+
+
+def data_address(content: bytes, media_type: str) -> str:
+    """A picture as an address that holds it: the browser need not reach the API."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def card(item: Product, picture: str | None, change: str | None = None) -> str:
+    """An item.
+
+    Args:
+        item: a recommendation, with rank and score, or an item of the catalogue.
+        picture: its address; None = a tile in the category's colour.
+        change: how it moved; None = unknown.
+    """
+    title, category = item.title or item.item_id, item.category_l1 or ""
+    shown = f'<img src="{escape(picture)}" alt="">' if picture else escape(title[:1].upper())
+    price = "" if item.price is None else f"{item.price:,.2f}"
+    marks, score = "", ""
+    if isinstance(item, Recommendation):
+        marks = f'<span class="rank">{item.rank}</span>' + (_badge(change) if change not in {None, "="} else "")
+        score = (
+            f'<div class="bar"><div style="width: {100 * min(max(item.score, 0.0), 1.0):.1f}%"></div></div>'
+            f'<div class="score">score {item.score:.3f}</div>'
+        )
+    return (
+        f'<div class="card" data-item="{escape(item.item_id)}">'
+        f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'
+        f'<div class="text"><div class="title">{escape(title)}</div>'
+        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>{score}</div></div>'
+    )
+
+
+def move_table(moves: Sequence[Move]) -> str:
+    """Who moved from where to where, and why."""
+    head = "".join(f"<th>{name}</th>" for name in ("move", "item", "category", "before", "now", "why"))
+    return f'<table class="moves"><tr>{head}</tr>{"".join(_row(move) for move in moves)}</table>'
+
+
+def _row(move: Move) -> str:
+    item = move.item
+    ranks = "".join(f'<td class="number">{"—" if rank is None else rank}</td>' for rank in (move.before, move.after))
+    return (
+        f'<tr data-item="{escape(item.item_id)}"><td>{_badge(move.change)}</td>'
+        f"<td>{escape(item.title or item.item_id)}</td><td>{_chip(item.category_l1 or '')}</td>{ranks}"
+        f"<td>{escape(move.why)}</td></tr>"
+    )
+
+
+def _badge(change: str | None) -> str:
+    return "" if change is None else f'<span class="change {_CLASSES[change[0]]}">{change}</span>'
+
+
+def _chip(category: str) -> str:
+    return f'<span class="chip" style="{_colours(category)}">{escape(category)}</span>' if category else "<span></span>"
+
+
+def _colours(category: str) -> str:
+    """Always the same for a category, in all processes."""
+    hue = zlib.crc32(category.encode()) % 360
+    return f"background: hsl({hue} 70% 92%); color: hsl({hue} 60% 28%)"

@@ -1,0 +1,41 @@
+"""Tables behind the charts: columns of equal length."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from recommender_client import Explanation, Recommendation
+
+Columns = dict[str, list[str | int | float]]
+_NO_CATEGORY: Final = "(none)"
+
+
+def category_table(lists: Mapping[str, Sequence[Recommendation]]) -> Columns:
+    """Items of each category in each list, 0 included; categories by name."""
+    counts = {name: Counter(item.category_l1 or _NO_CATEGORY for item in items) for name, items in lists.items()}
+    categories = sorted(set().union(*counts.values()))
+    rows = [(category, name, count[category]) for category in categories for name, count in counts.items()]
+    return _columns(("category", "list", "items"), rows)
+
+
+def score_table(lists: Mapping[str, Sequence[Recommendation]]) -> Columns:
+    """Score at each rank of each list."""
+    rows = [(item.rank, name, item.score) for name, items in lists.items() for item in items]
+    return _columns(("rank", "list", "score"), rows)
+
+
+def stage_table(explanations: Mapping[str, Explanation | None]) -> Columns:
+    """Milliseconds of each stage in each answer, stages in the order in which they ran."""
+    rows = [
+        (stage, name, milliseconds)
+        for name, explanation in explanations.items()
+        if explanation is not None
+        for stage, milliseconds in explanation.stage_ms.items()
+    ]
+    return _columns(("stage", "list", "milliseconds"), rows)
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[str | int | float, ...]]) -> Columns:
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}

@@ -1,0 +1,62 @@
+"""HTML of cards and moves."""
+
+from __future__ import annotations
+
+from demo_page.cards import card, data_address, move_table
+from demo_page.shift import moves
+from recommender_client import Item
+from tests.unit.demo_page.items import ranked
+
+ITEM = Item("i1", "<b>Mug</b>", None, "kit&chen", None, None, 1234.5, None, None, True)
+
+
+def test_what_a_shop_wrote_is_escaped() -> None:
+    shown = card(ITEM, None)
+    assert "&lt;b&gt;Mug&lt;/b&gt;" in shown
+    assert "kit&amp;chen" in shown
+    assert "<b>" not in shown
+
+
+def test_a_catalogue_card_has_price_and_neither_rank_nor_score() -> None:
+    shown = card(ITEM, None)
+    assert "1,234.50" in shown
+    assert 'class="rank"' not in shown
+    assert "score" not in shown
+
+
+def test_a_recommended_card_has_picture_rank_score_and_move() -> None:
+    (item,) = ranked(("a", "toys", 0.25))
+    shown = card(item, data_address(b"\x00\x01", "image/png"), "▲ 3")
+    assert '<img src="data:image/png;base64,AAE=" alt="">' in shown
+    assert '<span class="rank">1</span>' in shown
+    assert "score 0.250" in shown
+    assert "width: 25.0%" in shown
+    assert '<span class="change up">▲ 3</span>' in shown
+
+
+def test_what_did_not_move_has_no_badge() -> None:
+    (item,) = ranked(("a", "toys", 0.25))
+    assert 'class="change' not in card(item, None, "=")
+    assert card(item, None, "=") == card(item, None)
+
+
+def test_an_item_without_title_shows_its_id_and_without_price_none() -> None:
+    bare = Item("i7", None, None, None, None, None, None, None, None, True)
+    assert '<div class="title">i7</div>' in card(bare, None)
+    assert '<span class="price"></span>' in card(bare, None)
+
+
+def test_a_category_has_one_colour() -> None:
+    first, second = ranked(("a", "toys", 0.9), ("b", "toys", 0.8))
+    colours = {shown.split('style="')[1].split('"')[0] for shown in (card(first, None), card(second, None))}
+    assert len(colours) == 1
+
+
+def test_moves_are_rows_with_ranks_and_reasons() -> None:
+    before, after = ranked(("a", "toys", 0.9), ("b", None, 0.8)), ranked(("b", None, 0.9), ("c", None, 0.5))
+    table = move_table(moves(before, after, 2, before[0]))
+    rows = table.split("<tr")[2:]
+    assert [row.split('data-item="')[1][0] for row in rows] == ["b", "c", "a"]
+    assert '<span class="change up">▲ 1</span>' in rows[0]
+    assert '<td class="number">—</td><td class="number">2</td>' in rows[1]
+    assert "seen now: the filter hides it" in rows[2]
