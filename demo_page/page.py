@@ -45,7 +45,7 @@ def show_page(client: Client, api: str, users: Sequence[str]) -> None:
         api: its address, for messages.
         users: known users to choose from.
     """
-    st.set_page_config(page_title="Recommender", page_icon=":material/auto_awesome:", layout="wide")
+    st.set_page_config(page_title="Recommender", layout="wide")
     st.html(cards.STYLE)
     memory: Memory = st.session_state.setdefault("memory", Memory())
     try:
@@ -124,15 +124,8 @@ def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) ->
     if answer is None:  # refresh has asked or raised
         return
     st.title("Recommended for " + visit.visitor.name)
-    if memory.trouble:
-        st.warning(memory.trouble, icon=":material/warning:")
-    if memory.notice and memory.before is not None:
-        took = (
-            "" if memory.reflected_ms is None else f" — recorded and in this answer after {memory.reflected_ms:.0f} ms"
-        )
-        st.success(memory.notice + took, icon=":material/bolt:")
-    if answer.degraded:
-        st.warning("Replaced or left out in this answer: " + ", ".join(answer.degraded))
+    with st.container():  # one place, however much it says: the open tab below stays open
+        _tell(memory, answer)
     before = memory.before.recommendations if memory.before else None
     moved = moves(before, answer.recommendations, k, memory.picked) if before is not None else []
     shown, shift, catalogue, figures = st.tabs(["Recommendations", "What moved", "Catalogue", "Figures"])
@@ -146,6 +139,19 @@ def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) ->
         _catalogue(client, version, _press(client, memory, visit, None))
     with figures:
         _figures(memory.before, answer, k)
+
+
+def _tell(memory: Memory, answer: RecommendationResponse) -> None:
+    """What happened, and what did not."""
+    if memory.trouble:
+        st.warning(memory.trouble, icon=":material/warning:")
+    if memory.notice and memory.before is not None:
+        took = (
+            "" if memory.reflected_ms is None else f" — recorded and in this answer after {memory.reflected_ms:.0f} ms"
+        )
+        st.success(memory.notice + took, icon=":material/bolt:")
+    if answer.degraded:
+        st.warning("Replaced or left out in this answer: " + ", ".join(answer.degraded))
 
 
 def _press(client: Client, memory: Memory, visit: Visit, request_id: str | None) -> Callable[[Product], None]:

@@ -92,7 +92,7 @@ def test_interest_shifts_recommendations_and_reset_brings_them_back(address: str
     page.get_by_role("tab", name="Recommendations").click()
     page.get_by_role("button", name="Reset").click()
     page.locator(f"{CARD}[data-item={gone}]").wait_for()
-    page.locator("[data-testid=stAlert]", has_text="Interested in").wait_for(state="detached")
+    page.locator("[data-testid=stAlert]", has_text="Interested in").wait_for(state="hidden")
     assert shown(page) == first
 
 
