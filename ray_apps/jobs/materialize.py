@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from contracts.clock import ShopCalendar, SystemClock
+from contracts.records import shop_records
 from ray_apps.jobs import build_index, preprocess
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
@@ -17,6 +18,7 @@ from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.owner import resolve_address
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
 from training.features.processed import open_processed
+from training.records import erasures
 
 
 def run(workspace: Workspace, _: Path) -> str:
@@ -37,6 +39,7 @@ def run(workspace: Workspace, _: Path) -> str:
             recent_interactions(processed, config.history_length),
             seen_interactions(processed, config.seen_window_days),
             TablesEnd(last_day, ShopCalendar(processed.info.timezone).start_of_day(last_day + 1)),
+            erasures(shop_records(config.records_dir, workspace.config.shop)),
         )
         meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
     return (

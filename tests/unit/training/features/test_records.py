@@ -18,7 +18,7 @@ from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop
 from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
-from training.records import ServedValues
+from training.records import ServedValues, erased_users, erasures
 from training.tables import ARROW_TYPES
 
 CONFIG = PreprocessConfig(num_partitions=2)
@@ -126,6 +126,14 @@ def test_erased_users_leave_no_row(folder: Path) -> None:
     assert set(processed.events().subject_ids) == {"u2", "s1"}
     assert pq.read_table(processed.path / "users.parquet")["user_id"].to_pylist() == ["u2", "u3"]
     assert "u1" not in (processed.path / "report.json").read_text()
+
+
+def test_the_last_erasure_of_a_user_counts(tmp_path: Path) -> None:
+    rows = [{"user_id": user, "erased_at": at} for user, at in (("u2", 5), ("u1", 7), ("u2", 9))]
+    write(tmp_path, r.TOMBSTONES, rows, None)
+    assert erasures(tmp_path) == {"u1": 7, "u2": 9}
+    assert erased_users(tmp_path).to_pylist() == ["u1", "u2"]
+    assert erasures(tmp_path / "nothing") == erasures(None) == {}
 
 
 def test_values_by_user_and_time() -> None:
