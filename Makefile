@@ -51,7 +51,7 @@ page: setup  ## The demo page for a server that runs already (API=http://127.0.0
 
 bench: setup  ## Every benchmark; figures as JSON under var/benchmarks
 	@mkdir -p var/benchmarks
-	@for program in training demo serving backends; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
+	@for program in training demo serving backends online; do $(BIN)/python -m benchmarks.$$program --json var/benchmarks/$$program.json || exit 1; done
 
 bench-peers: setup  ## Environments of the servers that `make bench` measures beside ours: Triton and ONNX Runtime, about 6 GB
 	@test -x var/peers/triton/bin/python || $(PYTHON) -m venv var/peers/triton
