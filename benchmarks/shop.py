@@ -30,6 +30,7 @@ from serving.config import ServingConfig
 from serving.gateway.asgi import RECOMMENDATIONS_PATH
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
+from serving.stores.keys import VERSION as KEYS_VERSION
 from training.models.inputs import ItemTensors
 from training.models.loading import build_model, load_ranker, load_two_tower, save_model
 from training.models.schema import ModelSchema
@@ -88,6 +89,7 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = 
         overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
         command = [sys.executable, "-m", "ray_apps.jobs.pipeline", "--config", str(config_file), *overrides]
         subprocess.run(command, cwd=ROOT, check=True)
+        _stores_mark(var_dir).touch()
     version = registry.production()
     assert version is not None
     bundle = open_bundle(var_dir / "bundles" / version)
@@ -114,9 +116,14 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = 
 def _is_usable(registry: Registry, var_dir: Path) -> bool:
     """Whether stores and a bundle whose models this code can open are there."""
     version = registry.production()
-    if version is None or not (var_dir / "redis" / "appendonly.aof").is_file():
+    if version is None or not _stores_mark(var_dir).is_file():
         return False
     return _opens(var_dir / "bundles" / version)
+
+
+def _stores_mark(var_dir: Path) -> Path:
+    """Is there once the stores were filled with keys of this version."""
+    return var_dir / f"stores-{KEYS_VERSION}"
 
 
 def _opens(folder: Path) -> bool:

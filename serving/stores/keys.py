@@ -1,4 +1,4 @@
-"""Every key of the online store but Feast's. `{shop}:v1:…`; a changed layout gets a new version, never a new meaning.
+"""Every key of the online store but Feast's. `{shop}:v2:…`; a changed layout gets a new version, never a new meaning.
 
 Feast's own keys end with the project, which is the shop.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from contracts.columns import USER_ID
 
-VERSION = "v1"
+VERSION = "v2"
 CONSUMERS: Final = "features"
 """Consumer group of the stream of interactions."""
 _FEAST_STRING: Final = 2

@@ -146,7 +146,6 @@ def test_all_gateways_are_killed(shop: RunningShop) -> None:
     with Load(shop.url) as load:
         load.wait_until_whole()
         shop.kill("Gateway")
-        load.wait(lambda got: any(one.status != 200 for one in got), "a request that was lost")
         recovered_s = load.wait_until_whole()
     assert set(load.statuses) <= {0, 200, 500, 502, 503}
     print(f"whole again {recovered_s:.1f} s after both gateways were killed; {load.statuses}")

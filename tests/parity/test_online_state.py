@@ -92,8 +92,8 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     }
     recents = RecentItemStore(config, address, client)
     online, days = await recents.read(subjects), await recents.read_day(subjects)
-    assert online == [offline[f"tiny:v1:recent:{subject}"] for subject in subjects]
-    assert days == [offline[f"tiny:v1:day:{subject}"] for subject in subjects]
+    assert online == [offline[f"tiny:v2:recent:{subject}"] for subject in subjects]
+    assert days == [offline[f"tiny:v2:day:{subject}"] for subject in subjects]
     activity = {row["user_id"]: row["top_category"] for row in final_activity(shop).to_pylist()}
     assert len(activity) > 20
     online_categories = {subject: top_category_of(day) for subject, day in zip(subjects, days, strict=True)}

@@ -32,7 +32,7 @@ def shop(bundle: Bundle, raw_dir: Path) -> Shop:
 
 
 async def stream(shop: Shop) -> list[Interaction]:
-    return [decode(fields[STREAM_FIELD]) for _, fields in await shop.redis.xrange("shop:v1:interactions")]
+    return [decode(fields[STREAM_FIELD]) for _, fields in await shop.redis.xrange("shop:v2:interactions")]
 
 
 async def recent(shop: Shop, subject: str = "u3") -> RecentItems:
@@ -180,7 +180,7 @@ async def test_only_events_that_the_bundle_says_hide_items(
 
 
 async def test_events_of_erased_users_are_refused(client: httpx.AsyncClient, shop: Shop) -> None:
-    await shop.redis.hset("shop:v1:erased", "u3", NOW)
+    await shop.redis.hset("shop:v2:erased", "u3", NOW)
     answer = (await client.post(PATH, json=[event(), event(user="u4")])).json()
     assert (answer["accepted"], answer["refused"][0]["code"]) == (1, "erased_user")
     assert (await client.post(PATH, json=event())).json()["error"]["code"] == "all_refused"

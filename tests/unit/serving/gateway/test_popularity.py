@@ -44,7 +44,7 @@ async def test_what_was_seen_lately_comes_first_and_the_rest_as_before(
         for number, (item, age) in enumerate(events)
     ]
     assert (await client.post("/v1/interactions", json=posted)).json()["accepted"] == 5
-    await shop.redis.hincrby(f"shop:v1:popular:{NOW // DAY_S}", "not in the catalogue", 99)
+    await shop.redis.hincrby(f"shop:v2:popular:{NOW // DAY_S}", "not in the catalogue", 99)
     await fresh.refresh()
     first = [bundle.item_rows[item] for item in ("i7", "i2", "i5")]
     assert popular._order.tolist() == first + [row for row in before if row not in first]

@@ -47,7 +47,7 @@ def kinesis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def source(kinesis: Any, client: redis.Redis, stream: str = EVENTS) -> KinesisSource:
-    return KinesisSource(kinesis, stream, client, f"toys:v1:kinesis:{stream}")
+    return KinesisSource(kinesis, stream, client, f"toys:v2:kinesis:{stream}")
 
 
 def put(kinesis: Any, *keys: str) -> None:

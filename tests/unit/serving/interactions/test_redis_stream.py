@@ -16,7 +16,7 @@ from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 
 pytestmark = pytest.mark.redis
-STREAM = "toys:v1:interactions"
+STREAM = "toys:v2:interactions"
 LONG_S = 3_600.0
 Open = Callable[..., RedisStreamSource]
 
@@ -146,15 +146,15 @@ def test_consumers_that_are_long_gone_are_forgotten_unless_they_hold_something(
 
 
 def test_a_sink_keeps_the_newest_entries(server: EmbeddedRedis, client: redis.Redis, stores: StoreConfig) -> None:
-    sink = RedisStreamSink(stores, server.address, "toys:v1:dead_letters", max_entries=1)
+    sink = RedisStreamSink(stores, server.address, "toys:v2:dead_letters", max_entries=1)
     sink.append([OutgoingEntry("event", b"x", note="why")])
     sink.append([OutgoingEntry("event", b"y")] * 500)
-    found = client.xrange("toys:v1:dead_letters")
+    found = client.xrange("toys:v2:dead_letters")
     assert len(found) < 500
     assert found[-1][1] == {b"event": b"y"}
     client.flushall()
     sink.append([OutgoingEntry("event", b"x", note="why")])
-    assert client.xrange("toys:v1:dead_letters")[0][1] == {b"event": b"x", b"note": b"why"}
+    assert client.xrange("toys:v2:dead_letters")[0][1] == {b"event": b"x", b"note": b"why"}
     sink.close()
 
 

@@ -144,15 +144,15 @@ def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis
     fill(config, server.address, FIRST)
     meta = fill(config, server.address, tables(profiles(), activity(), [], []))
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (0, 0, 0)
-    assert bulk.keys() == [b"toys:v1:meta"]
+    assert bulk.keys() == [b"toys:v2:meta"]
 
 
 def test_a_subject_in_two_tables_is_refused(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     fill(config, server.address, FIRST)
     twice = tables(profiles(), activity(), [events(("u", "a", 1)), events(("u", "b", 2))], [])
-    with pytest.raises(DataError, match="toys:v1:recent:u comes twice; a table must hold all rows of its subjects"):
+    with pytest.raises(DataError, match="toys:v2:recent:u comes twice; a table must hold all rows of its subjects"):
         fill(config, server.address, twice)
-    assert bulk.get("toys:v1:meta") is None
+    assert bulk.get("toys:v2:meta") is None
 
 
 def test_a_missing_field_is_named_before_anything_is_written(
@@ -201,7 +201,7 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
 async def test_a_damaged_marker(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     client = async_client(config, server.address)
     assert await read_meta(config, server.address, client) is None
-    bulk.set("toys:v1:meta", "{}")
+    bulk.set("toys:v2:meta", "{}")
     with pytest.raises(StoreError, match=r"(?s)the store's marker cannot be read: .* run the materialize job"):
         await read_meta(config, server.address, client)
     await client.aclose()
@@ -271,7 +271,7 @@ async def test_what_came_in_after_the_tables_end_stays(
 async def test_keys_expire_by_kind_of_subject(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     await asyncio.to_thread(fill, config, server.address, FIRST)
     for key, days in {"recent:u1": 90, "day:u1": 90, "seen:u1": 90, "recent:s9": 7, "seen:s9": 7}.items():
-        assert (days - 1) * 86_400 < bulk.ttl(f"toys:v1:{key}") <= days * 86_400, key
+        assert (days - 1) * 86_400 < bulk.ttl(f"toys:v2:{key}") <= days * 86_400, key
 
 
 async def test_a_lost_store_is_rebuilt_from_the_tables(
@@ -286,7 +286,7 @@ async def test_a_lost_store_is_rebuilt_from_the_tables(
 
 
 async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
-    bulk.hset("toys:v1:erased", "u3", NOW)
+    bulk.hset("toys:v2:erased", "u3", NOW)
     content = tables(FIRST.profiles, FIRST.activity, FIRST.recent, FIRST.seen, erased={"u1": NOW - 1, "u3": 5})
     meta = await asyncio.to_thread(fill, config, server.address, content)
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (2, 1, 1)
@@ -294,7 +294,7 @@ async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.
     assert (await users.read(["u1", "u2", "u3", "u4"])).known.tolist() == [False, True, False, True]
     users.close()
     assert not [key for key in bulk.scan_iter() if b"u1" in key or b"u3" in key]
-    assert bulk.hgetall("toys:v1:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
+    assert bulk.hgetall("toys:v2:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
 
 
 async def test_an_event_that_comes_between_reading_and_writing_is_not_lost(
@@ -318,7 +318,7 @@ async def test_an_event_that_comes_between_reading_and_writing_is_not_lost(
 async def test_values_of_another_layout_give_way(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     wider = config.model_copy(update={"seen_window_days": 9})
     await click(wider, server.address, clicked("u1", "c", 5))
-    bulk.set("toys:v1:recent:u1", b"something else")
+    bulk.set("toys:v2:recent:u1", b"something else")
     await asyncio.to_thread(fill, config, server.address, FIRST)
     recent, _, seen = await read_state(config, server.address, "u1", "a", "c")
     assert (recent.item_ids, seen) == (("b", "a"), [True, False])

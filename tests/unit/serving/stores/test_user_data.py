@@ -64,9 +64,9 @@ async def test_an_erased_user_leaves_nothing_but_the_erasure(
     await data.erase("u", NOW + 9)
     assert await data.read("u") == UserState(RecentItems(), RecentItems(), {}, NOW + 9)
     assert (await data.read("v")).recent.item_ids == ("a",)
-    keys = {key.decode().rsplit(":", 1)[1] for key in await client.keys("toys:v1:*:u")}
+    keys = {key.decode().rsplit(":", 1)[1] for key in await client.keys("toys:v2:*:u")}
     assert keys == set()
-    [*_, (_, fields)] = await client.xrange("toys:v1:interactions")
+    [*_, (_, fields)] = await client.xrange("toys:v2:interactions")
     assert decode_erasure(fields[ERASURE_FIELD]) == Erasure(user_id="u", erased_at=NOW + 9)
     assert await events.add([view("u", "b", "3")]) == ["erased"]
     await data.erase("nobody", NOW)
