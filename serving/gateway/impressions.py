@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -26,6 +27,7 @@ from serving.gateway.asked import Asked
 from serving.seldom import SeldomLogger
 
 _TYPES: Final = {Kind.STRING: pa.string(), Kind.INT: pa.int64(), Kind.FLOAT: pa.float64(), Kind.BOOL: pa.bool_()}
+_ONCE: Final = (r.EPSILON, r.TEMPERATURE, r.NUM_RANKED)
 _SCHEMA: Final = pa.schema([(column.name, _TYPES[column.kind]) for column in r.IMPRESSIONS.columns])
 
 
@@ -77,6 +79,7 @@ class ImpressionLog:
         self._count = count
         self._waiting: list[_Shown] = []
         self._num_rows = 0
+        self._items: pa.Array | None = None
         self._warn = SeldomLogger(logging.getLogger(__name__))
 
     def add(self, asked: Sequence[Asked], result: PipelineResult) -> None:
@@ -114,41 +117,55 @@ class ImpressionLog:
             self._count("written", count)
 
     def _write(self, waiting: Sequence[_Shown]) -> None:
-        table = pa.concat_tables([self._table(shown) for shown in waiting])
+        table = self._table(waiting)
         days = self._calendar.day(table[c.TIMESTAMP].to_numpy())
         for day in np.unique(days).tolist():
             path = self._folder / f"{c.DAY}={day_to_name(day)}" / f"part-{uuid.uuid4().hex}.parquet"
             with atomic_file(path) as temporary:
                 pq.write_table(table.filter(pa.array(days == day)), temporary)
 
-    def _table(self, shown: _Shown) -> pa.Table:
-        asked, result = shown.asked, shown.result
-        ranked = result.ranked
-        owners = ranked.owners
-        positions = np.arange(len(owners)) - ranked.offsets[:-1][owners]
-        explored = np.array([one.explored for one in asked])[owners]
-        first = positions == 0
-
-        def of_request(values: Sequence[object], where: np.ndarray | None = None) -> pa.Array:
-            mask = np.zeros(len(owners), dtype=bool) if where is None else ~where
-            return pa.array([None if hidden else values[owner] for owner, hidden in zip(owners, mask, strict=True)])
-
-        drawn = first & explored
-        columns = {
-            c.REQUEST_ID: of_request([one.request_id for one in asked]),
-            c.USER_ID: of_request([one.request.user_id for one in asked]),
-            c.SESSION_ID: of_request([one.request.session_id for one in asked]),
-            c.ITEM_ID: pa.array([self._item_ids[row] for row in ranked.rows.tolist()]),
-            c.POSITION: positions,
-            c.TIMESTAMP: np.full(len(owners), shown.now),
-            c.CLICKED: pa.nulls(len(owners)),
-            c.DEVICE_TYPE: of_request([one.request.device_type for one in asked]),
-            c.EXPLORED: explored,
-            c.PROPENSITY: pa.array(result.propensities.astype(np.float64), mask=~explored),
-            c.ARM: [self._config.arm] * len(owners),
-            c.BUNDLE_VERSION: [ranked.bundle_version] * len(owners),
-            r.EPSILON: of_request([one.draw.epsilon if one.draw else None for one in asked], drawn),
-            r.TEMPERATURE: of_request([one.draw.temperature if one.draw else None for one in asked], drawn),
-            r.NUM_RANKED: of_request(result.scored.lengths.tolist(), drawn),
+    def _table(self, waiting: Sequence[_Shown]) -> pa.Table:
+        """A row an item; Arrow repeats what is the same for a request, so that requests do not wait for this thread."""
+        results = [shown.result for shown in waiting]
+        lengths = np.concatenate([result.ranked.lengths for result in results])
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        positions = np.arange(len(owners)) - (np.cumsum(lengths) - lengths)[owners]
+        requests = self._requests(waiting).take(pa.array(owners))
+        explored = requests[c.EXPLORED].to_numpy()
+        propensities = np.concatenate([result.propensities for result in results]).astype(np.float64)
+        if self._items is None:
+            self._items = pa.array(list(self._item_ids))
+        items = self._items.take(pa.array(np.concatenate([result.ranked.rows for result in results])))
+        columns = {name: requests[name] for name in requests.column_names} | {
+            c.ITEM_ID: items,
+            c.POSITION: pa.array(positions),
+            c.CLICKED: pa.nulls(len(owners), pa.bool_()),
+            c.PROPENSITY: pa.array(propensities, mask=~explored),
+            c.ARM: pa.repeat(self._config.arm, len(owners)),
         }
-        return pa.table({name: pa.array(values).cast(_SCHEMA.field(name).type) for name, values in columns.items()})
+        first = pa.array(positions == 0)
+        for name in _ONCE:
+            columns[name] = pc.if_else(first, columns[name], None)
+        return pa.table({name: columns[name] for name in _SCHEMA.names}).cast(_SCHEMA)
+
+    @staticmethod
+    def _requests(waiting: Sequence[_Shown]) -> pa.Table:
+        """A row a request."""
+        asked = [one for shown in waiting for one in shown.asked]
+        draws = [one.draw if one.explored else None for one in asked]
+        sizes = [len(shown.asked) for shown in waiting]
+        num_ranked = np.concatenate([shown.result.scored.lengths for shown in waiting]).astype(np.int64)
+        versions = [shown.result.ranked.bundle_version for shown in waiting]
+        values = {
+            c.REQUEST_ID: [one.request_id for one in asked],
+            c.USER_ID: [one.request.user_id for one in asked],
+            c.SESSION_ID: [one.request.session_id for one in asked],
+            c.DEVICE_TYPE: [one.request.device_type for one in asked],
+            c.EXPLORED: [one.explored for one in asked],
+            c.TIMESTAMP: np.repeat([shown.now for shown in waiting], sizes),
+            c.BUNDLE_VERSION: np.repeat(np.array(versions, dtype=object), sizes),
+            r.EPSILON: [draw and draw.epsilon for draw in draws],
+            r.TEMPERATURE: [draw and draw.temperature for draw in draws],
+            r.NUM_RANKED: pa.array(num_ranked, mask=np.array([draw is None for draw in draws])),
+        }
+        return pa.table({name: pa.array(some, _SCHEMA.field(name).type) for name, some in values.items()})
