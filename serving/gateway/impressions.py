@@ -22,7 +22,8 @@ from contracts.clock import Clock, day_to_name
 from contracts.columns import Kind
 from contracts.config import StrictConfig
 from contracts.files import atomic_file
-from contracts.messages import PipelineResult
+from contracts.ids import FloatArray, IntArray
+from contracts.messages import Candidates, PipelineResult
 from serving.gateway.asked import Asked
 from serving.seldom import SeldomLogger
 
@@ -48,7 +49,9 @@ class _Shown(NamedTuple):
     """The lists of a batch and when they were shown."""
 
     asked: Sequence[Asked]
-    result: PipelineResult
+    ranked: Candidates
+    propensities: FloatArray
+    num_ranked: IntArray
     now: int
 
 
@@ -91,7 +94,9 @@ class ImpressionLog:
             self._count("lost", count)
             return
         self._num_rows += count
-        self._waiting.append(_Shown(tuple(asked), result, self._clock.now()))
+        self._waiting.append(
+            _Shown(tuple(asked), result.ranked, result.propensities, result.scored.lengths, self._clock.now())
+        )
 
     async def run(self) -> None:
         """Writes from time to time, and a last time when it is cancelled."""
@@ -126,16 +131,15 @@ class ImpressionLog:
 
     def _table(self, waiting: Sequence[_Shown]) -> pa.Table:
         """A row an item; Arrow repeats what is the same for a request, so that requests do not wait for this thread."""
-        results = [shown.result for shown in waiting]
-        lengths = np.concatenate([result.ranked.lengths for result in results])
+        lengths = np.concatenate([shown.ranked.lengths for shown in waiting])
         owners = np.repeat(np.arange(len(lengths)), lengths)
         positions = np.arange(len(owners)) - (np.cumsum(lengths) - lengths)[owners]
         requests = self._requests(waiting).take(pa.array(owners))
         explored = requests[c.EXPLORED].to_numpy()
-        propensities = np.concatenate([result.propensities for result in results]).astype(np.float64)
+        propensities = np.concatenate([shown.propensities for shown in waiting]).astype(np.float64)
         if self._items is None:
             self._items = pa.array(list(self._item_ids))
-        items = self._items.take(pa.array(np.concatenate([result.ranked.rows for result in results])))
+        items = self._items.take(pa.array(np.concatenate([shown.ranked.rows for shown in waiting])))
         columns = {name: requests[name] for name in requests.column_names} | {
             c.ITEM_ID: items,
             c.POSITION: pa.array(positions),
@@ -154,8 +158,8 @@ class ImpressionLog:
         asked = [one for shown in waiting for one in shown.asked]
         draws = [one.draw if one.explored else None for one in asked]
         sizes = [len(shown.asked) for shown in waiting]
-        num_ranked = np.concatenate([shown.result.scored.lengths for shown in waiting]).astype(np.int64)
-        versions = [shown.result.ranked.bundle_version for shown in waiting]
+        num_ranked = np.concatenate([shown.num_ranked for shown in waiting]).astype(np.int64)
+        versions = [shown.ranked.bundle_version for shown in waiting]
         values = {
             c.REQUEST_ID: [one.request_id for one in asked],
             c.USER_ID: [one.request.user_id for one in asked],
