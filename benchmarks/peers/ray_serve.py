@@ -76,7 +76,8 @@ def deploy_empty() -> None:
         def __call__(self) -> None:
             return None
 
-    serve.run(serve.deployment(name="Empty")(Empty).bind(), name="empty", route_prefix=None)
+    empty = serve.deployment(name="Empty", ray_actor_options={"num_cpus": 0})(Empty)  # the CPUs are all taken
+    serve.run(empty.bind(), name="empty", route_prefix=None)
 
 
 if __name__ == "__main__":
