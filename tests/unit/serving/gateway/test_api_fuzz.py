@@ -70,7 +70,10 @@ def send(shop: Shop, bodies: list[bytes], path: str = "/v1/recommendations") -> 
         transport = httpx.ASGITransport(app=shop.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
             headers = {"content-type": "application/json"}
-            return [await client.post(path, content=body, headers=headers) for body in bodies]
+            try:
+                return [await client.post(path, content=body, headers=headers) for body in bodies]
+            finally:  # connections belong to this event loop, and the next call has another
+                await shop.redis.connection_pool.disconnect()
 
     return asyncio.run(send_all())
 
