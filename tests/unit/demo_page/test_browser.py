@@ -10,18 +10,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import Page
 
 from contracts.bundle import Bundle
 from ray_apps.ports import free_port
 from tests.fixtures.local_server import served_locally
 from tests.fixtures.served_bundle import write_served_bundle
 from tests.unit.serving.gateway.conftest import Shop
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,13 +59,22 @@ def shown(page: Page) -> list[str | None]:
     return [card.get_attribute("data-item") for card in page.locator(CARD).all()]
 
 
+def settled(page: Page) -> None:
+    """The page has drawn all that the last look brought; what an earlier look left behind is gone."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.locator("[data-stale=true]").first.wait_for(state="detached")
+    page.locator(CARD).nth(9).wait_for()
+
+
 def be_interested_in_the_first(page: Page) -> str:
     """Presses the first card's button; the id of its item, which then is gone."""
+    settled(page)
     first = shown(page)[0]
     assert first is not None
     page.get_by_role("button", name="Interested").first.click()
     page.locator("[data-testid=stAlert]", has_text="recorded and in this answer").wait_for()
     page.locator(f"{CARD}[data-item={first}]").wait_for(state="detached")
+    settled(page)
     return first
 
 
@@ -78,7 +84,7 @@ def test_interest_shifts_recommendations_and_reset_brings_them_back(address: str
     page.locator(CARD).nth(9).wait_for()
     page.get_by_text("New user").click()
     page.get_by_role("heading", name="Recommended for new-").wait_for()
-    page.locator(CARD).nth(9).wait_for()
+    settled(page)
     first = shown(page)
     gone = be_interested_in_the_first(page)
     assert len(shown(page)) == 10
@@ -92,7 +98,7 @@ def test_interest_shifts_recommendations_and_reset_brings_them_back(address: str
     page.get_by_role("tab", name="Recommendations").click()
     page.get_by_role("button", name="Reset").click()
     page.locator(f"{CARD}[data-item={gone}]").wait_for()
-    page.locator("[data-testid=stAlert]", has_text="Interested in").wait_for(state="hidden")
+    settled(page)
     assert shown(page) == first
 
 
