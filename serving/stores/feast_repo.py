@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import typeguard
 
 from contracts.columns import USER_ID
 from contracts.features import FEATURE_VIEWS, FeatureViewSpec
@@ -36,7 +38,16 @@ def _torch_kept_out() -> Iterator[None]:
         del sys.modules["torch"]
 
 
-with warnings.catch_warnings(), _torch_kept_out():  # Feast also changes the warning filters of the whole process
+def _unchecked(target: Any = None, **_: object) -> Any:
+    """Stands for `typeguard.typechecked`, which compiles Feast's classes anew at every start: 2 s."""
+    return (lambda decorated: decorated) if target is None else target
+
+
+with (
+    warnings.catch_warnings(),  # Feast changes the warning filters of the whole process
+    _torch_kept_out(),
+    mock.patch.object(typeguard, "typechecked", _unchecked),
+):
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
     from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
