@@ -105,7 +105,7 @@ def deploy(values: dict[str, Any], *, source: str) -> str:
 
 
 def wait_until_ready(url: str, timeout_s: float) -> None:
-    """Waits for 200 from /v1/ready.
+    """Waits until all replicas run and /v1/ready answers 200: the first replica answers before the last one is there.
 
     Raises:
         NotReadyError: it does not come in time, or Serve gives up; with Serve's reasons.
@@ -114,12 +114,14 @@ def wait_until_ready(url: str, timeout_s: float) -> None:
 
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        for name, application in serve.status().applications.items():
+        applications = serve.status().applications
+        for name, application in applications.items():
             if application.status == "DEPLOY_FAILED":
                 reasons = [application.message, *(part.message for part in application.deployments.values())]
                 raise NotReadyError(f"the application {name!r} did not start: {' '.join(filter(None, reasons))}")
-        with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
-            return
+        if all(application.status == "RUNNING" for application in applications.values()):
+            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
+                return
         time.sleep(0.2)
     raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {serve.status()}")
 

@@ -17,6 +17,7 @@ from contracts.errors import OverloadedError
 from serving.load import LoadMeter
 
 _SMOOTHING: Final = 0.2
+_DEVIATIONS: Final = 2.0
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
@@ -33,8 +34,9 @@ class BatcherConfig(StrictConfig):
     max_queued: int = Field(default=256, ge=1)
     """Requests that may wait; more are refused with 429."""
     max_queue_ms: float | None = Field(default=None, gt=0)
-    """A request that would probably wait longer than this is refused with 429, and while batches take longer, fewer of
-    them are under way at once; unset = half of the budget."""
+    """A request that might wait longer than this is refused with 429; unset = 0.3 of the budget."""
+    max_batch_ms: float | None = Field(default=None, gt=0)
+    """While batches take longer than this, fewer of them are under way at once; unset = half of the budget."""
     retry_after_s: int = Field(default=1, ge=1)
     """What a refused client is told to wait."""
 
@@ -86,6 +88,7 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._config = config
         self.load = load or LoadMeter()
         self._batch_ms = 0.0  # running mean of the time that a batch takes; under load they are full
+        self._deviation_ms = 0.0  # and of how far from it they are
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -113,14 +116,21 @@ class Batcher(Generic[RequestT, AnswerT]):
         return await waiting.answer
 
     def _expected_wait_ms(self) -> float:
-        """Milliseconds until a request that comes now starts; a full batch before it, at least, counts."""
+        """Milliseconds until a request that comes now starts, if batches take long; 0 if it rides in the next one.
+
+        Mean and mean deviation are estimated as TCP does for round trips (Jacobson, Congestion Avoidance and Control,
+        1988).
+        """
         batches_before = len(self._queue) // self._config.max_batch_size
-        return batches_before * self._batch_ms / self._num_allowed
+        if not batches_before:
+            return 0.0
+        long_ms = self._batch_ms + _DEVIATIONS * self._deviation_ms
+        return (batches_before + 1) * long_ms / self._num_allowed  # one more: what is under way must end first
 
     @property
     def _num_allowed(self) -> int:
-        """Batches that may be under way now: fewer while that many take longer than a request may wait."""
-        most, longest_ms = self._config.max_running_batches, self._config.max_queue_ms or math.inf
+        """Batches that may be under way now: fewer while that many take longer than they may."""
+        most, longest_ms = self._config.max_running_batches, self._config.max_batch_ms or math.inf
         return most if self._batch_ms <= longest_ms else max(1, int(most * longest_ms / self._batch_ms))
 
     def _start_batches(self) -> None:
@@ -145,13 +155,18 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._running.discard(task)
         self._start_batches()
 
+    def _note(self, batch_ms: float) -> None:
+        error_ms = batch_ms - self._batch_ms
+        self._batch_ms += _SMOOTHING * error_ms
+        self._deviation_ms += _SMOOTHING * (abs(error_ms) - self._deviation_ms)
+
     async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
         started = time.perf_counter()
         waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
         self.load.add(sum(waited_ms) / 1000, count=len(batch))
         try:
             answers = await self._run([waiting.request for waiting in batch], waited_ms)
-            self._batch_ms += _SMOOTHING * ((time.perf_counter() - started) * 1000 - self._batch_ms)
+            self._note((time.perf_counter() - started) * 1000)
         except Exception as error:
             for waiting in batch:
                 if not waiting.answer.done():

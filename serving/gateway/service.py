@@ -49,8 +49,13 @@ class ServiceConfig(StrictConfig):
 
     @property
     def batching(self) -> BatcherConfig:
-        """How requests gather, with the longest wait filled in."""
-        return self.batch.model_copy(update={"max_queue_ms": self.batch.max_queue_ms or self.budget_ms / 2})
+        """How requests gather, with what follows from the budget filled in.
+
+        Waiting may take less than half of it: a full batch then still has time, and reading requests and sending
+        answers, which no clock here sees, take some, too.
+        """
+        limits = {"max_queue_ms": 0.3 * self.budget_ms, "max_batch_ms": 0.5 * self.budget_ms}
+        return self.batch.model_copy(update={name: getattr(self.batch, name) or ms for name, ms in limits.items()})
 
 
 class BatchFacts(NamedTuple):

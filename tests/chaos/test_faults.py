@@ -101,6 +101,8 @@ def test_deployments_grow_while_requests_wait(shop: RunningShop) -> None:
 def test_more_clients_than_can_be_served_are_sent_away(shop: RunningShop) -> None:
     bodies = [json.dumps({"user_id": user, "k": 5}).encode() for user in USERS]
     requests = [http_request("/v1/recommendations", body) for body in bodies]
+    with Load(shop.url) as calm:
+        calm.wait_until_whole()
     overload = closed_loop(Target(shop.port, requests, whole=b""), NUM_TOO_MANY, OVERLOAD_S)
     print(
         f"{len(overload.latencies_ms)} accepted, p50 {overload.percentile_ms(50):.0f} ms, "

@@ -161,7 +161,7 @@ async def test_a_request_that_would_wait_too_long_is_refused() -> None:
 
 async def test_fewer_batches_are_under_way_while_they_take_too_long() -> None:
     runner = Runner(held=True)
-    gathering = batcher(runner, max_running_batches=2, max_batch_size=1, max_queue_ms=0.001)
+    gathering = batcher(runner, max_running_batches=2, max_batch_size=1, max_batch_ms=0.001)
     slow = [asyncio.create_task(gathering.submit(number)) for number in range(2)]
     await until(2, runner)  # nothing is known yet, so both run
     await asyncio.sleep(0.01)
@@ -188,4 +188,10 @@ async def test_waiting_is_told_to_the_autoscaler() -> None:
 def test_waiting_longer_than_the_budget_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"batch\.max_queue_ms=50 leaves nothing of budget_ms=30"):
         validate(ServiceConfig, {"budget_ms": 30, "batch": {"max_queue_ms": 50}}, source="x")
-    assert ServiceConfig(budget_ms=30).batching.max_queue_ms == 15
+
+
+def test_waiting_and_batches_get_their_share_of_the_budget() -> None:
+    batching = ServiceConfig(budget_ms=30).batching
+    assert (batching.max_queue_ms, batching.max_batch_ms) == (9, 15)
+    given = ServiceConfig(budget_ms=30, batch=BatcherConfig(max_queue_ms=20, max_batch_ms=25)).batching
+    assert (given.max_queue_ms, given.max_batch_ms) == (20, 25)
