@@ -31,10 +31,10 @@ class BatcherConfig(StrictConfig):
     """Longest that a request waits for others while a batch runs and another could start."""
     max_running_batches: int = Field(default=1, ge=1)
     """Batches under way at once; more than one help where stages run in different deployments or stores are far."""
-    max_queued: int = Field(default=256, ge=1)
+    max_queued: int = Field(default=128, ge=1)
     """Requests that may wait; more are refused with 429."""
     max_queue_ms: float | None = Field(default=None, gt=0)
-    """A request that might wait longer than this is refused with 429; unset = 0.3 of the budget."""
+    """A request that might wait longer than this is refused with 429; unset = a quarter of the budget."""
     max_batch_ms: float | None = Field(default=None, gt=0)
     """While batches take longer than this, fewer of them are under way at once; unset = half of the budget."""
     retry_after_s: int = Field(default=1, ge=1)

@@ -51,10 +51,10 @@ class ServiceConfig(StrictConfig):
     def batching(self) -> BatcherConfig:
         """How requests gather, with what follows from the budget filled in.
 
-        Waiting may take less than half of it: a full batch then still has time, and reading requests and sending
+        Waiting may take a quarter of it: a full batch then still has time, and reading requests and sending
         answers, which no clock here sees, take some, too.
         """
-        limits = {"max_queue_ms": 0.3 * self.budget_ms, "max_batch_ms": 0.5 * self.budget_ms}
+        limits = {"max_queue_ms": self.budget_ms / 4, "max_batch_ms": self.budget_ms / 2}
         return self.batch.model_copy(update={name: getattr(self.batch, name) or ms for name, ms in limits.items()})
 
 

@@ -192,6 +192,6 @@ def test_waiting_longer_than_the_budget_is_refused() -> None:
 
 def test_waiting_and_batches_get_their_share_of_the_budget() -> None:
     batching = ServiceConfig(budget_ms=30).batching
-    assert (batching.max_queue_ms, batching.max_batch_ms) == (9, 15)
+    assert (batching.max_queue_ms, batching.max_batch_ms) == (7.5, 15)
     given = ServiceConfig(budget_ms=30, batch=BatcherConfig(max_queue_ms=20, max_batch_ms=25)).batching
     assert (given.max_queue_ms, given.max_batch_ms) == (20, 25)
