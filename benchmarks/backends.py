@@ -1,8 +1,8 @@
-"""Measures what computes the ranker: eager torch, compiled torch and ONNX Runtime, one thread each.
+"""Measures what computes query tower and ranker: eager torch, compiled torch and ONNX Runtime, one thread each.
 
-The ranker of the benchmark's shop scores 300 candidates of 1, 8 and 32 requests. Every backend must agree with eager
-torch within 1e-5 of the served score before it is timed. ONNX Runtime comes from `make bench-peers`; compiled torch
-needs a C++ compiler.
+The models of the benchmark's shop embed 1, 8 and 32 requests and score 300 candidates of each. Every backend must agree
+with eager torch within 1e-5 of what is served before it is timed. ONNX Runtime comes from `make bench-peers`; compiled
+torch needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from contracts.features import NUM_ITEM_AGE_BUCKETS
 from contracts.ids import FloatArray
 from serving.stages.reranking import sigmoid
 from training.models.inputs import CandidateGroup, QueryTensors
-from training.models.loading import load_ranker
+from training.models.loading import load_ranker, load_two_tower
+from training.models.two_tower import TwoTower
 
 SIZES: Final = (1, 8, 32)
 CANDIDATES: Final = 300
@@ -55,6 +56,22 @@ class Logits(nn.Module):
         return logits
 
 
+class Embeddings(nn.Module):
+    """A query tower as a function of tensors.
+
+    Args:
+        model: two-tower of a bundle, prepared.
+    """
+
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, *queries: Tensor) -> Tensor:
+        """Query embeddings [B, E]; inputs are those of `QueryTensors`."""
+        return self._model.query(QueryTensors(*queries))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     arguments = parse("backends", __doc__ or "", argv)
@@ -65,14 +82,25 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def backend_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
-    """Milliseconds of every backend that is there, by batch size.
+    """Milliseconds of every backend that is there, by model and batch size.
 
     Raises:
-        ValueError: a backend scores otherwise than eager torch.
+        ValueError: a backend computes otherwise than eager torch.
     """
     torch.set_num_threads(1)
-    module = Logits(load_ranker(bundle)).eval()  # type: ignore[arg-type]
+    ranker = Logits(load_ranker(bundle)).eval()  # type: ignore[arg-type]
     inputs = {size: random_inputs(bundle, size) for size in SIZES}
+    queries = {size: some[:_NUM_QUERY_INPUTS] for size, some in inputs.items()}
+    tower = Embeddings(load_two_tower(bundle)).eval()
+    return _figures("ranker", ranker, inputs, sigmoid, repeats) | _figures(
+        "query_tower", tower, queries, lambda embeddings: embeddings, repeats
+    )
+
+
+def _figures(
+    model: str, module: nn.Module, inputs: dict[int, Inputs], served: Callable[[FloatArray], FloatArray], repeats: int
+) -> dict[str, Figure]:
+    """Milliseconds of a model's backends; `served` makes of its output what must be equal."""
     backends: dict[str, Callable[[], Score]] = {
         "eager": lambda: _eager(module),
         "compiled": lambda: _compiled(module, inputs[8]),
@@ -85,13 +113,13 @@ def backend_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
             score = build()
         except (ImportError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            figures |= {f"ranker_ms_{size}_{name}": Figure(None, "ms", reason=reason) for size in SIZES}
+            figures |= {f"{model}_ms_{size}_{name}": Figure(None, "ms", reason=reason) for size in SIZES}
             continue
         for size in SIZES:
-            off = float(np.abs(sigmoid(score(inputs[size])) - sigmoid(expected[size])).max())
+            off = float(np.abs(served(score(inputs[size])) - served(expected[size])).max())
             if off > SAME_SCORE:
-                raise ValueError(f"{name} differs by {off:g} from eager torch for {size} requests")
-            figures[f"ranker_ms_{size}_{name}"] = _timed(score, inputs[size], repeats)
+                raise ValueError(f"{model}: {name} differs by {off:g} from eager torch for {size} requests")
+            figures[f"{model}_ms_{size}_{name}"] = _timed(score, inputs[size], repeats)
     return figures
 
 
@@ -141,7 +169,7 @@ def _onnx(module: nn.Module, example: Inputs) -> Score:
     axes = [{0: "batch"}] * _NUM_QUERY_INPUTS + [{0: "batch", 1: "candidates"}] * (len(example) - _NUM_QUERY_INPUTS)
     names = [f"input_{number}" for number in range(len(example))]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        path = Path(folder) / "ranker.onnx"
+        path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module, example, path, dynamo=True, dynamic_shapes=(tuple(axes),), input_names=names, verbose=False
         )
