@@ -93,8 +93,8 @@ async def opened(
         seen: Any = SeenStore(config.stores, stores.address, stores.client)
         if remember:
             seen = Remembered(seen)
-            features = Remembered(UserFeatureStore(config.stores, stores.address))
-            recents = Remembered(RecentItemStore(config.stores, stores.address, stores.client))
+            own = (config.stores, stores.address, stores.client)
+            features, recents = Remembered(UserFeatureStore(*own)), Remembered(RecentItemStore(*own))
             lookup = UserLookup(features, recents, config.pipeline)
             groups["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
         rings = seen_ring_reader(seen, bundle.transforms.calendar)

@@ -80,7 +80,7 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
     assert shop.config.stores.address is not None
     stores = StoreConnection.open(shop.config.stores, shop.config.stores.address)
     recents = RecentItemStore(stores.config, stores.address, stores.client)
-    features = UserFeatureStore(stores.config, stores.address)
+    features = UserFeatureStore(stores.config, stores.address, stores.client)
     users = list(dict.fromkeys(one["user_id"] for one in shop.asked if "user_id" in one))[:trials]
     known, times = 0, []
     for user in users:

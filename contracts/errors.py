@@ -106,6 +106,13 @@ class BodyTooLargeError(RequestError):
     http_status = 413
 
 
+class SlowBodyError(RequestError):
+    """The request's body does not arrive."""
+
+    code = "body_timeout"
+    http_status = 408
+
+
 class MediaTypeError(RequestError):
     """The request's body is not declared as JSON."""
 

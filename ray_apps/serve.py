@@ -55,7 +55,8 @@ def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str,
     Raises:
         BundleError: nothing is in production in the folder.
     """
-    if Registry.open(var_dir / "bundles").production() is None:
+    elsewhere = {"bundle", "registry"} & set(settings)
+    if not elsewhere and Registry.open(var_dir / "bundles").production() is None:
         raise BundleError(
             f"nothing is in production in {var_dir / 'bundles'}; run `make demo` or the pipeline job first"
         )

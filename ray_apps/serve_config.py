@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from ray.serve._private.constants import DEFAULT_MAX_ONGOING_REQUESTS
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
-from serving.gateway.service import ServiceConfig
+from serving.config import ServingConfig
 from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
 from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"
-_NUM_BATCHERS: Final = 2  # recommendations, rankings
 POLICY: Final = f"{QueueTimePolicy.__module__}:{QueueTimePolicy.__name__}"
 
 
@@ -62,7 +62,7 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")
         if application.autoscaling_policy is not None:
             _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
-        _check_limits(application.deployments, arguments.service, source)
+        _check_limits(application.deployments, arguments, source)
         expected = {GATEWAY, *PLACEMENTS[arguments.placement]} | ({CONSUMER} if arguments.consumer.enabled else set())
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
@@ -72,16 +72,20 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
     return schema
 
 
-def _check_limits(deployments: Sequence[DeploymentSchema], service: ServiceConfig, source: str) -> None:
+def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingConfig, source: str) -> None:
     """The gateway refuses with 429 and Retry-After; Serve's own limit must not be met before."""
-    batch, held = service.batch, service.refusals.max_held
-    needed = _NUM_BATCHERS * (batch.max_queued + batch.max_running_batches * batch.max_batch_size) + held
+    service = arguments.service
+    batchers = [service.batch, service.batch, arguments.interactions.batch]  # recommendations, rankings, events
+    needed = service.refusals.max_held + sum(
+        batch.max_queued + batch.max_running_batches * batch.max_batch_size for batch in batchers
+    )
     for deployment in deployments:
-        limit = deployment.max_ongoing_requests
-        if deployment.name == GATEWAY and isinstance(limit, int) and limit < needed:
+        told = deployment.max_ongoing_requests
+        limit = told if isinstance(told, int) else DEFAULT_MAX_ONGOING_REQUESTS
+        if deployment.name == GATEWAY and limit < needed:
             raise ConfigError(
                 f"{source}: max_ongoing_requests={limit} of the {GATEWAY} is below {needed}, the requests that "
-                "service lets wait and run or holds back; raise the one or lower batch.max_queued"
+                "service and interactions let wait and run or hold back; raise the one or lower batch.max_queued"
             )
 
 

@@ -7,6 +7,7 @@ deployments count together, and the busiest deployment grows. It shrinks when it
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,6 +39,7 @@ class DeploymentLoad:
         target: replicas that it should have by now; more than `running` while some start.
         queue_ms: mean milliseconds that a call waits, at its callers and in the replica.
         busy: mean share of the time that a replica was busy.
+        most: replicas that it may have.
         settled: whether it has had its replicas for a whole look-back period, so that the load is theirs.
     """
 
@@ -45,6 +47,7 @@ class DeploymentLoad:
     target: int
     queue_ms: float
     busy: float
+    most: int = sys.maxsize
     settled: bool = True
 
 
@@ -58,8 +61,11 @@ def replicas_wanted(loads: Mapping[_KeyT, DeploymentLoad], config: QueueTimeConf
     wanted = {name: load.target for name, load in loads.items()}
     queue_ms = sum(load.queue_ms for load in loads.values())
     if queue_ms > config.target_ms:
-        busiest = max(loads, key=lambda name: loads[name].busy)
-        load = loads[busiest]
+        growing = {name: load for name, load in loads.items() if load.target < load.most}
+        if not growing:
+            return wanted
+        busiest = max(growing, key=lambda name: growing[name].busy)
+        load = growing[busiest]
         if load.settled and load.running >= load.target:
             growth = min(queue_ms / config.target_ms, config.max_growth)
             wanted[busiest] = max(load.target + 1, math.ceil(load.target * growth))

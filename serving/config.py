@@ -30,7 +30,7 @@ class ServingConfig(StrictConfig):
     registry: str = "var/bundles"
     """Folder of the bundles and of the registry."""
     bundle: str | None = None
-    """Version in the registry's folder, or the path of a bundle; unset = the registry's production version."""
+    """Version in the registry's folder, or the absolute path of a bundle; unset = the registry's production version."""
     raw_dir: Path | None = None
     """Folder that pictures are served from; unset = the one that the bundle names."""
     simulated_now: int | None = Field(default=None, ge=1)

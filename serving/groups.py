@@ -85,8 +85,8 @@ def _needed(stores: StoreConnection | None, name: str) -> StoreConnection:
 
 
 def _user_lookup(config: ServingConfig, stores: StoreConnection) -> UserLookup:
-    recents = RecentItemStore(stores.config, stores.address, stores.client)
-    return UserLookup(UserFeatureStore(stores.config, stores.address), recents, config.pipeline)
+    opened = (stores.config, stores.address, stores.client)
+    return UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), config.pipeline)
 
 
 async def warm_up(parts: Mapping[Any, StageCall], bundle: Bundle, config: ServingConfig) -> None:

@@ -48,5 +48,6 @@ class QueueTimePolicy:
             target=context.target_num_replicas,
             queue_ms=sum(values(QUEUE_MS)) / len(values(QUEUE_MS)) + at_callers,
             busy=sum(values(BUSY)) / len(values(BUSY)),
+            most=context.capacity_adjusted_max_replicas,
             settled=since >= context.config.look_back_period_s,
         )

@@ -10,6 +10,7 @@ from contracts.bundle import open_bundle
 from serving.config import ServingConfig
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores
+from serving.interactions.build import open_consumer
 from serving.interactions.meter import CONSUMER_METRICS, ConsumerMeter
 
 _STOP_TIMEOUT_S = 10.0
@@ -24,8 +25,6 @@ class ConsumerReplica:
     """
 
     async def __init__(self, bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
-        from serving.interactions.build import open_consumer  # brings Feast, which takes seconds to import
-
         timezone = open_bundle(bundle_path, verify=False).transforms.calendar.timezone
         stores = await connect_stores(config)
         meter = ConsumerMeter(RayMetrics(CONSUMER_METRICS))

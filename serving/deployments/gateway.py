@@ -54,10 +54,17 @@ class GatewayReplica:
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
         self._app = built.app
+        self._telemetry = built.telemetry
         self._loads = (thread.load, built.load)
         self._tasks = [
             asyncio.create_task(run()) for run in (built.monitor.probe, built.popularity.run, built.impressions.run)
         ]
+
+    async def __del__(self) -> None:
+        """Serve asks for this when it stops a replica in order: what waits to be recorded is written."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, self._telemetry.close(), return_exceptions=True)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for this from time to time; waits for a batch and for the compute thread add up."""

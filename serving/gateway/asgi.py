@@ -38,7 +38,7 @@ CALLER_KEY: Final = "recommender.caller"
 ANSWER_KEY: Final = "recommender.answer"
 """Where an `Answer` is left in the scope, for log and traces."""
 MAX_BUDGET_MS: Final = 60_000
-_HOT_PATHS: Final = (RECOMMENDATIONS_PATH, INTERACTIONS_PATH)
+HOT_PATHS: Final = (RECOMMENDATIONS_PATH, INTERACTIONS_PATH)
 _NO_ROUTE: Final = "none"
 _SCOPE_KEY: Final = "recommender.request_id"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -126,7 +126,7 @@ class Gateway:
                 return
             await send_json(send, status, content, self._named(request_id))
         if self._telemetry is not None:
-            route = path if path in _HOT_PATHS else _NO_ROUTE
+            route = path if path in HOT_PATHS else _NO_ROUTE
             self._telemetry.answered(request_id, scope["method"], route, status, started, answer)
 
     def _named(self, request_id: str) -> Headers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -30,6 +29,7 @@ from serving.load import LoadMeter
 from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.seen_filter import seen_ring_reader
+from serving.stores.client import bulk_client
 from serving.stores.interactions import InteractionStore
 from serving.stores.popular import PopularityStore
 from serving.stores.seen import SeenStore
@@ -42,6 +42,7 @@ class BuiltGateway:
     """The application, what watches it, how long requests wait in it, and what runs beside it.
 
     Attributes:
+        telemetry: hands on metrics and the request log.
         popularity: keeps the popular items fresh.
         impressions: records what was shown.
     """
@@ -49,6 +50,7 @@ class BuiltGateway:
     app: ASGIApp
     monitor: Monitor
     load: LoadMeter
+    telemetry: Telemetry
     popularity: FreshPopularity
     impressions: ImpressionLog
 
@@ -110,10 +112,10 @@ def build_gateway(
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.access.audit_file, config.access.max_audited_refusals_per_s)
-    open_features = partial(UserFeatureStore, stores.config, stores.address)
-    users = UserDataEndpoints(UserDataStore(*opened), open_features, clock, audit)
+    users = UserDataEndpoints(UserDataStore(*opened), UserFeatureStore(*opened), clock, audit)
     rest = rest_application(service, catalogue, users, clock, monitor, config.gateway.max_body_bytes)
     gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
-    popularity = FreshPopularity(PopularityStore(*opened), fallbacks.popular, bundle, clock)
-    return BuiltGateway(app, monitor, service.load, popularity, impressions)
+    lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
+    popularity = FreshPopularity(lately, fallbacks.popular, bundle, clock)
+    return BuiltGateway(app, monitor, service.load, telemetry, popularity, impressions)

@@ -12,7 +12,8 @@ from contracts.errors import MalformedError, RequestError
 from serving.gateway.api import Diversity, Filters, RankingRequest, RecommendationRequest
 
 _STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
-_INNER: Final = re.compile(r"at `\$\.(\w+)`")
+_UNKNOWN_FIELD: Final = "Object contains unknown field "  # messages quote what the client sent after that
+_INNER: Final = re.compile(r" - at `\$\.(\w+)`$")
 _recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
 _ranking_decoder = msgspec.json.Decoder(RankingRequest)
 _StructT = TypeVar("_StructT", bound=Struct)
@@ -56,8 +57,8 @@ def _decode(decoder: msgspec.json.Decoder[_StructT], body: bytes) -> _StructT:
 
 def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
     """What a client is told about a value that does not fit a struct."""
-    if "unknown field" in str(error):
+    if str(error).startswith(_UNKNOWN_FIELD):
         inner = _INNER.search(str(error))
-        legal = list((_STRUCT_OF[inner[1]] if inner else struct).__struct_fields__)
+        legal = list((_STRUCT_OF.get(inner[1], struct) if inner else struct).__struct_fields__)
         return RequestError(f"{error}; legal fields: {', '.join(legal)}", legal=legal)
     return RequestError(str(error))

@@ -48,6 +48,8 @@ class Explorer:
     def __call__(self, request: RecommendationRequest, request_id: str) -> Draw | None:
         """How the list of an exploring visitor is drawn, whatever the request wishes; None for the others.
 
+        The request's own seed does not count either: a shop that always sends the same one would draw once for all.
+
         A request without user and session is a visitor of its own.
         """
         config = self._config
@@ -56,5 +58,4 @@ class Explorer:
         visitor = request.user_id or request.session_id or request_id
         if not falls_in_share(config.share, config.salt, visitor):
             return None
-        seed = seed_of(request_id) if request.seed is None else request.seed
-        return Draw(Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed)
+        return Draw(Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed_of(request_id))

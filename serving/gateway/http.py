@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import BodyTooLargeError, MediaTypeError, MethodError, RecommenderError
+from contracts.errors import BodyTooLargeError, MediaTypeError, MethodError, RecommenderError, SlowBodyError
 from serving.gateway.api import ErrorBody, ErrorResponse, encode
 
 MAX_MESSAGE_CHARS: Final = 1_000
+BODY_TIMEOUT_S: Final = 10.0
+"""Longest that a request's body may take to arrive; clients that stall hold no place for longer."""
 _log = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
@@ -38,13 +41,22 @@ def check_json(scope: Scope) -> None:
         raise MediaTypeError(f"content type is {content_type.decode('latin-1')!r}, expected application/json")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The body of a request, refused as soon as it is known to be too large.
+async def read_body(scope: Scope, receive: Receive, limit: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
+    """The body of a request, refused as soon as it is known to be too large or does not arrive in time.
 
     Raises:
         BodyTooLargeError: more than `limit` bytes.
+        SlowBodyError: it is not there after `timeout_s`.
         ClientGoneError: the client left.
     """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(scope, receive, limit)
+    except TimeoutError:
+        raise SlowBodyError(f"the body did not arrive within {timeout_s:g} s") from None
+
+
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise BodyTooLargeError(f"the body has {int(declared)} bytes, at most {limit} are taken")

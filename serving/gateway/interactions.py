@@ -23,13 +23,22 @@ from serving.stores.interactions import InteractionStore, NewInteraction, Outcom
 _FAILURE_WINDOW_S: Final = 60.0
 
 
+class InteractionBatcherConfig(BatcherConfig):
+    """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
+
+    max_batch_size: int = Field(default=8, ge=1, le=256)
+    """Requests of one batch."""
+    max_queue_ms: float | None = Field(default=500, gt=0)
+    """A request that might wait longer than this is refused with 429; unset = none is."""
+
+
 class InteractionConfig(StrictConfig):
     """Which events are taken, and how they are written."""
 
     max_future_s: int = Field(default=300, ge=0)
     """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
-    batch: BatcherConfig = BatcherConfig(max_batch_size=8, max_running_batches=1, max_queue_ms=500)
-    """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
+    batch: InteractionBatcherConfig = InteractionBatcherConfig()
+    """How requests with events gather."""
 
 
 class EventCounts(NamedTuple):

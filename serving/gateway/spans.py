@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.asgi import ANSWER_KEY, RECOMMENDATIONS_PATH
+from serving.gateway.asgi import ANSWER_KEY, HOT_PATHS
 from serving.gateway.http import REQUEST_ID, header
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
@@ -100,9 +100,8 @@ class TracedApp:
 
 def _route(scope: Scope) -> str | None:
     """The path's template, never an id of somebody; None for a path that does not exist."""
-    if scope["path"].removeprefix(scope.get("root_path", "")) == RECOMMENDATIONS_PATH:
-        return RECOMMENDATIONS_PATH
-    return getattr(scope.get("route"), "path", None)
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path if path in HOT_PATHS else getattr(scope.get("route"), "path", None)
 
 
 def _attributes(scope: Scope, route: str | None, status: int, answer: Answer | None) -> Iterator[tuple[str, Any]]:

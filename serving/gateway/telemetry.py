@@ -92,6 +92,12 @@ class Telemetry:
         finally:
             self._hand_on(*self._take())
 
+    async def close(self) -> None:
+        """Hands on what is left."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
     def _keep_running(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self.run())

@@ -98,7 +98,7 @@ class TokenVerifier:
         assert self._client is not None
         try:
             keys = await asyncio.to_thread(self._client.get_signing_keys)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, OSError, ValueError) as error:  # PyJWT lets broken JSON and connections through
             self._failure = str(error)
             _log.warning("keys of tokens cannot be fetched, %d old ones stay: %s", len(self._keys), error)
         else:

@@ -27,19 +27,14 @@ class UserDataEndpoints:
 
     Args:
         store: what interactions left.
-        open_features: opens the feature store; called in a thread when somebody asks for the first time, because it
-            loads a large library that most gateways never need.
+        features: the feature store.
         clock: tells now.
         audit: told who asked for what about whom.
     """
 
-    def __init__(
-        self, store: UserDataStore, open_features: Callable[[], UserFeatureReader], clock: Clock, audit: AuditLog
-    ) -> None:
+    def __init__(self, store: UserDataStore, features: UserFeatureReader, clock: Clock, audit: AuditLog) -> None:
         self._store = store
-        self._open_features = open_features
-        self._features: UserFeatureReader | None = None
-        self._opening = asyncio.Lock()
+        self._features = features
         self._clock = clock
         self._audit = audit
 
@@ -72,9 +67,6 @@ class UserDataEndpoints:
         return ErasedUser(user_id, now)
 
     async def _export(self, user_id: str) -> UserData:
-        async with self._opening:
-            if self._features is None:
-                self._features = await asyncio.to_thread(self._open_features)
         state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))
         age = float(features.ages[0])
         return UserData(

@@ -18,7 +18,7 @@ from msgspec import MsgspecError, Struct, json
 from contracts.columns import TOP_CATEGORY
 from contracts.errors import DataError, StoreError
 from contracts.features import USER_ACTIVITY
-from serving.stores import feast_repo
+from serving.stores import feast_rows
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -87,7 +87,6 @@ class TopCategoryStore:
     def __init__(self, config: StoreConfig, address: str) -> None:
         self._address = address
         self._keys = Keys(config.shop)
-        self._shop = config.shop
         self._client = bulk_client(config, address)
         self._write = self._client.register_script(_WRITE)
 
@@ -141,8 +140,8 @@ class TopCategoryStore:
         keys: list[Any] = [self._keys.served]
         arguments: list[Any] = [0]
         for user, (content, value) in found.items():
-            pairs = feast_repo.string_fields(USER_ACTIVITY, {TOP_CATEGORY: value.top_category}, value.event_timestamp)
-            keys += [self._keys.day(user), feast_repo.online_key(self._shop, user)]
+            pairs = feast_rows.string_fields(USER_ACTIVITY, {TOP_CATEGORY: value.top_category}, value.event_timestamp)
+            keys += [self._keys.day(user), self._keys.features(user)]
             arguments += [content, _encoder.encode(value), *pairs]
             arguments[0] = len(pairs)
         with bulk_errors(self._address):

@@ -11,6 +11,8 @@ from contracts.errors import StoreError
 FREE_FAILURES: Final = 3
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
+SHORTEST_PATIENCE_S: Final = 0.02
+"""A caller who gave up sooner tells nothing about the store."""
 _AnswerT = TypeVar("_AnswerT")
 
 
@@ -39,10 +41,12 @@ class Backoff:
             raise StoreError(f"it failed {self._failures} times in a row and is asked again in {left_s:.2f} s")
         if self._failures >= FREE_FAILURES:
             self._pause()  # for all others until this call has an answer
+        started = self._clock()
         try:
             answer = await call()
-        except BaseException:
-            self._failures += 1
+        except (StoreError, TimeoutError) as error:
+            if isinstance(error, StoreError) or self._clock() - started >= SHORTEST_PATIENCE_S:
+                self._failures += 1
             if self._failures >= FREE_FAILURES:
                 self._pause()
             raise

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,9 @@ with (
     mock.patch.object(typeguard, "typechecked", _unchecked),
 ):
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.infra.key_encoding_utils import serialize_entity_key, serialize_entity_key_prefix
+    from feast.infra.key_encoding_utils import serialize_entity_key_prefix
     from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
-    from feast.infra.online_stores.helpers import _mmh3
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value
     from feast.types import Float64, Int64, String
-    from google.protobuf.timestamp_pb2 import Timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -123,34 +119,6 @@ def materialize_views(store: FeatureStore, end: datetime) -> None:
     with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
         store.materialize(datetime.fromtimestamp(0, tz=UTC), end + timedelta(seconds=1))
     logger.debug("feast: %s", talk.getvalue())
-
-
-def online_key(shop: str, user_id: str) -> bytes:
-    """Redis key of a user."""
-    entity = EntityKey(join_keys=[USER_ID], entity_values=[Value(string_val=user_id)])
-    return b"".join([serialize_entity_key(entity, _KEY_VERSION), shop.encode()])
-
-
-def string_fields(view: FeatureViewSpec, values: Mapping[str, str | None], event_timestamp: int) -> list[bytes]:
-    """What Feast writes under a user's key for some string fields of a view: hash fields and values in turn.
-
-    Feast's own write takes whole rows and no condition; a test holds both against each other.
-
-    Args:
-        view: the feature view.
-        values: by field; None = no value.
-        event_timestamp: Unix seconds of the row.
-    """
-    pairs = [f"_ts:{view.name}".encode(), Timestamp(seconds=event_timestamp).SerializeToString()]
-    for name, text in values.items():
-        value = Value() if text is None else Value(string_val=text)
-        pairs += [_mmh3(f"{view.name}:{name}"), value.SerializeToString()]
-    return pairs
-
-
-def online_keys(shop: str, user_ids: Iterable[str]) -> set[bytes]:
-    """Redis keys of users."""
-    return {online_key(shop, user_id) for user_id in user_ids}
 
 
 def online_key_pattern(shop: str) -> bytes:

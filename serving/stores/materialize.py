@@ -185,7 +185,7 @@ def _fill_features(
         feast_repo.materialize_views(store, end.as_py())
     found = client.scan_iter(feast_repo.online_key_pattern(config.shop), CHUNK)
     ours = (key for key in found if feast_repo.belongs_to(key, config.shop))
-    _remove_stale(client, ours, feast_repo.online_keys(config.shop, users | live))
+    _remove_stale(client, ours, {Keys(config.shop).features(user) for user in users | live})
 
 
 def _remove_stale(client: redis.Redis, found: Iterator[bytes], fresh: Set[bytes]) -> None:

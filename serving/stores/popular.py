@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import redis.asyncio
+import asyncio
 
-from serving.stores.client import store_errors
+import redis
+
+from serving.stores.client import bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 
@@ -15,17 +17,17 @@ class PopularityStore:
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        client: blocking connection; it is used in threads.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
+    def __init__(self, config: StoreConfig, address: str, client: redis.Redis) -> None:
         self._config = config
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
 
     async def read(self, today: int) -> dict[str, float]:
-        """Interactions by raw item id, halved every `popularity_half_life_days`.
+        """Interactions by raw item id, halved every `popularity_half_life_days`; read in a thread, for it may be much.
 
         Args:
             today: the shop-local day on which the window ends.
@@ -33,11 +35,14 @@ class PopularityStore:
         Raises:
             StoreError: the store does not answer in time.
         """
+        return await asyncio.to_thread(self._read, today)
+
+    def _read(self, today: int) -> dict[str, float]:
         ages = range(self._config.seen_window_days)
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
+        with bulk_errors(self._address), self._client.pipeline(transaction=False) as pipe:
             for age in ages:
                 pipe.hgetall(self._keys.popular(today - age))
-            found = await pipe.execute()
+            found = pipe.execute()
         weights: dict[str, float] = {}
         for age, counts in zip(ages, found, strict=True):
             worth = 0.5 ** (age / self._config.popularity_half_life_days)

@@ -12,7 +12,7 @@ from tests.fixtures.slow_proxy import SlowProxy
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
 FEAST = b"HMGET"
-"""Feast's command to read; nobody else uses it."""
+"""The command that reads Feast's rows; nothing else in a request uses it."""
 TOO_SLOW_S, SLOW_S = 1.0, 0.03
 
 

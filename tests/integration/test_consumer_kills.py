@@ -27,8 +27,8 @@ from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.keys import CONSUMERS, Keys
-from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.filled_stores import fill_stores
+from tests.fixtures.read_stores import user_features
 from training.compaction import CompactConfig, compact
 from training.records import read_records
 
@@ -134,10 +134,8 @@ async def test_kills_lose_nothing_and_count_nothing_twice(tmp_path: Path) -> Non
             assert consumer.stdout is not None
             consumer.stdout.close()
         assert server.num_restarts == 1
-        found = UserFeatureStore(config, server.address)
         users = [f"k{number}" for number in range(NUM_USERS)]
-        online = (await found.read(users)).top_category
-        found.close()
+        online = (await user_features(config, server.address, users)).top_category
 
     compact(config.records_dir / SHOP, CompactConfig(), NOW + DAY_S)
     recorded = Counter(read_records(config.records_dir / SHOP, r.INTERACTIONS)["event_id"].to_pylist())

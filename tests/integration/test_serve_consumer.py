@@ -17,7 +17,7 @@ import ray
 from contracts import records as r
 from serving.interactions import meter as m
 from serving.placement import CONSUMER
-from serving.stores.user_features import UserFeatureStore
+from tests.fixtures.read_stores import user_features
 from tests.fixtures.served_apps import ServedApps
 from tests.fixtures.served_bundle import NOW
 from training.records import read_records
@@ -59,11 +59,9 @@ async def test_an_event_becomes_a_feature_and_a_record(served: ServedApps, shop:
     user = f"live-{shop.base_url.path.strip('/')}"
     category = shop.get("/v1/items/i1").json()["category_l1"]
     post(shop, user, f"{user}-1")
-    users = UserFeatureStore(served.config.stores, served.address)
     deadline = time.monotonic() + _PATIENCE_S
-    while (await users.read([user])).top_category != (category,):
+    while (await user_features(served.config.stores, served.address, [user])).top_category != (category,):
         assert time.monotonic() < deadline, "the feature did not come"
-    users.close()
     until(lambda: f"{user}-1" in recorded(served))
 
 

@@ -76,10 +76,9 @@ async def test_the_value_that_was_served_is_the_value_that_is_trained_on(
         await asyncio.to_thread(fill_stores, stores, server.address)
         client = async_client(stores, server.address)
         await client.flushall()  # the tables' own values are materialize's affair
-        users = UserFeatureStore(stores, server.address)
+        users = UserFeatureStore(stores, server.address, client)
         consumer = stack.enter_context(open_consumer(settings, stores, server.address, "UTC", "one", ConsumerMeter()))
         online = await play(InteractionStore(stores, server.address, client), users, consumer)
-        users.close()
         await client.aclose()
 
     records = stores.records_dir / SHOP

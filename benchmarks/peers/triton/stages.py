@@ -97,9 +97,8 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
     from serving.stores.user_features import UserFeatureStore
 
     stores = shop.stores
-    features = UserFeatureStore(stores.config, stores.address)
-    recents = RecentItemStore(stores.config, stores.address, stores.client)
-    lookup = UserLookup(features, recents, _strict(shop.config).pipeline)
+    opened = (stores.config, stores.address, stores.client)
+    lookup = UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), _strict(shop.config).pipeline)
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:

@@ -25,7 +25,7 @@ def loaded_by(code: str) -> set[str]:
         ("serving.models, serving.stages.single_models, serving.queue_time_policy, serving.load", set()),
         ("serving.interactions.config, serving.interactions.redis_stream, serving.interactions.meter", set()),
         ("serving.deployments.consumer, ray_apps.recommender", {"ray", "opentelemetry.sdk.trace"}),
-        ("serving.interactions.build", {"feast"}),
+        ("serving.interactions.build", set()),
         ("serving.stages.query_tower, serving.stages.torch_scorer, serving.stages.feature_scorer", {"torch"}),
     ],
 )

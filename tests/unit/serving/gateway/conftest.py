@@ -55,7 +55,8 @@ class Shop:
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.clock = SimulatedClock(NOW)
         thread = ThreadPoolExecutor(1)
-        self.redis = fakeredis.FakeAsyncRedis()
+        self.server = fakeredis.FakeServer()
+        self.redis = fakeredis.FakeAsyncRedis(server=self.server)
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         opened = (stores.config, stores.address, self.redis)
         recent = RecentItemStore(*opened) if online else self.recent
@@ -86,7 +87,7 @@ class Shop:
         self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
         limits = self.config.gateway
         audit = AuditLog(self.config.access.audit_file, 20)
-        users = UserDataEndpoints(UserDataStore(*opened), lambda: self.users, self.clock, audit)
+        users = UserDataEndpoints(UserDataStore(*opened), self.users, self.clock, audit)
         own = (self.service, self.catalogue, users, self.clock, self.monitor)
         rest = rest_application(*own, limits.max_body_bytes)
         self.access = Access.open(self.config.access)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from contracts.bundle import Bundle
@@ -270,11 +270,14 @@ class Issuer:
 
     def __init__(self) -> None:
         self.keys: dict[str, Any] | None = key_set(one=RSA_KEY)
+        self.page = b""
         self.asked = 0
         self.app = Starlette(routes=[Route("/keys", self.show)])
 
-    async def show(self, request: Request) -> JSONResponse:
+    async def show(self, request: Request) -> Response:
         self.asked += 1
+        if self.page:
+            return Response(self.page)
         return JSONResponse(self.keys, 200 if self.keys is not None else 500)
 
 
@@ -310,6 +313,11 @@ async def test_new_keys_are_found_and_old_ones_outlive_the_issuer(
     now += 301
     assert (await ask(fetching, token(number=2))).status_code == 200
     assert issuer.asked == 3
+    issuer.page = b"<html>maintenance</html>"
+    now += 301
+    for number in (3, 4):
+        assert (await ask(fetching, token(number=number))).status_code == 200
+    assert issuer.asked == 4
 
 
 async def test_without_any_key_the_service_is_not_available(fetching: Shop, issuer: Issuer) -> None:

@@ -60,7 +60,7 @@ def test_who_explores_is_the_user_then_the_session_then_the_request() -> None:
 
 
 def test_an_exploring_list_is_sampled_whatever_the_request_wishes() -> None:
-    request = RecommendationRequest(user_id="u1", diversity=Diversity(mmr=0.5, max_per_category_l1=1))
+    request = RecommendationRequest(user_id="u1", seed=7, diversity=Diversity(mmr=0.5, max_per_category_l1=1))
     draw = Explorer(ExplorationConfig(**EVERYBODY))(request, "r-1")
     assert draw == (Order.SAMPLED, 2.0, 0.1, 0.0, (NO_CAP, NO_CAP), seed_of("r-1"))
 

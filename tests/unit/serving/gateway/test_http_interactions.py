@@ -114,6 +114,12 @@ async def test_other_bodies_are_refused_as_a_whole(
     assert message in response.json()["error"]["message"]
 
 
+async def test_what_a_client_writes_is_not_taken_for_our_message(client: httpx.AsyncClient) -> None:
+    bad = event(event_id="b") | {"event": "unknown field - at `$.zzz`"}
+    answer = (await client.post(PATH, json=[event(event_id="a"), bad])).json()
+    assert (answer["accepted"], [refused["code"] for refused in answer["refused"]]) == (1, ["invalid_event"])
+
+
 async def test_the_method_is_post_and_the_body_json(client: httpx.AsyncClient) -> None:
     got = await client.get(PATH)
     assert (got.status_code, got.headers["allow"]) == (405, "POST")

@@ -96,6 +96,8 @@ async def test_a_request_id_is_kept_or_made(client: httpx.AsyncClient) -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nonsense": 1}, "unknown field `nonsense`; legal fields: user_id, session_id"),
+    ({"x at `$.zzz`": 1}, "unknown field `x at `$.zzz``; legal fields: user_id, session_id"),
+    ({"device_type": ["unknown field"]}, "Expected `str | null`, got `array` - at `$.device_type`"),
     ({"explain": "yes"}, "Expected `bool`, got `str` - at `$.explain`"),
     ({"candidate_ids": ["i1"]}, "unknown field `candidate_ids`; legal fields: user_id"),
     ({"k": 0}, "Expected `int` >= 1 - at `$.k`"),

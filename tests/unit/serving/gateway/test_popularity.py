@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fakeredis
 import httpx
 import pytest
 
@@ -28,7 +29,7 @@ def popular(bundle: Bundle) -> PopularItems:
 
 @pytest.fixture
 def fresh(shop: Shop, bundle: Bundle, popular: PopularItems) -> FreshPopularity:
-    store = PopularityStore(shop.config.stores, "redis://x", shop.redis)
+    store = PopularityStore(shop.config.stores, "redis://x", fakeredis.FakeRedis(server=shop.server))
     return FreshPopularity(store, popular, bundle, shop.clock)
 
 

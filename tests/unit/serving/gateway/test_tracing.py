@@ -52,6 +52,12 @@ def traced(shop: Shop) -> Traced:
     return Traced(shop.app, TracingConfig())
 
 
+async def test_spans_of_events_have_a_route(traced: Traced) -> None:
+    (request,) = await traced.ask("/v1/interactions", {"user_id": "u1", "item_id": "i1", "event": "click"})
+    assert request.name == "POST /v1/interactions"
+    assert (request.attributes or {})["http.route"] == "/v1/interactions"
+
+
 async def test_a_request_is_a_span_of_the_clients_trace_with_its_stages_below(traced: Traced) -> None:
     headers = {"traceparent": f"{CLIENT}-01", "x-request-id": "r-7"}
     *stages, request = await traced.ask(body={"user_id": "u1"}, **headers)

@@ -22,7 +22,6 @@ from serving.interactions.consumer import FeatureConsumer
 from serving.interactions.meter import BACKLOG, DEAD_LETTERS, EVENTS, FAILURES, FEATURE_MS, LAG_S, ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.metrics import Snapshot
-from serving.stores import feast_repo
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import CONSUMERS, Keys
@@ -76,7 +75,7 @@ def test_events_become_features_and_records_and_are_acknowledged(
         ("u1", "shoes"),
         ("u2", "books"),
     }
-    assert client.exists(*feast_repo.online_keys(SHOP, ["u1", "u2"])) == 2
+    assert client.exists(*map(KEYS.features, ["u1", "u2"])) == 2
     assert client.xlen(KEYS.interactions) == client.xlen(KEYS.served) == 0
     assert letters(client) == []
 
@@ -85,7 +84,7 @@ def test_features_do_not_wait_for_records(consumer: Open, client: redis.Redis, s
     accept(client, SHOP, [event(1)], ["shoes"])
     waiting = consumer(NEVER)
     waiting.step(0)
-    assert client.exists(feast_repo.online_key(SHOP, "u1"))
+    assert client.exists(KEYS.features("u1"))
     assert recorded(stores) == []
     assert client.xpending(KEYS.interactions, CONSUMERS)["pending"] == 1
     waiting.stop()
@@ -184,7 +183,7 @@ def test_a_disk_that_fails_is_tried_until_it_works(consumer: Open, client: redis
     patient = consumer()
     thread = threading.Thread(target=patient.run)
     thread.start()
-    until(lambda: client.exists(feast_repo.online_key(SHOP, "u1")))
+    until(lambda: client.exists(KEYS.features("u1")))
     time.sleep(0.2)
     assert client.xpending(KEYS.interactions, CONSUMERS)["pending"] == 1
     stores.records_dir.unlink()
@@ -203,7 +202,7 @@ def test_a_consumer_that_stops_while_its_disk_fails_leaves_the_work_to_the_next(
     first = consumer()
     thread = threading.Thread(target=first.run)
     thread.start()
-    until(lambda: client.exists(feast_repo.online_key(SHOP, "u1")))
+    until(lambda: client.exists(KEYS.features("u1")))
     first.stop()
     thread.join()
     stores.records_dir.unlink()

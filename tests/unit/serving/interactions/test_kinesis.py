@@ -22,7 +22,6 @@ from serving.interactions.records import RecordWriter
 from serving.interactions.redis_stream import RedisStreamSource
 from serving.interactions.streams import OutgoingEntry
 from serving.interactions.top_category import TopCategoryStore
-from serving.stores import feast_repo
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
@@ -106,7 +105,7 @@ def test_the_consumer_reads_kinesis_as_it_reads_redis(
     assert sorted(read_records(stores.records_dir, r.INTERACTIONS)["event_id"].to_pylist()) == [
         f"e{number}" for number in range(10)
     ]
-    assert client.exists(*feast_repo.online_keys(SHOP, ["u0", "u1", "u2"])) == 3
+    assert client.exists(*map(Keys(SHOP).features, ["u0", "u1", "u2"])) == 3
     assert [entry.body for entry in drain(source(kinesis, client, DEAD))] == [b"{"]
     assert drain(source(kinesis, client)) == []
     served.close()

@@ -22,8 +22,8 @@ from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.recent import RecentItems, top_category_of
-from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.filled_stores import fill_stores
+from tests.fixtures.read_stores import user_features
 from tests.fixtures.served_bundle import NOW
 from tests.fixtures.streams import accept, event
 
@@ -62,9 +62,7 @@ async def test_users_get_their_value_and_keep_the_rest(
     events = [event(number, user, timestamp=NOW + number) for number, user in enumerate(["u1", "u1", "u1", "new"])]
     accept(client, SHOP, events, ["toys", "toys", "shoes", ""])
     assert features.refresh(["u1", "new", "u1", "nobody"]) == {}
-    users = UserFeatureStore(stores, server.address)
-    found = await users.read(["u1", "new", "nobody", "u2"])
-    users.close()
+    found = await user_features(stores, server.address, ["u1", "new", "nobody", "u2"])
     assert found.top_category == ("toys", None, None, "toys")
     assert found.top_category_long == ("shoes", None, None, None)
     assert found.ages[0] == 30
@@ -81,11 +79,11 @@ def test_the_bytes_are_those_that_feast_writes(
 ) -> None:
     accept(client, SHOP, [event(1, "ü", timestamp=NOW)], ["tøys"])
     features.refresh(["ü"])
-    ours = client.hgetall(feast_repo.online_key(SHOP, "ü"))
+    ours = client.hgetall(KEYS.features("ü"))
     row = {"user_id": ["ü2"], "top_category": ["tøys"], "top_category_long": ["x"]}
     frame = pd.DataFrame({**row, "event_timestamp": [datetime.fromtimestamp(NOW, tz=UTC)]})
     feast_repo.open_store(stores, server.address).write_to_online_store(USER_ACTIVITY.name, frame)
-    theirs = client.hgetall(feast_repo.online_key(SHOP, "ü2"))
+    theirs = client.hgetall(KEYS.features("ü2"))
     assert ours
     assert ours.items() <= theirs.items()
     assert len(theirs) == len(ours) + 1  # top_category_long
@@ -119,7 +117,7 @@ def test_a_list_that_changes_meanwhile_is_read_again(
 def test_a_user_who_is_erased_meanwhile_does_not_come_back(
     features: TopCategoryStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = feast_repo.online_key(SHOP, "u1")
+    key = KEYS.features("u1")
     accept(client, SHOP, [event(1, timestamp=NOW)], ["toys"])
     between(features, monkeypatch, lambda: client.delete(KEYS.day("u1"), key))
     features.refresh(["u1"])

@@ -24,6 +24,7 @@ from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.recent import RecentItems, RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore
+from tests.fixtures.read_stores import user_features
 
 pytestmark = pytest.mark.redis
 NOW = 1_767_225_600
@@ -84,15 +85,13 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     meta = await asyncio.to_thread(fill, config, server.address, FIRST)
     assert meta == StoreMeta(shop="toys", bundle_version="b1", written_at=NOW, num_users=4, num_recent=2, num_seen=2)
     client = async_client(config, server.address)
-    users = UserFeatureStore(config, server.address)
-
-    found = await users.read(["u3", "u1", "nobody", "u4", "u2", "u1"])
+    found = await user_features(config, server.address, ["u3", "u1", "nobody", "u4", "u2", "u1"])
     assert found.known.tolist() == [True, True, False, True, True, True]
     np.testing.assert_array_equal(found.ages, [44.0, 31.0, np.nan, np.nan, np.nan, 31.0])
     assert found.genders == (None, "f", None, None, "m", "f")
     assert found.top_category == (None, "shoes", None, "bags", None, "shoes")
     assert found.top_category_long == ("hats", None, None, "bags", None, None)
-    nobody = await users.read([])
+    nobody = await user_features(config, server.address, [])
     assert nobody.known.shape == nobody.ages.shape == (0,)
 
     recent = await RecentItemStore(config, server.address, client).read(["u1", "s9", "u2"])
@@ -101,7 +100,6 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     assert rings.seen(np.repeat(item_hashes(["a"]), 3, axis=0), np.arange(3)).tolist() == [True, False, False]
     assert await read_meta(config, server.address, client) == meta
     assert (await RecentItemStore(config, server.address, client).read_day(["u1"]))[0].item_ids == ("of-b", "of-a")
-    users.close()
     await client.aclose()
 
 
@@ -131,13 +129,11 @@ async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shop
     assert {key: value for key, value in now.items() if key in others} == others
     assert len(now) - len(others) == 2 + 3 + 2
 
-    users = UserFeatureStore(config, server.address)
-    found = await users.read(["u1", "u2", "u3"])
+    found = await user_features(config, server.address, ["u1", "u2", "u3"])
     assert found.known.tolist() == [True, True, False]
     np.testing.assert_array_equal(found.ages, [np.nan, 20.0, np.nan])
     assert found.genders == ("f", None, None)
     assert found.top_category == (None, "hats", None)
-    users.close()
 
 
 def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -164,17 +160,6 @@ def test_a_missing_field_is_named_before_anything_is_written(
     assert bulk.keys() == []
 
 
-async def test_user_features_before_the_first_materialize_and_after_it(
-    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
-) -> None:
-    users = UserFeatureStore(config, server.address)
-    with pytest.raises(StoreError, match=r"no feature registry at .*registry.db; run the materialize job"):
-        await users.read(["u1"])
-    await asyncio.to_thread(fill, config, server.address, FIRST)
-    assert (await users.read(["u1"])).known.tolist() == [True]
-    users.close()
-
-
 async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
     config = StoreConfig(
         shop="toys", feast_dir=tmp_path / "feast", embedded=EmbeddedRedisConfig(data_dir=tmp_path / "redis")
@@ -182,20 +167,21 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
     patient = config.model_copy(update={"read_timeout_ms": 20_000})
     with EmbeddedRedis(config.embedded) as server:
         await asyncio.to_thread(fill, config, server.address, FIRST)
-        users = UserFeatureStore(patient, server.address)
-        hasty = UserFeatureStore(config.model_copy(update={"read_timeout_ms": 100}), server.address)
+        client = async_client(patient, server.address)
+        users = UserFeatureStore(patient, server.address, client)
+        assert (await users.read(["u1"])).top_category == ("shoes",)
+        hasty = config.model_copy(update={"read_timeout_ms": 100})
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
         with pytest.raises(StoreError, match=r"within 100 ms|no connection"):
             async with asyncio.timeout(20):
-                await hasty.read(["u1"])
+                await user_features(hasty, server.address, ["u1"])
         os.kill(server.pid, signal.SIGKILL)
         while not (server.num_restarts == 1 and server.healthy()):
             await asyncio.sleep(0.01)
         found = await users.read(["u1"])  # the lost connection is opened anew
         assert found.top_category == ("shoes",)
-        users.close()
-        hasty.close()
+        await client.aclose()
 
 
 async def test_a_damaged_marker(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -261,11 +247,9 @@ async def test_what_came_in_after_the_tables_end_stays(
         RecentItems(("of-d", "of-c"), (NOW + 7, NOW - 30)),
         [True, True],
     )
-    users = UserFeatureStore(config, server.address)
-    found = await users.read(["u1", "u3", "u4"])
+    found = await user_features(config, server.address, ["u1", "u3", "u4"])
     assert found.top_category == ("of-c", None, "bags"), "all three categories of u1 occur once: the newest counts"
     assert found.top_category_long == (None, "hats", "bags")
-    users.close()
 
 
 async def test_keys_expire_by_kind_of_subject(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -290,9 +274,8 @@ async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.
     content = tables(FIRST.profiles, FIRST.activity, FIRST.recent, FIRST.seen, erased={"u1": NOW - 1, "u3": 5})
     meta = await asyncio.to_thread(fill, config, server.address, content)
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (2, 1, 1)
-    users = UserFeatureStore(config, server.address)
-    assert (await users.read(["u1", "u2", "u3", "u4"])).known.tolist() == [False, True, False, True]
-    users.close()
+    found = await user_features(config, server.address, ["u1", "u2", "u3", "u4"])
+    assert found.known.tolist() == [False, True, False, True]
     assert not [key for key in bulk.scan_iter() if b"u1" in key or b"u3" in key]
     assert bulk.hgetall("toys:v2:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
 

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 import redis
-import redis.asyncio
 
 from contracts.bloom import item_hashes
 from contracts.interactions import Interaction
@@ -26,18 +25,21 @@ def view(item: str, number: int, day: int, *, seen: bool = True) -> NewInteracti
     return NewInteraction(interaction, None, (item_hashes([item])[0], day) if seen else None)
 
 
+@pytest.mark.redis
 async def test_interactions_count_half_after_three_days_and_nothing_after_the_window(
-    client: redis.asyncio.Redis, config: StoreConfig
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
+    client = async_client(config, server.address)
     store = InteractionStore(config, "redis://test", client)
     days = [20_000, 20_000, 19_997, 19_994, 19_993]
     await store.add([view("a" if number else "b", number, day) for number, day in enumerate(days)])
     await store.add([view("b", 0, 20_000), view("a", 9, 20_000, seen=False)])
-    popularity = PopularityStore(config, "redis://test", client)
+    popularity = PopularityStore(config, "redis://test", bulk)
     assert await popularity.read(20_000) == {"b": 1.0, "a": 1 + 0.5 + 0.25}
     assert await popularity.read(20_001) == pytest.approx({"b": 0.5 ** (1 / 3), "a": 0.5 ** (1 / 3) + 0.5 ** (4 / 3)})
     assert await popularity.read(20_100) == {}
-    assert 7 * 86_400 < await client.ttl("toys:v2:popular:20000") <= 8 * 86_400
+    assert 7 * 86_400 < bulk.ttl("toys:v2:popular:20000") <= 8 * 86_400
+    await client.aclose()
 
 
 @pytest.mark.redis
@@ -48,8 +50,6 @@ async def test_tables_fill_their_days_and_leave_later_ones(
     bulk.hset("toys:v2:popular:" + str(TODAY + 1), "i9", 2)
     for _ in range(2):
         await asyncio.to_thread(fill_stores, config, server.address)
-    client = async_client(config, server.address)
-    found = await PopularityStore(config, server.address, client).read(TODAY + 1)
+    found = await PopularityStore(config, server.address, bulk).read(TODAY + 1)
     by_age = {age: 0.5 ** (age / 3) for age in (1, 4)}
     assert found == pytest.approx({"i9": 2.0, "i3": by_age[1], "i1": by_age[1], "i5": by_age[4]})
-    await client.aclose()

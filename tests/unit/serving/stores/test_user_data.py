@@ -78,13 +78,13 @@ async def test_the_row_of_the_feature_store_goes_too(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     await asyncio.to_thread(fill_stores, config, server.address)
-    client, features = async_client(config, server.address), UserFeatureStore(config, server.address)
+    client = async_client(config, server.address)
+    features = UserFeatureStore(config, server.address, client)
     assert (await features.read(["u1", "u2"])).known.tolist() == [True, True]
     await UserDataStore(config, server.address, client).erase("u1", NOW)
     assert (await features.read(["u1", "u2"])).known.tolist() == [False, True]
     assert (await RecentItemStore(config, server.address, client).read(["u1"]))[0] == RecentItems()
     assert not [key for key in bulk.scan_iter() if b"u1" in key]
-    features.close()
     await client.aclose()
 
 
