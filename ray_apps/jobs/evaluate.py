@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from contracts.bundle import open_bundle
+from contracts.records import shop_records
 from ray_apps.jobs import build_index, preprocess, simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
@@ -27,6 +28,7 @@ def run(workspace: Workspace, report_dir: Path) -> str:
         local_recommend(bundle),
         Oracle.open(raw_dir) if (raw_dir / TRUTH).is_dir() else None,
         report_dir,
+        shop_records(workspace.config.stores.records_dir, workspace.config.shop),
     )
     return f"HR@10 {report.values['pipeline']['hr@10']['value']:.4f}, {report_dir / 'report.html'}"
 

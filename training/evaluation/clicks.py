@@ -38,7 +38,12 @@ def has_impressions(raw_dir: Path) -> bool:
 
 
 def click_section(
-    processed: Processed, columns: Mapping[str, str], config: EvaluationConfig, *, has_oracle: bool
+    processed: Processed,
+    columns: Mapping[str, str],
+    config: EvaluationConfig,
+    *,
+    has_oracle: bool,
+    records_dir: Path | None = None,
 ) -> dict[str, Any] | None:
     """The report's `impressions`; null where the last or the earlier days have none with known clicks.
 
@@ -47,13 +52,14 @@ def click_section(
         columns: names of the shop's columns by ours.
         config: seed of the intervals.
         has_oracle: whether the shop is simulated.
+        records_dir: folder of what serving recorded of this shop: rows of erased users are left out.
 
     Raises:
         DataError: no impression is usable.
         SchemaError: a column is missing or of a wrong type.
     """
     raw_dir = Path(processed.info.raw_dir)
-    table = read_impressions(processed, raw_dir, columns)
+    table = read_impressions(processed, raw_dir, columns, records_dir)
     is_test = table[c.DAY].to_numpy() == processed.info.last_day
     if not is_test.any() or is_test.all():
         return None

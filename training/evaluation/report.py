@@ -52,6 +52,7 @@ def evaluate(
     recommend: Recommend,
     oracle: Oracle | None,
     out_dir: Path,
+    records_dir: Path | None = None,
 ) -> Report:
     """Judges a bundle on the last day and writes report.json and report.html.
 
@@ -62,6 +63,7 @@ def evaluate(
         recommend: the pipeline over that bundle.
         oracle: of the simulated shop; None for real tables.
         out_dir: folder of the report; replaced if it exists.
+        records_dir: folder of what serving recorded of this shop: impressions of erased users are left out.
 
     Raises:
         DataError: bundle and processed run have other catalogues, or the test day has no positives.
@@ -85,7 +87,7 @@ def evaluate(
         values = report_values(config, processed, bundle, day, outcomes)
     with stopwatch("impressions"):
         values["impressions"] = _impressions(
-            processed, bundle, config, values["warnings"], has_oracle=oracle is not None
+            processed, bundle, config, values["warnings"], oracle is not None, records_dir
         )
     values["timings"] = {part: round(seconds, 3) for part, seconds in stopwatch.seconds.items()}
     with atomic_dir(out_dir) as folder:
@@ -95,14 +97,19 @@ def evaluate(
 
 
 def _impressions(
-    processed: Processed, bundle: Bundle, config: EvaluationConfig, warnings: list[str], *, has_oracle: bool
+    processed: Processed,
+    bundle: Bundle,
+    config: EvaluationConfig,
+    warnings: list[str],
+    has_oracle: bool,
+    records_dir: Path | None,
 ) -> dict[str, Any] | None:
     """Null where the shop logs none, or none that can be used yet; the latter is a warning."""
     if not has_impressions(Path(processed.info.raw_dir)):
         return None
     renamed = bundle.manifest.config.get("preprocess", {}).get("columns", {}).get(c.IMPRESSIONS.name, {})
     try:
-        return click_section(processed, renamed, config, has_oracle=has_oracle)
+        return click_section(processed, renamed, config, has_oracle=has_oracle, records_dir=records_dir)
     except SchemaError:
         raise
     except DataError as error:

@@ -13,23 +13,27 @@ from contracts.errors import DataError
 from contracts.ids import AnyArray
 from training.features.encode import ITEM_ROW
 from training.features.processed import Processed
+from training.records import erased_users
 from training.tables import ColumnMap, find_table, read_files
 
 SUBJECT: str = "subject"
 
 
-def read_impressions(processed: Processed, raw_dir: Path, columns: ColumnMap | None = None) -> pa.Table:
+def read_impressions(
+    processed: Processed, raw_dir: Path, columns: ColumnMap | None = None, records_dir: Path | None = None
+) -> pa.Table:
     """Reads the impressions of the processed run's days whose clicks are known.
 
     Args:
         processed: the processed run.
         raw_dir: folder of the raw tables.
         columns: names of the shop's columns by our names.
+        records_dir: folder of what serving recorded of this shop, which tells who was erased; None = nobody was.
 
     Returns:
         request_id, subject (row of `processed.events()`, -1 = a subject without events), item_row, timestamp, day,
-        position, clicked (bool), device_type and propensity (float, null where not logged). Rows of unknown items
-        or outside the days of the run are left out.
+        position, clicked (bool), device_type and propensity (float, null where not logged). Rows of unknown items,
+        of erased users and outside the days of the run are left out.
 
     Raises:
         DataError: there is no impressions table, or no impression with known clicks is left.
@@ -41,10 +45,12 @@ def read_impressions(processed: Processed, raw_dir: Path, columns: ColumnMap | N
     item_row = _rows(table[c.ITEM_ID], processed.items[c.ITEM_ID])
     inside = (day >= processed.info.first_day) & (day <= processed.info.last_day)
     kept = inside & (item_row >= 0) & table[c.CLICKED].is_valid().to_numpy()
+    kept &= _rows(table[c.USER_ID], erased_users(records_dir)) < 0
     if not kept.any():
         raise DataError(
-            f"{len(table)} impressions in {raw_dir / c.IMPRESSIONS.name}, none of them of a known item, within the "
-            "days of the processed run and with `clicked` filled; log and compact some, or train on interactions"
+            f"{len(table)} impressions in {raw_dir / c.IMPRESSIONS.name}, none of them of a known item, of a user who "
+            "was not erased, within the days of the processed run and with `clicked` filled; log and compact some, or "
+            "train on interactions"
         )
     rows = {
         c.REQUEST_ID: table[c.REQUEST_ID],

@@ -196,9 +196,13 @@ def test_impressions_become_rows(shop: Processed, tmp_path: Path) -> None:
         (subjects.index("s1"), 2, 0, False),
         (-1, 0, 0, True),
     ]
+    tombstones = {"user_id": ["u1", "u9"], "erased_at": [START, START]}
+    write_table(tmp_path / "records" / "tombstones", tombstones)
+    rows = read_impressions(shop, tmp_path, records_dir=tmp_path / "records").to_pylist()
+    assert [row["subject"] for row in rows] == [subjects.index("s1"), -1]  # u1 was erased
     unknown = pa.table({**shown, "clicked": pa.nulls(6, pa.bool_())})
     write_table(tmp_path / "impressions" / "day=2024-10-04", unknown)
-    with pytest.raises(DataError, match=r"6 impressions in .* none of them of a known item, within the days"):
+    with pytest.raises(DataError, match=r"6 impressions in .* none of them of a known item, of a user who was not"):
         read_impressions(shop, tmp_path)
 
 
