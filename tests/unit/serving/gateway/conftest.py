@@ -55,8 +55,7 @@ class Shop:
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.clock = SimulatedClock(NOW)
         thread = ThreadPoolExecutor(1)
-        self.server = fakeredis.FakeServer()
-        self.redis = fakeredis.FakeAsyncRedis(server=self.server)
+        self.redis = fakeredis.FakeAsyncRedis()
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         opened = (stores.config, stores.address, self.redis)
         recent = RecentItemStore(*opened) if online else self.recent

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import fakeredis
-import httpx
 import pytest
 
 from contracts.bundle import Bundle
@@ -28,24 +27,23 @@ def popular(bundle: Bundle) -> PopularItems:
 
 
 @pytest.fixture
-def fresh(shop: Shop, bundle: Bundle, popular: PopularItems) -> FreshPopularity:
-    store = PopularityStore(shop.config.stores, "redis://x", fakeredis.FakeRedis(server=shop.server))
-    return FreshPopularity(store, popular, bundle, shop.clock)
+def redis() -> fakeredis.FakeRedis:
+    return fakeredis.FakeRedis()
+
+
+@pytest.fixture
+def fresh(shop: Shop, bundle: Bundle, popular: PopularItems, redis: fakeredis.FakeRedis) -> FreshPopularity:
+    return FreshPopularity(PopularityStore(shop.config.stores, "redis://x", redis), popular, bundle, shop.clock)
 
 
 async def test_what_was_seen_lately_comes_first_and_the_rest_as_before(
-    client: httpx.AsyncClient, fresh: FreshPopularity, popular: PopularItems, bundle: Bundle, shop: Shop
+    fresh: FreshPopularity, popular: PopularItems, bundle: Bundle, redis: fakeredis.FakeRedis
 ) -> None:
     before = popular._order.tolist()
     await fresh.refresh()
     assert popular._order.tolist() == before, "an empty store changes nothing"
-    events = [("i7", 0), ("i7", 0), ("i2", 0), ("i5", 6), ("i5", 6)]
-    posted = [
-        {"user_id": f"u{number}", "item_id": item, "event": "view", "timestamp": NOW - age * DAY_S}
-        for number, (item, age) in enumerate(events)
-    ]
-    assert (await client.post("/v1/interactions", json=posted)).json()["accepted"] == 5
-    await shop.redis.hincrby(f"shop:v2:popular:{NOW // DAY_S}", "not in the catalogue", 99)
+    for item, age, count in (("i7", 0, 2), ("i2", 0, 1), ("i5", 6, 2), ("not in the catalogue", 0, 99)):
+        redis.hset(f"shop:v2:popular:{NOW // DAY_S - age}", item, count)
     await fresh.refresh()
     first = [bundle.item_rows[item] for item in ("i7", "i2", "i5")]
     assert popular._order.tolist() == first + [row for row in before if row not in first]
