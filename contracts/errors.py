@@ -57,6 +57,24 @@ class StoreError(RecommenderError):
     http_status = 503
 
 
+class StoreFullError(StoreError):
+    """The store answers reads and has no room for what is to be written."""
+
+    code = "store_full"
+
+
+class StoreReadOnlyError(StoreError):
+    """The store answers reads and takes no writes: a replica, or a primary without enough of them."""
+
+    code = "store_read_only"
+
+
+class StoreAccessError(StoreError):
+    """The store refuses the credentials, or does not allow this user the command."""
+
+    code = "store_access_denied"
+
+
 class RequestError(RecommenderError):
     """The client's request is at fault."""
 

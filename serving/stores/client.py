@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from contracts.errors import StoreError
+from contracts.errors import StoreAccessError, StoreError, StoreFullError, StoreReadOnlyError
 from serving.stores.config import StoreConfig
 
 NUM_RETRIES = 3
@@ -82,23 +83,38 @@ def bulk_errors(address: str) -> Iterator[None]:
     """Turns Redis errors into a `StoreError` that names the address and the likely fix."""
     try:
         yield
-    except redis.AuthenticationError as error:
-        raise StoreError(
-            f"the store at {address} refused the credentials: {error}; check username, password"
-        ) from error
-    except redis.OutOfMemoryError as error:
-        raise StoreError(
-            f"the store at {address} is full and takes no writes: {error}; raise its maxmemory, "
-            "or see whether consumers still read the stream of interactions"
-        ) from error
-    except redis.ReadOnlyError as error:
-        raise StoreError(
-            f"the store at {address} is a read-only replica: {error}; set the address of the primary"
-        ) from error
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?") from error
     except redis.RedisError as error:
-        raise StoreError(f"the store at {address} answered with an error: {error}") from error
+        raise _translated(error, address) from error
+
+
+def _translated(error: redis.RedisError, address: str) -> StoreError:
+    """The error by the first word of the reply, which older servers quote in the one about a script."""
+    quoted = re.search(r"(?:^|-)([A-Z]{3,}) ", str(error))
+    match quoted[1] if quoted else error.status_code:
+        case "OOM":
+            return StoreFullError(
+                f"the store at {address} is full and takes no writes: {error}; raise its maxmemory, "
+                "or see whether consumers still read the stream of interactions"
+            )
+        case "MISCONF":
+            return StoreFullError(
+                f"the store at {address} cannot write its files and takes no writes: {error}; make room on its disk"
+            )
+        case "READONLY":
+            return StoreReadOnlyError(
+                f"the store at {address} is a read-only replica: {error}; set the address of the primary"
+            )
+        case "NOREPLICAS":
+            return StoreReadOnlyError(f"the store at {address} takes no writes: {error}; start its replicas")
+        case "WRONGPASS" | "NOAUTH":
+            return StoreAccessError(
+                f"the store at {address} refused the credentials: {error}; check username, password"
+            )
+        case "NOPERM":
+            return StoreAccessError(f"the store at {address} does not allow this user to do this: {error}")
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?")
+    return StoreError(f"the store at {address} answered with an error: {error}")
 
 
 def _pool_options(config: StoreConfig, address: str, ssl_class: type) -> dict[str, Any]:

@@ -1,18 +1,17 @@
 """Writes interactions: one atomic step for a batch of them, after which they are durable.
 
-The step is optimistic (decision 6): it reads what it is going to change while watching one key a subject and state,
-computes the new values, and writes all of them in one transaction, which Redis refuses when a watched key has changed
-meanwhile. Then it starts again.
+The step is optimistic (decision 6): it reads what it is going to change, computes the new values, and hands both to
+one script, which writes all of them, or nothing if something is no longer what was read. Then it starts again.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-import redis
 import redis.asyncio
 
 from contracts.bloom import Words
@@ -28,6 +27,45 @@ from serving.stores.keys import Keys
 from serving.stores.seen import ring_layout
 
 _MAX_ATTEMPTS: Final = 10
+# KEYS: erased users, the stream; remembered ids; changed states; popular items of each day.
+# ARGV: numbers of users, ids and states; seconds for ids and for popular items; users; old values of the states ('' =
+# none); entries, one an id; new values of the states, each with its seconds; of each day the number of items, and of
+# each of them its id and count. Everything is checked before anything is written.
+_COMMIT: Final = f"""
+local at = 0
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+local erased, stream = KEYS[1], KEYS[2]
+local num_users, num_ids, num_states = tonumber(take()), tonumber(take()), tonumber(take())
+local last_id = 2 + num_ids
+local last_state = last_id + num_states
+local remembered_s, popular_s = take(), take()
+for _ = 1, num_users do
+  if redis.call('HEXISTS', erased, take()) == 1 then return 0 end
+end
+for id = 3, last_id do
+  if redis.call('EXISTS', KEYS[id]) == 1 then return 0 end
+end
+for state = last_id + 1, last_state do
+  if (redis.call('GET', KEYS[state]) or '') ~= take() then return 0 end
+end
+for id = 3, last_id do
+  redis.call('SET', KEYS[id], '', 'EX', remembered_s)
+  redis.call('XADD', stream, '*', '{STREAM_FIELD.decode()}', take())
+end
+for state = last_id + 1, last_state do
+  redis.call('SET', KEYS[state], take(), 'EX', take())
+end
+for day = last_state + 1, #KEYS do
+  for _ = 1, tonumber(take()) do
+    redis.call('HINCRBY', KEYS[day], take(), take())
+  end
+  redis.call('EXPIRE', KEYS[day], popular_s)
+end
+return 1
+"""
 Outcome = Literal["accepted", "duplicate", "erased"]
 
 
@@ -68,6 +106,7 @@ class InteractionStore:
         self._client = client
         self._keys = Keys(config.shop)
         self._rings = RingEditor(ring_layout(config))
+        self._commit = client.register_script(_COMMIT)
 
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
         """Writes a batch, all or nothing: ids, recent items, categories, seen rings, popularity and the stream.
@@ -85,61 +124,54 @@ class InteractionStore:
             return []
         async with store_errors(self._config, self._address):
             for _ in range(_MAX_ATTEMPTS):
-                try:
-                    return await self._try_add(new)
-                except redis.WatchError:
-                    continue
+                outcomes, states = await self._read(new)
+                accepted = [one for one, outcome in zip(new, outcomes, strict=True) if outcome == "accepted"]
+                if not accepted or await self._write(accepted, states):
+                    return outcomes
         raise StoreError(f"others changed the same subjects {_MAX_ATTEMPTS} times in a row; try again")
 
-    async def _try_add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
+    async def _read(self, new: Sequence[NewInteraction]) -> tuple[list[Outcome], dict[str, _Subject]]:
+        """What would become of each now, and the states of the subjects."""
         events = [self._keys.event(one.interaction.event_id) for one in new]
         subjects = list(dict.fromkeys(one.interaction.subject for one in new))
-        recents = [self._keys.recent(subject) for subject in subjects]
-        rings = [self._keys.seen(subject) for subject in subjects]
-        days = [self._keys.day(subject) for subject in subjects]
-        async with self._client.pipeline(transaction=True) as pipe:
-            # Every writer of a subject writes its recent items; a flush changes the ring, an erasure the erased users.
-            await pipe.watch(self._keys.erased, *recents, *rings)
-            found = await pipe.mget([*events, *recents, *days, *rings])
-            known, states = found[: len(events)], found[len(events) :]
-            outcomes = _outcomes(new, known, await self._erased(pipe, new))
-            accepted = [one for one, outcome in zip(new, outcomes, strict=True) if outcome == "accepted"]
-            pipe.multi()
-            if accepted:
-                size = len(subjects)
-                columns = (states[:size], states[size : 2 * size], states[2 * size :])
-                self._write(pipe, accepted, dict(zip(subjects, map(_Subject, *columns), strict=True)))
-            await pipe.execute()
-        return outcomes
-
-    async def _erased(self, pipe: redis.asyncio.client.Pipeline, new: Sequence[NewInteraction]) -> set[str]:
         users = list({one.interaction.user_id for one in new if one.interaction.user_id is not None})
-        if not users:
-            return set()
-        stamps = await pipe.hmget(self._keys.erased, users)
-        return {user for user, stamp in zip(users, stamps, strict=True) if stamp is not None}
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.mget(events + [key for subject in subjects for key in self._state_keys(subject)])
+            if users:
+                pipe.hmget(self._keys.erased, users)
+            found, *stamps = await pipe.execute()
+        erased = {user for user, stamp in zip(users, chain(*stamps), strict=True) if stamp is not None}
+        values = iter(found[len(events) :])
+        states = dict(zip(subjects, map(_Subject, values, values, values), strict=True))
+        return _outcomes(new, found[: len(events)], erased), states
 
-    def _write(
-        self, pipe: redis.asyncio.client.Pipeline, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject]
-    ) -> None:
+    async def _write(self, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject]) -> bool:
+        """Writes the accepted ones; False if a subject, a remembered id or an erasure came in between."""
         of_subject: dict[str, list[NewInteraction]] = {}
         for one in accepted:
             of_subject.setdefault(one.interaction.subject, []).append(one)
-            pipe.set(self._keys.event(one.interaction.event_id), b"", ex=self._config.event_memory_hours * HOUR_S)
-            pipe.xadd(self._keys.interactions, {STREAM_FIELD: encode(one.interaction)})
-        popular = Counter((one.seen[1], one.interaction.item_id) for one in accepted if one.seen is not None)
-        for (day, item_id), count in popular.items():
-            pipe.hincrby(self._keys.popular(day), item_id, count)
-        for day in {day for day, _ in popular}:
-            pipe.expire(self._keys.popular(day), (self._config.seen_window_days + 1) * DAY_S)
+        changed, old, new = [], [], []
         for subject, some in of_subject.items():
-            changed = self._changed(states[subject], some)
             is_user = any(one.interaction.user_id is not None for one in some)
             lifetime_s = (self._config.user_days if is_user else self._config.session_days) * DAY_S
-            pipe.set(self._keys.recent(subject), changed.recent, ex=lifetime_s)
-            pipe.set(self._keys.day(subject), changed.day, ex=lifetime_s)
-            if changed.seen is not None:
-                pipe.set(self._keys.seen(subject), changed.seen, ex=lifetime_s)
+            before = states[subject]
+            for key, was, value in zip(self._state_keys(subject), before, self._changed(before, some), strict=True):
+                if value is not None:
+                    changed.append(key)
+                    old.append(was or b"")
+                    new += [value, lifetime_s]
+        users = {one.interaction.user_id for one in accepted if one.interaction.user_id is not None}
+        days, popular = _popular(accepted)
+        ids = [self._keys.event(one.interaction.event_id) for one in accepted]
+        keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *map(self._keys.popular, days)]
+        lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
+        entries = [encode(one.interaction) for one in accepted]
+        numbers = len(users), len(ids), len(changed)
+        return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *entries, *new, *popular]))
+
+    def _state_keys(self, subject: str) -> tuple[str, ...]:
+        """Keys of a subject, in the order of `_Subject`."""
+        return self._keys.recent(subject), self._keys.day(subject), self._keys.seen(subject)
 
     def _changed(self, old: _Subject, some: Sequence[NewInteraction]) -> _Subject:
         """A subject's values after some interactions."""
@@ -175,3 +207,17 @@ def _outcomes(new: Sequence[NewInteraction], known: Sequence[bytes | None], eras
             outcomes.append("accepted")
         met.add(event_id)
     return outcomes
+
+
+def _popular(accepted: Sequence[NewInteraction]) -> tuple[list[int], list[str | int]]:
+    """Shop-local days on which items were seen, and of each the number of items, their ids and counts."""
+    of_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for one in accepted:
+        if one.seen is not None:
+            of_day[one.seen[1]][one.interaction.item_id] += 1
+    told: list[str | int] = []
+    for counts in of_day.values():
+        told.append(len(counts))
+        for item_id, count in counts.items():
+            told += [item_id, count]
+    return list(of_day), told

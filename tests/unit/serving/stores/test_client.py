@@ -60,18 +60,52 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time() -> None:
         await client.aclose(close_connection_pool=True)
 
 
+IN_A_SCRIPT = "Error running script (call to f_0632): @user_script:22: @user_script: 22: -{}"
+
+
 @pytest.mark.parametrize(
-    ("raised", "message"),
+    ("raised", "code", "message"),
     [
-        (redis.AuthenticationError("WRONGPASS"), "refused the credentials: WRONGPASS; check username, password"),
-        (redis.BusyLoadingError("loading"), "no connection to the store at redis://x: loading"),
-        (redis.TimeoutError("late"), "no connection to the store at redis://x: late"),
-        (redis.OutOfMemoryError("OOM"), "is full and takes no writes: OOM; raise its maxmemory"),
-        (redis.ReadOnlyError("READONLY"), "is a read-only replica: READONLY; set the address of the primary"),
-        (redis.ResponseError("WRONGTYPE"), "answered with an error: WRONGTYPE"),
+        (
+            redis.AuthenticationError("wrong", status_code="WRONGPASS"),
+            "store_access_denied",
+            "check username, password",
+        ),
+        (
+            redis.AuthenticationError("none", status_code="NOAUTH"),
+            "store_access_denied",
+            "refused the credentials: none",
+        ),
+        (
+            redis.exceptions.NoPermissionError("no", status_code="NOPERM"),
+            "store_access_denied",
+            "not allow this user to do this: no",
+        ),
+        (
+            redis.BusyLoadingError("loading", status_code="LOADING"),
+            "store_unavailable",
+            "no connection to the store at r",
+        ),
+        (redis.TimeoutError("late"), "store_unavailable", "no connection to the store at redis://x: late"),
+        (redis.OutOfMemoryError("used", status_code="OOM"), "store_full", "takes no writes: used; raise its maxmemory"),
+        (redis.ResponseError(IN_A_SCRIPT.format("OOM used"), status_code="ERR"), "store_full", "raise its maxmemory"),
+        (redis.ResponseError("MISCONF Errors writing"), "store_full", "cannot write its files and takes no writes"),
+        (redis.ReadOnlyError("no", status_code="READONLY"), "store_read_only", "replica: no; set the address of the p"),
+        (
+            redis.ResponseError(IN_A_SCRIPT.format("READONLY no"), status_code="ERR"),
+            "store_read_only",
+            "of the primary",
+        ),
+        (
+            redis.ResponseError("NOREPLICAS Not enough"),
+            "store_read_only",
+            "takes no writes: NOREPLICAS Not enough; start",
+        ),
+        (redis.ResponseError("WRONGTYPE"), "store_unavailable", "answered with an error: WRONGTYPE"),
     ],
 )
-def test_redis_errors_become_store_errors(raised: Exception, message: str) -> None:
+def test_redis_errors_become_store_errors(raised: Exception, code: str, message: str) -> None:
     with pytest.raises(StoreError) as caught, bulk_errors("redis://x"):
         raise raised
+    assert (caught.value.code, caught.value.http_status) == (code, 503)
     assert message in caught.value.message

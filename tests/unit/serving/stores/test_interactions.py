@@ -159,22 +159,22 @@ async def test_events_of_erased_users_are_left_out(
 
 
 def interrupted(client: redis.asyncio.Redis, between: Callable[[], Any], times: int = 1) -> None:
-    """Runs something between the reads and the writes of the next transactions."""
+    """Runs something between the reads and the writes of the next steps."""
     pipeline = client.pipeline
     left = [times]
 
     def pipeline_with_interruption(**options: bool) -> Any:
         pipe = pipeline(**options)
-        mget = pipe.mget
+        execute = pipe.execute
 
-        async def mget_then_other(keys: list[str]) -> Any:
-            found = await mget(keys)
+        async def execute_then_other() -> Any:
+            found = await execute()
             if left[0] > 0:
                 left[0] -= 1
                 await between()
             return found
 
-        pipe.mget = mget_then_other
+        pipe.execute = execute_then_other
         return pipe
 
     client.pipeline = pipeline_with_interruption  # type: ignore[method-assign]
@@ -203,8 +203,12 @@ async def test_what_is_flushed_or_erased_meanwhile_does_not_come_back(
 
 
 async def test_a_subject_that_never_rests_is_given_up(store: InteractionStore, client: redis.asyncio.Redis) -> None:
-    nothing = encode(RecentItems())
-    interrupted(client, lambda: client.set("toys:v2:recent:u", nothing), times=100)
+    times = iter(range(100))
+
+    async def another() -> None:
+        await client.set("toys:v2:recent:u", encode(RecentItems(("theirs",), (next(times),))))
+
+    interrupted(client, another, times=100)
     with pytest.raises(StoreError, match="others changed the same subjects 10 times in a row; try again"):
         await store.add([event("e1")])
     assert await client.exists("toys:v2:interactions", "toys:v2:event:e1") == 0
