@@ -10,8 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from contracts.bloom import RingLayout, Words, damaged
-from contracts.ids import LongArray
+from contracts.bloom import RingLayout, damaged
 
 
 @dataclass(slots=True)
@@ -35,21 +34,21 @@ class RingEditor:
         self._sizes = [int(size) for size in layout.filter_words]
         self._capacities = [int(capacity) for capacity in layout.capacities]
 
-    def add(self, ring: bytes | None, hashes: Words, days: LongArray) -> bytes:
+    def add(self, ring: bytes | None, hashes: Sequence[Sequence[int]], days: Sequence[int]) -> bytes:
         """A ring with more interactions; days that their slot has moved on from are left out.
 
         What a filter contains already costs nothing.
 
         Args:
             ring: the ring so far, None for a new subject.
-            hashes: hashes of the items, [n, 2].
-            days: shop-local days, [n].
+            hashes: of `item_hashes`, the pair of each of n items.
+            days: shop-local days of the n interactions.
 
         Raises:
             StoreError: the ring is of another layout.
         """
         slots = self._split(ring)
-        for (position, mask), day in zip(hashes.tolist(), days.tolist(), strict=True):
+        for (position, mask), day in zip(hashes, days, strict=True):
             slot = slots[day % len(slots)]
             if day > slot.day:
                 slot = slots[day % len(slots)] = _Slot(day)

@@ -255,6 +255,9 @@ class Ready(Struct, frozen=True):
     """The service answers with everything warmed up."""
 
     ready: bool
+    interactions: Annotated[
+        str, Meta(description="`ok`, or the code of the error with which the store refused events in the last minute.")
+    ]
 
 
 class ErrorBody(Struct, frozen=True):

@@ -79,7 +79,7 @@ class EventReader:
     def __init__(self, bundle: Bundle, clock: Clock, stores: StoreConfig, max_future_s: int) -> None:
         self._clock = clock
         self._item_rows = bundle.item_rows
-        self._hashes = bundle.array("bloom/hashes")
+        self._hashes = np.asarray(bundle.array("bloom/hashes"))  # rows of a memmap take ten times as long to get
         self._codes = bundle.items.categorical[:, ITEM_CATEGORICALS.index(c.CATEGORY_L1)]
         self._categories = (None, *bundle.transforms.vocabularies[c.CATEGORY_L1].tokens)
         self._calendar = bundle.transforms.calendar
@@ -92,13 +92,12 @@ class EventReader:
     def __call__(self, events: Sequence[InteractionEvent | RefusedEvent]) -> list[NewInteraction | RefusedEvent]:
         """Each event as it is written, or why it is refused."""
         now = self._clock.now()
-        today = int(self._calendar.day(np.array(now)))
         checked = [
             event if isinstance(event, RefusedEvent) else self._refusal(index, event, now) or event
             for index, event in enumerate(events)
         ]
         times = [min(event.timestamp or now, now) if isinstance(event, InteractionEvent) else now for event in checked]
-        days = self._calendar.day(np.array(times)).tolist()
+        *days, today = self._calendar.day(np.array([*times, now])).tolist()
         equal: Counter[tuple[object, ...]] = Counter()
         return [
             event

@@ -74,7 +74,7 @@ class InteractionService:
         self._store = store
         self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(self._write, config.batch)
         self._observe = observe
-        self._failure: tuple[float, str] | None = None
+        self._failure: tuple[float, StoreError] | None = None
 
     async def record(self, body: bytes) -> bytes:
         """The answer to a body with one or more events, as JSON; accepted events are durable.
@@ -104,10 +104,10 @@ class InteractionService:
         return encode(answer)
 
     @property
-    def state(self) -> str:
-        """`ok`, or why the store refused events within the last minute."""
+    def failure(self) -> StoreError | None:
+        """Why the store refused the last events, within the last minute."""
         if self._failure is None or time.monotonic() - self._failure[0] > _FAILURE_WINDOW_S:
-            return "ok"
+            return None
         return self._failure[1]
 
     async def _write(
@@ -116,7 +116,7 @@ class InteractionService:
         try:
             outcomes = await self._store.add([one for request in requests for one in request])
         except StoreError as error:
-            self._failure = time.monotonic(), error.message
+            self._failure = time.monotonic(), error
             raise
         self._failure = None
         ends = accumulate((len(request) for request in requests), initial=0)

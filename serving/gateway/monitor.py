@@ -69,14 +69,22 @@ class Monitor:
         """Whether every model has answered since the start."""
         return self._ready
 
+    @property
+    def interactions_code(self) -> str:
+        """`ok`, or the code of what keeps events from being taken; recommendations are answered all the same."""
+        failure = self._interactions.failure
+        return "ok" if failure is None else failure.code
+
     async def status(self) -> Status:
         """How the service does now."""
+        failure = self._interactions.failure
+        interactions = "ok" if failure is None else failure.message
         return Status(
             ready=self._ready,
             bundle=msgspec.convert(self._bundle.manifest, BundleStatus, from_attributes=True),
             placement=self._placement,
             now=self._clock.now(),
-            stores={"online": await self._store_state(), "interactions": self._interactions.state},
+            stores={"online": await self._store_state(), "interactions": interactions},
             degraded=self._service.degraded,
         )
 

@@ -63,7 +63,7 @@ class _Endpoints:
     async def ready(self, request: Request) -> Response:
         if not self._monitor.ready:
             raise NotReadyError("the service is warming up; ask again in a second")
-        return _json(Ready(ready=True))
+        return _json(Ready(ready=True, interactions=self._monitor.interactions_code))
 
     async def rank(self, request: Request) -> Response:
         check_json(request.scope)

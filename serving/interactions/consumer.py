@@ -6,8 +6,9 @@ acknowledged when a consumer dies is handed to another one (or to its successor)
 changes nothing: features are computed from what the store holds, records are told apart by their ids.
 
 A store or disk that fails is tried again until it works: nothing is acknowledged, nothing is given up, and the claim
-on what was taken is renewed. An error that is not the store's is the entry's fault: the batch is halved until that
-entry is found, and the rest goes on.
+on what was taken is renewed. Only a full store is no reason to wait for features: recording and acknowledging is what
+makes room in it. Users whose feature it refused are remembered and brought up to date once it takes writes. An error
+that is not the store's is the entry's fault: the batch is halved until that entry is found, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from contracts.errors import DataError, StoreError
+from contracts.errors import DataError, StoreError, StoreFullError
 from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interaction, decode, decode_erasure
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
 _POLL_S: Final = 0.5
+_STALE_PAUSE_S: Final = 1.0
 _EVENT_KIND: Final = STREAM_FIELD.decode()
 _ERASURE_KIND: Final = ERASURE_FIELD.decode()
 _AnswerT = TypeVar("_AnswerT")
@@ -94,6 +96,8 @@ class FeatureConsumer:
         self._config = config
         self._meter = meter
         self._taken = _Taken()
+        self._stale: set[str] = set()
+        self._stale_again_at = 0.0
         self._stop = threading.Event()
         self._alive_at = time.monotonic()
         self._seldom = SeldomLogger(logger)
@@ -104,6 +108,8 @@ class FeatureConsumer:
             while not self._stop.is_set():
                 self.step(_POLL_S)
             self._flush()
+            if self._stale:
+                self._catch_up()
         except StoppedError:
             logger.warning("stopped with %d entries not acknowledged; they are handed out again", len(self._taken.ids))
 
@@ -133,6 +139,8 @@ class FeatureConsumer:
         if self._taken.ids:
             wait_s = min(wait_s, max(0.0, flush_at - time.monotonic()))
         entries = self._until_done(lambda: self._events.read(self._config.batch_size, wait_s), "reading the stream")
+        if self._stale and time.monotonic() >= self._stale_again_at:
+            self._catch_up()
         if entries:
             self._take(entries)
             self._stop.wait(self._config.gather_ms / 1000)
@@ -173,11 +181,37 @@ class FeatureConsumer:
         return interaction
 
     def _refresh(self, events: Sequence[tuple[StreamEntry, Interaction]]) -> None:
-        failed = self._features.refresh([event.user_id for _, event in events if event.user_id])
+        users = [event.user_id for _, event in events if event.user_id]
+        try:
+            failed = self._features.refresh(users)
+        except StoreFullError as error:
+            self._postpone(users, error)
+            return
         for entry, event in events:
             if event.user_id in failed:
                 self._bury(entry, f"recorded, but without a feature: {failed[event.user_id]}")
         self._meter.features(entry.accepted_ms for entry, _ in events)
+
+    def _postpone(self, users: Sequence[str], error: StoreError) -> None:
+        """Remembers users whose feature could not be written."""
+        self._stale.update(users)
+        self._stale_again_at = time.monotonic() + _STALE_PAUSE_S
+        self._seldom.warning("writing features", error)
+        self._meter.failure()
+        self._meter.stale_users(len(self._stale))
+
+    def _catch_up(self) -> None:
+        """Brings remembered users up to date, from what the store holds of them by now."""
+        users = list(self._stale)
+        try:
+            failed = self._features.refresh(users)
+        except StoreError as error:
+            self._postpone(users, error)
+            return
+        for user, reason in failed.items():
+            logger.warning("user %s has no feature: %s", user, reason)
+        self._stale.clear()
+        self._meter.stale_users(0)
 
     def _flush(self) -> None:
         """Writes what was taken, acknowledges it, and does the same with what was served."""

@@ -30,7 +30,10 @@ FEATURE_MS: Final = Metric(
 )
 BACKLOG: Final = Metric("recommender_consumer_backlog", "gauge", "Entries of the stream not acknowledged yet.")
 LAG_S: Final = Metric("recommender_consumer_lag_s", "gauge", "Age in seconds of the oldest entry not acknowledged.")
-CONSUMER_METRICS: Final = (EVENTS, DEAD_LETTERS, FAILURES, FEATURE_MS, BACKLOG, LAG_S)
+STALE_USERS: Final = Metric(
+    "recommender_consumer_stale_users", "gauge", "Users whose feature waits until the online store has room."
+)
+CONSUMER_METRICS: Final = (EVENTS, DEAD_LETTERS, FAILURES, FEATURE_MS, BACKLOG, LAG_S, STALE_USERS)
 
 
 class ConsumerMeter:
@@ -75,7 +78,11 @@ class ConsumerMeter:
 
     def backlog(self, backlog: Backlog) -> None:
         """What is not acknowledged now."""
-        self._current = {(BACKLOG, ()): backlog.entries, (LAG_S, ()): backlog.lag_s}
+        self._current = self._current | {(BACKLOG, ()): backlog.entries, (LAG_S, ()): backlog.lag_s}
+
+    def stale_users(self, num_users: int) -> None:
+        """So many users have an old feature now."""
+        self._current = self._current | {(STALE_USERS, ()): num_users}
 
     def report(self) -> None:
         """Hands the counts on, unless it was done less than a second ago."""

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-import numpy as np
 import redis.asyncio
 
 from contracts.bloom import Words
@@ -188,8 +187,7 @@ class InteractionStore:
         seen = [one.seen for one in some if one.seen is not None]
         ring = old.seen
         if seen:
-            hashes, days = zip(*seen, strict=True)
-            ring = self._rings.add(ring, np.stack(hashes), np.array(days))
+            ring = self._rings.add(ring, [hashes.tolist() for hashes, _ in seen], [day for _, day in seen])
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 

@@ -88,7 +88,7 @@ def test_status_items_and_docs(shop: httpx.Client, served: ServedApps) -> None:
     assert status["ready"] is True
     assert status["stores"] == {"online": "ok", "interactions": "ok"}
     assert status["bundle"]["version"] == served.bundle.version
-    assert shop.get("/v1/ready").json() == {"ready": True}
+    assert shop.get("/v1/ready").json() == {"ready": True, "interactions": "ok"}
     assert shop.get("/v1/items", params={"limit": 2}).json()["total"] == 39
     assert shop.get("/v1/items/i1").json()["title"] == "Title 1"
     assert shop.get("/v1/items/i99").status_code == 404

@@ -23,7 +23,7 @@ def seen(ring: bytes | None, items: list[int], today: int, layout: RingLayout = 
 
 
 def add(ring: bytes | None, items: list[int], days: list[int], layout: RingLayout = LAYOUT) -> bytes:
-    return RingEditor(layout).add(ring, HASHES[items], np.array(days, dtype=np.int64))
+    return RingEditor(layout).add(ring, HASHES[items].tolist(), days)
 
 
 def build(owners: list[int], items: list[int], days: list[int], num_rings: int) -> list[bytes]:
@@ -166,7 +166,7 @@ def test_another_layout_is_refused() -> None:
     with pytest.raises(StoreError, match="window or the error rate was changed; run the materialize job"):
         other.open([ring], DAY)
     with pytest.raises(StoreError, match="run the materialize job"):
-        RingEditor(other).add(ring, HASHES[:1], np.array([DAY]))
+        RingEditor(other).add(ring, HASHES[:1].tolist(), [DAY])
 
 
 def test_a_cut_ring_is_refused() -> None:

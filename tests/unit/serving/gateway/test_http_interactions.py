@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from contracts.bundle import Bundle
-from contracts.errors import StoreError
+from contracts.errors import StoreFullError
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from serving.metrics import EVENTS
 from serving.stores.interactions import NewInteraction
@@ -213,13 +213,15 @@ async def test_requests_that_come_together_are_written_together(client: httpx.As
 
 async def test_a_store_that_takes_no_writes_is_told_and_shown(client: httpx.AsyncClient, shop: Shop) -> None:
     async def full(new: list[NewInteraction]) -> Any:
-        raise StoreError("the store is full and takes no writes: OOM; raise its maxmemory")
+        raise StoreFullError("the store is full and takes no writes: OOM; raise its maxmemory")
 
     write, shop.interactions._store.add = shop.interactions._store.add, full  # type: ignore[method-assign]
     response = await client.post(PATH, json=event(event_id="e1"))
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "store_unavailable")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "store_full")
     assert "raise its maxmemory" in response.json()["error"]["message"]
     assert "full" in (await client.get("/v1/status")).json()["stores"]["interactions"]
+    await shop.monitor.probe()
+    assert (await client.get("/v1/ready")).json() == {"ready": True, "interactions": "store_full"}
     shop.interactions._store.add = write  # type: ignore[method-assign]
     assert (await client.post(PATH, json=event(event_id="e1"))).json()["accepted"] == 1
     assert (await client.get("/v1/status")).json()["stores"]["interactions"] == "ok"

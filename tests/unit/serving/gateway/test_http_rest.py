@@ -50,7 +50,7 @@ async def test_ready_comes_with_the_first_answer_of_all_models(client: httpx.Asy
     shop.users.fault = shop.rings.fault = Fault(fails=True)  # stores may be down
     await shop.monitor.probe()
     response = await client.get("/v1/ready")
-    assert (response.status_code, response.json()) == (200, {"ready": True})
+    assert (response.status_code, response.json()) == (200, {"ready": True, "interactions": "ok"})
 
 
 async def test_pages_lead_through_the_whole_catalogue(client: httpx.AsyncClient) -> None:

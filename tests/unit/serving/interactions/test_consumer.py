@@ -19,7 +19,16 @@ from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interac
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.consumer import FeatureConsumer
-from serving.interactions.meter import BACKLOG, DEAD_LETTERS, EVENTS, FAILURES, FEATURE_MS, LAG_S, ConsumerMeter
+from serving.interactions.meter import (
+    BACKLOG,
+    DEAD_LETTERS,
+    EVENTS,
+    FAILURES,
+    FEATURE_MS,
+    LAG_S,
+    STALE_USERS,
+    ConsumerMeter,
+)
 from serving.interactions.records import RecordWriter
 from serving.metrics import Snapshot
 from serving.stores.config import StoreConfig
@@ -192,6 +201,61 @@ def test_a_disk_that_fails_is_tried_until_it_works(consumer: Open, client: redis
     thread.join()
     assert len(recorded(stores)) == 1
     assert letters(client) == []
+
+
+@pytest.fixture
+def full(client: redis.Redis) -> Iterator[Callable[[bool], object]]:
+    """Fills the store, or gives it room again."""
+    limit = client.config_get("maxmemory")["maxmemory"]
+
+    def fill(is_full: bool) -> None:
+        client.config_set("maxmemory", 1 if is_full else limit)
+
+    yield fill
+    fill(False)
+
+
+def test_a_full_store_is_recorded_and_emptied_and_its_features_follow(
+    consumer: Open, client: redis.Redis, stores: StoreConfig, full: Callable[[bool], object]
+) -> None:
+    taken: list[Snapshot] = []
+    counted = consumer(AT_ONCE, "one", ConsumerMeter(taken.append))
+    accept(client, SHOP, [event(1)], ["shoes"])
+    counted.step(0)
+    accept(client, SHOP, [event(2), event(3)], ["books", "books"])
+    before = client.hgetall(feast_repo.online_key(SHOP, "u1"))
+    full(True)
+    assert counted.step(0) == 2
+    assert {row["event_id"] for row in recorded(stores)} == {"e1", "e2", "e3"}
+    assert client.xlen(KEYS.interactions) == 0
+    assert client.hgetall(feast_repo.online_key(SHOP, "u1")) == before
+    time.sleep(1.1)  # until it tries again
+    counted.step(0)
+    assert taken[-1].current[STALE_USERS, ()] == 1
+    full(False)
+    time.sleep(1.1)
+    counted.step(0)
+    assert client.hgetall(feast_repo.online_key(SHOP, "u1")) != before
+    assert [row["top_category"] for row in recorded(stores, r.USER_ACTIVITY)] == ["shoes", "books"]
+    time.sleep(1.1)  # reports are a second apart
+    counted.step(0)
+    assert taken[-1].current[STALE_USERS, ()] == 0
+    assert letters(client) == []
+
+
+def test_a_consumer_that_dies_with_a_full_store_leaves_the_feature_to_the_users_next_event(
+    consumer: Open, client: redis.Redis, stores: StoreConfig, full: Callable[[bool], object]
+) -> None:
+    consumer(AT_ONCE, "killed").step(0)  # its groups are there
+    accept(client, SHOP, [event(1), event(2)], ["books", "books"])
+    full(True)
+    consumer(AT_ONCE, "killed").step(0)
+    full(False)
+    assert client.xlen(KEYS.interactions) == 0
+    accept(client, SHOP, [event(3, timestamp=1_000_001)], ["shoes"])
+    consumer(AT_ONCE, "heir").step(0)
+    assert [row["top_category"] for row in recorded(stores, r.USER_ACTIVITY)] == ["books"]  # of all three events
+    assert {row["event_id"] for row in recorded(stores)} == {"e1", "e2", "e3"}
 
 
 def test_a_consumer_that_stops_while_its_disk_fails_leaves_the_work_to_the_next(

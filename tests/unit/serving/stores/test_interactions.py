@@ -284,12 +284,12 @@ async def test_a_replica_a_wrong_password_and_a_dead_store_are_told_apart(
         with redis.Redis.from_url(own.address) as admin:
             admin.execute_command("REPLICAOF", "127.0.0.1", server.address.rsplit(":", 1)[1].split("/")[0])
             with pytest.raises(StoreError, match=r"is a read-only replica: .*set the address of the primary"):
-                await store.add([event("e1")])
+                await store.add([event("another")])
             admin.execute_command("REPLICAOF", "NO", "ONE")
             admin.config_set("requirepass", "secret")
             await client.connection_pool.disconnect()
             with pytest.raises(StoreError, match=r"answered with an error|refused the credentials"):
-                await store.add([event("e1")])
+                await store.add([event("another")])
     with pytest.raises(StoreError, match=r"no connection to the store|did not answer"):
-        await store.add([event("e1")])
+        await store.add([event("another")])
     await client.aclose()

@@ -28,7 +28,7 @@ async def ask(store: SeenStore, subjects: list[str | None], item: str, today: in
 
 def ring(config: StoreConfig, **days: int) -> bytes:
     """The ring of a subject who saw items on these days."""
-    return RingEditor(ring_layout(config)).add(None, item_hashes(list(days)), np.array(list(days.values())))
+    return RingEditor(ring_layout(config)).add(None, item_hashes(list(days)).tolist(), list(days.values()))
 
 
 async def test_rings_of_a_batch(store: SeenStore, client: redis.asyncio.Redis, config: StoreConfig) -> None:
