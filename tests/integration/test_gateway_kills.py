@@ -107,11 +107,9 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
         with admin:
             assert admin.xlen(keys.dead_letters) == 0
             popular = Counter({k.decode(): int(v) for k, v in admin.hgetall(keys.popular(NOW // DAY_S)).items()})
-        found = await asyncio.to_thread(UserFeatureStore, config, server.address)
         users = sorted({event["user_id"] for call in work for event in call})
-        online = (await found.read(users)).top_category
-        found.close()
         client = async_client(config, server.address)
+        online = (await UserFeatureStore(config, server.address, client).read(users)).top_category
         recents = await RecentItemStore(config, server.address, client).read(users)
         await client.aclose()
 

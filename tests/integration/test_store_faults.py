@@ -131,8 +131,7 @@ async def opened(folder: Path, server: EmbeddedRedis) -> AsyncIterator[Shop]:
         app = (await asyncio.to_thread(open_gateway, folder, config, connection)).app
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://x", timeout=60))
-        features = await asyncio.to_thread(UserFeatureStore, config.stores, server.address)
-        stack.callback(features.close)
+        features = UserFeatureStore(config.stores, server.address, connection.client)
         yield Shop(http, admin, server, config, features)
 
 

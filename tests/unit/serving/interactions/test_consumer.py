@@ -223,19 +223,19 @@ def test_a_full_store_is_recorded_and_emptied_and_its_features_follow(
     accept(client, SHOP, [event(1)], ["shoes"])
     counted.step(0)
     accept(client, SHOP, [event(2), event(3)], ["books", "books"])
-    before = client.hgetall(feast_repo.online_key(SHOP, "u1"))
+    before = client.hgetall(KEYS.features("u1"))
     full(True)
     assert counted.step(0) == 2
     assert {row["event_id"] for row in recorded(stores)} == {"e1", "e2", "e3"}
     assert client.xlen(KEYS.interactions) == 0
-    assert client.hgetall(feast_repo.online_key(SHOP, "u1")) == before
+    assert client.hgetall(KEYS.features("u1")) == before
     time.sleep(1.1)  # until it tries again
     counted.step(0)
     assert taken[-1].current[STALE_USERS, ()] == 1
     full(False)
     time.sleep(1.1)
     counted.step(0)
-    assert client.hgetall(feast_repo.online_key(SHOP, "u1")) != before
+    assert client.hgetall(KEYS.features("u1")) != before
     assert [row["top_category"] for row in recorded(stores, r.USER_ACTIVITY)] == ["shoes", "books"]
     time.sleep(1.1)  # reports are a second apart
     counted.step(0)
