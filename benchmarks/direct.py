@@ -38,7 +38,7 @@ from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
-from serving.stages.seen_filter import SeenFilter, seen_ring_reader
+from serving.stages.seen_filter import SeenFilter, seen_reader
 from serving.stages.user_lookup import UserLookup
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
@@ -97,9 +97,9 @@ async def opened(
             features, recents = Remembered(UserFeatureStore(*own)), Remembered(RecentItemStore(*own))
             lookup = UserLookup(features, recents, config.pipeline)
             groups["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
-        rings = seen_ring_reader(seen, bundle.transforms.calendar)
+        reader = seen_reader(seen, bundle.transforms.calendar, bundle.array("bloom/hashes"))
         stages, fallbacks = StageGroups(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
-        pipeline = RecommenderPipeline(stages, rings, fallbacks, config.pipeline)
+        pipeline = RecommenderPipeline(stages, reader, fallbacks, config.pipeline)
         service = RecommendationService(bundle, pipeline, Catalogue(bundle), config.clock(), config.service)
         requests = [service.check(msgspec.convert(body, RecommendationRequest), "request") for body in asked]
         yield Direct(service, bundle, requests)

@@ -32,14 +32,14 @@ from contracts.clock import DAY_S, HOUR_S
 from contracts.messages import Candidates
 from serving.connection import StoreConnection
 from serving.gateway.asgi import INTERACTIONS_PATH, RECOMMENDATIONS_PATH
-from serving.stages.seen_filter import SeenFilter
+from serving.stages.seen_filter import SeenEarly, SeenFilter
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.materialize import StoreTables, materialize
 from serving.stores.merge import TablesEnd
 from serving.stores.recent import RecentItemStore
-from serving.stores.seen import SeenStore
+from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.user_features import UserFeatureStore
 
 BATCH: Final = 20
@@ -153,17 +153,18 @@ def _event_target(shop: Shop, port: int, size: int) -> Target:
 
 async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
     """The seen filter with its read, for 32 users with 200 interactions each and 300 candidates of each."""
-    config = shop.config.stores
+    config = shop.config.stores.model_copy(update={"seen_backend": "bitmap"})
     assert config.address is not None
     stores = StoreConnection.open(config, config.address)
     seen = SeenStore(config, stores.address, stores.client)
     rng, bundle = np.random.default_rng(2), shop.bundle
     users, today = [f"benchmark-{number}" for number in range(32)], 20_000
-    names = bundle.strings("items/item_id")
-    for user in users:
-        rows = rng.choice(bundle.num_items, min(_PER_USER, bundle.num_items), replace=False).tolist()
-        days = today - rng.integers(0, config.seen_window_days, len(rows))
-        await seen.add([user] * len(rows), [str(names[row]) for row in rows], days, today)
+    keys, hashes = [Keys(config.shop).seen(user) for user in users], bundle.array("bloom/hashes")
+    saw = [rng.choice(bundle.num_items, min(_PER_USER, bundle.num_items), replace=False) for _ in users]
+    days = today - rng.integers(0, config.seen_window_days, sum(map(len, saw)))
+    whose = np.repeat(np.arange(len(users)), len(saw[0]))
+    rings = ring_layout(config).build(whose, hashes[np.concatenate(saw)], days, len(users))
+    await stores.client.mset(dict(zip(keys, rings, strict=True)))
     count = min(300, bundle.num_items)
     rows = np.concatenate([rng.choice(bundle.num_items, count, replace=False) for _ in users]).astype(np.int32)
     lengths = np.full(len(users), count, dtype=np.int32)
@@ -171,9 +172,10 @@ async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
     stage, times = SeenFilter.open(bundle), []
     for _ in range(trials + 20):
         started = time.perf_counter()
-        stage(candidates, await seen.read(users, today))
+        early = SeenEarly(await seen.read(users, today), hashes)
+        stage(candidates, await early.about(candidates))
         times.append(1000 * (time.perf_counter() - started))
-    await stores.client.delete(*(Keys(config.shop).seen(user) for user in users))
+    await stores.client.delete(*keys)
     await stores.client.aclose()
     return {"seen_filter_32x300_ms": spread_ms(times[20:])}
 

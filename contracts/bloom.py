@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import StoreError
-from contracts.ids import BoolArray, LongArray
+from contracts.ids import BoolArray, IntArray, LongArray
 
 Words = NDArray[np.uint64]
 
@@ -211,6 +211,15 @@ class Rings:
     words: Words
     starts: LongArray
     counts: LongArray
+
+    @property
+    def filled(self) -> LongArray:
+        """Those of the B subjects that have seen something."""
+        return np.flatnonzero(self.counts.any(axis=1))
+
+    async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> Rings:
+        """Itself: whole rings answer every question without another one to the store."""
+        return self
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
         """[T]: whether items, hashes [T, 2], are in the rings of their owners, [T].

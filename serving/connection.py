@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+import redis
 import redis.asyncio
 
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.seen_backend import SeenBackend
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,12 @@ class StoreConnection:
     def open(cls, config: StoreConfig, address: str) -> StoreConnection:
         """A connection to an address."""
         return cls(config, address, async_client(config, address))
+
+    async def check(self) -> None:
+        """Finds out whether the server can what the settings want; one that does not answer is asked when it is used.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        with suppress(redis.RedisError):
+            await SeenBackend(self.config, self.address).ask(self.client)

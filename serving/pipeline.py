@@ -18,7 +18,7 @@ from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
-from serving.stages.seen_filter import SeenRingReader, SeenRings
+from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.stages.user_lookup import UserRecords
 from serving.steps import Background, PipelineConfig, Steps
 from serving.stores.backoff import Backoff
@@ -70,20 +70,18 @@ class RecommenderPipeline:
 
     Args:
         stages: the stage groups.
-        seen_rings: reads the seen rings of a batch's subjects.
+        seen: reads what a batch's subjects have seen.
         fallbacks: what stands in for failing stages.
         config: policies.
     """
 
-    def __init__(
-        self, stages: StageGroups, seen_rings: SeenRingReader, fallbacks: Fallbacks, config: PipelineConfig
-    ) -> None:
+    def __init__(self, stages: StageGroups, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
         self._stages = stages
-        self._seen_rings = seen_rings
+        self._seen = seen
         self._fallbacks = fallbacks
         self._config = config
         self._warn = SeldomLogger(logging.getLogger(__name__))
-        self._rings_backoff = Backoff()
+        self._seen_backoff = Backoff()
 
     async def run(self, batch: RequestBatch) -> PipelineResult:
         """Recommends for a batch of requests.
@@ -94,10 +92,12 @@ class RecommenderPipeline:
             StageError: a stage failed and its policy is `fail`.
         """
         steps = Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)
-        async with Background(self._read_rings(batch) if batch.given is None else _nothing()) as rings:
+        async with Background(self._read_seen(batch) if batch.given is None else _nothing()) as early:
 
             async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
-                return await self._stages.seen_filter(candidates, await rings, timeout_s=timeout_s)  # type: ignore[no-any-return]
+                async with asyncio.timeout(timeout_s):
+                    answers = await (await early).about(candidates)
+                    return await self._stages.seen_filter(candidates, answers, timeout_s=timeout_s)  # type: ignore[no-any-return]
 
             looked_up: LookedUp = await steps.run(
                 "query_features",
@@ -108,12 +108,12 @@ class RecommenderPipeline:
             has_subject = [subject is not None for subject in batch.subjects]
             return await self.rank(looked_up.features, batch.wanted, filter_seen, steps, has_subject)
 
-    async def _read_rings(self, batch: RequestBatch) -> SeenRings:
-        async def in_time() -> SeenRings:
+    async def _read_seen(self, batch: RequestBatch) -> SeenEarly:
+        async def in_time() -> SeenEarly:
             async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
-                return await self._seen_rings(batch)
+                return await self._seen(batch)
 
-        return await self._rings_backoff.ask(in_time)
+        return await self._seen_backoff.ask(in_time)
 
     async def rank(
         self,

@@ -29,6 +29,12 @@ def with_device(config: ServingConfig) -> ServingConfig:
 
 
 async def connect_stores(config: ServingConfig) -> StoreConnection:
-    """Connects to the stores; the embedded Redis is started if nobody has yet."""
+    """Connects to the stores; the embedded Redis is started if nobody has yet.
+
+    Raises:
+        ConfigError: the store's server lacks what the settings want.
+    """
     address = await asyncio.to_thread(resolve_address, config.stores)
-    return StoreConnection.open(config.stores, address)
+    stores = StoreConnection.open(config.stores, address)
+    await stores.check()
+    return stores

@@ -28,7 +28,7 @@ from serving.groups import GroupName
 from serving.load import LoadMeter
 from serving.metrics import MetricSink
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
-from serving.stages.seen_filter import seen_ring_reader
+from serving.stages.seen_filter import seen_reader
 from serving.stores.client import bulk_client
 from serving.stores.interactions import InteractionStore
 from serving.stores.popular import PopularityStore
@@ -64,10 +64,11 @@ def build_pipeline(
     fallbacks: Fallbacks | None = None,
 ) -> RecommenderPipeline:
     """The pipeline over opened stage groups, local or remote."""
-    rings = seen_ring_reader(SeenStore(stores.config, stores.address, stores.client), bundle.transforms.calendar)
+    store = SeenStore(stores.config, stores.address, stores.client)
+    seen = seen_reader(store, bundle.transforms.calendar, bundle.array("bloom/hashes"))
     return RecommenderPipeline(
         StageGroups(**{str(name): call for name, call in groups.items()}),
-        rings if telemetry is None else telemetry.watch(rings),
+        seen if telemetry is None else telemetry.watch(seen),
         fallbacks or Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
     )

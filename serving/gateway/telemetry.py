@@ -12,14 +12,15 @@ from typing import Final
 
 import numpy as np
 
-from contracts.bloom import Rings, item_hashes
+from contracts.bloom import item_hashes
 from contracts.messages import PipelineResult, RequestBatch
 from serving.gateway.interactions import EventCounts
 from serving.gateway.request_log import Line, RequestLog, RequestLogConfig
 from serving.gateway.service import Answer
 from serving.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
 from serving.seldom import SeldomLogger
-from serving.stages.seen_filter import SeenRingReader, SeenRings
+from serving.stages.seen_filter import SeenEarly, SeenReader
+from serving.stores.seen import SeenFilters
 
 _PAUSE_S: Final = 1.0
 _NUM_PROBES: Final = 1_024
@@ -70,16 +71,15 @@ class Telemetry:
         if self._sink is not None:
             self._recorder.impressions(outcome, count)
 
-    def watch(self, reader: SeenRingReader) -> SeenRingReader:
-        """The same reader of seen rings; now and then one of its answers is looked at."""
+    def watch(self, reader: SeenReader) -> SeenReader:
+        """The same reader of seen items; now and then one of its answers is looked at."""
         if self._sink is None:
             return reader
 
-        async def read(batch: RequestBatch) -> SeenRings:
-            rings = await reader(batch)
-            if isinstance(rings, Rings):
-                self._seen.newest = rings
-            return rings
+        async def read(batch: RequestBatch) -> SeenEarly:
+            early = await reader(batch)
+            self._seen.newest = early.filters
+            return early
 
         return read
 
@@ -88,6 +88,7 @@ class Telemetry:
         try:
             while True:
                 await asyncio.sleep(_PAUSE_S)
+                await self._estimate()
                 await asyncio.to_thread(self._hand_on, *self._take())
         finally:
             self._hand_on(*self._take())
@@ -102,6 +103,12 @@ class Telemetry:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self.run())
 
+    async def _estimate(self) -> None:
+        try:
+            await self._seen.estimate()
+        except Exception as error:
+            self._warn.warning("error rate of the seen filter", error)
+
     def _take(self) -> tuple[list[Line], Snapshot]:
         return self._log.take() if self._log is not None else [], self._recorder.take()
 
@@ -110,7 +117,7 @@ class Telemetry:
             if self._log is not None:
                 self._log.write(lines)
             if self._sink is not None:
-                rate = self._seen()
+                rate = self._seen.mean
                 self._sink(replace(snapshot, current={} if rate is None else {(SEEN_ERROR_RATE, ()): rate}))
         except Exception as error:
             self._warn.warning("metrics or request log", error)
@@ -120,16 +127,25 @@ class SeenErrorRate:
     """Estimates how many unseen items the seen filters call seen, by asking them about items that never existed."""
 
     def __init__(self) -> None:
-        self.newest: Rings | None = None
+        self.newest: SeenFilters | None = None
         self._hashes = item_hashes([f"never existed {number}" for number in range(_NUM_PROBES)])
         self._shares: deque[float] = deque(maxlen=_NUM_KEPT)
 
-    def __call__(self) -> float | None:
-        """Mean over the last minute of flushes; None before anybody with seen items has come."""
-        rings, self.newest = self.newest, None
-        if rings is not None:
-            filled = np.flatnonzero(rings.counts.any(axis=1))
-            if len(filled):
-                owners = filled[np.arange(_NUM_PROBES) % len(filled)]
-                self._shares.append(float(rings.seen(self._hashes, owners).mean()))
+    @property
+    def mean(self) -> float | None:
+        """Mean over the last minute of estimates; None before anybody with seen items has come."""
         return float(np.mean(self._shares)) if self._shares else None
+
+    async def estimate(self) -> None:
+        """Asks the filters that were read last.
+
+        Raises:
+            StoreError: the store had to be asked again and does not answer in time.
+        """
+        filters, self.newest = self.newest, None
+        if filters is None or not len(filled := filters.filled):
+            return
+        owners = filled[np.arange(_NUM_PROBES) % len(filled)]
+        answers = await filters.about(self._hashes, np.arange(_NUM_PROBES, dtype=np.int32), owners)
+        are_seen = await asyncio.to_thread(answers.seen, self._hashes, owners)
+        self._shares.append(float(are_seen.mean()))

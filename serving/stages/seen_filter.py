@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
-from contracts.ids import BoolArray, LongArray
 from contracts.messages import Candidates, FilterResult, RequestBatch
 from serving.stages.version import refuse_other_version
-from serving.stores.seen import SeenStore
+from serving.stores.seen import SeenAnswers, SeenFilters, SeenStore
 
 SEEN: Final = "seen"
 
 
-class SeenRings(Protocol):
-    """The seen rings of B subjects as they came from the store."""
+@dataclass(frozen=True)
+class SeenEarly:
+    """What was read about a batch's subjects before their candidates were known.
 
-    def seen(self, hashes: NDArray[np.uint64], owners: LongArray) -> BoolArray:
-        """[T]: whether the items with hashes [T, 2] are in the rings of their owners [T]."""
-        ...
+    Attributes:
+        filters: of the B subjects.
+        hashes: Bloom hashes of every item, [I, 2] uint64.
+    """
+
+    filters: SeenFilters
+    hashes: NDArray[np.uint64]
+
+    async def about(self, candidates: Candidates) -> SeenAnswers:
+        """What the filter needs to judge these candidates.
+
+        Raises:
+            StoreError: the store had to be asked again and does not answer in time.
+        """
+        return await self.filters.about(self.hashes, candidates.rows, candidates.owners)
 
 
-SeenRingReader = Callable[[RequestBatch], Awaitable[SeenRings]]
-"""Reads the rings of a batch's subjects, empty for requests without one; the pipeline starts it early."""
+SeenReader = Callable[[RequestBatch], Awaitable[SeenEarly]]
+"""Reads about a batch's subjects, nothing for requests without one; the pipeline starts it early."""
 
 
 class SeenFilter:
     """Splits candidates into unseen and seen.
 
     Reference model: 4 filter_seen_items
-    Input: candidates, seen rings of the requests' subjects
+    Input: candidates, what the store knows about them for the requests' subjects
     Output: kept and removed candidates, together what came in
-    Artifacts: `bloom/hashes`; rings in Redis
+    Artifacts: `bloom/hashes`; daily filters in Redis
     Failure: nothing is filtered, `seen_filter` in `degraded`
-    Cadence: rings with each interaction, a new one each shop-local day
+    Cadence: with each interaction, a new filter each shop-local day
 
     Args:
         bundle_version: the version that it serves.
@@ -54,22 +67,28 @@ class SeenFilter:
         """Maps the hashes of a bundle."""
         return cls(bundle.version, bundle.array("bloom/hashes"))
 
-    def __call__(self, candidates: Candidates, rings: SeenRings) -> FilterResult:
+    def __call__(self, candidates: Candidates, answers: SeenAnswers) -> FilterResult:
         """Kept and removed candidates.
 
         Raises:
             BundleError: the candidates are of another bundle version.
         """
         refuse_other_version(candidates.bundle_version, self._version)
-        seen = rings.seen(self._hashes[candidates.rows], candidates.owners)
+        seen = answers.seen(self._hashes[candidates.rows], candidates.owners)
         return FilterResult(candidates, ~seen, SEEN)
 
 
-def seen_ring_reader(store: SeenStore, calendar: ShopCalendar) -> SeenRingReader:
-    """Reads rings from a store; the window ends on the shop-local day of the batch's now."""
+def seen_reader(store: SeenStore, calendar: ShopCalendar, hashes: NDArray[np.uint64]) -> SeenReader:
+    """Reads from a store; the window ends on the shop-local day of the batch's now.
 
-    async def read(batch: RequestBatch) -> SeenRings:
+    Args:
+        store: knows what was seen.
+        calendar: the shop's.
+        hashes: Bloom hashes of every item, [I, 2] uint64.
+    """
+
+    async def read(batch: RequestBatch) -> SeenEarly:
         today = calendar.day(np.array(batch.now, dtype=np.int64))
-        return await store.read(batch.subjects, int(today))
+        return SeenEarly(await store.read(batch.subjects, int(today)), hashes)
 
     return read

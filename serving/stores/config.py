@@ -57,6 +57,8 @@ class StoreConfig(StrictConfig):
     """Recent items kept per subject."""
     history_days: int = Field(default=30, ge=1)
     """Recent items older than this before the newest one are dropped."""
+    seen_backend: Literal["auto", "bitmap", "module"] = "bitmap"
+    """`bitmap` keeps seen items in plain strings, `module` in filters of RedisBloom; `auto` asks the server for it."""
     seen_window_days: int = Field(default=7, ge=1, le=63)
     """Shop-local days, today included, that an item counts as seen."""
     seen_error_rate: float = Field(default=0.01, gt=0, lt=1)

@@ -25,6 +25,7 @@ class StateFiller:
 
     Attributes:
         live: categories of the last 24 hours of subjects that did something after the tables' end.
+        erased: users that get nothing.
 
     Args:
         client: of the store.
@@ -42,7 +43,7 @@ class StateFiller:
         self._config = config
         self._tables_end = tables_end
         self._users = users
-        self._erased = erased
+        self.erased = erased
         keys, merge = Keys(config.shop), Merge(config, tables_end)
         self._day = keys.day("")
         self._merges = {keys.recent(""): merge.recent, self._day: merge.day, keys.seen(""): merge.seen}
@@ -77,7 +78,7 @@ class StateFiller:
     def _changes(self, values: Iterable[tuple[str, bytes]]) -> Iterator[Change]:
         for name, value in values:
             prefix, subject = self._split(name)
-            if subject in self._erased:
+            if subject in self.erased:
                 continue
             key = name.encode()
             if key in self._written:

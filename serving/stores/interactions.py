@@ -24,12 +24,16 @@ from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.seen import ring_layout
+from serving.stores.seen_backend import Backend, SeenBackend
+from serving.stores.seen_module import FILE_SEEN, FilterCommands
 
 _MAX_ATTEMPTS: Final = 10
-# KEYS: erased users, the stream; remembered ids; changed states; popular items of each day.
-# ARGV: numbers of users, ids and states; seconds for ids and for popular items; users; old values of the states ('' =
-# none); entries, one an id; new values of the states, each with its seconds; of each day the number of items, and of
-# each of them its id and count. Everything is checked before anything is written.
+# KEYS: erased users, the stream; remembered ids; changed states; of each filter of RedisBloom the days of its subject;
+# popular items of each day.
+# ARGV: numbers of users, ids, states and filters; seconds for ids and for popular items; users; old values of the
+# states ('' = none); what `FILE_SEEN` takes, of each filter; entries, one an id; new values of the states, each with
+# its seconds; of each day the number of items, and of each of them its id and count. Everything is checked before
+# anything is written, and the module, which might refuse, comes first.
 _COMMIT: Final = f"""
 local at = 0
 local function take()
@@ -37,9 +41,11 @@ local function take()
   return ARGV[at]
 end
 local erased, stream = KEYS[1], KEYS[2]
-local num_users, num_ids, num_states = tonumber(take()), tonumber(take()), tonumber(take())
+local num_users, num_ids = tonumber(take()), tonumber(take())
+local num_states, num_filters = tonumber(take()), tonumber(take())
 local last_id = 2 + num_ids
 local last_state = last_id + num_states
+local last_filter = last_state + num_filters
 local remembered_s, popular_s = take(), take()
 for _ = 1, num_users do
   if redis.call('HEXISTS', erased, take()) == 1 then return 0 end
@@ -50,6 +56,8 @@ end
 for state = last_id + 1, last_state do
   if (redis.call('GET', KEYS[state]) or '') ~= take() then return 0 end
 end
+for filter = last_state + 1, last_filter do
+{FILE_SEEN}end
 for id = 3, last_id do
   redis.call('SET', KEYS[id], '', 'EX', remembered_s)
   redis.call('XADD', stream, '*', '{STREAM_FIELD.decode()}', take())
@@ -57,7 +65,7 @@ end
 for state = last_id + 1, last_state do
   redis.call('SET', KEYS[state], take(), 'EX', take())
 end
-for day = last_state + 1, #KEYS do
+for day = last_filter + 1, #KEYS do
   for _ = 1, tonumber(take()) do
     redis.call('HINCRBY', KEYS[day], take(), take())
   end
@@ -105,10 +113,12 @@ class InteractionStore:
         self._client = client
         self._keys = Keys(config.shop)
         self._rings = RingEditor(ring_layout(config))
+        self._filters = FilterCommands(config)
+        self._backend = SeenBackend(config, address)
         self._commit = client.register_script(_COMMIT)
 
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
-        """Writes a batch, all or nothing: ids, recent items, categories, seen rings, popularity and the stream.
+        """Writes a batch, all or nothing: ids, recent items, categories, seen items, popularity and the stream.
 
         Of interactions with the same id the first one counts, whether in this batch or in an earlier one; those of
         erased users are left out.
@@ -122,10 +132,11 @@ class InteractionStore:
         if not new:
             return []
         async with store_errors(self._config, self._address):
+            backend = await self._backend.ask(self._client)
             for _ in range(_MAX_ATTEMPTS):
                 outcomes, states = await self._read(new)
                 accepted = [one for one, outcome in zip(new, outcomes, strict=True) if outcome == "accepted"]
-                if not accepted or await self._write(accepted, states):
+                if not accepted or await self._write(accepted, states, backend):
                     return outcomes
         raise StoreError(f"others changed the same subjects {_MAX_ATTEMPTS} times in a row; try again")
 
@@ -144,17 +155,25 @@ class InteractionStore:
         states = dict(zip(subjects, map(_Subject, values, values, values), strict=True))
         return _outcomes(new, found[: len(events)], erased), states
 
-    async def _write(self, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject]) -> bool:
+    async def _write(
+        self, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject], backend: Backend
+    ) -> bool:
         """Writes the accepted ones; False if a subject, a remembered id or an erasure came in between."""
         of_subject: dict[str, list[NewInteraction]] = {}
         for one in accepted:
             of_subject.setdefault(one.interaction.subject, []).append(one)
-        changed, old, new = [], [], []
+        changed, old, new, filters, filed = [], [], [], [], []
         for subject, some in of_subject.items():
             is_user = any(one.interaction.user_id is not None for one in some)
             lifetime_s = (self._config.user_days if is_user else self._config.session_days) * DAY_S
-            before = states[subject]
-            for key, was, value in zip(self._state_keys(subject), before, self._changed(before, some), strict=True):
+            before, seen = states[subject], [one.seen for one in some if one.seen is not None]
+            if backend == "module":
+                for day, hashes in _by_day(seen).items():
+                    filters.append(self._keys.seen_days(subject))
+                    filed += self._filters.filed(subject, day, hashes, lifetime_s)
+                seen = []
+            after = self._changed(before, some, seen)
+            for key, was, value in zip(self._state_keys(subject), before, after, strict=True):
                 if value is not None:
                     changed.append(key)
                     old.append(was or b"")
@@ -162,18 +181,18 @@ class InteractionStore:
         users = {one.interaction.user_id for one in accepted if one.interaction.user_id is not None}
         days, popular = _popular(accepted)
         ids = [self._keys.event(one.interaction.event_id) for one in accepted]
-        keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *map(self._keys.popular, days)]
+        keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *filters, *map(self._keys.popular, days)]
         lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
         entries = [encode(one.interaction) for one in accepted]
-        numbers = len(users), len(ids), len(changed)
-        return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *entries, *new, *popular]))
+        numbers = len(users), len(ids), len(changed), len(filters)
+        return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *filed, *entries, *new, *popular]))
 
     def _state_keys(self, subject: str) -> tuple[str, ...]:
         """Keys of a subject, in the order of `_Subject`."""
         return self._keys.recent(subject), self._keys.day(subject), self._keys.seen(subject)
 
-    def _changed(self, old: _Subject, some: Sequence[NewInteraction]) -> _Subject:
-        """A subject's values after some interactions."""
+    def _changed(self, old: _Subject, some: Sequence[NewInteraction], seen: Sequence[tuple[Words, int]]) -> _Subject:
+        """A subject's values after some interactions, and the ring after what they mark as seen."""
         times = [one.interaction.timestamp for one in some]
         items = recent.decode(old.recent).with_newer(
             [one.interaction.item_id for one in some],
@@ -184,7 +203,6 @@ class InteractionStore:
         categories = recent.decode(old.day).with_newer(
             [one.category or "" for one in some], times, max_age_s=TOP_CATEGORY_WINDOW_S - 1
         )
-        seen = [one.seen for one in some if one.seen is not None]
         ring = old.seen
         if seen:
             ring = self._rings.add(ring, [hashes.tolist() for hashes, _ in seen], [day for _, day in seen])
@@ -205,6 +223,14 @@ def _outcomes(new: Sequence[NewInteraction], known: Sequence[bytes | None], eras
             outcomes.append("accepted")
         met.add(event_id)
     return outcomes
+
+
+def _by_day(seen: Sequence[tuple[Words, int]]) -> dict[int, list[Words]]:
+    """Hashes of seen items by the shop-local day to file them under."""
+    of_day: defaultdict[int, list[Words]] = defaultdict(list)
+    for hashes, day in seen:
+        of_day[day].append(hashes)
+    return of_day
 
 
 def _popular(accepted: Sequence[NewInteraction]) -> tuple[list[int], list[str | int]]:

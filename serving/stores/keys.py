@@ -36,6 +36,14 @@ class Keys:
         """String: the ring of daily Bloom filters, layout in `contracts.bloom`."""
         return f"{self.shop}:{VERSION}:seen:{subject}"
 
+    def seen_days(self, subject: str) -> str:
+        """Sorted set: shop-local days for which the subject has a filter of RedisBloom, scored by themselves."""
+        return f"{self.shop}:{VERSION}:seen_days:{subject}"
+
+    def seen_on(self, subject: str, day: int | str) -> str:
+        """Scalable Bloom filter of RedisBloom: what the subject saw on a shop-local day."""
+        return f"{self.shop}:{VERSION}:seen_on:{subject}:{day}"
+
     def event(self, event_id: str) -> str:
         """String: there while an accepted event is remembered."""
         return f"{self.shop}:{VERSION}:event:{event_id}"

@@ -22,6 +22,7 @@ from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
 from serving.stores import feast_repo
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
+from serving.stores.fill_seen import seen_filler
 from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
@@ -32,7 +33,6 @@ from serving.stores.table_values import (
     feature_rows,
     items_by_day,
     recent_lists,
-    seen_rings,
     with_all_users,
 )
 
@@ -76,6 +76,7 @@ def materialize(
         written_at: the clock's now, Unix seconds; noted in the marker.
 
     Raises:
+        ConfigError: the settings want a backend of seen items that the server lacks.
         SchemaError: a table lacks a column or has one of a wrong type.
         DataError: a subject's rows are spread over two tables.
         StoreError: the store does not answer or refuses a write, or others keep writing the same keys.
@@ -93,7 +94,9 @@ def materialize(
             filler = StateFiller(client, config, tables.end, users, erased)
             filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
             popular: Counter[tuple[int, str]] = Counter()
-            filler.fill(_rings(tables.seen, config, popular), "seen items")
+            seen = seen_filler(client, config, address, filler, tables.end, users)
+            seen.fill(_counted(tables.seen, popular))
+            seen.clear()
             filler.clear()
             _fill_popularity(client, config, popular, tables.end.last_day)
             features[USER_ACTIVITY] = _brought_up_to_date(features[USER_ACTIVITY], filler.live, users)
@@ -104,7 +107,7 @@ def materialize(
                 written_at=written_at,
                 num_users=len(users),
                 num_recent=filler.num_recent,
-                num_seen=filler.num_seen,
+                num_seen=seen.num_seen,
             )
             client.set(keys.meta, meta.model_dump_json())
     finally:
@@ -121,13 +124,11 @@ def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -
     return known | told.keys()
 
 
-def _rings(
-    tables: Iterable[pa.Table], config: StoreConfig, popular: Counter[tuple[int, str]]
-) -> Iterator[tuple[str, bytes]]:
-    """Keys and rings of all tables, whose interactions are counted on the way."""
+def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> Iterator[pa.Table]:
+    """The same tables, whose interactions are counted on the way."""
     for table in tables:
         popular.update(items_by_day(table))
-        yield from seen_rings(table, config)
+        yield table
 
 
 def _fill_popularity(

@@ -1,4 +1,4 @@
-"""Seen items in Redis: a ring of daily Bloom filters a subject (`contracts.bloom`).
+"""Seen items in Redis: a Bloom filter a subject and day (`contracts.bloom`, or RedisBloom's by `seen_module`).
 
 An interaction is filed under its own shop-local day. It hides its item while that day is one of the window's, which
 ends today. Keys expire (`StoreConfig.session_days`, `user_days`) to make room; what is seen depends on days alone.
@@ -6,14 +6,40 @@ ends today. Keys expire (`StoreConfig.session_days`, `user_days`) to make room; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 import redis.asyncio
 
-from contracts.bloom import RingLayout, Rings
+from contracts.bloom import RingLayout, Rings, Words
+from contracts.ids import BoolArray, IntArray, LongArray
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
+from serving.stores.seen_backend import SeenBackend
+from serving.stores.seen_module import ModuleFilters
+
+
+class SeenAnswers(Protocol):
+    """Knows which of some items were seen."""
+
+    def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
+        """[T]: whether the items with hashes [T, 2] were seen by their owners [T]."""
+        ...
+
+
+class SeenFilters(Protocol):
+    """What the store told about the seen items of B subjects before anybody knew which items matter."""
+
+    @property
+    def filled(self) -> LongArray:
+        """Those of the B subjects that have seen something."""
+        ...
+
+    async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> SeenAnswers:
+        """Answers about the items `rows` [T], hashes of every item [I, 2], for their owners [T]."""
+        ...
 
 
 def ring_layout(config: StoreConfig) -> RingLayout:
@@ -22,7 +48,7 @@ def ring_layout(config: StoreConfig) -> RingLayout:
 
 
 class SeenStore:
-    """Reads the seen rings of all subjects of a batch in one round trip.
+    """Reads what the subjects of a batch have seen, all in one round trip.
 
     Args:
         config: the store's settings.
@@ -36,17 +62,42 @@ class SeenStore:
         self._client = client
         self._keys = Keys(config.shop)
         self._layout = ring_layout(config)
+        self._backend = SeenBackend(config, address)
 
-    async def read(self, subjects: Sequence[str | None], today: int) -> Rings:
-        """Rings of B subjects for the window that ends today, a shop-local day; None has seen nothing.
+    async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
+        """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
 
         Raises:
+            ConfigError: the settings want a backend that the server lacks.
             StoreError: the store does not answer in time, or a ring has another layout.
         """
+        async with store_errors(self._config, self._address):
+            if await self._backend.ask(self._client) == "module":
+                return await self._read_days(subjects, today)
+            return await self._read_rings(subjects, today)
+
+    async def _read_rings(self, subjects: Sequence[str | None], today: int) -> Rings:
         keys = [self._keys.seen(subject) for subject in subjects if subject is not None]
-        found: list[bytes | None] = []
-        if keys:
-            async with store_errors(self._config, self._address):
-                found = await self._client.mget(keys)
-        values = iter(found)
+        values = iter(await self._client.mget(keys) if keys else [])
         return self._layout.open([None if subject is None else next(values) for subject in subjects], today)
+
+    async def _read_days(self, subjects: Sequence[str | None], today: int) -> ModuleFilters:
+        known = [subject for subject in subjects if subject is not None]
+        found = []
+        if known:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for subject in known:
+                    oldest = today - self._config.seen_window_days + 1
+                    pipe.zrangebyscore(self._keys.seen_days(subject), oldest, today)
+                found = await pipe.execute()
+        days = iter(found)
+        keys = [
+            [] if subject is None else [self._keys.seen_on(subject, int(day)) for day in next(days)]
+            for subject in subjects
+        ]
+        return ModuleFilters(keys, self._pipeline)
+
+    @asynccontextmanager
+    async def _pipeline(self) -> AsyncIterator[redis.asyncio.client.Pipeline]:
+        async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
+            yield pipe

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import columns as c
-from contracts.bloom import item_hashes
+from contracts.bloom import Words, item_hashes
 from contracts.clock import DAY_S
 from contracts.errors import SchemaError
 from contracts.features import TOP_CATEGORY_WINDOW_S, FeatureViewSpec
@@ -67,15 +67,28 @@ def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, by
 
 def seen_rings(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
     """Keys and rings of every subject in a table."""
-    rows = _select(table, {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
+    rows = _seen_rows(table)
     if rows.num_rows == 0:
         return
     keys = Keys(config.shop)
     subjects, owners = _subjects(rows)
-    items = rows[c.ITEM_ID].combine_chunks().dictionary_encode()
-    hashes = item_hashes(items.dictionary.to_pylist())[items.indices.to_numpy()]
-    rings = ring_layout(config).build(owners, hashes, rows[c.DAY].to_numpy(), len(subjects))
+    rings = ring_layout(config).build(owners, _hashes(rows), rows[c.DAY].to_numpy(), len(subjects))
     yield from ((keys.seen(subject), ring) for subject, ring in zip(subjects, rings, strict=True))
+
+
+def seen_days(table: pa.Table, first_day: int) -> Iterator[tuple[str, dict[int, Words]]]:
+    """Hashes of the items, [n, 2], that every subject in a table saw on each day from `first_day` on."""
+    rows = _seen_rows(table)
+    if rows.num_rows == 0:
+        return
+    subjects, owners = _subjects(rows)
+    hashes, days = _hashes(rows), rows[c.DAY].to_numpy()
+    order = np.lexsort((days, owners))
+    ends = np.cumsum(np.bincount(owners, minlength=len(subjects)))
+    for subject, of_subject in zip(subjects, np.split(order, ends[:-1]), strict=True):
+        found, starts = np.unique(days[of_subject], return_index=True)
+        filed = zip(found.tolist(), np.split(of_subject, starts[1:]), strict=True)
+        yield subject, {day: hashes[of_day] for day, of_day in filed if day >= first_day}
 
 
 def items_by_day(table: pa.Table) -> Counter[tuple[int, str]]:
@@ -88,6 +101,17 @@ def items_by_day(table: pa.Table) -> Counter[tuple[int, str]]:
 
 def _recent(texts: Sequence[str | None], times: LongArray, rows: list[int]) -> RecentItems:
     return RecentItems(tuple(texts[row] or "" for row in rows), tuple(times[rows].tolist()))
+
+
+def _seen_rows(table: pa.Table) -> pa.Table:
+    return _select(table, {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
+
+
+def _hashes(rows: pa.Table) -> Words:
+    """Hashes of each row's item, [n, 2]."""
+    items = rows[c.ITEM_ID].combine_chunks().dictionary_encode()
+    hashes: Words = item_hashes(items.dictionary.to_pylist())[np.asarray(items.indices)]
+    return hashes
 
 
 def _subjects(rows: pa.Table) -> tuple[list[str], LongArray]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import redis
 import redis.asyncio
 
 from contracts.bloom_edit import RingEditor
+from contracts.errors import StoreError
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
 from serving.stores import recent
 from serving.stores.client import store_errors
@@ -14,6 +18,8 @@ from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.recent import RecentItems
 from serving.stores.seen import ring_layout
+
+_MAX_ATTEMPTS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class UserState:
     Attributes:
         recent: recent items.
         day: categories of the 24 hours that end at the last interaction.
-        seen: items in the seen ring by shop-local day; the ring does not tell which.
+        seen: items in the seen filters by shop-local day; filters do not tell which.
         erased_at: Unix seconds of the erasure, None = never.
     """
 
@@ -34,7 +40,7 @@ class UserState:
 
 
 class UserDataStore:
-    """Reads and removes what belongs to a user.
+    """Reads and removes what belongs to a user, whichever backend keeps, or kept, the seen items.
 
     Args:
         config: the store's settings.
@@ -59,22 +65,26 @@ class UserDataStore:
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
             pipe.mget(keys)
             pipe.hget(self._keys.erased, user_id)
-            (items, day, ring), erased_at = await pipe.execute()
+            pipe.zrange(self._keys.seen_days(user_id), 0, -1)
+            (items, day, ring), erased_at, days = await pipe.execute()
+            filed = [int(name) for name in days]
+            for one in filed:
+                pipe.execute_command("BF.CARD", self._keys.seen_on(user_id, one))
+            counts = dict(zip(filed, await pipe.execute(), strict=True))
         return UserState(
             recent.decode(items),
             recent.decode(day),
-            self._rings.num_items(ring),
+            self._rings.num_items(ring) | {one: count for one, count in counts.items() if count},
             None if erased_at is None else int(erased_at),
         )
 
     async def flush_seen(self, user_id: str) -> bool:
-        """Empties the seen ring, so that everything may be recommended again; whether there was one.
+        """Empties the seen filters, so that everything may be recommended again; whether there were any.
 
         Raises:
             StoreError: the store does not answer in time or refuses the write.
         """
-        async with store_errors(self._config, self._address):
-            return bool(await self._client.delete(self._keys.seen(user_id)))
+        return await self._remove(user_id, [], lambda pipe: None) > 0
 
     async def erase(self, user_id: str, now: int) -> None:
         """Removes a user in one atomic step, for good: events of that id are refused from then on.
@@ -89,8 +99,27 @@ class UserDataStore:
             StoreError: the store does not answer in time or refuses the write; nothing is removed.
         """
         keys = self._keys
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+
+        def tell(pipe: redis.asyncio.client.Pipeline) -> None:
             pipe.hset(keys.erased, user_id, now)
-            pipe.delete(keys.recent(user_id), keys.day(user_id), keys.seen(user_id), keys.features(user_id))
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
-            await pipe.execute()
+
+        await self._remove(user_id, [keys.recent(user_id), keys.day(user_id), keys.features(user_id)], tell)
+
+    async def _remove(
+        self, user_id: str, more: list[str | bytes], also: Callable[[redis.asyncio.client.Pipeline], None]
+    ) -> int:
+        """Removes seen filters and more keys and does what else belongs to the step; how many keys there were."""
+        days = self._keys.seen_days(user_id)
+        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+            for _ in range(_MAX_ATTEMPTS):
+                await pipe.watch(days)
+                filed = [self._keys.seen_on(user_id, int(day)) for day in await pipe.zrange(days, 0, -1)]
+                pipe.multi()
+                pipe.delete(days, *filed, self._keys.seen(user_id), *more)
+                also(pipe)
+                try:
+                    return int((await pipe.execute())[0])
+                except redis.WatchError:
+                    continue
+        raise StoreError(f"others changed the same user {_MAX_ATTEMPTS} times in a row; try again")

@@ -100,14 +100,16 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     assert {user: online_categories[user] for user in activity} == activity
 
     today = shop.info.last_day
-    rings = await SeenStore(config, address, client).read(subjects, today)
+    filters = await SeenStore(config, address, client).read(subjects, today)
     window = np.flatnonzero(events.day > today - config.seen_window_days)
     hashes = item_hashes(shop.items["item_id"].to_pylist())
-    assert rings.seen(hashes[events.item_row[window]], events.subject[window].astype(np.int64)).all()
+    asked = events.item_row[window], events.subject[window].astype(np.int64)
+    assert (await filters.about(hashes, *asked)).seen(hashes[asked[0]], asked[1]).all()
     before = np.zeros((len(subjects), shop.num_items), dtype=bool)
     before[events.subject[window], events.item_row[window]] = True
     owners, rows = np.nonzero(~before)
-    assert rings.seen(hashes[rows], owners).mean() <= config.seen_error_rate
+    answers = await filters.about(hashes, rows.astype(np.int32), owners)
+    assert answers.seen(hashes[rows], owners).mean() <= config.seen_error_rate
     await client.aclose()
 
 

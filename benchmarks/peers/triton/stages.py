@@ -191,18 +191,19 @@ def faiss_retrieval(shop: OpenedShop) -> Stage:
 
 def filter_seen_items(shop: OpenedShop) -> Stage:
     """Model 4: -1 instead of what the subject has seen."""
-    from serving.stages.seen_filter import seen_ring_reader
+    from serving.stages.seen_filter import seen_reader
     from serving.stores.seen import SeenStore
 
     stores = shop.stores
     store = SeenStore(stores.config, stores.address, stores.client)
-    read = seen_ring_reader(store, shop.bundle.transforms.calendar)
     hashes = shop.bundle.array("bloom/hashes")
+    read = seen_reader(store, shop.bundle.transforms.calendar, hashes)
 
     def run(user_id: AnyArray, session_id: AnyArray, now: LongArray, found: IntArray) -> Outputs:
-        rings: Any = shop.runner.run(_call(read, _batch(shop, user_id, session_id)))
-        owners = np.repeat(np.arange(len(found)), found.shape[1])
-        seen = rings.seen(hashes[found.ravel()], owners).reshape(found.shape)
+        early: Any = shop.runner.run(_call(read, _batch(shop, user_id, session_id)))
+        rows, owners = found.ravel(), np.repeat(np.arange(len(found)), found.shape[1])
+        answers: Any = shop.runner.run(early.filters.about(hashes, rows, owners))
+        seen = answers.seen(hashes[rows], owners).reshape(found.shape)
         return {"rows": np.where(seen, PAD_ROW, found).astype(np.int32)}
 
     return run

@@ -31,7 +31,7 @@ from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
-from serving.stages.seen_filter import SeenFilter, seen_ring_reader
+from serving.stages.seen_filter import SeenFilter, seen_reader
 from serving.stages.user_lookup import UserLookup
 from serving.stores.interactions import InteractionStore
 from serving.stores.recent import RecentItemStore
@@ -69,9 +69,10 @@ class Shop:
         )
         self.snapshots: list[Snapshot] = []
         self.telemetry = Telemetry(self.config.request_log, self.snapshots.append)
-        rings = seen_ring_reader(SeenStore(*opened), bundle.transforms.calendar) if online else self.rings
-        rings = self.telemetry.watch(rings)
-        pipeline = RecommenderPipeline(self.stages, rings, Fallbacks.open(bundle, 300), self.config.pipeline)
+        hashes = bundle.array("bloom/hashes")
+        seen = seen_reader(SeenStore(*opened), bundle.transforms.calendar, hashes) if online else self.rings
+        seen = self.telemetry.watch(seen)
+        pipeline = RecommenderPipeline(self.stages, seen, Fallbacks.open(bundle, 300), self.config.pipeline)
         self.catalogue = Catalogue(bundle, raw_dir)
         self.records = raw_dir.parent / "records"
         self.impressions = ImpressionLog(

@@ -31,6 +31,11 @@ def shop(bundle: Bundle, raw_dir: Path) -> Shop:
     return Shop(bundle, raw_dir, online=True)
 
 
+@pytest.fixture
+def shop_with_module(bundle: Bundle, raw_dir: Path) -> Shop:
+    return Shop(bundle, raw_dir, online=True, stores={"read_timeout_ms": 60_000, "seen_backend": "module"})
+
+
 async def stream(shop: Shop) -> list[Interaction]:
     return [decode(fields[STREAM_FIELD]) for _, fields in await shop.redis.xrange("shop:v2:interactions")]
 
@@ -57,6 +62,19 @@ async def test_the_next_recommendation_knows_it(client: httpx.AsyncClient, body:
     assert {item["item_id"] for item in before} - {item["item_id"] for item in after} == {"i3"}
     scores = {item["item_id"]: item["score"] for item in before}
     assert any(abs(item["score"] - scores[item["item_id"]]) > 1e-3 for item in after), "the history counts"
+
+
+async def test_the_next_recommendation_knows_it_from_redisbloom(shop_with_module: Shop) -> None:
+    transport, asked = httpx.ASGITransport(app=shop_with_module.app), {"k": 100, "user_id": "u3"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        before = (await client.post("/v1/recommendations", json=asked)).json()
+        assert (await client.post(PATH, json=event("i3"))).status_code == 202
+        after = (await client.post("/v1/recommendations", json=asked)).json()
+    shown = [{item["item_id"] for item in answer["recommendations"]} for answer in (before, after)]
+    assert (shown[0] - shown[1], before["degraded"], after["degraded"]) == ({"i3"}, [], [])
+    assert await shop_with_module.redis.keys("shop:v2:seen*") != []
+    await shop_with_module.telemetry._estimate()
+    assert 0 <= (shop_with_module.telemetry._seen.mean or 0) < 0.02
 
 
 async def test_a_list_is_taken_apart(client: httpx.AsyncClient, shop: Shop) -> None:

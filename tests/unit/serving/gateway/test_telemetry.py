@@ -35,6 +35,7 @@ async def post(
 
 async def handed_on(shop: Shop) -> Snapshot:
     """Everything measured so far."""
+    await shop.telemetry._estimate()
     shop.telemetry._hand_on(*shop.telemetry._take())
     return shop.snapshots[-1]
 

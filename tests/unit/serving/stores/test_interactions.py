@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 import redis.asyncio
@@ -20,6 +19,7 @@ from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.recent import RecentItems, RecentItemStore, encode
 from serving.stores.seen import SeenStore
+from tests.fixtures.seen import are_seen
 
 NOW = 20_000 * 86_400 + 3_600
 TODAY = 20_000
@@ -62,8 +62,7 @@ class Reader:
         return (await self._recent.read_day([subject]))[0]
 
     async def seen(self, *items: str, subject: str = "u", today: int = TODAY) -> list[bool]:
-        rings = await self._seen.read([subject], today)
-        return rings.seen(item_hashes(items), np.zeros(len(items), dtype=np.int64)).tolist()
+        return await are_seen(self._seen, [subject] * len(items), items, today)
 
     async def stream(self) -> list[Interaction]:
         entries = await self._client.xrange("toys:v2:interactions")

@@ -25,6 +25,7 @@ from serving.stores.recent import RecentItems, RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.read_stores import user_features
+from tests.fixtures.seen import are_seen
 
 pytestmark = pytest.mark.redis
 NOW = 1_767_225_600
@@ -96,8 +97,8 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
 
     recent = await RecentItemStore(config, server.address, client).read(["u1", "s9", "u2"])
     assert recent == [RecentItems(("b", "a"), (NOW - 10, NOW - 20)), RecentItems(("c",), (NOW - 30,)), RecentItems()]
-    rings = await SeenStore(config, server.address, client).read(["u1", "s9", "u2"], TODAY)
-    assert rings.seen(np.repeat(item_hashes(["a"]), 3, axis=0), np.arange(3)).tolist() == [True, False, False]
+    seen = SeenStore(config, server.address, client)
+    assert await are_seen(seen, ["u1", "s9", "u2"], ["a"] * 3, TODAY) == [True, False, False]
     assert await read_meta(config, server.address, client) == meta
     assert (await RecentItemStore(config, server.address, client).read_day(["u1"]))[0].item_ids == ("of-b", "of-a")
     await client.aclose()
@@ -221,8 +222,7 @@ async def read_state(config: StoreConfig, address: str, subject: str, *items: st
     """Recent items, categories, and whether items are seen."""
     client = async_client(config, address)
     store = RecentItemStore(config, address, client)
-    rings = await SeenStore(config, address, client).read([subject], TODAY)
-    seen = rings.seen(item_hashes(items), np.zeros(len(items), dtype=np.int64)).tolist()
+    seen = await are_seen(SeenStore(config, address, client), [subject] * len(items), items, TODAY)
     found = (await store.read([subject]))[0], (await store.read_day([subject]))[0], seen
     await client.aclose()
     return found

@@ -11,6 +11,7 @@ from contracts.errors import StoreError
 from serving.stores.config import StoreConfig
 from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.table_values import seen_rings
+from tests.fixtures.seen import are_seen
 
 TODAY = 20_000
 
@@ -21,9 +22,7 @@ def store(client: redis.asyncio.Redis, config: StoreConfig) -> SeenStore:
 
 
 async def ask(store: SeenStore, subjects: list[str | None], item: str, today: int = TODAY) -> list[bool]:
-    rings = await store.read(subjects, today)
-    hashes = np.repeat(item_hashes([item]), len(subjects), axis=0)
-    return rings.seen(hashes, np.arange(len(subjects))).tolist()
+    return await are_seen(store, subjects, [item] * len(subjects), today)
 
 
 def ring(config: StoreConfig, **days: int) -> bytes:

@@ -1,0 +1,146 @@
+"""Seen items in RedisBloom: a scalable Bloom filter a subject and shop-local day, asked about candidates.
+
+RedisBloom gives the first part of a growing filter half of its error rate, the next one half of that and so on (Almeida
+et al. 2007), so that the rate holds however far it grows. The configured rate is of the union: a day has its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import redis.asyncio
+
+from contracts.bloom import FIRST_CAPACITY, Words
+from contracts.clock import DAY_S
+from contracts.ids import BoolArray, IntArray, LongArray
+from serving.stores.config import StoreConfig
+from serving.stores.keys import Keys
+
+_GROWTH: Final = 2
+_NAME_BYTES: Final = 8
+Command = tuple[Any, ...]
+FILE_SEEN: Final = f"""
+  local days, filters, day, days_s = KEYS[filter], take(), tonumber(take()), take()
+  local window, error, filter_s = tonumber(take()), take(), take()
+  redis.call('ZADD', days, day, day)
+  redis.call('EXPIRE', days, days_s)
+  local gone = tonumber(redis.call('ZREVRANGE', days, 0, 0)[1]) - window
+  for _, left in ipairs(redis.call('ZRANGEBYSCORE', days, '-inf', gone)) do
+    redis.call('ZREM', days, left)
+    redis.call('UNLINK', filters .. left)
+  end
+  for _ = 1, tonumber(take()) do
+    local item = take()
+    if day > gone then
+      redis.call('BF.INSERT', filters .. day, 'ERROR', error, 'CAPACITY', {FIRST_CAPACITY}, 'EXPANSION', {_GROWTH},
+        'ITEMS', item)
+    end
+  end
+  if day > gone then redis.call('EXPIRE', filters .. day, filter_s) end
+"""
+"""Lua: files items of a subject and day, as `FilterCommands.filed` names them; days that left the window are removed.
+
+It stands where `KEYS[filter]` is the subject's `Keys.seen_days` and `take` the next argument.
+"""
+
+
+def item_names(hashes: Words) -> list[bytes]:
+    """What items are called in the filters: the first half of their hashes [n, 2], short for every raw id."""
+    packed = hashes[:, 0].astype("<u8").tobytes()
+    return [packed[start : start + _NAME_BYTES] for start in range(0, len(packed), _NAME_BYTES)]
+
+
+class FilterCommands:
+    """What changes filters; whoever sends it makes it one atomic step.
+
+    Args:
+        config: the store's settings.
+    """
+
+    def __init__(self, config: StoreConfig) -> None:
+        self._keys = Keys(config.shop)
+        self._window_days = config.seen_window_days
+        self._error_rate = config.seen_error_rate / config.seen_window_days
+        self._lifetime_s = (config.seen_window_days + 1) * DAY_S
+
+    def filed(self, subject: str, day: int, hashes: Sequence[Words], lifetime_s: int) -> list[Any]:
+        """Arguments of `FILE_SEEN` that file items, n hashes of [2], under a day."""
+        own = (self._keys.seen_on(subject, ""), day, lifetime_s)
+        every = (self._window_days, self._error_rate, self._lifetime_s)
+        return [*own, *every, len(hashes), *item_names(np.stack(hashes))]
+
+    def replaced(self, subject: str, days: Mapping[int, Words], lifetime_s: int) -> list[Command]:
+        """Commands that give a subject filters of days that it has none of; of each day the items' hashes, [n, 2]."""
+        commands = [command for day, hashes in days.items() for command in self._add(subject, day, hashes)]
+        index = self._keys.seen_days(subject)
+        pairs = [value for day in days for value in (day, day)]
+        return [*commands, ("ZADD", index, *pairs), ("EXPIRE", index, lifetime_s)]
+
+    def _add(self, subject: str, day: int, hashes: Words) -> list[Command]:
+        key = self._keys.seen_on(subject, day)
+        shape = ("ERROR", self._error_rate, "CAPACITY", FIRST_CAPACITY, "EXPANSION", _GROWTH)
+        return [("BF.INSERT", key, *shape, "ITEMS", *item_names(hashes)), ("EXPIRE", key, self._lifetime_s)]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Answers about the candidates that were asked about.
+
+    Attributes:
+        are_seen: [T].
+    """
+
+    are_seen: BoolArray
+
+    def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
+        """[T]: whether they were seen; the same T that were asked about."""
+        return self.are_seen
+
+
+@dataclass(frozen=True)
+class ModuleFilters:
+    """Filters of B subjects, which stay in the store.
+
+    Attributes:
+        keys: of each subject, its filters of the window; empty = it has seen nothing.
+        pipeline: opens a pipeline of the store.
+    """
+
+    keys: Sequence[Sequence[str]]
+    pipeline: Callable[[], AbstractAsyncContextManager[redis.asyncio.client.Pipeline]]
+
+    @property
+    def filled(self) -> LongArray:
+        """Those of the B subjects that have seen something."""
+        return np.flatnonzero([len(keys) > 0 for keys in self.keys])
+
+    async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> Verdicts:
+        """Asks about items in one round trip for all subjects.
+
+        Args:
+            hashes: of every item, [I, 2].
+            rows: the items, [T].
+            owners: which of the subjects each is asked for, [T].
+
+        Raises:
+            StoreError: the store does not answer in time.
+        """
+        order = np.argsort(owners, kind="stable")
+        ends = np.searchsorted(owners[order], np.arange(len(self.keys)), side="right").tolist()
+        are_seen = np.zeros(len(rows), dtype=np.bool_)
+        asked = []
+        async with self.pipeline() as pipe:
+            for subject in self.filled.tolist():
+                places = order[ends[subject - 1] if subject else 0 : ends[subject]]
+                if len(places):
+                    names = item_names(hashes[rows[places]])
+                    for key in self.keys[subject]:
+                        pipe.execute_command("BF.MEXISTS", key, *names)
+                        asked.append(places)
+            for places, found in zip(asked, await pipe.execute(), strict=True):
+                are_seen[places] |= np.array(found, dtype=np.bool_)
+        return Verdicts(are_seen)
