@@ -2,7 +2,8 @@
 
 records_dir/<shop>/
   interactions/day=YYYY-MM-DD/   accepted events, by the shop-local day on which they happened
-  user_activity/day=YYYY-MM-DD/  every value of `top_category` that serving wrote, by the day on which it did
+  user_activity/day=YYYY-MM-DD/  every value of `top_category` that the consumer wrote, by the day on which it did
+  snapshots/day=YYYY-MM-DD/      what was online of all users after a run of materialize
   impressions/day=YYYY-MM-DD/    what was shown
   tombstones/                    erased users
 """
@@ -47,6 +48,17 @@ USER_ACTIVITY: Final = TableSchema(
     ),
     partitioned=True,
 )
+SNAPSHOTS: Final = TableSchema(
+    "snapshots",
+    (
+        Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
+        Column(c.TOP_CATEGORY, Kind.STRING, required=True),
+        Column(c.TOP_CATEGORY_LONG, Kind.STRING, required=True),
+        Column(SERVED_MS, Kind.INT, required=True, nullable=False),  # the same in all rows of a snapshot
+    ),
+    partitioned=True,
+)
+"""A user who is not in a snapshot had no value then."""
 IMPRESSIONS: Final = TableSchema(
     c.IMPRESSIONS.name,
     (

@@ -54,18 +54,52 @@ def erased_users(folder: Path | None) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class ServedValues:
-    """Every value of `top_category` that serving wrote, in order of user and time; R rows.
+class ValueLog:
+    """Values of users and since when they were served, in order of user and time; R rows.
 
     Attributes:
         user_row: [R] int32.
-        served_ms: [R] int64, since when.
+        served_ms: [R] int64.
         code: [R] int32 category codes, 0 = none.
     """
 
     user_row: IntArray
     served_ms: LongArray
     code: IntArray
+
+    @classmethod
+    def of(cls, user_row: IntArray, served_ms: LongArray, code: IntArray) -> ValueLog:
+        """A log of rows in any order; of rows of the same millisecond the later one counts."""
+        order = np.lexsort((served_ms, user_row))
+        return cls(user_row[order], served_ms[order], code[order])
+
+    def as_of(self, user_row: IntArray, time_ms: LongArray, not_before: LongArray) -> IntArray:
+        """The newest values of users before times, unless older than other times, [Q] each; -1 = there is none."""
+        if len(self.user_row) == 0:
+            return np.full(len(user_row), -1, dtype=np.int32)
+        first, last = int(self.served_ms.min()), int(self.served_ms.max())
+        stride = last - first + 2
+        keys = self.user_row.astype(np.int64) * stride + self.served_ms - first
+        wanted = user_row.astype(np.int64) * stride + np.clip(time_ms - first, 0, stride - 1)
+        place = np.searchsorted(keys, wanted, side="left") - 1
+        row = np.maximum(place, 0)
+        found = (place >= 0) & (self.user_row[row] == user_row) & (self.served_ms[row] >= not_before)
+        return np.where(found, self.code[row], -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ServedValues:
+    """Both top categories of users as serving wrote them.
+
+    Attributes:
+        top: `top_category`, of the consumer and of snapshots.
+        long: `top_category_long`, of snapshots.
+        snapshots: [S] int64 times of snapshots in order: who is not in one had no value then.
+    """
+
+    top: ValueLog
+    long: ValueLog
+    snapshots: LongArray
 
     @classmethod
     def read(cls, folder: Path | None, user_ids: Sequence[str], categories: Vocabulary) -> ServedValues:
@@ -76,28 +110,33 @@ class ServedValues:
             user_ids: raw ids by user row.
             categories: codes of category_l1.
         """
-        table = read_records(folder, r.USER_ACTIVITY)
-        rows = pc.index_in(table[c.USER_ID], value_set=pa.array(user_ids, pa.string()))
-        known = rows.is_valid()
-        table = table.filter(known)
-        user_row = rows.filter(known).to_numpy().astype(np.int32)
-        served_ms = table[r.SERVED_MS].to_numpy()
-        order = np.lexsort((served_ms, user_row))
-        codes = categories.encode(table[c.TOP_CATEGORY].to_pylist())
-        return cls(user_row[order], served_ms[order], codes[order])
+        snapshots = read_records(folder, r.SNAPSHOTS)
+        times = np.unique(snapshots[r.SERVED_MS].to_numpy())
+        updates = read_records(folder, r.USER_ACTIVITY)
+        names = [c.USER_ID, c.TOP_CATEGORY, r.SERVED_MS]
+        both = pa.concat_tables([snapshots.select(names), updates.select(names)])
+        known = pa.array(user_ids, pa.string())
+        return cls(
+            _log(both, c.TOP_CATEGORY, known, categories),
+            _log(snapshots, c.TOP_CATEGORY_LONG, known, categories),
+            times,
+        )
 
-    def as_of(self, user_row: IntArray, accepted_ms: LongArray) -> IntArray:
+    def as_of(self, user_row: IntArray, accepted_ms: LongArray) -> tuple[IntArray, IntArray]:
         """What was served to users [Q] just before times [Q], on the clock of `served_ms`.
 
         Returns:
-            [Q] codes, -1 where serving had written nothing yet.
+            Codes of `top_category` and `top_category_long` [Q] each; -1 where serving had written nothing yet.
         """
-        if len(self.user_row) == 0:
-            return np.full(len(user_row), -1, dtype=np.int32)
-        first, last = int(self.served_ms.min()), int(self.served_ms.max())
-        stride = last - first + 2
-        keys = self.user_row.astype(np.int64) * stride + self.served_ms - first
-        wanted = user_row.astype(np.int64) * stride + np.clip(accepted_ms - first, 0, stride - 1)
-        place = np.searchsorted(keys, wanted, side="left") - 1
-        found = (place >= 0) & (self.user_row[np.maximum(place, 0)] == user_row)
-        return np.where(found, self.code[np.maximum(place, 0)], -1).astype(np.int32)
+        number = np.searchsorted(self.snapshots, accepted_ms, side="left")
+        since = np.concatenate([[0], self.snapshots])[number]
+        top, long = (log.as_of(user_row, accepted_ms, since) for log in (self.top, self.long))
+        missing = np.where(number > 0, 0, -1)
+        return np.where(top < 0, missing, top).astype(np.int32), np.where(long < 0, missing, long).astype(np.int32)
+
+
+def _log(table: pa.Table, field: str, users: pa.Array, categories: Vocabulary) -> ValueLog:
+    rows = pc.index_in(table[c.USER_ID], value_set=users)
+    table, rows = table.filter(rows.is_valid()), rows.drop_null()
+    codes = categories.encode(table[field].to_pylist())
+    return ValueLog.of(rows.to_numpy().astype(np.int32), table[r.SERVED_MS].to_numpy(), codes)

@@ -1,4 +1,7 @@
-"""Fills the online stores from the tables: user features, recent items, seen filters; also after a loss."""
+"""Fills the online stores from the tables: user features, recent items, seen filters; also after a loss.
+
+What is online of users afterwards is recorded: training reads what serving saw.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,29 @@ from training.records import erasures
 
 def run(workspace: Workspace, _: Path) -> str:
     """Fills the stores unless they hold what belongs to this bundle."""
-    from serving.stores.materialize import StoreTables, materialize  # brings Feast, which takes seconds to import
+    from serving.interactions.records import RecordWriter  # these bring Feast, which takes seconds to import
+    from serving.stores.materialize import StoreTables, materialize
+    from serving.stores.snapshot import online_activity
 
     config = workspace.config.stores
+    records = shop_records(config.records_dir, workspace.config.shop)
     version = workspace.output(build_index.JOB).name
     address = resolve_address(config)
     meta = asyncio.run(_marker(config, address))
     reused = "" if meta is None or meta.bundle_version != version or workspace.force else " (reused)"
     if meta is None or not reused:
         processed = open_processed(workspace.output(preprocess.JOB))
-        last_day = processed.info.last_day
+        last_day, calendar = processed.info.last_day, ShopCalendar(processed.info.timezone)
         tables = StoreTables(
             final_profiles(processed),
             final_activity(processed),
             recent_interactions(processed, config.history_length),
             seen_interactions(processed, config.seen_window_days),
-            TablesEnd(last_day, ShopCalendar(processed.info.timezone).start_of_day(last_day + 1)),
-            erasures(shop_records(config.records_dir, workspace.config.shop)),
+            TablesEnd(last_day, calendar.start_of_day(last_day + 1)),
+            erasures(records),
         )
         meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
+        RecordWriter(records, calendar).snapshot(online_activity(config, address))
     return (
         f"{meta.num_users:,} users with features, {meta.num_recent:,} with recent items, {meta.num_seen:,} seen filters"
         + reused

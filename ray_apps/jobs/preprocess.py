@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from contracts import records as r
 from contracts.clock import day_to_name
-from contracts.records import shop_records
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.config import JobConfig
@@ -32,8 +32,16 @@ def run(workspace: Workspace, out_dir: Path) -> str:
 
 def records(config: JobConfig) -> Path | None:
     """Folder of what serving recorded, if there is one and the config wants it."""
-    folder = shop_records(config.stores.records_dir, config.shop)
+    folder = r.shop_records(config.stores.records_dir, config.shop)
     return folder if config.use_records and folder.is_dir() else None
+
+
+def recorded(config: JobConfig) -> list[Path]:
+    """What is read of the records and may change the output by itself: a snapshot matters to later events only."""
+    if (folder := records(config)) is None:
+        return []
+    tables = (r.INTERACTIONS, r.USER_ACTIVITY, r.TOMBSTONES)
+    return [path for table in tables if (path := folder / table.name).is_dir()]
 
 
 JOB = Job(
@@ -44,7 +52,7 @@ JOB = Job(
     run=run,
     place=fingerprint_folder("processed"),
     uses_ray=True,
-    files=lambda config: [folder] if (folder := records(config)) else [],
+    files=recorded,
 )
 
 if __name__ == "__main__":

@@ -71,6 +71,12 @@ class RecordWriter:
         ]
         self._write_days(r.USER_ACTIVITY, rows, [served_ms // 1000 for _, served_ms in values])
 
+    def snapshot(self, rows: pa.Table) -> None:
+        """Writes what was online of all users at one time, in the columns of `SNAPSHOTS`; raises as above."""
+        for served_ms in rows[r.SERVED_MS][:1].to_pylist():
+            day = int(self._calendar.day(np.array([served_ms // 1000]))[0])
+            _write_table(self._folder_of(r.SNAPSHOTS, day), rows, str(served_ms))
+
     def tombstones(self, erasures: Iterable[Erasure]) -> None:
         """Writes erased users; raises as above."""
         rows = [{c.USER_ID: erasure.user_id, r.ERASED_AT: erasure.erased_at} for erasure in erasures]
@@ -82,7 +88,10 @@ class RecordWriter:
         for row, day in zip(rows, self._calendar.day(np.array(times, dtype=np.int64)).tolist(), strict=True):
             of_day[day].append(row)
         for day, some in of_day.items():
-            _write(self._folder / schema.name / f"{c.DAY}={day_to_name(day)}", schema, some)
+            _write(self._folder_of(schema, day), schema, some)
+
+    def _folder_of(self, schema: TableSchema, day: int) -> Path:
+        return self._folder / schema.name / f"{c.DAY}={day_to_name(day)}"
 
 
 def check_timestamp(timestamp: int) -> None:
@@ -95,7 +104,11 @@ def _write(folder: Path, schema: TableSchema, rows: Sequence[Row]) -> None:
     types = pa.schema([(column.name, _TYPES[column.kind]) for column in schema.columns])
     table = pa.Table.from_pylist(list(rows), schema=types)
     digest = hashlib.sha256(repr([tuple(row.values()) for row in rows]).encode()).hexdigest()
-    with atomic_file(folder / f"part-{digest[:24]}.parquet") as temporary:
+    _write_table(folder, table, digest[:24])
+
+
+def _write_table(folder: Path, table: pa.Table, name: str) -> None:
+    with atomic_file(folder / f"part-{name}.parquet") as temporary:
         pq.write_table(table, temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())  # the stream forgets these rows next

@@ -133,6 +133,13 @@ def belongs_to(key: bytes, shop: str) -> bool:
     return key[head + 4 + size :] == shop.encode()
 
 
+def user_of(key: bytes) -> str:
+    """The user id in a key."""
+    head = len(_key_head()) + 4
+    size = int.from_bytes(key[head : head + 4], "little")
+    return key[head + 4 : head + 4 + size].decode()
+
+
 def _key_head() -> bytes:
     head: bytes = serialize_entity_key_prefix([USER_ID], _KEY_VERSION)
     return head

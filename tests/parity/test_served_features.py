@@ -1,10 +1,12 @@
-"""Training-serving skew: for every event, the feature that was online when it was accepted is the one in its row."""
+"""Training-serving skew: for every event, the features that were online when it was accepted are those in its row."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,20 @@ import pytest
 
 from contracts import columns as c
 from contracts.bloom import item_hashes
-from contracts.clock import DAY_S
+from contracts.clock import DAY_S, ShopCalendar
 from contracts.interactions import Interaction
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.consumer import FeatureConsumer
 from serving.interactions.meter import ConsumerMeter
+from serving.interactions.records import RecordWriter
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
+from serving.stores.materialize import StoreTables, materialize
+from serving.stores.merge import TablesEnd
+from serving.stores.snapshot import online_activity
 from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.plain_preprocess import run_without_ray
@@ -29,45 +35,101 @@ from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop
 from training.compaction import CompactConfig, compact
 from training.features import preprocess as job
 from training.features.config import PreprocessConfig
-from training.features.processed import open_processed
+from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
+from training.features.processed import Processed, open_processed
 
 pytestmark = pytest.mark.redis
 SHOP = "tiny"
 CATEGORIES = {"i1": "lamps", "i2": "lamps", "i3": "tables", "i4": None}
 USERS = ("u1", "u2", "u3", "new1", "new2")
-NUM_EVENTS = 120
+EVENTS_A_DAY = 60
+Both = tuple[str | None, str | None]
+"""`top_category` and `top_category_long`."""
 
 
-async def play(store: InteractionStore, users: UserFeatureStore, consumer: FeatureConsumer) -> dict[str, str | None]:
-    """Events of all users while the consumer lags now and then; what was online as each was accepted, by event id.
+@dataclass
+class Shop:
+    """A shop of tables, records and stores.
 
-    The first events come before serving has written anything: what is online then is left to be computed.
+    Attributes:
+        folder: of everything.
+        config: the stores' settings.
+        address: of the stores.
+        interactions: takes events.
+        users: reads features.
+        consumer: of the events.
+        online: what was online as each event was accepted, by event id.
     """
-    rng = np.random.default_rng(3)
-    online: dict[str, str | None] = {}
-    start = START + 5 * DAY_S
-    for number in range(NUM_EVENTS):
-        user, item = str(rng.choice(USERS)), str(rng.choice(list(CATEGORIES)))
-        at = start + int(number * 2 * DAY_S / NUM_EVENTS)
-        online[f"o{number}"] = (await users.read([user])).top_category[0]
-        event = Interaction(
-            event_id=f"o{number}", user_id=user, item_id=item, event="view", timestamp=at, accepted_at=at
+
+    folder: Path
+    config: StoreConfig
+    address: str
+    interactions: InteractionStore
+    users: UserFeatureStore
+    consumer: FeatureConsumer
+    online: dict[str, Both] = field(default_factory=dict)
+
+    @property
+    def records(self) -> Path:
+        return self.config.records_dir / SHOP
+
+    async def play(self, day: int, users: Sequence[str]) -> list[str]:
+        """A day of events while the consumer lags now and then; their ids."""
+        rng = np.random.default_rng(day)
+        names = []
+        for number in range(EVENTS_A_DAY):
+            user, item, name = str(rng.choice(users)), str(rng.choice(list(CATEGORIES))), f"o{day}-{number}"
+            at = START + day * DAY_S + number * DAY_S // EVENTS_A_DAY
+            found = await self.users.read([user])
+            self.online[name] = found.top_category[0], found.top_category_long[0]
+            event = Interaction(event_id=name, user_id=user, item_id=item, event="view", timestamp=at, accepted_at=at)
+            new = NewInteraction(event, CATEGORIES[item], (item_hashes([item])[0], at // DAY_S))
+            assert await self.interactions.add([new]) == ["accepted"]
+            names.append(name)
+            if rng.random() < 0.4:
+                await asyncio.to_thread(self.consumer.step, 0)
+                time.sleep(0.002)  # the store's clock tells milliseconds
+        return names
+
+    async def flush(self) -> None:
+        """Lets the consumer do and write all that there is."""
+        while await asyncio.to_thread(self.consumer.step, 0):
+            pass
+        await asyncio.to_thread(self.consumer._flush)
+        compact(self.records, CompactConfig(), START + 30 * DAY_S)
+
+    def preprocess(self, name: str) -> Processed:
+        """Tables and records as training reads them."""
+        job.preprocess(PreprocessConfig(), self.folder / "raw", self.folder / name, shop=SHOP, records_dir=self.records)
+        return open_processed(self.folder / name)
+
+    def materialize(self, processed: Processed) -> None:
+        """As the job does it."""
+        end = TablesEnd(processed.info.last_day, START + (processed.info.last_day + 1 - FIRST_DAY) * DAY_S)
+        tables = StoreTables(
+            final_profiles(processed),
+            final_activity(processed),
+            recent_interactions(processed),
+            seen_interactions(processed),
+            end,
         )
-        new = NewInteraction(event, CATEGORIES[item], (item_hashes([item])[0], at // DAY_S))
-        assert await store.add([new]) == ["accepted"]
-        if rng.random() < 0.4:
-            await asyncio.to_thread(consumer.step, 0)
-            time.sleep(0.002)  # the store's clock tells milliseconds
-    while await asyncio.to_thread(consumer.step, 0):
-        pass
-    consumer.stop()
-    await asyncio.to_thread(consumer.run)  # writes what it has taken
-    return online
+        materialize(self.config, self.address, tables, bundle_version="b1", written_at=START)
+        RecordWriter(self.records, ShopCalendar("UTC")).snapshot(online_activity(self.config, self.address))
+        time.sleep(0.002)
 
 
-async def test_the_value_that_was_served_is_the_value_that_is_trained_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def trained(processed: Processed) -> dict[str, Both]:
+    """What is in the rows, by event id."""
+    names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
+    events = processed.events()
+    pairs = zip(events.top_category.tolist(), events.top_category_long.tolist(), strict=True)
+    return {name: (names[top], names[long]) for name, (top, long) in zip(processed.event_ids(), pairs, strict=True)}
+
+
+async def test_what_was_served_is_what_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three days: before any snapshot, after one of the shop's tables, after one of tables and records."""
+    monkeypatch.setattr(job, "_run", run_without_ray)
+    write_shop(tmp_path / "raw")
     stores = StoreConfig(
         shop=SHOP, feast_dir=tmp_path / "feast", records_dir=tmp_path / "records", read_timeout_ms=20_000
     )
@@ -75,37 +137,27 @@ async def test_the_value_that_was_served_is_the_value_that_is_trained_on(
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path / "redis")) as server, ExitStack() as stack:
         await asyncio.to_thread(fill_stores, stores, server.address)
         client = async_client(stores, server.address)
-        await client.flushall()  # the tables' own values are materialize's affair
+        await client.flushall()  # of what was served before there were records nothing is known
         users = UserFeatureStore(stores, server.address, client)
         consumer = stack.enter_context(open_consumer(settings, stores, server.address, "UTC", "one", ConsumerMeter()))
-        online = await play(InteractionStore(stores, server.address, client), users, consumer)
+        store = InteractionStore(stores, server.address, client)
+        shop = Shop(tmp_path, stores, server.address, store, users, consumer)
+        first = await shop.play(5, USERS[:-1])
+        await asyncio.to_thread(shop.materialize, shop.preprocess("tables"))
+        second = await shop.play(6, USERS[1:])
+        await shop.flush()
+        await asyncio.to_thread(shop.materialize, shop.preprocess("two_days"))
+        third = await shop.play(7, USERS)
+        await shop.flush()
         await client.aclose()
 
-    records = stores.records_dir / SHOP
-    compact(records, CompactConfig(), START + 30 * DAY_S)
-    write_shop(tmp_path / "raw")
-    monkeypatch.setattr(job, "_run", run_without_ray)
-    job.preprocess(PreprocessConfig(), tmp_path / "raw", tmp_path / "run", shop=SHOP, records_dir=records)
-    processed = open_processed(tmp_path / "run")
-    names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
-    trained = dict(zip(processed.event_ids(), (names[code] for code in processed.events().top_category), strict=True))
-    first_served = {event_id for event_id, value in online.items() if value is not None}
-    assert processed.info.last_day == FIRST_DAY + 6
-    assert {event_id: trained[event_id] for event_id in first_served} == {
-        event_id: online[event_id] for event_id in first_served
-    }
-    computed = _computed(processed.events().top_category, tmp_path, monkeypatch)
-    assert len(first_served) > NUM_EVENTS / 2
-    assert any(computed[event_id] != online[event_id] for event_id in first_served)  # the consumer did lag
-
-
-def _computed(_: object, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
-    """What the rows would hold if nobody had told what was served."""
-    records = folder / "records" / SHOP / "user_activity"
-    records.rename(records.with_name("elsewhere"))
-    job.preprocess(
-        PreprocessConfig(), folder / "raw", folder / "computed", shop=SHOP, records_dir=folder / "records" / SHOP
-    )
-    processed = open_processed(folder / "computed")
-    names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
-    return dict(zip(processed.event_ids(), (names[code] for code in processed.events().top_category), strict=True))
+    rows = trained(shop.preprocess("all"))
+    seen = [name for name in first if shop.online[name][0] is not None] + second + third
+    assert {name: rows[name][0] for name in seen} == {name: shop.online[name][0] for name in seen}
+    assert {name: rows[name] for name in second + third} == {name: shop.online[name] for name in second + third}
+    assert len({shop.online[name] for name in second + third}) > 5
+    (shop.records / "snapshots").rename(tmp_path / "snapshots")
+    (shop.records / "user_activity").rename(tmp_path / "user_activity")
+    computed = trained(shop.preprocess("computed"))  # what rows would hold if nobody had told what was served
+    for place in (0, 1):
+        assert any(computed[name][place] != shop.online[name][place] for name in second + third)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts.clock import ShopCalendar
-from contracts.ids import AnyArray, IntArray, LongArray
+from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
 from contracts.records import ACCEPTED_MS
 from training.features.config import PreprocessConfig
 from training.features.encode import ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
@@ -166,7 +166,7 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
     item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
     day = ShopCalendar(config.timezone).day(timestamp).astype(np.int32)
     top, top_long = top_categories(spec.item_category[item_row], timestamp, day, offsets)
-    top = _as_served(top, rows, spec.served)
+    top, top_long = _as_served(top, top_long, rows, spec.served)
     event = rows[c.EVENT].to_numpy()
     mask, mask_device, mask_item = draw_masks(len(rows), config, np.random.default_rng([config.seed, partition]))
     columns = {
@@ -187,14 +187,21 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
     return pa.table(columns)
 
 
-def _as_served(top: IntArray, rows: pa.Table, served: ServedValues | None) -> IntArray:
-    """`top_category` [E]: what serving had written when it accepted the event, else as computed."""
+def _as_served(
+    top: IntArray, top_long: IntArray, rows: pa.Table, served: ServedValues | None
+) -> tuple[IntArray, IntArray]:
+    """Both top categories [E]: what serving had written when it accepted the event, else as computed."""
     accepted = rows[ACCEPTED_MS].is_valid().to_numpy() & (rows[USER_ROW].to_numpy() >= 0)
     if served is None or not accepted.any():
-        return top
+        return top, top_long
     found = served.as_of(rows[USER_ROW].to_numpy()[accepted], rows[ACCEPTED_MS].filter(pa.array(accepted)).to_numpy())
-    joined = top.copy()
-    joined[accepted] = np.where(found >= 0, found, top[accepted])
+    return _replaced(top, accepted, found[0]), _replaced(top_long, accepted, found[1])
+
+
+def _replaced(codes: IntArray, where: BoolArray, found: IntArray) -> IntArray:
+    """Codes [E] with those found in some places; -1 = none was found."""
+    joined = codes.copy()
+    joined[where] = np.where(found >= 0, found, codes[where])
     return joined
 
 

@@ -57,8 +57,8 @@ def preprocess(
         raw_dir: folder of the raw tables.
         out_dir: the run's folder.
         shop: the shop's name.
-        records_dir: folder of what serving recorded of this shop: accepted interactions, the `top_category` that was
-            served, erased users; None = only the shop's own tables are read.
+        records_dir: folder of what serving recorded of this shop: accepted interactions, the top categories
+            that were served, erased users; None = only the shop's own tables are read.
 
     Raises:
         DataError: a table is missing or unreadable, an id occurs twice, or nothing is left to train on.

@@ -98,13 +98,16 @@ def test_erased_users_are_removed_everywhere_also_from_compacted_days(tmp_path: 
     write(tmp_path, r.INTERACTIONS, [event("a"), event("b", user_id="u2"), event("c", user_id=None)], "part-1")
     value = {"top_category": "shoes", "event_timestamp": START, "served_ms": 5}
     write(tmp_path, r.USER_ACTIVITY, [{"user_id": "u1", **value}, {"user_id": "u2", **value}], "part-1")
+    snapshot = {"top_category": "shoes", "top_category_long": None, "served_ms": 6}
+    write(tmp_path, r.SNAPSHOTS, [{"user_id": "u2", **snapshot}, {"user_id": "u1", **snapshot}], "part-6")
     write(tmp_path, c.IMPRESSIONS, [shown("r1", 0), shown("r2", 0, user_id="u2")], "part-1")
     compact(tmp_path, CONFIG, LATER)
     write(tmp_path, r.TOMBSTONES, [{"user_id": "u1", "erased_at": START}], "part-1", None)
     done = compact(tmp_path, CONFIG, LATER)
-    assert (done.events, done.erased) == (2, 3)
+    assert (done.events, done.erased) == (2, 4)
     assert column(tmp_path, r.INTERACTIONS, "user_id") == ["u2", None]
     assert column(tmp_path, r.USER_ACTIVITY, "user_id") == ["u2"]
+    assert column(tmp_path, r.SNAPSHOTS, "user_id") == ["u2"]
     assert column(tmp_path, c.IMPRESSIONS, "user_id") == ["u2"]
     assert compact(tmp_path, CONFIG, LATER).days == 0
     assert not any(b"u1" in path.read_bytes() for path in files(tmp_path) if "tombstones" not in str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +18,7 @@ from tests.fixtures.streams import event
 from training.tables import find_table, read_files
 
 NOON = 20_000 * DAY_S + DAY_S // 2
+SNAPSHOT = pa.schema([(name, pa.string()) for name in r.SNAPSHOTS.names[:-1]] + [(r.SERVED_MS, pa.int64())])
 
 
 @pytest.fixture
@@ -76,6 +78,17 @@ def test_served_values_and_erased_users(writer: RecordWriter, tmp_path: Path) ->
         {"user_id": "u1", "top_category": None, "event_timestamp": 5, "served_ms": 1000 * NOON + 7}
     ]
     assert read_files(find_table(tmp_path, r.TOMBSTONES)).to_pylist() == [{"user_id": "u1", "erased_at": 9}]
+
+
+def test_snapshots_lie_under_the_day_on_which_they_were_taken(writer: RecordWriter, tmp_path: Path) -> None:
+    served_ms = 1_000 * (NOON + 11 * 3_600)  # 01:00 in Berlin
+    row = {"user_id": "u1", "top_category": "lamps", "top_category_long": None, "served_ms": served_ms}
+    rows = pa.Table.from_pylist([row], schema=SNAPSHOT)
+    writer.snapshot(rows)
+    writer.snapshot(rows)
+    writer.snapshot(rows.slice(0, 0))
+    assert files(tmp_path) == ["snapshots/day=2024-10-05"]
+    assert read_files(find_table(tmp_path, r.SNAPSHOTS)).to_pylist() == [row]
 
 
 def test_a_write_that_fails_leaves_nothing(writer: RecordWriter, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop
 from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
-from training.records import ServedValues, erased_users, erasures
+from training.records import ServedValues, ValueLog, erased_users, erasures
 from training.tables import ARROW_TYPES
 
 CONFIG = PreprocessConfig(num_partitions=2)
@@ -48,10 +48,10 @@ def run(folder: Path, records: Path | None) -> Processed:
     return open_processed(folder / "processed")
 
 
-def tops(processed: Processed) -> dict[str, str | None]:
-    """`top_category` by event id."""
+def tops(processed: Processed, *, long: bool = False) -> dict[str, str | None]:
+    """`top_category`, or `top_category_long`, by event id."""
     names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
-    codes = processed.events().top_category
+    codes = processed.events().top_category_long if long else processed.events().top_category
     return {event_id: names[code] for event_id, code in zip(processed.event_ids(), codes, strict=True)}
 
 
@@ -136,14 +136,49 @@ def test_the_last_erasure_of_a_user_counts(tmp_path: Path) -> None:
     assert erasures(tmp_path / "nothing") == erasures(None) == {}
 
 
+def log(*rows: tuple[int, int, int]) -> ValueLog:
+    users, times, codes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    return ValueLog.of(users.astype(np.int32), times, codes.astype(np.int32))
+
+
 def test_values_by_user_and_time() -> None:
-    served = ServedValues(
-        user_row=np.array([2, 2, 5], dtype=np.int32),
-        served_ms=np.array([100, 200, 150]),
-        code=np.array([7, 8, 9], dtype=np.int32),
-    )
+    served = ServedValues(log((5, 150, 9), (2, 200, 8), (2, 100, 7)), log(), np.zeros(0, dtype=np.int64))
     users = np.array([2, 2, 2, 2, 2, 5, 5, 0, 9], dtype=np.int32)
     times = np.array([0, 100, 101, 200, 10**15, 150, 151, 160, 160])
-    assert served.as_of(users, times).tolist() == [-1, -1, 7, 7, 8, -1, 9, -1, -1]
+    top, long = served.as_of(users, times)
+    assert top.tolist() == [-1, -1, 7, 7, 8, -1, 9, -1, -1]
     nothing = ServedValues.read(None, ["u1"], Vocabulary(()))
-    assert nothing.as_of(users, times).tolist() == [-1] * 9
+    assert [column.tolist() for column in nothing.as_of(users, times)] == [[-1] * 9] * 2
+    assert long.tolist() == [-1] * 9
+
+
+def test_who_is_not_in_the_last_snapshot_had_no_value() -> None:
+    """Snapshots at 100 (users 1 and 2) and 200 (user 1 only); the consumer wrote 3 at 150 and 2 at 250."""
+    served = ServedValues(
+        log((1, 100, 4), (2, 100, 5), (1, 200, 6), (3, 150, 7), (2, 250, 8)),
+        log((1, 100, 40), (2, 100, 50), (1, 200, 60)),
+        np.array([100, 200]),
+    )
+    times = [100, 101, 151, 200, 201, 251]
+    expected = {
+        1: ([-1, 4, 4, 4, 6, 6], [-1, 40, 40, 40, 60, 60]),
+        2: ([-1, 5, 5, 5, 0, 8], [-1, 50, 50, 50, 0, 0]),
+        3: ([-1, 0, 7, 7, 0, 0], [-1, 0, 0, 0, 0, 0]),
+    }
+    for user, both in expected.items():
+        found = served.as_of(np.full(len(times), user, dtype=np.int32), np.array(times))
+        assert tuple(column.tolist() for column in found) == both
+
+
+def test_snapshots_are_joined(folder: Path) -> None:
+    """What materialize put online counts from then on, also that it had nothing for somebody."""
+    events = [online("before", 4.60, "u1", "i1"), online("after", 4.62, "u1", "i1"), online("new", 4.62, "u9", "i1")]
+    write(folder / "records", r.INTERACTIONS, [*events, online("again", 4.63, "u9", "i1")], FIRST_DAY + 4)
+    shown = {"user_id": "u1", "top_category": "lamps", "top_category_long": "lamps"}
+    write(
+        folder / "records", r.SNAPSHOTS, [{**shown, "served_ms": 1000 * (START + round(4.61 * DAY_S))}], FIRST_DAY + 4
+    )
+    processed = run(folder, folder / "records")
+    assert (tops(processed)["before"], tops(processed, long=True)["before"]) == (None, "tables")  # as computed
+    assert (tops(processed)["after"], tops(processed, long=True)["after"]) == ("lamps", "lamps")
+    assert tops(processed)["again"] is None  # its event before is not known online: nobody had written it
