@@ -81,6 +81,7 @@ class _Table:
 
 _INTERACTIONS: Final = _Table(r.INTERACTIONS, (c.EVENT_ID,), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS))
 _ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
+_SNAPSHOTS: Final = _Table(r.SNAPSHOTS, (c.USER_ID, r.SERVED_MS), (r.SERVED_MS, c.USER_ID))
 _IMPRESSIONS: Final = _Table(
     r.IMPRESSIONS, (c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
 )
@@ -100,7 +101,7 @@ def compact(folder: Path, config: CompactConfig, now: int) -> Compacted:
     """
     _remove_leftovers(folder)
     erased = erased_users(folder)
-    done = [_compact_table(folder, table, erased) for table in (_INTERACTIONS, _ACTIVITY, _IMPRESSIONS)]
+    done = [_compact_table(folder, table, erased) for table in (_INTERACTIONS, _ACTIVITY, _SNAPSHOTS, _IMPRESSIONS)]
     clicks = _fill_clicks(folder, config, now)
     _, repeats, gone, days = np.sum(done, axis=0).tolist()
     return Compacted(events=int(done[0][0]), repeats=repeats, erased=gone, days=days, clicks=clicks)
@@ -179,7 +180,8 @@ def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
         near = [
             path for near in range(day, day + days_after + 1) for path in (events.days.get(near, ()) if events else ())
         ]
-        clicked = _clicked(rows, read_files(_only(events, tuple(near))) if events and near else None, config)
+        answers = read_files(_only(events, tuple(near))) if events and near else None
+        clicked = attributed(rows, answers, config.click_events, window_s)
         late = rows[c.TIMESTAMP].to_numpy() + window_s < now
         known = clicked | late | ~open_rows
         before = rows[c.CLICKED].fill_null(False).to_numpy()
@@ -191,13 +193,20 @@ def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
     return clicks
 
 
-def _clicked(impressions: pa.Table, events: pa.Table | None, config: CompactConfig) -> BoolArray:
-    """Whether an event with the same request and item follows each impression in time [R]."""
+def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[str], window_s: int) -> BoolArray:
+    """Whether an event of some kinds with the same request and item follows each impression within a time [R].
+
+    Args:
+        impressions: request_id, item_id and timestamp of each.
+        events: recorded interactions; None = there are none.
+        kinds: values of `event`; an event without one is a view.
+        window_s: seconds, the last one included.
+    """
     clicked = np.zeros(len(impressions), dtype=bool)
     if events is None:
         return clicked
-    kinds = pc.fill_null(events[c.EVENT], c.EVENTS[0])
-    events = events.filter(pc.and_(pc.is_in(kinds, pa.array(config.click_events)), events[c.REQUEST_ID].is_valid()))
+    wanted = pc.is_in(pc.fill_null(events[c.EVENT], c.EVENTS[0]), pa.array(kinds))
+    events = events.filter(pc.and_(wanted, events[c.REQUEST_ID].is_valid()))
     shown = pa.table(
         {
             "row": np.arange(len(impressions)),
@@ -210,7 +219,7 @@ def _clicked(impressions: pa.Table, events: pa.Table | None, config: CompactConf
         events.select([c.REQUEST_ID, c.ITEM_ID, c.TIMESTAMP]), [c.REQUEST_ID, c.ITEM_ID], join_type="inner"
     )
     wait_s = pairs[c.TIMESTAMP].to_numpy() - pairs["shown"].to_numpy()
-    clicked[pairs["row"].to_numpy()[(wait_s >= 0) & (wait_s <= 60 * config.attribution_minutes)]] = True
+    clicked[pairs["row"].to_numpy()[(wait_s >= 0) & (wait_s <= window_s)]] = True
     return clicked
 
 
