@@ -12,6 +12,9 @@ from demo_page.shift import Move, Product
 from recommender_client import Recommendation
 
 STYLE: Final = """<style>
+.stMainBlockContainer {padding-top: 2.4rem; padding-bottom: 3rem}
+.stMainBlockContainer h1 {font-size: 1.9rem; padding: 0 0 .4rem}
+[data-testid=stSidebarHeader] {height: 1.6rem; margin-bottom: 0}
 .card {background: #fff; border: 1px solid #e4e4f4; border-radius: 14px; overflow: hidden; position: relative;
   box-shadow: 0 1px 3px rgb(30 27 75 / 8%)}
 .card .picture {aspect-ratio: 4 / 3; display: flex; align-items: center; justify-content: center; font-size: 2.4rem;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -202,12 +202,18 @@ def _show_shift(memory: Memory, moved: Sequence[Move], k: int) -> None:
 
 def _catalogue(client: Client, version: str, press: Callable[[Product], None]) -> None:
     tree = _categories(client, version)
-    one, two, three = st.columns(3)
+    search, one, two, low, high, three = st.columns([3, 2, 2, 1, 1, 1])
+    text = search.text_input("Title", placeholder="Words of the title", key="text")
     first = one.selectbox("Category", [_ALL, *tree], accept_new_options=True, key="category_l1")
     finer = sorted(set().union(*tree.values())) if first == _ALL else tree.get(first or "", [])
     second = two.selectbox("Finer category", [_ALL, *finer], accept_new_options=True, key="category_l2")
-    names = {"category_l1": first, "category_l2": second}
-    wanted = {name: value for name, value in names.items() if value and value != _ALL}
+    prices = {
+        "min_price": low.number_input("From", min_value=0.0, value=None, placeholder="price", key="min_price"),
+        "max_price": high.number_input("To", min_value=0.0, value=None, placeholder="price", key="max_price"),
+    }
+    names = {"category_l1": first, "category_l2": second, "text": (text or "").strip()}
+    wanted: dict[str, Any] = {name: value for name, value in names.items() if value and value != _ALL}
+    wanted |= {name: value for name, value in prices.items() if value is not None}
     number = three.number_input("Page", min_value=1, value=1, key=f"page {sorted(wanted.items())}")
     page = client.items(ItemQuery(limit=_PAGE, offset=_PAGE * (int(number) - 1), **wanted))
     st.caption(f"{page.total:,} items, page {int(number)} of {max(1, -(-page.total // _PAGE))}")

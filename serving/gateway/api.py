@@ -14,6 +14,7 @@ MAX_EXCLUDED: Final = 1_000
 MAX_CANDIDATES: Final = 1_000
 MAX_NAMES: Final = 100
 MAX_PAGE: Final = 100
+MAX_TEXT: Final = 100
 _MAX_ID = 256
 MAX_BODY_BYTES: Final = 4_096 + (MAX_CANDIDATES + MAX_EXCLUDED + MAX_RECENT_ITEMS + 3 * MAX_NAMES + 3) * (
     4 * _MAX_ID + 3
@@ -201,6 +202,12 @@ class ItemQuery(Struct, frozen=True, forbid_unknown_fields=True):
     offset: Annotated[int, Meta(ge=0)] = 0
     category_l1: Id | None = None
     category_l2: Id | None = None
+    text: Annotated[
+        Annotated[str, Meta(max_length=MAX_TEXT)] | None,
+        Meta(description="Words that the title contains, all of them, in upper or lower case."),
+    ] = None
+    min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
+    max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
 
 
 class SimilarQuery(Struct, frozen=True, forbid_unknown_fields=True):

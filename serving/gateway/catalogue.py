@@ -9,10 +9,13 @@ from typing import Final
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import NotFoundError
+from contracts.ids import BoolArray
 from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
 from serving.stages.eligibility import Eligibility
 from serving.stages.similar import Neighbours
@@ -37,6 +40,10 @@ class Catalogue:
             name: bundle.strings(f"items/{name}")
             for name in (c.ITEM_ID, c.TITLE, c.DESCRIPTION, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER, c.IMAGE_PATH)
         }
+        titles = self._columns[c.TITLE]  # the same memory as an Arrow array, in which null is a zero byte
+        self._titles = pa.LargeStringArray.from_buffers(
+            len(titles), pa.py_buffer(titles.offsets), pa.py_buffer(titles.data)
+        )
         self._price = bundle.array("items/price")
         self._eligibility = Eligibility.open(bundle)
         self._similar = Neighbours.open(bundle)
@@ -60,7 +67,12 @@ class Catalogue:
         return self._item(self._row(item_id), now)
 
     def page(self, query: ItemQuery, now: int) -> ItemPage:
-        """Available items under a filter; an unknown category has none."""
+        """Available items under a filter; an unknown category has none. Looks at the whole catalogue."""
+        rows = np.flatnonzero(self._wanted(query, now))
+        shown = rows[query.offset : query.offset + query.limit]
+        return ItemPage(len(rows), query.offset, query.limit, [self._item(int(row), now) for row in shown])
+
+    def _wanted(self, query: ItemQuery, now: int) -> BoolArray:
         mask = self._eligibility.at(now).copy()
         for column, (name, wanted) in enumerate(
             ((c.CATEGORY_L1, query.category_l1), (c.CATEGORY_L2, query.category_l2))
@@ -68,9 +80,13 @@ class Catalogue:
             if wanted is not None:
                 code = self._bundle.transforms.vocabularies[name].encode_one(wanted)
                 mask &= (self._bundle.items.categorical[:, column] == code) & (code > 0)
-        rows = np.flatnonzero(mask)
-        shown = rows[query.offset : query.offset + query.limit]
-        return ItemPage(len(rows), query.offset, query.limit, [self._item(int(row), now) for row in shown])
+        if query.min_price is not None:
+            mask &= self._price >= query.min_price
+        if query.max_price is not None:
+            mask &= self._price <= query.max_price
+        for word in set((query.text or "").split()):
+            mask &= pc.match_substring(self._titles, word, ignore_case=True).to_numpy(zero_copy_only=False)
+        return mask
 
     def similar(self, item_id: str, k: int, now: int) -> SimilarItems:
         """The available items nearest to an item.

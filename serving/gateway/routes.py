@@ -78,7 +78,7 @@ class _Endpoints:
 
     async def page(self, request: Request) -> Response:
         query = decode_query(dict(request.query_params), ItemQuery)
-        return _json(self._catalogue.page(query, self._clock.now()))
+        return _json(await asyncio.to_thread(self._catalogue.page, query, self._clock.now()))
 
     async def item(self, request: Request) -> Response:
         return _json(self._catalogue.item(request.path_params["item_id"], self._clock.now()))

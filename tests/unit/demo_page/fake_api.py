@@ -101,7 +101,14 @@ class FakeApi:
         return {**head, "degraded": [], "recommendations": items, "explanation": explained}
 
     def _page(self, query: dict[str, str]) -> dict[str, Any]:
-        wanted = [n for n in range(NUM_ITEMS) if query.get("category_l1") in {None, CATEGORIES[n % 3]}]
+        low, high = float(query.get("min_price", 0)), float(query.get("max_price", NUM_ITEMS))
+        wanted = [
+            number
+            for number in range(NUM_ITEMS)
+            if query.get("category_l1") in {None, CATEGORIES[number % 3]}
+            and query.get("text", "").lower() in product(number)["title"].lower()
+            and low <= number <= high
+        ]
         offset, limit = int(query.get("offset", 0)), int(query.get("limit", 20))
         rest = {"description": None, "launched_at": None, "available": True}
         items = [{**product(number), **rest} for number in wanted[offset : offset + limit]]

@@ -102,6 +102,27 @@ def test_interest_shifts_recommendations_and_reset_brings_them_back(address: str
     assert shown(page) == first
 
 
+def test_interest_from_the_filtered_catalogue(address: str, page: Page) -> None:
+    page.set_default_timeout(PATIENCE_S * 1_000)
+    page.goto(address)
+    settled(page)
+    page.get_by_role("tab", name="Catalogue").click()
+    page.get_by_label("Title").fill("title 1")
+    page.get_by_label("Title").press("Enter")
+    page.get_by_text("11 items, page 1 of 1").wait_for()
+    page.get_by_label("From").fill("11")
+    page.get_by_label("From").press("Enter")
+    page.get_by_text("9 items, page 1 of 1").wait_for()
+    found = page.locator(".card:not(:has(.rank))")
+    settled(page)
+    assert [card.get_attribute("data-item") for card in found.all()] == [f"i{number}" for number in range(11, 20)]
+    page.locator(".st-key-item-i12").get_by_role("button", name="Interested").click()
+    page.locator("[data-testid=stAlert]", has_text="Interested in “Title 12” — recorded and in this").wait_for()
+    settled(page)
+    assert "i12" not in shown(page)
+    assert len(found.all()) == 9  # the filter stays
+
+
 def test_a_known_users_seen_items_are_flushed(address: str, page: Page) -> None:
     page.set_default_timeout(PATIENCE_S * 1_000)
     page.goto(address)

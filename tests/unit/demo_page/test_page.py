@@ -89,8 +89,24 @@ def test_the_catalogue_is_filtered_and_turned(page: AppTest) -> None:
     keys = [button.key for button in page.button if button.key.startswith("item-")]
     assert keys == [f"item-i{number}" for number in range(2, 30, 3)]
     looked(page.selectbox(key="category_l1").select("All").run())
-    looked(page.number_input[0].set_value(2).run())
+    looked(page.number_input[2].set_value(2).run())
     assert next(button.key for button in page.button if button.key.startswith("item-")) == "item-i20"
+
+
+def test_the_catalogue_is_searched_by_title_and_price(page: AppTest) -> None:
+    looked(page.number_input[2].set_value(2).run())  # the second page of everything
+
+    def found() -> list[str]:
+        return [button.key for button in page.button if button.key.startswith("item-")]
+
+    looked(page.text_input(key="text").set_value(" item 2 ").run())
+    assert found() == ["item-i2", *(f"item-i{number}" for number in range(20, 30))]
+    looked(page.number_input(key="min_price").set_value(21.0).run())
+    looked(page.number_input(key="max_price").set_value(23.0).run())
+    assert found() == ["item-i21", "item-i22", "item-i23"]
+    looked(page.text_input(key="text").set_value("").run())
+    looked(page.number_input(key="min_price").set_value(None).run())
+    assert len(found()) == 20
 
 
 def test_another_scene_asks_again_and_is_compared(page: AppTest, api: FakeApi) -> None:

@@ -64,7 +64,7 @@ async def test_pages_lead_through_the_whole_catalogue(client: httpx.AsyncClient)
     assert seen == [f"i{number}" for number in range(1, 40)]
 
 
-async def test_pages_by_category(client: httpx.AsyncClient) -> None:
+async def test_pages_under_a_filter(client: httpx.AsyncClient) -> None:
     async def ids(**query: str) -> list[str]:
         page = (await client.get("/v1/items", params={"limit": "100", **query})).json()
         assert page["total"] == len(page["items"])
@@ -74,6 +74,13 @@ async def test_pages_by_category(client: httpx.AsyncClient) -> None:
     assert toys == [f"i{number}" for number in range(3, 40, 3)]
     assert await ids(category_l1="toys", category_l2="a") == [item for item in toys if int(item[1:]) % 2 == 1]
     assert await ids(category_l1="unknown") == []
+    assert await ids(min_price="8.0", max_price="10") == ["i8", "i9", "i10"]
+    assert await ids(max_price="4") == ["i1", "i2", "i4"]  # the third has no price
+    assert await ids(text="TITLE 1", max_price="12") == ["i1", "i10", "i11", "i12"]
+    assert await ids(text=" 7  tit", category_l1="books") == ["i7", "i37"]
+    assert await ids(text="description") == []
+    assert await ids(text="1.") == []  # no pattern
+    assert len(await ids(text=" ")) == 39
 
 
 @pytest.mark.parametrize(
@@ -81,9 +88,11 @@ async def test_pages_by_category(client: httpx.AsyncClient) -> None:
     [
         ({"limit": "0"}, "Expected `int` >= 1 - at `$.limit`"),
         ({"limit": "101"}, "Expected `int` <= 100 - at `$.limit`"),
+        ({"text": "x" * 101}, "Expected `str` of length <= 100 - at `$.text`"),
+        ({"min_price": "-1"}, "Expected `float` >= 0.0 - at `$.min_price`"),
         ({"limit": "many"}, "Expected `int`, got `str` - at `$.limit`"),
         ({"offset": "-1"}, "Expected `int` >= 0 - at `$.offset`"),
-        ({"page": "2"}, "unknown field `page`; legal fields: limit, offset, category_l1, category_l2"),
+        ({"page": "2"}, "unknown field `page`; legal fields: limit, offset, category_l1, category_l2, text, "),
     ],
 )
 async def test_bad_pages_are_refused(client: httpx.AsyncClient, query: dict[str, str], message: str) -> None:
