@@ -83,20 +83,23 @@ def batches(rng: np.random.Generator) -> list[list[tuple[Interaction, str]]]:
     return [events[start : start + BATCH] for start in range(0, len(events), BATCH)]
 
 
-async def accept(config: StoreConfig, address: str, some: list[list[tuple[Interaction, str]]]) -> None:
-    """Writes as the API does; a batch without an answer is sent again, as a client would."""
+async def accept(config: StoreConfig, address: str, some: list[list[tuple[Interaction, str]]]) -> Counter[str]:
+    """Writes as the API does; a batch without an answer is sent again, as a client would. Counts the answers."""
+    answers: Counter[str] = Counter()
     client = async_client(config, address)
     store = InteractionStore(config, address, client)
     seen = (item_hashes(["i1"])[0], NOW // DAY_S)
     for batch in some:
         while True:
             try:
-                await store.add([NewInteraction(event, category, seen) for event, category in batch])
+                answers.update(await store.add([NewInteraction(event, category, seen) for event, category in batch]))
                 break
             except StoreError:
+                answers["no answer"] += len(batch)
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.004)
     await client.aclose()
+    return answers
 
 
 async def test_kills_lose_nothing_and_count_nothing_twice(tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ async def test_kills_lose_nothing_and_count_nothing_twice(tmp_path: Path) -> Non
         os.kill(server.pid, signal.SIGKILL)
         await asyncio.sleep(0.5)
         running[2].kill()
-        await writing
+        answers = await writing
         await asyncio.to_thread(until, lambda: client.xlen(KEYS.interactions) == client.xlen(KEYS.served) == 0)
         assert client.xpending(KEYS.interactions, CONSUMERS)["pending"] == 0
         assert client.xlen(KEYS.dead_letters) == 0
@@ -139,9 +142,20 @@ async def test_kills_lose_nothing_and_count_nothing_twice(tmp_path: Path) -> Non
 
     compact(config.records_dir / SHOP, CompactConfig(), NOW + DAY_S)
     recorded = Counter(read_records(config.records_dir / SHOP, r.INTERACTIONS)["event_id"].to_pylist())
-    assert recorded == Counter(event.event_id for batch in work for event, _ in batch)
+    sent = Counter(event.event_id for batch in work for event, _ in batch)
+    tell(sent, answers, recorded, held)
+    assert recorded == sent
     assert online == expected(work, users)
     assert last_served(config, users) == online
+
+
+def tell(sent: Counter[str], answers: Counter[str], recorded: Counter[str], held: list[int]) -> None:
+    """What was killed and what became of the events, for whoever runs this with -s."""
+    print(
+        f"\nkilled with -9: 3 of 4 consumers, the first two with {held} entries in hand, and Redis\n"
+        f"events sent {sent.total()}, answers {dict(answers)}\n"
+        f"recorded {recorded.total()}, lost {(sent - recorded).total()}, counted twice {(recorded - sent).total()}"
+    )
 
 
 def expected(work: list[list[tuple[Interaction, str]]], users: list[str]) -> tuple[str | None, ...]:
