@@ -32,15 +32,36 @@ def atomic_dir(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """Yields a temporary sibling path that replaces `target` when the block succeeds; on an error nothing is left."""
+def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yields a temporary sibling path that replaces `target` when the block succeeds; on an error nothing is left.
+
+    Args:
+        target: the file.
+        durable: whether the file, its name and new folders above it are on the disk when the block has been left, so
+            that what it replaces may go.
+    """
+    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if durable:
+            _sync(temporary)
         temporary.replace(target)
+        if durable:
+            for folder in (target.parent, *(new.parent for new in missing)):
+                _sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_atomic(path: Path, text: str) -> None:

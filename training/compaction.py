@@ -1,6 +1,6 @@
 """Compaction: the many small files that serving records become one a day, without repeats and erased users.
 
-A day's new file appears in one step and only then the files that went into it are removed. Killed in between, the day
+A day's new file appears in one step and only when it is on the disk the files that went into it are removed. Killed in between, the day
 holds rows twice, as after a redelivery, and the next run or preprocessing keeps one of each. Files that serving adds
 meanwhile are left to the next run.
 """
@@ -147,7 +147,7 @@ def _replace(files: Sequence[Path], rows: pa.Table, digest: str) -> None:
     rows = rows.replace_schema_metadata({_ERASED: digest.encode()})
     parts = "\n".join([digest, *sorted(f"{path.name} {path.stat().st_size}" for path in files)])
     target = files[0].with_name(f"{_DONE}{hashlib.sha256(parts.encode()).hexdigest()[:24]}.parquet")
-    with atomic_file(target) as temporary:
+    with atomic_file(target, durable=True) as temporary:
         pq.write_table(rows, temporary)
     for path in files:
         if path != target:

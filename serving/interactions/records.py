@@ -7,7 +7,6 @@ rows in batches that were cut differently are told apart by their ids; compactio
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -108,7 +107,5 @@ def _write(folder: Path, schema: TableSchema, rows: Sequence[Row]) -> None:
 
 
 def _write_table(folder: Path, table: pa.Table, name: str) -> None:
-    with atomic_file(folder / f"part-{name}.parquet") as temporary:
+    with atomic_file(folder / f"part-{name}.parquet", durable=True) as temporary:  # the stream forgets these rows next
         pq.write_table(table, temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())  # the stream forgets these rows next

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,6 +94,22 @@ def test_a_run_that_was_killed_between_its_two_steps_loses_and_repeats_nothing(t
     assert len(find_records(tmp_path, r.INTERACTIONS).files) == 3
     assert compact(tmp_path, CONFIG, LATER).events == 2
     assert len(files(tmp_path)) == 1
+
+
+def test_what_was_compacted_goes_only_when_the_new_file_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails after the new file got its name, before the folder is on the disk."""
+    parts = [write(tmp_path, r.INTERACTIONS, [event(name)], f"part-{name}") for name in "ab"]
+
+    def fail_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "disk")
+
+    monkeypatch.setattr(os, "fsync", fail_for_folders)
+    with pytest.raises(OSError, match="disk"):
+        compact(tmp_path, CONFIG, LATER)
+    assert all(part.exists() for part in parts)
 
 
 def test_erased_users_are_removed_everywhere_also_from_compacted_days(tmp_path: Path) -> None:
