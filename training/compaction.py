@@ -1,8 +1,8 @@
 """Compaction: the many small files that serving records become one a day, without repeats and erased users.
 
-A day's new file appears in one step and only when it is on the disk the files that went into it are removed. Killed in between, the day
-holds rows twice, as after a redelivery, and the next run or preprocessing keeps one of each. Files that serving adds
-meanwhile are left to the next run.
+A day's new file appears in one step, and only when it is on the disk the files that went into it are removed. Killed in
+between, the day holds rows twice, as after a redelivery, and the next run or preprocessing keeps one of each. Files
+that serving adds meanwhile are left to the next run.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class JobConfig(StrictConfig):
     audit_file: Path | None = None
     """JSON lines of promotions and roll-backs; null = audit.jsonl below var_dir."""
     use_records: bool = False
-    """Whether preprocessing also reads what serving recorded: interactions, served features, erased users."""
+    """Whether preprocessing also reads what serving recorded on days that are over: interactions, served features."""
     shop: str = Field(default=SHOP, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     """Name of the shop: prefix of bundle versions and of its keys in the stores."""
     seed: int = Field(default=0, ge=0)

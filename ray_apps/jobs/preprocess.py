@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+
+from contracts import columns as c
 from contracts import records as r
-from contracts.clock import day_to_name
+from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.config import JobConfig
@@ -14,12 +18,19 @@ from ray_apps.jobs.workspace import Job, Workspace, fingerprint_folder
 from training.features.preprocess import preprocess
 from training.features.processed import REPORT
 
+_SETTLED_AFTER_S: Final = 900
+
 
 def run(workspace: Workspace, out_dir: Path) -> str:
     """Writes the processed run."""
     config = workspace.config
     info = preprocess(
-        config.preprocess, workspace.output(simulate.JOB), out_dir, shop=config.shop, records_dir=records(config)
+        config.preprocess,
+        workspace.output(simulate.JOB),
+        out_dir,
+        shop=config.shop,
+        records_dir=records(config),
+        records_end=records_end(config, SystemClock()),
     )
     kept_out = sum(info.kept_out.values())
     return (
@@ -31,17 +42,27 @@ def run(workspace: Workspace, out_dir: Path) -> str:
 
 
 def records(config: JobConfig) -> Path | None:
-    """Folder of what serving recorded, if there is one and the config wants it."""
+    """Folder of what serving recorded, if there is one."""
     folder = r.shop_records(config.stores.records_dir, config.shop)
-    return folder if config.use_records and folder.is_dir() else None
+    return folder if folder.is_dir() else None
 
 
-def recorded(config: JobConfig) -> list[Path]:
-    """What is read of the records and may change the output by itself: a snapshot matters to later events only."""
-    if (folder := records(config)) is None:
+def records_end(config: JobConfig, clock: Clock) -> int | None:
+    """Shop-local day before which records are read: today, but yesterday until consumers have written it down."""
+    if not config.use_records:
+        return None
+    return int(ShopCalendar(config.preprocess.timezone).day(np.array(clock.now() - _SETTLED_AFTER_S)))
+
+
+def recorded(config: JobConfig, clock: Clock) -> list[Path]:
+    """What is read of the records and may change the output by itself: snapshots matter to later events only."""
+    folder, end = records(config), records_end(config, clock)
+    if folder is None:
         return []
-    tables = (r.INTERACTIONS, r.USER_ACTIVITY, r.TOMBSTONES)
-    return [path for table in tables if (path := folder / table.name).is_dir()]
+    tables = () if end is None else (r.INTERACTIONS, r.USER_ACTIVITY)
+    days = [day for table in tables for day in sorted((folder / table.name).glob(f"{c.DAY}=*"))]
+    closed = [day for day in days if day.name < f"{c.DAY}={day_to_name(end or 0)}"]
+    return [*closed, *(path for path in (folder / r.TOMBSTONES.name,) if path.is_dir())]
 
 
 JOB = Job(
@@ -52,7 +73,7 @@ JOB = Job(
     run=run,
     place=fingerprint_folder("processed"),
     uses_ray=True,
-    files=recorded,
+    files=lambda config: recorded(config, SystemClock()),
 )
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from contracts.config import StrictConfig
@@ -96,6 +97,7 @@ class Workspace:
         self.config = config
         self.force = force
         self.root = config.var_dir.resolve()
+        self._files: dict[str, list[str]] = {}
 
     @property
     def bundles(self) -> Path:
@@ -122,7 +124,7 @@ class Workspace:
             "schema_version": job.schema_version,
             "config": self.config.model_dump(mode="json", include={*job.sections, "shop"}),
             "inputs": [self.identity(source) for source in job.inputs],
-            "files": [files_identity(path) for path in job.files(self.config)],
+            "files": self._files_of(job),
         }
         return digest(values)
 
@@ -190,6 +192,12 @@ class Workspace:
         assert self.config.raw_dir is not None
         return self.config.raw_dir.resolve()
 
+    def _files_of(self, job: Job) -> list[str]:
+        """Looked at once: what a server adds meanwhile is for the next run, later jobs find what this one has made."""
+        if job.name not in self._files:
+            self._files[job.name] = [files_identity(path) for path in job.files(self.config)]
+        return self._files[job.name]
+
     @cached_property
     def _given_identity(self) -> str:
         return given_tables_identity(self._given())
@@ -220,13 +228,25 @@ def given_tables_identity(raw_dir: Path) -> str:
 def files_identity(path: Path) -> str:
     """Digest of the names, sizes and modification times of a file or of all files below a folder.
 
+    Hidden files, which are not finished yet, do not count, nor do those that are removed meanwhile.
+
     Raises:
         DataError: there is nothing at the path.
     """
     if not path.exists():
         raise DataError(f"no file or folder {path}; correct the path in the config")
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return digest([(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return digest([values for file in files if (values := _file_values(file, file.relative_to(path))) is not None])
+
+
+def _file_values(file: Path, name: Path) -> tuple[str, int, int] | None:
+    if any(part.startswith(".") for part in name.parts):
+        return None
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return (str(name), stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
 
 
 def digest(values: Any) -> str:

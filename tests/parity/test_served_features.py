@@ -43,6 +43,7 @@ SHOP = "tiny"
 CATEGORIES = {"i1": "lamps", "i2": "lamps", "i3": "tables", "i4": None}
 USERS = ("u1", "u2", "u3", "new1", "new2")
 EVENTS_A_DAY = 60
+END_DAY = FIRST_DAY + 8
 Both = tuple[str | None, str | None]
 """`top_category` and `top_category_long`."""
 
@@ -100,7 +101,8 @@ class Shop:
 
     def preprocess(self, name: str) -> Processed:
         """Tables and records as training reads them."""
-        job.preprocess(PreprocessConfig(), self.folder / "raw", self.folder / name, shop=SHOP, records_dir=self.records)
+        raw, out = self.folder / "raw", self.folder / name
+        job.preprocess(PreprocessConfig(), raw, out, shop=SHOP, records_dir=self.records, records_end=END_DAY)
         return open_processed(self.folder / name)
 
     def materialize(self, processed: Processed) -> None:

@@ -46,7 +46,13 @@ _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
 
 def preprocess(
-    config: PreprocessConfig, raw_dir: Path, out_dir: Path, *, shop: str, records_dir: Path | None = None
+    config: PreprocessConfig,
+    raw_dir: Path,
+    out_dir: Path,
+    *,
+    shop: str,
+    records_dir: Path | None = None,
+    records_end: int | None = None,
 ) -> ProcessedInfo:
     """Writes the processed run of a folder of raw tables; an earlier one is replaced.
 
@@ -57,15 +63,17 @@ def preprocess(
         raw_dir: folder of the raw tables.
         out_dir: the run's folder.
         shop: the shop's name.
-        records_dir: folder of what serving recorded of this shop: accepted interactions, the top categories
-            that were served, erased users; None = only the shop's own tables are read.
+        records_dir: folder of what serving recorded of this shop. Erased users leave no row; None = nobody was erased.
+        records_end: shop-local day before which accepted interactions, and the top categories that were served to
+            them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
+            materialize takes the last day of the run for complete.
 
     Raises:
         DataError: a table is missing or unreadable, an id occurs twice, or nothing is left to train on.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
     """
-    raw = RawTables(config, raw_dir, records_dir)
+    raw = RawTables(config, raw_dir, records_dir, records_end)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         info, report = _summarise(config, raw, statistics, shop)
@@ -165,7 +173,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         first_day=raw.split.first_day,
         train_end_day=raw.split.train_end_day,
         last_day=raw.split.last_day,
-        served=ServedValues.read(raw.records_dir, raw.users[c.USER_ID].to_pylist(), categories),
+        served=ServedValues.read(raw.served_dir, raw.users[c.USER_ID].to_pylist(), categories),
     )
 
 
@@ -215,4 +223,5 @@ def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
+    digest.update("\n".join(raw.erased.to_pylist()).encode())
     return digest.hexdigest()

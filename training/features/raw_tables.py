@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from training.records import erased_users, find_records
 from training.splits import make_split
 from training.tables import RawTable, find_table, read_files
 
+logger = logging.getLogger(__name__)
+
 
 class RawTables:
     """Users and items in memory, interactions as files of the split's days.
@@ -25,19 +28,29 @@ class RawTables:
     Args:
         config: the preprocessing config.
         raw_dir: folder of the shop's tables.
-        records_dir: folder of what serving recorded; None = it is not read.
+        records_dir: folder of what serving recorded, which tells who was erased; None = there is none.
+        records_end: shop-local day before which recorded interactions are read too; None = none are.
 
     Raises:
         DataError, SchemaError, ConfigError: as `preprocess`.
     """
 
-    def __init__(self, config: PreprocessConfig, raw_dir: Path, records_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: PreprocessConfig,
+        raw_dir: Path,
+        records_dir: Path | None = None,
+        records_end: int | None = None,
+    ) -> None:
         def find(schema: c.TableSchema) -> RawTable:
             return find_table(raw_dir, schema, config.columns.get(schema.name))
 
         self.raw_dir, self.records_dir = raw_dir, records_dir
-        interactions, recorded = find(c.INTERACTIONS), find_records(records_dir, r.INTERACTIONS)
-        found = [interactions] if recorded is None else [interactions, recorded]
+        self.served_dir = None if records_end is None else records_dir
+        interactions = find(c.INTERACTIONS)
+        found = [interactions]
+        if records_end is not None and (recorded := find_records(records_dir, r.INTERACTIONS)) is not None:
+            found.append(_of_days(recorded, _joined_days(recorded, min(interactions.days), records_end)))
         self.split = make_split(config.split, [day for source in found for day in source.days])
         days = range(self.split.first_day, self.split.last_day + 1)
         self.sources = tuple(of_days for source in found if (of_days := _of_days(source, days)).files)
@@ -64,8 +77,23 @@ def num_rows(table: RawTable) -> int:
 
 
 def _of_days(table: RawTable, days: Sequence[int]) -> RawTable:
-    files = tuple(path for day in days for path in table.days.get(day, ()))
-    return RawTable(table.schema, files, table.source_names)
+    of_days = {day: table.days[day] for day in days if day in table.days}
+    return RawTable(
+        table.schema, tuple(path for files in of_days.values() for path in files), table.source_names, of_days
+    )
+
+
+def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
+    """Days of recorded interactions from the shop's first one on; an event posted late must not move the window."""
+    early = [day for day in recorded.days if day < first_day]
+    if early:
+        logger.info(
+            "recorded interactions of %d days from %s on are left out: the shop's tables begin on %s",
+            len(early),
+            day_to_name(min(early)),
+            day_to_name(first_day),
+        )
+    return sorted(day for day in recorded.days if first_day <= day < end)
 
 
 def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array) -> pa.Table:

@@ -43,8 +43,8 @@ def value(user_id: str, at: float, category: str | None) -> dict[str, Any]:
     return {**row, "served_ms": 1000 * timestamp + 520}
 
 
-def run(folder: Path, records: Path | None) -> Processed:
-    preprocess(CONFIG, folder / "raw", folder / "processed", shop="tiny", records_dir=records)
+def run(folder: Path, records: Path | None, records_end: int | None = FIRST_DAY + 10) -> Processed:
+    preprocess(CONFIG, folder / "raw", folder / "processed", shop="tiny", records_dir=records, records_end=records_end)
     return open_processed(folder / "processed")
 
 
@@ -126,6 +126,37 @@ def test_erased_users_leave_no_row(folder: Path) -> None:
     assert set(processed.events().subject_ids) == {"u2", "s1"}
     assert pq.read_table(processed.path / "users.parquet")["user_id"].to_pylist() == ["u2", "u3"]
     assert "u1" not in (processed.path / "report.json").read_text()
+
+
+def test_erased_users_leave_no_row_where_nothing_else_is_read_of_the_records(folder: Path) -> None:
+    before = run(folder, folder / "records", None)
+    write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u2", "i1")], FIRST_DAY + 4)
+    write(folder / "records", r.USER_ACTIVITY, [value("u2", 1.0, "tables")], FIRST_DAY + 1)
+    write(folder / "records", r.TOMBSTONES, [{"user_id": "u1", "erased_at": START}], None)
+    processed = run(folder, folder / "records", None)
+    assert processed.info.kept_out == {"erased_user": 6}
+    assert set(processed.events().subject_ids) == {"u2", "s1"}
+    assert processed.info.counts["events"] == 3
+    assert processed.info.fingerprint != before.info.fingerprint
+
+
+def test_a_day_that_is_not_over_is_not_read(folder: Path) -> None:
+    """Materialize takes the last day for complete: what came in after preprocessing would be taken away online."""
+    write(folder / "records", r.INTERACTIONS, [online("o1", 5.1, "u1", "i1")], FIRST_DAY + 5)
+    write(folder / "records", r.INTERACTIONS, [online("o2", 6.1, "u1", "i1")], FIRST_DAY + 6)
+    processed = run(folder, folder / "records", FIRST_DAY + 6)
+    assert processed.info.last_day == FIRST_DAY + 5
+    assert {"o1", "o2"} & set(processed.event_ids()) == {"o1"}
+
+
+def test_an_event_posted_late_does_not_move_the_window(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(folder / "records", r.INTERACTIONS, [online("old", -25.5, "u1", "i1")], FIRST_DAY - 26)
+    write(folder / "records", r.INTERACTIONS, [online("o1", 5.1, "u1", "i1")], FIRST_DAY + 5)
+    with caplog.at_level("INFO"):
+        processed = run(folder, folder / "records")
+    assert (processed.info.first_day, processed.info.last_day) == (FIRST_DAY, FIRST_DAY + 5)
+    assert {"old", "o1"} & set(processed.event_ids()) == {"o1"}
+    assert "recorded interactions of 1 days from 2024-09-08 on are left out" in caplog.text
 
 
 def test_the_last_erasure_of_a_user_counts(tmp_path: Path) -> None:
