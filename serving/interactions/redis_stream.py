@@ -139,7 +139,7 @@ class RedisStreamSource:
             self._client.xtrim(self._stream, minid=f"{milliseconds}-{sequence}", approximate=False)
 
     def _backlog(self) -> Backlog:
-        with self._client.pipeline(transaction=True) as pipe:
+        with self._client.pipeline(transaction=False) as pipe:  # a full Redis queues no command of a transaction
             pipe.xlen(self._stream)
             pipe.xrange(self._stream, count=1)
             pipe.time()

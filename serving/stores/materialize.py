@@ -88,32 +88,48 @@ def materialize(
     try:
         with bulk_errors(address):
             client.delete(keys.meta)
-            erased = _remember_erased(client, keys, tables.erased)
-            features = {view: _without(table, erased) for view, table in features.items()}
-            users = {user for table in features.values() for user in table[USER_ID].to_pylist()}
-            filler = StateFiller(client, config, tables.end, users, erased)
-            filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
-            popular: Counter[tuple[int, str]] = Counter()
-            seen = seen_filler(client, config, address, filler, tables.end, users)
-            seen.fill(_counted(tables.seen, popular))
-            seen.clear()
-            filler.clear()
-            _fill_popularity(client, config, popular, tables.end.last_day)
-            features[USER_ACTIVITY] = _brought_up_to_date(features[USER_ACTIVITY], filler.live, users)
-            _fill_features(client, config, address, features, users, filler.live.keys() - erased)
-            meta = StoreMeta(
-                shop=config.shop,
-                bundle_version=bundle_version,
-                written_at=written_at,
-                num_users=len(users),
-                num_recent=filler.num_recent,
-                num_seen=seen.num_seen,
-            )
+            filled = _fill(client, config, address, tables, features)
+            meta = StoreMeta(shop=config.shop, bundle_version=bundle_version, written_at=written_at, **filled)
             client.set(keys.meta, meta.model_dump_json())
     finally:
         client.close()
     logger.info("store filled: %s", meta)
     return meta
+
+
+def _fill(
+    client: redis.Redis,
+    config: StoreConfig,
+    address: str,
+    tables: StoreTables,
+    features: Mapping[FeatureViewSpec, pa.Table],
+) -> dict[str, int]:
+    """Fills everything; numbers for the marker."""
+    keys = Keys(config.shop)
+    erased = _remember_erased(client, keys, tables.erased)
+    rows = {view: _without(table, erased) for view, table in features.items()}
+    users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
+    filler = StateFiller(client, config, tables.end, users, erased)
+    filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
+    popular: Counter[tuple[int, str]] = Counter()
+    seen = seen_filler(client, config, address, filler, tables.end, users)
+    seen.fill(_counted(tables.seen, popular))
+    seen.clear()
+    filler.clear()
+    _fill_popularity(client, config, popular, tables.end.last_day)
+    rows[USER_ACTIVITY] = _brought_up_to_date(rows[USER_ACTIVITY], filler.live, users)
+    _fill_features(client, config, address, rows, users, filler.live.keys() - erased)
+    _forget_erased_meanwhile(client, keys, erased)
+    return {"num_users": len(users), "num_recent": filler.num_recent, "num_seen": seen.num_seen}
+
+
+def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -> None:
+    """Removes what was just written of users who were erased while it was; whoever is erased later is gone at once."""
+    for name in client.hkeys(keys.erased):
+        if (user := name.decode()) not in known:
+            days = [keys.seen_on(user, int(day)) for day in client.zrange(keys.seen_days(user), 0, -1)]
+            own = (keys.recent(user), keys.day(user), keys.seen(user), keys.seen_days(user), keys.features(user))
+            client.delete(*own, *days)
 
 
 def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -> Set[str]:

@@ -80,6 +80,7 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path / "redis")) as server:
         await asyncio.to_thread(fill_stores, config, server.address)
         admin = redis.Redis.from_url(server.address)
+        before = seen_today(admin, keys)
         gateway = await asyncio.to_thread(start_gateway, tmp_path, server.address, port)
         with open_consumer(CONSUMER, config, server.address, "UTC", "one", ConsumerMeter()) as consumer:
             thread = threading.Thread(target=consumer.run)
@@ -106,21 +107,30 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
             await asyncio.to_thread(thread.join)
         with admin:
             assert admin.xlen(keys.dead_letters) == 0
-            popular = Counter({k.decode(): int(v) for k, v in admin.hgetall(keys.popular(NOW // DAY_S)).items()})
+            popular = seen_today(admin, keys) - before
         users = sorted({event["user_id"] for call in work for event in call})
         client = async_client(config, server.address)
         online = (await UserFeatureStore(config, server.address, client).read(users)).top_category
         recents = await RecentItemStore(config, server.address, client).read(users)
         await client.aclose()
-
-    total = sum(done, Counter())
-    assert total["accepted"] + total["duplicates"] == NUM_CALLS * CALL
-    events = [event for call in work for event in call]
+    assert sum(done, Counter()).total() == NUM_CALLS * CALL
     compact(config.records_dir / config.shop, CompactConfig(), NOW + DAY_S)
     recorded = read_records(config.records_dir / config.shop, r.INTERACTIONS)["event_id"].to_pylist()
+    check_each_counts_once([event for call in work for event in call], recorded, popular)
+    check_state([event for call in work for event in call], dict(zip(users, recents, strict=True)), online)
+
+
+def seen_today(admin: redis.Redis, keys: Keys) -> Counter[str]:
+    return Counter({item.decode(): int(count) for item, count in admin.hgetall(keys.popular(NOW // DAY_S)).items()})
+
+
+def check_each_counts_once(events: list[dict[str, Any]], recorded: list[str], popular: Counter[str]) -> None:
     assert Counter(recorded) == {event["event_id"]: 1 for event in events}
     assert popular == Counter(event["item_id"] for event in events)
-    for user, recent, category in zip(users, recents, online, strict=True):
+
+
+def check_state(events: list[dict[str, Any]], recents: dict[str, RecentItems], online: tuple[str | None, ...]) -> None:
+    for (user, recent), category in zip(recents.items(), online, strict=True):
         own = [event for event in reversed(events) if event["user_id"] == user]
         items, times = tuple(event["item_id"] for event in own), tuple(event["timestamp"] for event in own)
         assert recent == RecentItems(items, times)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,19 @@ async def test_a_lost_store_is_rebuilt_from_the_tables(
     bulk.flushall()
     await asyncio.to_thread(fill, config, server.address, FIRST)
     assert state(bulk) == once
+
+
+def test_a_user_who_is_erased_meanwhile_does_not_come_back(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
+) -> None:
+    def seen() -> Iterator[pa.Table]:
+        yield from FIRST.seen
+        bulk.hset("toys:v2:erased", "u1", NOW)
+        bulk.delete("toys:v2:recent:u1", "toys:v2:day:u1", "toys:v2:seen:u1")
+
+    fill(config, server.address, tables(FIRST.profiles, FIRST.activity, FIRST.recent, seen()))
+    assert not [key for key in bulk.scan_iter() if b"u1" in key]
+    assert [key for key in bulk.scan_iter() if b"u3" in key]
 
 
 async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
