@@ -61,11 +61,17 @@ def replicas_wanted(loads: Mapping[_KeyT, DeploymentLoad], config: QueueTimeConf
     wanted = {name: load.target for name, load in loads.items()}
     queue_ms = sum(load.queue_ms for load in loads.values())
     if queue_ms > config.target_ms:
-        growing = {name: load for name, load in loads.items() if load.target < load.most}
-        if not growing:
-            return wanted
-        busiest = max(growing, key=lambda name: growing[name].busy)
-        load = growing[busiest]
+        busiest = max(loads, key=lambda name: loads[name].busy)
+        if loads[busiest].target >= loads[busiest].most:  # the next one grows if it is short of time itself
+            short = {
+                name: load.busy
+                for name, load in loads.items()
+                if load.target < load.most and load.busy > config.busy_after
+            }
+            if not short:
+                return wanted
+            busiest = max(short, key=lambda name: short[name])
+        load = loads[busiest]
         if load.settled and load.running >= load.target:
             growth = min(queue_ms / config.target_ms, config.max_growth)
             wanted[busiest] = max(load.target + 1, math.ceil(load.target * growth))

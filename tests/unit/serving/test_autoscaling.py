@@ -45,11 +45,12 @@ def load(replicas: int = 1, queue_ms: float = 0.0, busy: float = 0.3, **changed:
         ({"r": load(4, 1, 0.0, settled=False)}, {"r": 4}),
         # nothing shrinks while requests wait
         ({"g": load(4, 0, 0.1), "r": load(1, 30, 0.9)}, {"g": 4, "r": 2}),
-        # the busiest has all that it may have, so the next one grows; or nobody does
+        # the busiest has all that it may have, so the next one grows if it is busy, too; or nobody does
         ({"g": load(2, 70, 0.95, most=2), "r": load(1, 0, 0.9)}, {"g": 2, "r": 2}),
+        ({"g": load(2, 70, 0.95, most=2), "r": load(1, 0, 0.5)}, {"g": 2, "r": 1}),
         ({"g": load(2, 70, 0.95, most=2)}, {"g": 2}),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_replicas_wanted(loads: dict[str, DeploymentLoad], wanted: dict[str, int]) -> None:
     assert replicas_wanted(loads, CONFIG) == wanted
