@@ -40,7 +40,7 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: whether the file, its name and new folders above it are on the disk when the block has been left, so
             that what it replaces may go.
     """
-    missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    missing = [folder for folder in (target.parent, *target.parent.parents) if durable and not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

@@ -63,14 +63,10 @@ def replicas_wanted(loads: Mapping[_KeyT, DeploymentLoad], config: QueueTimeConf
     if queue_ms > config.target_ms:
         busiest = max(loads, key=lambda name: loads[name].busy)
         if loads[busiest].target >= loads[busiest].most:  # the next one grows if it is short of time itself
-            short = {
-                name: load.busy
-                for name, load in loads.items()
-                if load.target < load.most and load.busy > config.busy_after
-            }
+            short = [name for name, one in loads.items() if one.target < one.most and one.busy > config.busy_after]
             if not short:
                 return wanted
-            busiest = max(short, key=lambda name: short[name])
+            busiest = max(short, key=lambda name: loads[name].busy)
         load = loads[busiest]
         if load.settled and load.running >= load.target:
             growth = min(queue_ms / config.target_ms, config.max_growth)

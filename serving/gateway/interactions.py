@@ -30,6 +30,8 @@ class InteractionBatcherConfig(BatcherConfig):
     """Requests of one batch."""
     max_queue_ms: float | None = Field(default=500, gt=0)
     """A request that might wait longer than this is refused with 429; unset = none is."""
+    max_batch_ms: float | None = Field(default=None, gt=0)
+    """While batches take longer than this, fewer of them are under way at once; unset = always as many as may be."""
 
 
 class InteractionConfig(StrictConfig):

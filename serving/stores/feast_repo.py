@@ -16,6 +16,7 @@ from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import redis
 import typeguard
 
 from contracts.columns import USER_ID
@@ -59,6 +60,7 @@ FEATURES = tuple(f"{view.name}:{field.name}" for view in FEATURE_VIEWS for field
 """References of all features of users, as Feast's calls take them."""
 _TYPES = {"float": Float64, "string": String, "int": Int64}
 _KEY_VERSION = 3
+_SCANNED = 500
 
 
 def registry_path(config: StoreConfig) -> Path:
@@ -121,23 +123,30 @@ def materialize_views(store: FeatureStore, end: datetime) -> None:
     logger.debug("feast: %s", talk.getvalue())
 
 
+def online_keys(client: redis.Redis, shop: str) -> Iterator[bytes]:
+    """Redis keys of all users of a shop, maybe more than once, as SCAN gives them."""
+    return (key for key in client.scan_iter(online_key_pattern(shop), _SCANNED) if belongs_to(key, shop))
+
+
 def online_key_pattern(shop: str) -> bytes:
     """SCAN pattern that matches every user key of a shop, and of shops whose names end with its name."""
     return b"".join([_key_head(), b"*", shop.encode()])
 
 
 def belongs_to(key: bytes, shop: str) -> bool:
-    """Whether a key that matches the pattern is this shop's: the user id in it says how long it is."""
-    head = len(_key_head()) + 4  # then the type of the id, its length and itself
-    size = int.from_bytes(key[head : head + 4], "little")
-    return key[head + 4 + size :] == shop.encode()
+    """Whether the key of a user is this shop's: the user id in it says how long it is."""
+    return _user_and_shop(key)[1] == shop.encode()
 
 
 def user_of(key: bytes) -> str:
     """The user id in a key."""
-    head = len(_key_head()) + 4
-    size = int.from_bytes(key[head : head + 4], "little")
-    return key[head + 4 : head + 4 + size].decode()
+    return _user_and_shop(key)[0].decode()
+
+
+def _user_and_shop(key: bytes) -> tuple[bytes, bytes]:
+    start = len(_key_head()) + 4  # then the type of the id, its length and itself
+    end = start + 4 + int.from_bytes(key[start : start + 4], "little")
+    return key[start + 4 : end], key[end:]
 
 
 def _key_head() -> bytes:

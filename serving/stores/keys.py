@@ -6,6 +6,7 @@ Feast's own keys end with the project, which is the shop.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,6 +58,19 @@ class Keys:
         name, value = USER_ID.encode(), user_id.encode()
         head = struct.pack(f"<III{len(name)}s", 1, _FEAST_STRING, len(name), name)
         return head + struct.pack(f"<II{len(value)}s", _FEAST_STRING, len(value), value) + self.shop.encode()
+
+    def seen_keys(self, subject: str, days: Iterable[int]) -> list[str | bytes]:
+        """All that tells what a subject saw, whichever backend keeps it.
+
+        Args:
+            subject: whose.
+            days: those for which there are filters of RedisBloom.
+        """
+        return [self.seen(subject), self.seen_days(subject), *(self.seen_on(subject, day) for day in days)]
+
+    def user_keys(self, user_id: str, days: Iterable[int]) -> list[str | bytes]:
+        """All that belongs to one user; `days` as in `seen_keys`."""
+        return [self.recent(user_id), self.day(user_id), self.features(user_id), *self.seen_keys(user_id, days)]
 
     @property
     def interactions(self) -> str:

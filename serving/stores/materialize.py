@@ -127,9 +127,7 @@ def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -
     """Removes what was just written of users who were erased while it was; whoever is erased later is gone at once."""
     for name in client.hkeys(keys.erased):
         if (user := name.decode()) not in known:
-            days = [keys.seen_on(user, int(day)) for day in client.zrange(keys.seen_days(user), 0, -1)]
-            own = (keys.recent(user), keys.day(user), keys.seen(user), keys.seen_days(user), keys.features(user))
-            client.delete(*own, *days)
+            client.delete(*keys.user_keys(user, map(int, client.zrange(keys.seen_days(user), 0, -1))))
 
 
 def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -> Set[str]:
@@ -200,8 +198,7 @@ def _fill_features(
     feast_repo.apply_views(store, config)
     if users:
         feast_repo.materialize_views(store, end.as_py())
-    found = client.scan_iter(feast_repo.online_key_pattern(config.shop), CHUNK)
-    ours = (key for key in found if feast_repo.belongs_to(key, config.shop))
+    ours = feast_repo.online_keys(client, config.shop)
     _remove_stale(client, ours, {Keys(config.shop).features(user) for user in users | live})
 
 

@@ -36,8 +36,7 @@ def online_activity(config: StoreConfig, address: str) -> pa.Table:
     try:
         with bulk_errors(address):
             seconds, microseconds = client.time()
-            found = client.scan_iter(feast_repo.online_key_pattern(config.shop), _CHUNK)
-            keys = sorted({key for key in found if feast_repo.belongs_to(key, config.shop)})
+            keys = sorted(set(feast_repo.online_keys(client, config.shop)))
             for start in range(0, len(keys), _CHUNK):
                 with client.pipeline(transaction=False) as pipe:
                     for key in keys[start : start + _CHUNK]:

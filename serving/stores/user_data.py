@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,7 +84,7 @@ class UserDataStore:
         Raises:
             StoreError: the store does not answer in time or refuses the write.
         """
-        return await self._remove(user_id, [], lambda pipe: None) > 0
+        return await self._remove(user_id, self._keys.seen_keys, lambda pipe: None) > 0
 
     async def erase(self, user_id: str, now: int) -> None:
         """Removes a user in one atomic step, for good: events of that id are refused from then on.
@@ -104,19 +104,22 @@ class UserDataStore:
             pipe.hset(keys.erased, user_id, now)
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
 
-        await self._remove(user_id, [keys.recent(user_id), keys.day(user_id), keys.features(user_id)], tell)
+        await self._remove(user_id, keys.user_keys, tell)
 
     async def _remove(
-        self, user_id: str, more: list[str | bytes], also: Callable[[redis.asyncio.client.Pipeline], None]
+        self,
+        user_id: str,
+        keys_of: Callable[[str, Iterable[int]], list[str | bytes]],
+        also: Callable[[redis.asyncio.client.Pipeline], None],
     ) -> int:
-        """Removes seen filters and more keys and does what else belongs to the step; how many keys there were."""
+        """Removes keys of a user and does what else belongs to the step; how many keys there were."""
         days = self._keys.seen_days(user_id)
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
             for _ in range(_MAX_ATTEMPTS):
                 await pipe.watch(days)
-                filed = [self._keys.seen_on(user_id, int(day)) for day in await pipe.zrange(days, 0, -1)]
+                filed = [int(day) for day in await pipe.zrange(days, 0, -1)]
                 pipe.multi()
-                pipe.delete(days, *filed, self._keys.seen(user_id), *more)
+                pipe.delete(*keys_of(user_id, filed))
                 also(pipe)
                 try:
                     return int((await pipe.execute())[0])
