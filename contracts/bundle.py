@@ -9,6 +9,7 @@ Layout (arrays are .npy files that every replica of a machine maps; no pickle an
              item_id, title, description, category_l1, category_l2, gender, image_path: string columns
     two_tower/ config.json · weights.safetensors · encoded_id [I] int32 · candidate [I, E] float32
     ranker/    config.json · weights.safetensors · encoded_id [I] int32
+               popularity [D, I] float32, from the first test day to the day after the data, if the ranker reads it
     index/     faiss.index (flat: searched exactly)
     pca/       text.safetensors · image.safetensors
     bloom/     hashes [I, 2] uint64

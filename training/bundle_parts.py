@@ -28,7 +28,7 @@ from contracts.bundle import (
 )
 from contracts.catalogue import ItemFeatures
 from contracts.errors import BundleError, DataError
-from contracts.ids import BoolArray, IntArray
+from contracts.ids import BoolArray, FloatArray, IntArray
 from contracts.strings import StringColumn
 from contracts.transforms import FittedTransforms
 
@@ -65,6 +65,7 @@ class BundleParts:
         warnings: what a reader should know.
         config: the job's config, as values.
         parent: bundle that it comes from.
+        ranker_popularity: [D, I] from the first test day to the day after the data; None = the ranker does not read it.
     """
 
     shop: str
@@ -92,6 +93,7 @@ class BundleParts:
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     parent: str | None = None
+    ranker_popularity: FloatArray | None = None
 
 
 def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
@@ -128,6 +130,8 @@ def _write_files(parts: BundleParts, folder: Path) -> None:
         "bloom/hashes": parts.bloom_hashes,
         "popularity/global": parts.popular,
     }
+    if parts.ranker_popularity is not None:
+        arrays["ranker/popularity"] = parts.ranker_popularity
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)

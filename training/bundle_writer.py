@@ -23,9 +23,10 @@ from training.bundle_parts import BundleParts, write_parts
 from training.embeddings import CatalogueEmbeddings, open_embeddings
 from training.features.events import EventTable
 from training.features.processed import Processed, open_processed
+from training.models.item_popularity import ItemPopularity
 from training.models.loading import open_model, open_two_tower
 from training.models.ranker import Ranker
-from training.popularity import decayed_counts, popular_by_category, popular_items
+from training.popularity import counts_by_day, decayed_counts, popular_by_category, popular_items, relative_popularity
 from training.reference_stats import reference_stats
 from training.score_stats import score_stats
 
@@ -81,7 +82,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
     strings = {name: table[name].to_pylist() for name in STRING_COLUMNS}
     events = processed.events()
     counts = decayed_counts(events.item_row, events.timestamp, len(items), int(events.timestamp.max()))
-    history = _history(inputs)
+    history, popularity = _history(inputs), _popularity(inputs, processed, events)
     return BundleParts(
         shop=info.shop,
         raw_dir=info.raw_dir,
@@ -98,7 +99,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         popular_by_category=popular_by_category(
             counts, {name: strings[name] for name in (c.CATEGORY_L1, c.CATEGORY_L2)}
         ),
-        reference_stats=_reference_stats(inputs, processed, events, items, history),
+        reference_stats=_reference_stats(inputs, processed, events, items, history, popularity),
         two_tower_dir=inputs.two_tower_dir,
         ranker_dir=inputs.ranker_dir,
         index_file=inputs.index_file,
@@ -114,6 +115,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         warnings=tuple(embeddings.warnings),
         config=inputs.config,
         parent=inputs.parent,
+        ranker_popularity=None if popularity is None else popularity.since(info.test_day),
     )
 
 
@@ -139,8 +141,25 @@ def _dims(inputs: BundleInputs, embeddings: CatalogueEmbeddings) -> dict[str, in
     }
 
 
+def _popularity(inputs: BundleInputs, processed: Processed, events: EventTable) -> ItemPopularity | None:
+    """Popularity of the items from the first day to the day after the data; None if the ranker does not read it."""
+    if not _read_json(inputs.ranker_dir / "config.json")["config"].get("popularity", False):
+        return None
+    info, calendar = processed.info, processed.transforms.calendar
+    after_data = info.last_day + 1
+    counts = counts_by_day(
+        events.item_row, events.timestamp, len(processed.items), calendar, info.first_day, after_data
+    )
+    return ItemPopularity(relative_popularity(counts), after_data, calendar)
+
+
 def _reference_stats(
-    inputs: BundleInputs, processed: Processed, events: EventTable, items: ItemFeatures, history: Mapping[str, int]
+    inputs: BundleInputs,
+    processed: Processed,
+    events: EventTable,
+    items: ItemFeatures,
+    history: Mapping[str, int],
+    popularity: ItemPopularity | None,
 ) -> dict[str, Any]:
     """Histograms of features and scores on training days."""
     rows = events.rows_between(processed.info.first_day, processed.info.train_end_day)
@@ -155,6 +174,7 @@ def _reference_stats(
         items,
         _queries(processed, events, few, history),
         processed.transforms.calendar,
+        popularity,
     )
     return {**stats, "scores": scores}
 

@@ -1,4 +1,4 @@
-"""Popular items with time decay: the fallback of retrieval, and lists by category."""
+"""Popular items with time decay: the fallback of retrieval, lists by category, and an input of the ranker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from contracts.clock import DAY_S
+from contracts.clock import DAY_S, ShopCalendar
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.top_k import top_k
 
@@ -27,6 +27,42 @@ def decayed_counts(rows: IntArray, timestamps: LongArray, num_items: int, now: i
     """
     weights = np.exp2((timestamps - now) / (HALF_LIFE_DAYS * DAY_S))
     return np.asarray(np.bincount(rows, weights=weights, minlength=num_items), dtype=np.float32)
+
+
+def counts_by_day(
+    rows: IntArray, timestamps: LongArray, num_items: int, calendar: ShopCalendar, first_day: int, last_day: int
+) -> FloatArray:
+    """`decayed_counts` as of the start of each shop-local day, [D, I] float32: what was known when the day began.
+
+    Args:
+        rows: ItemRow [n].
+        timestamps: Unix seconds [n], in any order, before the first day or after the last one, too.
+        num_items: size of the catalogue.
+        calendar: the shop's.
+        first_day: day of the first row of the result.
+        last_day: day of its last row.
+    """
+    order = np.argsort(timestamps, kind="stable")
+    rows, timestamps = rows[order], timestamps[order]
+    starts = [calendar.start_of_day(day) for day in range(first_day, last_day + 1)]
+    ends = np.searchsorted(timestamps, starts)
+    counts = np.zeros((len(starts), num_items), dtype=np.float32)
+    counted, before = 0, starts[0]
+    for day, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        faded = counts[day - 1] * np.exp2((before - start) / (HALF_LIFE_DAYS * DAY_S)) if day else 0
+        counts[day] = faded + decayed_counts(rows[counted:end], timestamps[counted:end], num_items, start)
+        counted, before = end, start
+    return counts
+
+
+def relative_popularity(counts: FloatArray) -> FloatArray:
+    """The ranker's input: log(1 + count / mean count of the items), [..., I] float32; it does not grow with the shop.
+
+    Args:
+        counts: [..., I], not negative; 0 everywhere gives 0 everywhere.
+    """
+    mean = counts.mean(axis=-1, keepdims=True)
+    return np.log1p(counts / np.where(mean > 0, mean, 1)).astype(np.float32)
 
 
 def popular_items(counts: FloatArray, among: AnyArray | None = None) -> IntArray:

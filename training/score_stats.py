@@ -10,10 +10,11 @@ import torch
 from contracts.catalogue import ItemFeatures
 from contracts.clock import ShopCalendar
 from contracts.features import item_age_bucket
-from contracts.ids import FloatArray
+from contracts.ids import AnyArray, FloatArray
 from contracts.messages import QueryFeatures
 from training.models.candidate_index import CandidateIndex
 from training.models.inputs import QueryTensors, as_tensor
+from training.models.item_popularity import ItemPopularity
 from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
 from training.reference_stats import histogram
@@ -29,6 +30,7 @@ def score_stats(
     items: ItemFeatures,
     queries: QueryFeatures,
     calendar: ShopCalendar,
+    popularity: ItemPopularity | None = None,
 ) -> dict[str, Any]:
     """Histograms of the scores of the first `LIST_K` items, as retrieved and as ranked.
 
@@ -39,6 +41,7 @@ def score_stats(
         items: the catalogue.
         queries: features of n queries; their batch holds n x I scores at once.
         calendar: the shop's.
+        popularity: of the items, where the ranker reads it.
 
     Returns:
         {"retrieval", "ranking": {"kind": "continuous", "edges", "counts"}}; ranking scores are sigmoids.
@@ -54,8 +57,9 @@ def score_stats(
         )
         owners = np.repeat(np.arange(len(queries)), found.lengths)
         ages = item_age_bucket(items.launched_at[found.rows], queries.now[owners])
-        rows, retrieval_scores = as_tensor(found.rows.astype(np.int64)), as_tensor(found.scores)
-        logits = ranker.score(tensors, rows, as_tensor(owners), retrieval_scores, as_tensor(ages.astype(np.int64)))
+        given: list[AnyArray] = [found.rows.astype(np.int64), owners, found.scores, ages.astype(np.int64)]
+        given += [] if popularity is None else [popularity.of(found.rows, owners, queries.now)]
+        logits = ranker.score(tensors, *(as_tensor(array) for array in given))
         scores = torch.sigmoid(logits).numpy()
     places = np.arange(len(owners)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
     order = np.lexsort((-scores, owners))  # ranked lists, in the owners' order: places hold for both

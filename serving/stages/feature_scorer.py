@@ -49,7 +49,7 @@ class FeatureScorer:
             used: distinct ItemRows [U], ascending, of all candidates and histories.
             items: their model inputs.
             content: their embeddings.
-            unrolled: query and age of each candidate.
+            unrolled: query, age and popularity of each candidate.
 
         Raises:
             BundleError: the messages are of another bundle version.
@@ -60,13 +60,9 @@ class FeatureScorer:
         past = queries.history.rows
         places = np.where(past >= 0, np.searchsorted(used, past), past).astype(np.int32)
         placed = dataclasses.replace(queries, history=dataclasses.replace(queries.history, rows=places))
-        features = {
-            "encoded_id": items.encoded_id,
-            "categorical": items.categorical,
-            "continuous": items.continuous,
-            "text": content.text,
-            "image": content.image,
-        }
+        features = {name: getattr(items, name) for name in ("encoded_id", "categorical", "continuous")}
+        features |= {"text": content.text, "image": content.image}
+        popularity = None if unrolled.popularity is None else as_tensor(unrolled.popularity)
         with torch.inference_mode():
             logits: FloatArray = functional_call(
                 self._score,
@@ -77,6 +73,7 @@ class FeatureScorer:
                     as_tensor(unrolled.owners),
                     as_tensor(candidates.scores),
                     as_tensor(unrolled.ages.astype(np.int64)),
+                    popularity,
                 ),
             ).numpy()
         if not np.isfinite(logits).all():

@@ -13,15 +13,22 @@ from contracts.ids import FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
 from serving.device import Device
 from serving.stages.version import refuse_other_version
+from training.models.item_popularity import ItemPopularity
 
 
 class Scorer(Protocol):
     """The ranker as this stage sees it: NumPy in, logits out."""
 
     def __call__(
-        self, queries: QueryFeatures, rows: IntArray, owners: LongArray, retrieval_scores: FloatArray, ages: IntArray
+        self,
+        queries: QueryFeatures,
+        rows: IntArray,
+        owners: LongArray,
+        retrieval_scores: FloatArray,
+        ages: IntArray,
+        popularity: FloatArray | None = None,
     ) -> FloatArray:
-        """Logits [T] of candidates [T] of B queries; `ages` are item age buckets."""
+        """Logits [T] of candidates [T] of B queries; `ages` are item age buckets, `popularity` as the ranker wants."""
         ...
 
 
@@ -31,17 +38,20 @@ class Ranking:
     Reference model: 6b dlrm_ranking
     Input: query features, candidates with retrieval scores, item features by ItemRow
     Output: the same candidates with logits; the served score is their sigmoid
-    Artifacts: `ranker/weights.safetensors`, `ranker/encoded_id`, item columns
+    Artifacts: `ranker/weights.safetensors`, `ranker/encoded_id`, `ranker/popularity` if it reads that, item columns
     Failure: left out: the order of retrieval stays, `ranking` in `degraded`
     Cadence: each bundle
 
     The ranker reads item features from the bundle's mapped columns by ItemRow: nothing is copied or sent.
     """
 
-    def __init__(self, bundle_version: str, scorer: Scorer, launched_at: LongArray) -> None:
+    def __init__(
+        self, bundle_version: str, scorer: Scorer, launched_at: LongArray, popularity: ItemPopularity | None = None
+    ) -> None:
         self._version = bundle_version
         self._scorer = scorer
         self._launched_at = launched_at
+        self._popularity = popularity
 
     @classmethod
     def open(cls, bundle: Bundle, device: Device = "auto") -> Ranking:
@@ -52,7 +62,8 @@ class Ranking:
         """
         from serving.stages.torch_scorer import TorchScorer  # torch: only where the model runs
 
-        return cls(bundle.version, TorchScorer.open(bundle, device), bundle.items.launched_at)
+        scorer, popularity = TorchScorer.open(bundle, device), ItemPopularity.open(bundle)
+        return cls(bundle.version, scorer, bundle.items.launched_at, popularity)
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Candidates:
         """The candidates in their order with logits as scores.
@@ -67,7 +78,9 @@ class Ranking:
             return candidates
         owners = candidates.owners
         ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
-        logits = self._scorer(queries, candidates.rows, owners, candidates.scores, ages)
+        table = self._popularity
+        popularity = None if table is None else table.of(candidates.rows, owners, queries.now)
+        logits = self._scorer(queries, candidates.rows, owners, candidates.scores, ages, popularity)
         if not np.isfinite(logits).all():
             raise StageError("ranking: the ranker's logits are not all finite; check the bundle's weights")
         return candidates.with_scores(logits)

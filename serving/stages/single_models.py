@@ -23,6 +23,7 @@ from serving.stages.query_features import LookedUp
 from serving.stages.user_lookup import UserRecords
 from serving.stages.user_transform import UserCodes, UserTransform
 from serving.stages.version import refuse_other_version
+from training.models.item_popularity import ItemPopularity
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,17 @@ class ItemInputs:
 
 @dataclass(frozen=True)
 class Unrolled:
-    """For each of T candidates the query that it belongs to [T] int64 and the item's age bucket then [T] int32."""
+    """What the ranker reads of T candidates beside their items.
+
+    Attributes:
+        owners: the query that each belongs to, [T] int64.
+        ages: the item's age bucket then, [T] int32.
+        popularity: its popularity then, [T] float32; None where the ranker does not read it.
+    """
 
     owners: LongArray
     ages: IntArray
+    popularity: FloatArray | None = None
 
 
 class ContextTransform:
@@ -148,25 +156,29 @@ class ItemTransform:
 
 
 class Unroll:
-    """Which query each candidate belongs to, and its age at that query's time.
+    """Which query each candidate belongs to, and its age and popularity at that query's time.
 
     The ranker reads a query's features by its place, so they are repeated by reference.
 
     Reference model: 6a unroll_features
     Input: query features of B requests, T candidates
-    Output: owner and age bucket of each candidate [T]; features are never copied
-    Artifacts: launch times
+    Output: owner and age bucket of each candidate [T], popularity if the ranker reads it; features are never copied
+    Artifacts: launch times, `ranker/popularity`
     Failure: with the ranking
     Cadence: none: arithmetic only
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._launched_at = bundle.items.launched_at
+        self._popularity = ItemPopularity.open(bundle)
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Unrolled:
         """One entry a candidate [T]."""
         owners = candidates.owners
-        return Unrolled(owners, item_age_bucket(self._launched_at[candidates.rows], queries.now[owners]))
+        ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
+        table = self._popularity
+        popularity = None if table is None else table.of(candidates.rows, owners, queries.now)
+        return Unrolled(owners, ages, popularity)
 
 
 class ItemDecoder:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from contracts.bundle import Bundle
-from contracts.ids import FloatArray, IntArray, LongArray
+from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import QueryFeatures
 from serving.device import Device, model_device
 from training.models.inputs import QueryTensors, as_tensor
@@ -37,11 +37,18 @@ class TorchScorer:
         return cls(load_ranker(bundle, place), place)
 
     def __call__(
-        self, queries: QueryFeatures, rows: IntArray, owners: LongArray, retrieval_scores: FloatArray, ages: IntArray
+        self,
+        queries: QueryFeatures,
+        rows: IntArray,
+        owners: LongArray,
+        retrieval_scores: FloatArray,
+        ages: IntArray,
+        popularity: FloatArray | None = None,
     ) -> FloatArray:
-        """Logits [T] float32 of candidates [T] of B queries."""
+        """Logits [T] float32 of candidates [T] of B queries; `popularity` [T] where the ranker reads it."""
         with torch.inference_mode():
-            given = (rows.astype(np.int64), owners, retrieval_scores, ages.astype(np.int64))
+            given: list[AnyArray] = [rows.astype(np.int64), owners, retrieval_scores, ages.astype(np.int64)]
+            given += [] if popularity is None else [popularity]
             logits: FloatArray = (
                 self._ranker.score(
                     QueryTensors.from_features(queries).to(self._device),

@@ -57,6 +57,8 @@ class DLRMConfig(StrictConfig):
     """Whether the item's age at the time of the request is an input."""
     retrieval_score: bool = True
     """Whether the retrieval score is an input, also added to the logit with a weight that starts at 1."""
+    popularity: bool = False
+    """Whether the item's popularity at the start of the request's day is an input: interactions, fading with time."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
     user_dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -150,7 +152,8 @@ class DLRM(nn.Module):
         cross_inputs = num_query * num_item
         if self.history is not None:
             cross_inputs += _PAST_VECTORS * num_item + _NUM_OCCURRENCES
-        cross_inputs += (NUM_ITEM_AGE_BUCKETS if config.item_age else 0) + (1 if config.retrieval_score else 0)
+        cross_inputs += NUM_ITEM_AGE_BUCKETS if config.item_age else 0
+        cross_inputs += int(config.retrieval_score) + int(config.popularity)
         self.joint_first = nn.Linear(cross_inputs, hidden, bias=False)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         drop = [nn.Dropout(config.dropout)] if config.dropout else []
@@ -227,13 +230,20 @@ class DLRM(nn.Module):
         return torch.cat(parts, dim=1)
 
     def score(
-        self, queries: QueryTensors, rows: Tensor, owners: Tensor, retrieval_scores: Tensor, age_bucket: Tensor
+        self,
+        queries: QueryTensors,
+        rows: Tensor,
+        owners: Tensor,
+        retrieval_scores: Tensor,
+        age_bucket: Tensor,
+        popularity: Tensor | None = None,
     ) -> Tensor:
         """Logits [T] of ragged candidates; see `Ranker.score`."""
         if not len(rows):
             return retrieval_scores.new_zeros(0)
         if len(queries) == 1:
-            group = CandidateGroup(rows[None], retrieval_scores[None], age_bucket[None])
+            alone = None if popularity is None else popularity[None]
+            group = CandidateGroup(rows[None], retrieval_scores[None], age_bucket[None], alone)
             return self.logits(queries, group)[0]
         lengths = torch.bincount(owners, minlength=len(queries))
         longest = int(lengths.max())
@@ -243,7 +253,12 @@ class DLRM(nn.Module):
         def padded(values: Tensor) -> Tensor:
             return values.new_zeros(len(queries) * longest).index_copy(0, place, values).view(len(queries), longest)
 
-        group = CandidateGroup(padded(rows), padded(retrieval_scores), padded(age_bucket))
+        group = CandidateGroup(
+            padded(rows),
+            padded(retrieval_scores),
+            padded(age_bucket),
+            None if popularity is None else padded(popularity),
+        )
         return self.logits(queries, group).flatten()[place]
 
     def prepare(self) -> None:
@@ -283,6 +298,10 @@ class DLRM(nn.Module):
             inputs.append(_one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS))
         if self.config.retrieval_score:
             inputs.append(group.scores[..., None])
+        if self.config.popularity:
+            if group.popularity is None:
+                raise ValueError("this ranker reads the popularity of its candidates, got none")
+            inputs.append(group.popularity[..., None])
         cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
         hidden = self.joint_first(cross)
         hidden += F.embedding(place, items.first)

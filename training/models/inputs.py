@@ -93,16 +93,20 @@ class CandidateGroup:
         rows: ItemRows [B, C] int64, or [1, C] where all queries share the candidates.
         scores: retrieval scores [B, C] float32.
         age_bucket: [B, C] int64, `contracts.features.item_age_bucket` at the time of the query.
+        popularity: [B, C] float32, `training.popularity.relative_popularity` as of the start of the query's day; None
+            where the ranker does not read it.
     """
 
     rows: Tensor
     scores: Tensor
     age_bucket: Tensor
+    popularity: Tensor | None = None
 
     def __getitem__(self, part: slice) -> CandidateGroup:
         """The candidates of some of the queries."""
         rows = self.rows if len(self.rows) == 1 else self.rows[part]
-        return CandidateGroup(rows, self.scores[part], self.age_bucket[part])
+        popularity = None if self.popularity is None else self.popularity[part]
+        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity)
 
 
 class ItemTensors(nn.Module):

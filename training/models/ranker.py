@@ -26,6 +26,9 @@ class RankerConfig(Protocol):
     @property
     def retrieval_score(self) -> bool: ...
 
+    @property
+    def popularity(self) -> bool: ...
+
 
 class Ranker(Protocol):
     """Scores candidates of queries; the served score is the sigmoid of the logit."""
@@ -37,7 +40,13 @@ class Ranker(Protocol):
         ...
 
     def score(
-        self, queries: QueryTensors, rows: Tensor, owners: Tensor, retrieval_scores: Tensor, age_bucket: Tensor
+        self,
+        queries: QueryTensors,
+        rows: Tensor,
+        owners: Tensor,
+        retrieval_scores: Tensor,
+        age_bucket: Tensor,
+        popularity: Tensor | None = None,
     ) -> Tensor:
         """Scores ragged candidates.
 
@@ -47,6 +56,7 @@ class Ranker(Protocol):
             owners: [T] int64, ascending: the query that each candidate belongs to.
             retrieval_scores: [T] float32.
             age_bucket: [T] int64, `contracts.features.item_age_bucket` at the time of the request.
+            popularity: [T] float32 as in `CandidateGroup`; None where the ranker does not read it.
 
         Returns:
             Logits [T].

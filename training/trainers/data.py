@@ -22,6 +22,7 @@ from contracts.transforms import FittedTransforms
 from training.features.events import EventTable
 from training.features.processed import Processed
 from training.models.inputs import QueryTensors
+from training.popularity import counts_by_day, relative_popularity
 from training.trainers.workers import total
 
 _CHUNK_ROWS: Final = 16_384
@@ -119,6 +120,15 @@ class WorkerData:
         buckets = item_age_bucket(self.items.launched_at[None], starts[:-1, None])
         launched = self.items.launched_at[None] < starts[1:, None]
         return torch.from_numpy(np.where(launched, buckets, NOT_LAUNCHED).astype(np.int64))
+
+    def popularity_by_day(self, device: torch.device) -> Tensor:
+        """`relative_popularity` of each item at the start of each day, over all workers' events, [D, I] float32."""
+        events, last_day = self.events, self.first_day + self.num_days - 1
+        counts = counts_by_day(
+            events.item_row, events.timestamp, len(self.items), self.transforms.calendar, self.first_day, last_day
+        )
+        summed = total(torch.from_numpy(counts).to(device))
+        return torch.from_numpy(relative_popularity(summed.cpu().numpy())).to(device)
 
 
 def load_worker_data(

@@ -68,6 +68,7 @@ class RankingTask:
         self._history_length = max(self._ranker.config.history_length, retrieval.config.history_length)
         device = retrieval.items.encoded_id.device
         self._launched_at = as_tensor(data.items.launched_at).to(device)
+        self._popularity = data.popularity_by_day(device) if self._ranker.config.popularity else None
         self._sampler = ItemSampler(data.counts(device), config.uniform_share)
 
     @property
@@ -110,8 +111,7 @@ class RankingTask:
     def _order_sums(self, batch: Batch) -> Tensor:
         """[4]: hits, NDCG, 0 and the number of rows, where the retrieved items are ordered by the ranker."""
         scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), _RETRIEVED)
-        buckets = age_buckets(self._launched_at[retrieved], batch.now[:, None])
-        logits = self._ranker.logits(batch.queries, CandidateGroup(retrieved, scores, buckets))
+        logits = self._ranker.logits(batch.queries, self._group(batch, retrieved, scores))
         is_positive = retrieved == batch.positives[:, None]
         found = is_positive.any(dim=1)
         positive = logits.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True)
@@ -138,13 +138,18 @@ class RankingTask:
         """Logits [B, C of all] of groups of ItemRows [B or 1, C]; `queries` are the retriever's [B, E]."""
         groups = []
         for rows in candidates:
-            buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
-            scores = torch.zeros(buckets.shape, device=buckets.device)
+            scores = torch.zeros((len(batch), rows.shape[1]), device=rows.device)
             if queries is not None:
                 with torch.no_grad():
                     scores = self._retrieval.scores(batch, queries, rows)
-            groups.append(CandidateGroup(rows, scores, buckets))
+            groups.append(self._group(batch, rows, scores))
         return self._ranker.logits(batch.queries, *groups)
+
+    def _group(self, batch: Batch, rows: Tensor, scores: Tensor) -> CandidateGroup:
+        """ItemRows [B or 1, C] with retrieval scores [B, C] and what they are at each row's time."""
+        buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
+        popularity = None if self._popularity is None else self._popularity[batch.day[:, None], rows]
+        return CandidateGroup(rows, scores, buckets, popularity)
 
     @torch.no_grad()
     def _draw(self, batch: Batch, queries: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, Lo
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
+from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]
 Stage = Callable[..., Outputs]
@@ -248,7 +249,7 @@ def dlrm_ranking(shop: OpenedShop) -> Stage:
     from serving.stages.torch_scorer import TorchScorer
 
     _one_thread()
-    scorer = TorchScorer.open(shop.bundle)
+    scorer, popularity = TorchScorer.open(shop.bundle), ItemPopularity.open(shop.bundle)
 
     def run(categorical: IntArray, continuous: FloatArray, *others: AnyArray) -> Outputs:
         *history, rows, retrieval_score, age_bucket, _price = others
@@ -256,7 +257,8 @@ def dlrm_ranking(shop: OpenedShop) -> Stage:
         owners = np.repeat(np.arange(len(rows)), kept.sum(axis=1))
         queries = _queries(shop, categorical, continuous, history)
         logits = np.full(rows.shape, -np.inf, dtype=np.float32)
-        logits[kept] = scorer(queries, rows[kept], owners, retrieval_score[kept], age_bucket[kept])
+        counted = None if popularity is None else popularity.of(rows[kept], owners, queries.now)
+        logits[kept] = scorer(queries, rows[kept], owners, retrieval_score[kept], age_bucket[kept], counted)
         return {"logit": logits}
 
     return run

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from contracts.bloom import item_hashes
 from contracts.bundle import open_bundle
+from contracts.clock import DAY_S
 from contracts.errors import DataError
-from tests.fixtures.tiny_run import NUM_ITEMS, write_embeddings, write_models, write_processed
+from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
 from training.bundle_writer import BundleInputs, write_bundle
+from training.features.processed import open_processed
+from training.models.item_popularity import ItemPopularity
+from training.popularity import decayed_counts, relative_popularity
+from training.trainers.data import load_worker_data
 
 
 @pytest.fixture
@@ -58,6 +64,33 @@ def test_popular_lists_hold_what_was_chosen_and_only_that(inputs: BundleInputs, 
     assert len(set(popular)) == len(popular) == NUM_ITEMS
     assert sorted(row for rows in lists.values() for row in rows) == sorted(popular)
     assert lists["toys"] == [row for row in popular if row % 3 == 2]
+
+
+def test_served_popularity_is_what_the_ranker_was_trained_with(inputs: BundleInputs, tmp_path: Path) -> None:
+    models = write_models(tmp_path / "reading", popularity=True)
+    reading = dataclasses.replace(inputs, two_tower_dir=models / "two_tower", ranker_dir=models / "ranker")
+    bundle = open_bundle(write_bundle(reading, tmp_path / "bundles", "v1"))
+    served = ItemPopularity.open(bundle)
+    processed = open_processed(inputs.processed_dir)
+    data = load_worker_data(processed, bundle.items, worker=0, num_workers=1, validation_rows=1)
+    rows, owners = np.arange(NUM_ITEMS, dtype=np.int32), np.zeros(NUM_ITEMS, dtype=np.int64)
+
+    trained = data.popularity_by_day(torch.device("cpu")).numpy()
+
+    assert served is not None
+    for second in (0, DAY_S - 1):  # of the test day
+        now = np.array([LAST_DAY * DAY_S + second])
+        np.testing.assert_array_equal(served.of(rows, owners, now), trained[-1])
+    counts = decayed_counts(data.events.item_row, data.events.timestamp, NUM_ITEMS, now=(LAST_DAY + 1) * DAY_S)
+    for days in (1, 5):  # after the data: all of it counts
+        now = np.array([(LAST_DAY + days) * DAY_S])
+        np.testing.assert_allclose(served.of(rows, owners, now), relative_popularity(counts), rtol=1e-5)
+
+
+def test_a_ranker_that_does_not_read_popularity_has_none(inputs: BundleInputs, tmp_path: Path) -> None:
+    bundle = open_bundle(write_bundle(inputs, tmp_path / "bundles", "v1"))
+    assert ItemPopularity.open(bundle) is None
+    assert "ranker/popularity.npy" not in bundle.manifest.files
 
 
 def test_reference_statistics_are_of_the_training_days(inputs: BundleInputs, tmp_path: Path) -> None:

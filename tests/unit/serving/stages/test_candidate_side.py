@@ -25,6 +25,7 @@ from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SeenFilter
 from tests.fixtures.served_bundle import DAY_S
 from training.models.candidate_index import CandidateIndex
+from training.models.item_popularity import ItemPopularity
 
 DAY = 20_000
 MIDNIGHT = DAY * DAY_S
@@ -139,8 +140,11 @@ class Told:
     def __init__(self, *logits: float) -> None:
         self.logits = np.array(logits, dtype=np.float32)
 
-    def __call__(self, queries: Any, rows: Any, owners: Any, retrieval_scores: Any, ages: Any) -> np.ndarray:
-        self.asked = {"rows": rows, "owners": owners, "scores": retrieval_scores, "ages": ages}
+    def __call__(
+        self, queries: Any, rows: Any, owners: Any, retrieval_scores: Any, ages: Any, popularity: Any
+    ) -> np.ndarray:
+        asked = {"rows": rows, "owners": owners, "scores": retrieval_scores, "ages": ages, "popularity": popularity}
+        self.asked = asked
         return self.logits
 
 
@@ -154,6 +158,16 @@ def test_ranking_hands_over_owners_ages_and_retrieval_scores() -> None:
     assert told.asked["owners"].tolist() == [0, 1, 1]
     assert told.asked["scores"].tolist() == [9, 8, 7]
     assert told.asked["ages"].tolist() == [1, NUM_ITEM_AGE_BUCKETS - 1, 0]  # one day, always there, just launched
+    assert told.asked["popularity"] is None
+
+
+def test_ranking_hands_over_how_popular_items_were_when_the_day_of_the_request_began() -> None:
+    told, day = Told(0.5, -1.0, 2.0, 0.0), MIDNIGHT // DAY_S
+    by_day = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
+    popularity = ItemPopularity(by_day, day + 1, ShopCalendar("UTC"))
+    nows = MIDNIGHT - DAY_S, MIDNIGHT + DAY_S - 1, MIDNIGHT + DAY_S, MIDNIGHT + 9 * DAY_S
+    Ranking("v", told, LAUNCHED, popularity)(queries_at(*nows), candidates([1] * 4, [2, 2, 2, 0], [9] * 4))
+    assert told.asked["popularity"].tolist() == [3, 3, 6, 4]  # before the first day, on it, on the last one, after it
 
 
 def test_logits_that_are_no_numbers_are_refused() -> None:

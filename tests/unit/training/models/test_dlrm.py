@@ -56,7 +56,7 @@ def plain_dlrm(model: DLRM, queries: QueryTensors, rows: Tensor) -> Tensor:
 def group(rows: Tensor, num_queries: int) -> CandidateGroup:
     torch.manual_seed(3)
     shape = (num_queries, rows.shape[1])
-    return CandidateGroup(rows, torch.randn(shape), torch.randint(0, 10, shape))
+    return CandidateGroup(rows, torch.randn(shape), torch.randint(0, 10, shape), torch.rand(shape))
 
 
 def test_the_reference_shape_has_66_dots_in_parts(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:
@@ -77,19 +77,21 @@ def test_factored_scoring_equals_the_plain_form(
     torch.testing.assert_close(logits, plain_dlrm(model, queries, rows), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [{}, REFERENCE, {"price_in_bottom": True}])
+@pytest.mark.parametrize("config", [{}, REFERENCE, {"price_in_bottom": True}, {"popularity": True}])
 def test_ragged_grouped_and_shared_candidates_agree(
     toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors, config: dict[str, object]
 ) -> None:
     model, size = build(toy_schema, toy_tensors, **config), len(queries)
     shared = group(torch.tensor([[3, 11, 29, 4]]), size)
     expected = model.logits(queries, shared)
-    own = CandidateGroup(shared.rows.expand(size, -1), shared.scores, shared.age_bucket)
+    own = replace(shared, rows=shared.rows.expand(size, -1))
     keep = torch.rand(size, 4) < 0.6
     keep[1] = False  # a query without candidates
     owners, column = keep.nonzero(as_tuple=True)
 
-    ragged = model.score(queries, own.rows[keep], owners, own.scores[keep], own.age_bucket[keep])
+    assert own.popularity is not None
+    given = (own.rows[keep], owners, own.scores[keep], own.age_bucket[keep], own.popularity[keep])
+    ragged = model.score(queries, *given)
 
     torch.testing.assert_close(model.logits(queries, own), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ragged, expected[owners, column], atol=1e-5, rtol=1e-5)
@@ -133,11 +135,30 @@ def test_an_untrained_retrieval_score_is_added_with_weight_one(
     with torch.no_grad():
         model.joint_first.weight.zero_()
     candidates = group(torch.tensor([[1, 2]]), len(queries))
-    raised = CandidateGroup(candidates.rows, candidates.scores + 2, candidates.age_bucket)
+    raised = replace(candidates, scores=candidates.scores + 2)
 
     difference = model.logits(queries, raised) - model.logits(queries, candidates)
 
     torch.testing.assert_close(difference, torch.full_like(difference, 2.0))
+
+
+def test_popularity_is_one_input_of_the_first_layer(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    without, model = (build(toy_schema, toy_tensors, popularity=reads) for reads in (False, True))
+    candidates = group(torch.tensor([[1, 2]]), len(queries))
+    model.load_state_dict(without.state_dict() | {"joint_first.weight": model.joint_first.weight})
+    with torch.no_grad():
+        model.joint_first.weight[:, :-1] = without.joint_first.weight
+        model.joint_first.weight[:, -1] = 0
+    torch.testing.assert_close(model.logits(queries, candidates), without.logits(queries, candidates))
+
+    with torch.no_grad():
+        model.joint_first.weight[:, -1] = 1
+
+    assert not torch.allclose(model.logits(queries, candidates), without.logits(queries, candidates))
+    with pytest.raises(ValueError, match="reads the popularity of its candidates, got none"):
+        model.logits(queries, replace(candidates, popularity=None))
 
 
 def test_occurrences_by_hand() -> None:

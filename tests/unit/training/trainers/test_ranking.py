@@ -50,6 +50,7 @@ def make_task(
         ({}, {"shared": True, "num_negatives": 20, "uniform_share": 0.3}),
         ({}, {"negatives": "retrieval", "num_negatives": 8}),
         ({}, {"loss": "bce"}),
+        ({"popularity": True}, {}),
         (REFERENCE, {"loss": "bce", "negatives": "in_batch", "logq_correction": False}),
     ],
 )

@@ -1,0 +1,47 @@
+"""How popular items were when the day of a request began: an input of the ranker."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.clock import ShopCalendar, name_to_day
+from contracts.ids import FloatArray, IntArray, LongArray
+
+
+class ItemPopularity:
+    """Looks up what the ranker was trained with.
+
+    Args:
+        by_day: [D, I] float32, `training.popularity.relative_popularity` as of the start of each day.
+        last_day: shop-local day of its last row; later days are answered with it.
+        calendar: the shop's.
+    """
+
+    def __init__(self, by_day: FloatArray, last_day: int, calendar: ShopCalendar) -> None:
+        self._by_day = by_day
+        self._first_day = last_day + 1 - len(by_day)
+        self._calendar = calendar
+
+    @classmethod
+    def open(cls, bundle: Bundle) -> ItemPopularity | None:
+        """The table of a bundle; None where its ranker does not read it."""
+        if not bundle.json("ranker/config.json")["config"].get("popularity", False):
+            return None
+        after_data = name_to_day(bundle.manifest.last_day) + 1
+        return cls(bundle.array("ranker/popularity"), after_data, bundle.transforms.calendar)
+
+    def since(self, day: int) -> FloatArray:
+        """The table from a day on, [D, I]."""
+        return self._by_day[day - self._first_day :]
+
+    def of(self, rows: IntArray, owners: LongArray, now: LongArray) -> FloatArray:
+        """Popularity [T] of candidates [T] of B queries.
+
+        Args:
+            rows: ItemRows [T].
+            owners: the query of each [T].
+            now: Unix seconds [B]; days before the table are answered with its first row.
+        """
+        days = np.clip(self._calendar.day(now) - self._first_day, 0, len(self._by_day) - 1)
+        return self._by_day[days[owners], rows]
