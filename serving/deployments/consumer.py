@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from contextlib import ExitStack
@@ -32,7 +33,8 @@ class ConsumerReplica:
         self._consumer = self._connections.enter_context(
             open_consumer(config.consumer, stores.config, stores.address, timezone, uuid.uuid4().hex, meter)
         )
-        self._thread = threading.Thread(target=self._consumer.run, name="consumer", daemon=True)
+        self._niceness = config.consumer.niceness
+        self._thread = threading.Thread(target=self._work, name="consumer", daemon=True)
         self._thread.start()
 
     def check_health(self) -> None:
@@ -44,6 +46,10 @@ class ConsumerReplica:
         if not self._thread.is_alive():
             raise RuntimeError("the consumer has ended with an error, see the replica's log; it is started anew")
         self._consumer.check()
+
+    def _work(self) -> None:
+        os.nice(self._niceness)  # of this thread alone where threads have priorities, as on Linux
+        self._consumer.run()
 
     def __del__(self) -> None:
         """Serve calls this when the replica is taken down: what was taken is written and acknowledged."""

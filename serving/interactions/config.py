@@ -22,10 +22,14 @@ class ConsumerConfig(StrictConfig):
     """Seconds after which events are written to Parquet at the latest."""
     claim_after_s: float = Field(default=20.0, gt=0)
     """Entries that another consumer has held this long without a sign of life are taken over."""
-    max_deliveries: int = Field(default=5, ge=2)
-    """An entry that was handed out more often, because its consumers died, becomes a dead letter."""
+    max_deliveries: int = Field(default=5, ge=4)
+    """An entry that was handed out more often, because its consumers died, becomes a dead letter; from the fourth time
+    on it is handed out alone."""
     kept_dead_letters: int = Field(default=100_000, ge=1)
     """Dead letters beyond this push the oldest ones out."""
+    niceness: int = Field(default=10, ge=0, le=19)
+    """How far the consumer steps back behind requests where both want a CPU, as `nice` counts it; features follow some
+    milliseconds later then."""
     stuck_after_s: float = Field(default=60.0, gt=0)
     """A consumer that shows no sign of life for this long is unhealthy and started anew."""
 

@@ -3,7 +3,8 @@
 A batch goes through `_take`: entries that cannot be read become dead letters, users are brought up to date in the
 online store, events wait for `_flush`. That writes them to Parquet and acknowledges them. Whatever was taken and not
 acknowledged when a consumer dies is handed to another one (or to its successor), and doing everything once more
-changes nothing: features are computed from what the store holds, records are told apart by their ids.
+changes nothing: features are computed from what the store holds, records are told apart by their ids. Entries that come
+again are flushed at once, so that one which kills its consumers is found and takes no other along.
 
 A store or disk that fails is tried again until it works: nothing is acknowledged, nothing is given up, and the claim
 on what was taken is renewed. Only a full store is no reason to wait for features: recording and acknowledging is what
@@ -27,8 +28,8 @@ from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter, check_timestamp
 from serving.interactions.streams import EventSink, EventSource, OutgoingEntry, StreamEntry
-from serving.interactions.top_category import TopCategoryStore, decode_served
 from serving.seldom import SeldomLogger
+from serving.stores.top_category import TopCategoryStore, decode_served
 
 logger = logging.getLogger(__name__)
 
@@ -141,10 +142,13 @@ class FeatureConsumer:
         entries = self._until_done(lambda: self._events.read(self._config.batch_size, wait_s), "reading the stream")
         if self._stale and time.monotonic() >= self._stale_again_at:
             self._catch_up()
+        again = any(entry.deliveries > 1 for entry in entries)
+        if again and self._taken.ids:  # what is in hand must not share their fate
+            self._flush()
         if entries:
             self._take(entries)
             self._stop.wait(self._config.gather_ms / 1000)
-        if len(self._taken.ids) >= self._config.flush_rows or time.monotonic() >= flush_at:
+        if again or len(self._taken.ids) >= self._config.flush_rows or time.monotonic() >= flush_at:
             self._flush()
         self._meter.report()
         return len(entries)

@@ -18,7 +18,7 @@ NOTE_FIELD: Final = "note"
 _FORGET_CONSUMER_AFTER_S: Final = 3_600
 _CLAIMS_PER_PERIOD: Final = 4
 _IDS_PER_COMMAND: Final = 5_000
-_MANY: Final = 1_000_000
+_SUSPECTS: Final = 32
 _NO_GROUP: Final = ("NOGROUP", "no such key")
 _AnswerT = TypeVar("_AnswerT")
 
@@ -100,22 +100,17 @@ class RedisStreamSource:
         return self._client.xreadgroup(self._group, self._consumer, {self._stream: ">"}, count=limit, block=block_ms)
 
     def _claim(self, limit: int) -> list[StreamEntry]:
-        """Entries of consumers that gave no sign of life, with how often each was handed out."""
-        cursor, found = b"0-0", []
-        while True:
-            cursor, some, *_ = self._client.xautoclaim(
-                self._stream, self._group, self._consumer, self._claim_after_ms, start_id=cursor, count=limit
-            )
-            found += [(id_, fields) for id_, fields in some if fields]
-            if found or cursor == b"0-0":
-                break
-        if not found:
+        """Entries of consumers that gave no sign of life; the more of their consumers died, the fewer at once."""
+        idle_ms = self._claim_after_ms
+        held = self._client.xpending_range(self._stream, self._group, "-", "+", limit, idle=idle_ms)
+        if not held:
             self._forget_consumers()
             return []
-        first, last = found[0][0], found[-1][0]
-        held = self._client.xpending_range(self._stream, self._group, first, last, _MANY, self._consumer)
-        deliveries = {entry["message_id"]: entry["times_delivered"] for entry in held}
-        return [_entry(id_, fields, deliveries.get(id_, 1)) for id_, fields in found]
+        times = held[0]["times_delivered"]
+        alike = [entry["message_id"] for entry in held if entry["times_delivered"] == times]
+        together = alike[: limit if times == 1 else _SUSPECTS if times == 2 else 1]
+        found = self._client.xclaim(self._stream, self._group, self._consumer, idle_ms, together)
+        return [_entry(id_, fields, times + 1) for id_, fields in found if fields]
 
     def _forget_consumers(self) -> None:
         """Removes consumers that are long gone and hold nothing; one that holds something would lose it."""

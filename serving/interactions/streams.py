@@ -63,7 +63,11 @@ class EventSource(Protocol):
     """
 
     def read(self, limit: int, wait_s: float) -> list[StreamEntry]:
-        """Entries that nobody has read or whose reader is dead, in order; waits for the first one at most `wait_s`."""
+        """Entries that nobody has read or whose reader is dead, in order; waits for the first one at most `wait_s`.
+
+        Those of dead readers come by themselves, and one at a time before they are handed out for the fourth time: an
+        entry that kills its readers takes no other one along.
+        """
         ...
 
     def renew(self, ids: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from serving.metrics import Snapshot
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import CONSUMERS, Keys
+from serving.stores.top_category import TopCategoryStore
 from tests.fixtures.streams import accept, event
 from training.tables import find_table, read_files
 
@@ -137,7 +138,7 @@ def test_poison_goes_to_the_dead_letters_and_stops_nobody(
 
 def test_an_unreadable_list_costs_the_feature_only(consumer: Open, client: redis.Redis, stores: StoreConfig) -> None:
     accept(client, SHOP, [event(1), event(2, "u2")], ["shoes", "toys"])
-    client.set(KEYS.day("u1"), b"\xc1")
+    client.set(KEYS.day("u:u1"), b"\xc1")
     consumer().step(0)
     assert len(recorded(stores)) == 2
     assert [row["user_id"] for row in recorded(stores, r.USER_ACTIVITY)] == ["u2"]
@@ -171,19 +172,33 @@ def test_an_erased_user_leaves_a_tombstone(consumer: Open, client: redis.Redis, 
     assert client.xlen(KEYS.interactions) == 0
 
 
-def test_an_entry_that_outlives_its_consumers_is_given_up(
-    consumer: Open, client: redis.Redis, stores: StoreConfig
+def test_an_entry_that_kills_its_consumers_is_given_up_and_takes_no_other_along(
+    consumer: Open, client: redis.Redis, stores: StoreConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accept(client, SHOP, [event(1)], ["shoes"])
-    hasty = NEVER.model_copy(update={"claim_after_s": 0.001, "max_deliveries": 3})
-    for number in range(3):
-        consumer(hasty, f"killed{number}").step(0)
-        time.sleep(0.01)
-    assert letters(client) == []
-    last = consumer(hasty.model_copy(update={"flush_interval_s": 1e-9}), "last")
-    last.step(0)
-    assert letters(client) == ["handed out 4 times and never acknowledged, more than max_deliveries=3"]
-    assert client.xlen(KEYS.interactions) == 0
+    class Killed(BaseException):
+        """The process is gone: nothing of the consumer catches it."""
+
+    refresh, deaths = TopCategoryStore.refresh, 0
+
+    def deadly(self: TopCategoryStore, user_ids: Sequence[str]) -> dict[str, str]:
+        if "u17" in user_ids:
+            raise Killed
+        return refresh(self, user_ids)
+
+    monkeypatch.setattr(TopCategoryStore, "refresh", deadly)
+    accept(client, SHOP, [event(number, f"u{number}") for number in range(40)], ["shoes"] * 40)
+    hasty = NEVER.model_copy(update={"claim_after_s": 0.001})
+    while client.xlen(KEYS.interactions):
+        one = consumer(hasty, f"consumer{deaths}")
+        try:
+            while client.xlen(KEYS.interactions):
+                one.step(0)
+        except Killed:
+            deaths += 1
+            time.sleep(0.01)
+    assert deaths == hasty.max_deliveries
+    assert letters(client) == ["handed out 6 times and never acknowledged, more than max_deliveries=5"]
+    assert {row["event_id"] for row in recorded(stores)} == {f"e{number}" for number in range(40)} - {"e17"}
 
 
 def test_a_disk_that_fails_is_tried_until_it_works(consumer: Open, client: redis.Redis, stores: StoreConfig) -> None:

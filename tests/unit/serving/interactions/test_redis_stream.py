@@ -16,7 +16,7 @@ from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 
 pytestmark = pytest.mark.redis
-STREAM = "toys:v2:interactions"
+STREAM = "toys:v3:interactions"
 LONG_S = 3_600.0
 Open = Callable[..., RedisStreamSource]
 
@@ -62,6 +62,17 @@ def test_entries_of_a_dead_consumer_are_taken_over_and_count_their_deliveries(
         time.sleep(0.02)
         found = source("heir", claim_after_s=0.01).read(10, 0)
         assert [(entry.body, entry.deliveries) for entry in found] == [(b"a", deliveries), (b"b", deliveries)]
+
+
+def test_the_more_consumers_died_of_entries_the_fewer_are_handed_out_at_once(source: Open, client: redis.Redis) -> None:
+    put(client, *(f"{number:02d}" for number in range(40)))
+    sizes = []
+    for _ in range(5):
+        sizes.append(len(source("dies", claim_after_s=0.01).read(100, 0)))
+        time.sleep(0.02)
+    assert sizes == [40, 40, 32, 1, 1]
+    found = source("heir", claim_after_s=0.01).read(100, 0)
+    assert [(entry.body, entry.deliveries) for entry in found] == [(b"00", 6)]
 
 
 def test_a_sign_of_life_keeps_entries(source: Open, client: redis.Redis) -> None:
@@ -146,15 +157,15 @@ def test_consumers_that_are_long_gone_are_forgotten_unless_they_hold_something(
 
 
 def test_a_sink_keeps_the_newest_entries(server: EmbeddedRedis, client: redis.Redis, stores: StoreConfig) -> None:
-    sink = RedisStreamSink(stores, server.address, "toys:v2:dead_letters", max_entries=1)
+    sink = RedisStreamSink(stores, server.address, "toys:v3:dead_letters", max_entries=1)
     sink.append([OutgoingEntry("event", b"x", note="why")])
     sink.append([OutgoingEntry("event", b"y")] * 500)
-    found = client.xrange("toys:v2:dead_letters")
+    found = client.xrange("toys:v3:dead_letters")
     assert len(found) < 500
     assert found[-1][1] == {b"event": b"y"}
     client.flushall()
     sink.append([OutgoingEntry("event", b"x", note="why")])
-    assert client.xrange("toys:v2:dead_letters")[0][1] == {b"event": b"x", b"note": b"why"}
+    assert client.xrange("toys:v3:dead_letters")[0][1] == {b"event": b"x", b"note": b"why"}
     sink.close()
 
 
