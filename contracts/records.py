@@ -18,6 +18,8 @@ from contracts.columns import Column, Kind, TableSchema
 
 ACCEPTED_MS: Final = "accepted_ms"
 """When the store took the event, Unix milliseconds of the store's clock; the same clock as `SERVED_MS`."""
+LATE_S: Final = "late_s"
+"""Seconds that an event was accepted after it had happened, on the clock of the server that took it."""
 SERVED_MS: Final = "served_ms"
 """Since when a value is served, Unix milliseconds of the store's clock."""
 EVENT_TIMESTAMP: Final = "event_timestamp"
@@ -34,6 +36,7 @@ INTERACTIONS: Final = TableSchema(
     (
         *(column for column in c.INTERACTIONS.columns if column.name != c.LABEL),
         Column(ACCEPTED_MS, Kind.INT, required=True, nullable=False),
+        Column(LATE_S, Kind.INT),
     ),
     partitioned=True,
     at_least_one_of=c.INTERACTIONS.at_least_one_of,

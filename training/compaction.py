@@ -22,6 +22,7 @@ from pydantic import Field
 
 from contracts import columns as c
 from contracts import records as r
+from contracts.clock import DAY_S
 from contracts.columns import TableSchema
 from contracts.config import StrictConfig
 from contracts.files import atomic_file
@@ -39,6 +40,9 @@ class CompactConfig(StrictConfig):
 
     attribution_minutes: int = Field(default=30, ge=1)
     """An impression is clicked if an event with its request and item follows within so many minutes."""
+    late_days: int = Field(default=2, ge=0)
+    """Events may be accepted so many days after they happened: until then an impression that is not clicked may become
+    so. Serving accepts them up to `stores.history_days` late."""
     click_events: tuple[Literal["view", "click", "cart", "purchase"], ...] = Field(
         default=("click", "cart", "purchase"), min_length=1
     )
@@ -163,38 +167,48 @@ def _is_done(path: Path, digest: str) -> bool:
 
 
 def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
-    """Fills `clicked` of impressions: true with a click, false when it is too late for one, null before."""
+    """Fills `clicked` of impressions: true with a click, false when it is too late for one, null before.
+
+    A click that is recorded late makes a false one true, for `late_days`.
+    """
     impressions, events = find_records(folder, r.IMPRESSIONS), find_records(folder, r.INTERACTIONS)
     if impressions is None:
         return 0
     window_s = 60 * config.attribution_minutes
-    days_after = -(-window_s // 86_400)
+    days_after = -(-window_s // DAY_S)
+    days_of_events = events.days if events else {}
     clicks = 0
     for day, files in impressions.days.items():
         if not files:
             continue
         rows = read_files(_only(impressions, files))
-        open_rows = rows[c.CLICKED].is_null().to_numpy()
+        waited = now - window_s - rows[c.TIMESTAMP].to_numpy()
+        before = rows[c.CLICKED]
+        open_rows = before.is_null().to_numpy() | (~_true(before) & (waited <= config.late_days * DAY_S))
         if not open_rows.any():
             continue
-        near = [
-            path for near in range(day, day + days_after + 1) for path in (events.days.get(near, ()) if events else ())
-        ]
+        near = [path for near in range(day - 1, day + days_after + 1) for path in days_of_events.get(near, ())]
         answers = read_files(_only(events, tuple(near))) if events and near else None
-        clicked = attributed(rows, answers, config.click_events, window_s)
-        late = rows[c.TIMESTAMP].to_numpy() + window_s < now
-        known = clicked | late | ~open_rows
-        before = rows[c.CLICKED].fill_null(False).to_numpy()
-        values = pa.array(np.where(open_rows, clicked, before), mask=~known)
+        clicked = _true(before) | (open_rows & attributed(rows, answers, config.click_events, window_s))
+        values = pa.array(clicked, mask=~clicked & (waited <= 0))
+        if values.equals(before.combine_chunks()):
+            continue
         metadata = pq.read_schema(files[0]).metadata or {}
         rows = rows.set_column(rows.schema.get_field_index(c.CLICKED), c.CLICKED, values)
         _replace(files, rows, metadata.get(_ERASED, b"").decode())
-        clicks += int((clicked & open_rows).sum())
+        clicks += int((clicked & ~_true(before)).sum())
     return clicks
+
+
+def _true(column: pa.ChunkedArray) -> BoolArray:
+    true: BoolArray = column.fill_null(False).to_numpy()
+    return true
 
 
 def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[str], window_s: int) -> BoolArray:
     """Whether an event of some kinds with the same request and item follows each impression within a time [R].
+
+    An event that names a request comes after it: what is earlier by its own time has a clock that is slow.
 
     Args:
         impressions: request_id, item_id and timestamp of each.
@@ -219,7 +233,7 @@ def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[s
         events.select([c.REQUEST_ID, c.ITEM_ID, c.TIMESTAMP]), [c.REQUEST_ID, c.ITEM_ID], join_type="inner"
     )
     wait_s = pairs[c.TIMESTAMP].to_numpy() - pairs["shown"].to_numpy()
-    clicked[pairs["row"].to_numpy()[(wait_s >= 0) & (wait_s <= window_s)]] = True
+    clicked[pairs["row"].to_numpy()[wait_s <= window_s]] = True
     return clicked
 
 

@@ -122,15 +122,15 @@ class ServedValues:
             times,
         )
 
-    def as_of(self, user_row: IntArray, accepted_ms: LongArray) -> tuple[IntArray, IntArray]:
+    def as_of(self, user_row: IntArray, time_ms: LongArray) -> tuple[IntArray, IntArray]:
         """What was served to users [Q] just before times [Q], on the clock of `served_ms`.
 
         Returns:
             Codes of `top_category` and `top_category_long` [Q] each; -1 where serving had written nothing yet.
         """
-        number = np.searchsorted(self.snapshots, accepted_ms, side="left")
+        number = np.searchsorted(self.snapshots, time_ms, side="left")
         since = np.concatenate([[0], self.snapshots])[number]
-        top, long = (log.as_of(user_row, accepted_ms, since) for log in (self.top, self.long))
+        top, long = (log.as_of(user_row, time_ms, since) for log in (self.top, self.long))
         missing = np.where(number > 0, 0, -1)
         return np.where(top < 0, missing, top).astype(np.int32), np.where(long < 0, missing, long).astype(np.int32)
 

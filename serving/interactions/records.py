@@ -23,12 +23,12 @@ from contracts.columns import Kind, TableSchema
 from contracts.errors import DataError
 from contracts.files import atomic_file
 from contracts.interactions import Erasure, Interaction
-from serving.interactions.top_category import ServedValue
+from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000
 """First second of 9999-12-30: days of later times have no name."""
 _TYPES: Final = {Kind.STRING: pa.string(), Kind.INT: pa.int64()}
-_COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name != r.ACCEPTED_MS)
+_COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S))
 
 Row = Mapping[str, Any]
 
@@ -52,7 +52,11 @@ class RecordWriter:
             OSError: the folder cannot be written.
         """
         rows = [
-            {**{name: getattr(event, name) for name in _COPIED}, r.ACCEPTED_MS: accepted_ms}
+            {
+                **{name: getattr(event, name) for name in _COPIED},
+                r.ACCEPTED_MS: accepted_ms,
+                r.LATE_S: event.accepted_at - event.timestamp,
+            }
             for event, accepted_ms in events
         ]
         self._write_days(r.INTERACTIONS, rows, [event.timestamp for event, _ in events])

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.ids import AnyArray, IntArray
-from contracts.records import ACCEPTED_MS
+from contracts.records import ACCEPTED_MS, LATE_S
 from training.features.hashing import partitions_of
 from training.tables import RawTable
 
@@ -20,6 +20,8 @@ USER_ROW: Final = "user_row"
 ITEM_ROW: Final = "item_row"
 VERDICT: Final = "verdict"
 VALUE: Final = "value"
+HAPPENED_MS: Final = "happened_ms"
+"""When a recorded event happened, on the clock that tells since when values are served."""
 
 REJECTED: Final = -1
 """Partition of the rows that are kept out: they travel along, so that they are counted exactly once."""
@@ -48,7 +50,7 @@ ENCODED: Final = pa.schema(
         (c.EVENT, pa.int8()),
         (c.EVENT_ID, pa.string()),
         (c.LABEL, pa.float32()),
-        (ACCEPTED_MS, pa.int64()),
+        (HAPPENED_MS, pa.int64()),
     ]
 )
 
@@ -84,9 +86,9 @@ def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
     A row has either a user row or a session id: with both given, the user is the subject.
     """
     raw = spec.raw.canonical(batch)
-    for name in (c.LABEL, ACCEPTED_MS):  # the one is never recorded, the other always
-        if name not in raw.column_names:
-            raw = raw.append_column(name, pa.nulls(len(raw), ENCODED.field(name).type))
+    for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
+        if name not in raw.column_names:  # labels are never recorded, the other two always
+            raw = raw.append_column(name, pa.nulls(len(raw), kind))
     user_row = _index(raw[c.USER_ID], spec.user_ids)
     item_row = _index(raw[c.ITEM_ID], spec.item_ids)
     event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
@@ -111,7 +113,7 @@ def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
         c.EVENT: event.astype(np.int8),
         c.EVENT_ID: raw[c.EVENT_ID],
         c.LABEL: raw[c.LABEL].cast(pa.float32()),
-        ACCEPTED_MS: raw[ACCEPTED_MS],
+        HAPPENED_MS: pc.subtract(raw[ACCEPTED_MS], pc.multiply(pc.fill_null(raw[LATE_S], 0), 1_000)),
     }
     return pa.table(columns, schema=ENCODED)
 

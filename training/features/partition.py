@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.clock import ShopCalendar
 from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
-from contracts.records import ACCEPTED_MS
 from training.features.config import PreprocessConfig
-from training.features.encode import ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
+from training.features.encode import HAPPENED_MS, ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
 from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
 from training.features.hashing import event_id_column, hash_strings
 from training.features.point_in_time import top_categories
@@ -92,7 +91,7 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     subjects, owner = _subjects(rows, spec)
     rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
     rows = rows.append_column(_SUBJECT, pa.array(owner))
-    order = (_SUBJECT, c.TIMESTAMP, c.EVENT_ID, ACCEPTED_MS)  # of the same event the recorded one comes first
+    order = (_SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
     rows = rows.sort_by([(name, "ascending") for name in order])
     first = _first_occurrences(rows[c.EVENT_ID])
     rows, num_all = rows.filter(pa.array(first)), len(rows)
@@ -190,11 +189,16 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
 def _as_served(
     top: IntArray, top_long: IntArray, rows: pa.Table, served: ServedValues | None
 ) -> tuple[IntArray, IntArray]:
-    """Both top categories [E]: what serving had written when it accepted the event, else as computed."""
-    accepted = rows[ACCEPTED_MS].is_valid().to_numpy() & (rows[USER_ROW].to_numpy() >= 0)
+    """Both top categories [E]: what serving had written when the event happened, else as computed.
+
+    Sessions have none, as online, where only users have features.
+    """
+    is_user = rows[USER_ROW].to_numpy() >= 0
+    top, top_long = (np.where(is_user, codes, 0).astype(np.int32) for codes in (top, top_long))
+    accepted = rows[HAPPENED_MS].is_valid().to_numpy() & is_user
     if served is None or not accepted.any():
         return top, top_long
-    found = served.as_of(rows[USER_ROW].to_numpy()[accepted], rows[ACCEPTED_MS].filter(pa.array(accepted)).to_numpy())
+    found = served.as_of(rows[USER_ROW].to_numpy()[accepted], rows[HAPPENED_MS].filter(pa.array(accepted)).to_numpy())
     return _replaced(top, accepted, found[0]), _replaced(top_long, accepted, found[1])
 
 

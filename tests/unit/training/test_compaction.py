@@ -140,27 +140,27 @@ def test_clicks_follow_within_the_minutes_of_the_request(tmp_path: Path) -> None
         shown("r3", 100),
         shown("r4", 100),
         shown("r5", midnight),
-        shown("r6", 100, clicked=False),
+        shown("r6", 100, clicked=False),  # long ago, before its click was recorded
     ]
     write(tmp_path, c.IMPRESSIONS, impressions, "part-1")
     events = [
         event("1", 100 + 1_800, request_id="r1"),
         event("2", 100 + 1_801, request_id="r2"),
-        event("3", 99, request_id="r3"),
+        event("3", 99, request_id="r3"),  # by a clock that is slow
         event("4", 200, request_id="r4", event="view"),
         event("6", 200, request_id="r6"),
         event("7", 200),
     ]
     write(tmp_path, r.INTERACTIONS, events, "part-1")
     write(tmp_path, r.INTERACTIONS, [event("5", midnight + 120, request_id="r5", event="cart")], "part-1", DAY + 1)
-    assert compact(tmp_path, CONFIG, LATER).clicks == 2
+    assert compact(tmp_path, CONFIG, LATER).clicks == 3
     rows = read_records(tmp_path, c.IMPRESSIONS).select(["request_id", "item_id", "clicked"]).to_pylist()
     clicked = {(row["request_id"], row["item_id"]): row["clicked"] for row in rows}
     assert clicked == {
         ("r1", "i1"): True,
         ("r1", "i2"): False,
         ("r2", "i1"): False,
-        ("r3", "i1"): False,
+        ("r3", "i1"): True,
         ("r4", "i1"): False,
         ("r5", "i1"): True,
         ("r6", "i1"): False,
@@ -176,6 +176,21 @@ def test_clicks_that_may_still_come_are_not_known(tmp_path: Path) -> None:
     write(tmp_path, r.INTERACTIONS, [event("2", 1_850, request_id="r3")], "part-2")
     compact(tmp_path, CONFIG, START + 1_900)
     assert column(tmp_path, c.IMPRESSIONS, "clicked") == [True, False, True]
+
+
+def test_a_click_that_is_recorded_late_counts_for_some_days(tmp_path: Path) -> None:
+    write(tmp_path, c.IMPRESSIONS, [shown("r1", 0), shown("r2", 5, position=1)], "part-1")
+    closed = START + 5 + 1_800
+    compact(tmp_path, CONFIG, closed + 1)
+    assert column(tmp_path, c.IMPRESSIONS, "clicked") == [False, False]
+    before = files(tmp_path)
+    compact(tmp_path, CONFIG, closed + DAY_S)
+    assert files(tmp_path) == before, "nothing came, nothing is written anew"
+    write(tmp_path, r.INTERACTIONS, [event("1", 10, request_id="r1"), event("2", 10, request_id="r2")], "part-2")
+    late = CONFIG.model_copy(update={"late_days": 2})
+    assert compact(tmp_path, late, closed + 2 * DAY_S).clicks == 1  # r1 was shown five seconds earlier: too late
+    assert column(tmp_path, c.IMPRESSIONS, "clicked") == [False, True]
+    assert compact(tmp_path, late, closed + 2 * DAY_S).clicks == 0
 
 
 def test_half_written_files_of_killed_processes_go_after_an_hour(tmp_path: Path) -> None:

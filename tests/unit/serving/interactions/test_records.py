@@ -13,7 +13,7 @@ from contracts.clock import DAY_S, ShopCalendar
 from contracts.errors import DataError
 from contracts.interactions import Erasure, Interaction
 from serving.interactions.records import LAST_TIMESTAMP, RecordWriter, check_timestamp
-from serving.interactions.top_category import ServedValue
+from serving.stores.top_category import ServedValue
 from tests.fixtures.streams import event
 from training.tables import find_table, read_files
 
@@ -56,6 +56,7 @@ def test_events_lie_under_their_own_shop_local_day(writer: RecordWriter, tmp_pat
         "event_id": "e1",
         "request_id": "r1",
         "accepted_ms": 123_456,
+        "late_s": 5,
     }
     assert (rows[1]["user_id"], rows[1]["session_id"], rows[1]["device_type"]) == (None, "s1", None)
 

@@ -23,7 +23,7 @@ def test_ids_become_rows_and_the_user_goes_before_the_session(encode_rows: Encod
         "event": 2,
         "event_id": None,
         "label": 0.5,
-        "accepted_ms": None,
+        "happened_ms": None,
     }
     assert (rows[1]["user_row"], rows[1]["session_id"], rows[1]["event"]) == (-1, "s1", 0)  # no event is a view
 

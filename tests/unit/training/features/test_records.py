@@ -118,6 +118,30 @@ def test_features_are_those_that_were_served(folder: Path) -> None:
     assert [found[name] for name in names] == ["lamps", "tables", "lamps", None, None]
 
 
+def test_a_late_event_has_the_features_of_its_own_time(folder: Path) -> None:
+    """It happened before serving wrote a value, and was accepted after that."""
+    late_s = round(0.05 * DAY_S)
+    accepted_ms = value("u1", 4.66, "")["served_ms"]
+    events = [online("on time", 4.62, "u1", "i3"), online("late", 4.61, "u1", "i3", accepted_ms=accepted_ms)]
+    events[1]["late_s"] = late_s
+    values = [value("u1", 4.605, "lamps"), value("u1", 4.615, "tables"), value("u1", 4.65, "later")]
+    write(folder / "records", r.INTERACTIONS, events, FIRST_DAY + 4)
+    write(folder / "records", r.USER_ACTIVITY, values, FIRST_DAY + 4)
+    found = tops(run(folder, folder / "records"))
+    assert (found["late"], found["on time"]) == ("lamps", "tables")
+
+
+def test_records_of_an_older_version_do_not_tell_how_late(folder: Path) -> None:
+    write(folder / "records", r.INTERACTIONS, [online("old", 4.62, "u1", "i3")], FIRST_DAY + 4)
+    path = next((folder / "records").rglob("part-0.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns([r.LATE_S]), path.with_name("part-1.parquet"))
+    path.unlink()
+    write(folder / "records", r.INTERACTIONS, [online("new", 5.62, "u1", "i3", late_s=0)], FIRST_DAY + 5)
+    write(folder / "records", r.USER_ACTIVITY, [value("u1", 4.61, "lamps")], FIRST_DAY + 4)
+    found = tops(run(folder, folder / "records"))
+    assert (found["old"], found["new"]) == ("lamps", "lamps")
+
+
 def test_erased_users_leave_no_row(folder: Path) -> None:
     write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u1", "i1")], FIRST_DAY + 4)
     write(folder / "records", r.TOMBSTONES, [{"user_id": "u1", "erased_at": START}], None)
