@@ -103,25 +103,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan = replace(plan, rounds=arguments.rounds)
     if arguments.seconds:
         plan = replace(plan, seconds=arguments.seconds, warm_up_s=arguments.seconds)
-    with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
-        figures: dict[str, Figure] = {}
-        if "direct" in arguments.parts:
-            figures |= direct_figures(shop, plan)
-        if "systems" in arguments.parts:
-            there = all_systems(arguments.triton)
-            figures |= measure({name: there[name] for name in arguments.systems if name in there}, shop, plan)
-            for name in NAMES:
-                if name not in arguments.systems:
-                    figures |= not_measured(name, "not asked for")
-                elif name not in there:
-                    figures |= not_measured(name, MISSING)
-        if "steps" in arguments.parts:
-            figures |= step_figures(shop, plan)
-        if "items" in arguments.parts:
-            figures |= item_figures(shop, plan)
-        if "memory" in arguments.parts:
-            figures |= memory_figures(shop, plan.seconds)
-    report(figures | comparisons(figures), arguments.json)
+    figures: dict[str, Figure] = {}
+    try:
+        with open_shop(quick=arguments.quick, num_requests=2_000) as shop:
+            if "direct" in arguments.parts:
+                figures |= direct_figures(shop, plan)
+            if "systems" in arguments.parts:
+                there = all_systems(arguments.triton)
+                measure({name: there[name] for name in arguments.systems if name in there}, shop, plan, figures)
+                for name in NAMES:
+                    if name not in arguments.systems:
+                        figures |= not_measured(name, "not asked for")
+                    elif name not in there:
+                        figures |= not_measured(name, MISSING)
+            if "steps" in arguments.parts:
+                step_figures(shop, plan, figures)
+            if "items" in arguments.parts:
+                figures |= item_figures(shop, plan)
+            if "memory" in arguments.parts:
+                figures |= memory_figures(shop, plan.seconds)
+    finally:  # what was measured before an error took half an hour
+        report(figures | comparisons(figures), arguments.json)
 
 
 def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
@@ -138,7 +140,7 @@ def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
     return figures
 
 
-def step_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
+def step_figures(shop: Shop, plan: Plan, figures: dict[str, Figure]) -> None:
     """What each step brings: `fused` as it is, and without one of them at a time; the ranker plain and factored."""
     whole = placement("fused", os.cpu_count() or 1)
     without = {
@@ -148,7 +150,8 @@ def step_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
         "step_one_replica": placement("fused", 1),
     }
     systems = {name: [replace(system, name=name)] for name, system in without.items()}
-    return measure(systems, shop, plan) | scoring_figures(shop.bundle, plan.num_checked)
+    figures |= scoring_figures(shop.bundle, plan.num_checked)
+    measure(systems, shop, plan, figures)
 
 
 def item_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
@@ -171,35 +174,37 @@ def item_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
     return figures | comparison(sides["memory"], sides["feast"])
 
 
-def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan) -> dict[str, Figure]:
+def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan, figures: dict[str, Figure]) -> None:
     """Figures of every system, by turns.
 
     Args:
         wanted: variants of each system, by name.
         shop: what they serve.
         plan: how long.
+        figures: gets them, also those that were there before an error.
 
     Raises:
         ValueError: a system answers otherwise than the pipeline called directly.
     """
     expected = expected_answers(shop.values, shop.asked[: plan.num_checked])
-    figures: dict[str, Figure] = {}
     systems = []
     for name, variants in wanted.items():
         best, rates = fastest(variants, shop, plan)
         systems.append(replace(best, name=name))
         figures |= rates
     samples = {system.name: Samples() for system in systems}
-    for number in range(plan.rounds):
-        for system in systems:
-            with running(system, shop) as target:
-                if number == 0:
-                    check_answers(system, target, expected)
-                load(target, plan, samples[system.name], seed=number)
-            print(f"round {number + 1}, {system.name}: {samples[system.name].rps[-1]:,.0f} requests/s", flush=True)
-    for name, found in samples.items():
-        figures |= figures_of(name, found, plan.rates)
-    return figures
+    try:
+        for number in range(plan.rounds):
+            for system in systems:
+                with running(system, shop) as target:
+                    if number == 0:
+                        check_answers(system, target, expected)
+                    load(target, plan, samples[system.name], seed=number)
+                print(f"round {number + 1}, {system.name}: {samples[system.name].rps[-1]:,.0f} requests/s", flush=True)
+    finally:
+        for name, found in samples.items():
+            if found.rps:
+                figures |= figures_of(name, found, plan.rates)
 
 
 def fastest(variants: Sequence[System], shop: Shop, plan: Plan) -> tuple[System, dict[str, Figure]]:
