@@ -29,6 +29,7 @@ from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, HOUR_S
+from contracts.ids import user_subject
 from contracts.messages import Candidates
 from serving.connection import StoreConnection
 from serving.gateway.asgi import INTERACTIONS_PATH, RECOMMENDATIONS_PATH
@@ -159,7 +160,7 @@ async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
     seen = SeenStore(config, stores.address, stores.client)
     rng, bundle = np.random.default_rng(2), shop.bundle
     users, today = [f"benchmark-{number}" for number in range(32)], 20_000
-    keys, hashes = [Keys(config.shop).seen(user) for user in users], bundle.array("bloom/hashes")
+    keys, hashes = [Keys(config.shop).seen(user_subject(user)) for user in users], bundle.array("bloom/hashes")
     saw = [rng.choice(bundle.num_items, min(_PER_USER, bundle.num_items), replace=False) for _ in users]
     days = today - rng.integers(0, config.seen_window_days, sum(map(len, saw)))
     whose = np.repeat(np.arange(len(users)), len(saw[0]))
@@ -200,7 +201,7 @@ def user_figures(count: int) -> dict[str, Figure]:
     rng = np.random.default_rng(3)
     users = [f"user-{number:07d}" for number in range(count)]
     now = 20_000 * DAY_S + 12 * HOUR_S
-    subjects = pa.array(np.repeat(users, _PER_USER))
+    subjects = pa.array(np.repeat([user_subject(user) for user in users], _PER_USER))
     items = pa.array([f"item-{number:06d}" for number in rng.integers(0, 100_000, count * _PER_USER).tolist()])
     times = now - rng.integers(0, 6 * DAY_S, count * _PER_USER)
     categories = pa.array([f"category {number}" for number in rng.integers(0, 20, count * _PER_USER).tolist()])

@@ -3,6 +3,9 @@
 - `RawId`: the shop's own string, the only id that stores and clients see.
 - `ItemRow`: position in the bundle's catalogue; index, columns and stages use it; -1 pads.
 - `EncodedId`: row of an embedding table; 0 is out of vocabulary (OOV).
+
+A subject is whose history counts: a user, or the session of a visitor without a user id. The two may have the same
+raw id, so that a subject's name says which it is.
 """
 
 from __future__ import annotations
@@ -19,11 +22,28 @@ EncodedId = NewType("EncodedId", int)
 OOV = EncodedId(0)
 PAD_ROW = ItemRow(-1)
 
+_USER, _SESSION = "u:", "s:"
+
 IntArray = NDArray[np.int32]
 LongArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 AnyArray = NDArray[Any]
+
+
+def user_subject(user_id: str) -> str:
+    """Name of a user among the subjects."""
+    return _USER + user_id
+
+
+def session_subject(session_id: str) -> str:
+    """Name of a session without a user among the subjects."""
+    return _SESSION + session_id
+
+
+def user_of_subject(subject: str) -> str | None:
+    """Raw id of a subject that is a user; None for a session."""
+    return subject.removeprefix(_USER) if subject.startswith(_USER) else None
 
 
 def check_array(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[np.generic]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.errors import DataError
+from contracts.ids import session_subject, user_subject
 
 STREAM_FIELD: Final = b"interaction"
 """The one field of a stream's entry."""
@@ -45,8 +46,10 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """Whose history it belongs to: the user, or the session of a visitor without a user id."""
-        return self.user_id or self.session_id or ""
+        """Whose history it belongs to: the user, or the session of a visitor without a user id; '' for neither."""
+        if self.user_id:
+            return user_subject(self.user_id)
+        return session_subject(self.session_id) if self.session_id else ""
 
 
 class Erasure(Struct, frozen=True, kw_only=True):

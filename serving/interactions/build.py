@@ -13,9 +13,9 @@ from serving.interactions.consumer import FeatureConsumer, Streams
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.interactions.redis_stream import RedisStreamSink, RedisStreamSource
-from serving.interactions.top_category import TopCategoryStore
 from serving.stores.config import StoreConfig
 from serving.stores.keys import CONSUMERS, Keys
+from serving.stores.top_category import TopCategoryStore
 
 _RECORDS: Final = "records"
 

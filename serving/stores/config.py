@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
+from contracts.clock import DAY_S
 from contracts.config import StrictConfig
+from contracts.ids import user_of_subject
 
 
 class EmbeddedRedisConfig(StrictConfig):
@@ -71,6 +73,10 @@ class StoreConfig(StrictConfig):
     """Hours for which the ids of accepted events are remembered; an event that comes again later counts again."""
     popularity_half_life_days: float = Field(default=3.0, gt=0)
     """An interaction counts half after so many days."""
+
+    def lifetime_s(self, subject: str) -> int:
+        """Seconds after the last interaction at which the keys of a subject expire."""
+        return DAY_S * (self.session_days if user_of_subject(subject) is None else self.user_days)
 
     @model_validator(mode="after")
     def _users_outlive_their_history(self) -> StoreConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Final, Protocol
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 import redis
 
 from contracts.bloom import Words
-from contracts.clock import DAY_S
 from contracts.errors import DataError
+from contracts.ids import user_of_subject
 from serving.stores.config import StoreConfig
 from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
@@ -46,7 +46,7 @@ class SeenFiller(Protocol):
 
 
 def seen_filler(
-    client: redis.Redis, config: StoreConfig, address: str, state: StateFiller, end: TablesEnd, users: Set[str]
+    client: redis.Redis, config: StoreConfig, address: str, state: StateFiller, end: TablesEnd
 ) -> SeenFiller:
     """The filler of the backend that the settings, or the server, choose.
 
@@ -54,7 +54,7 @@ def seen_filler(
         ConfigError: the settings want a backend that the server lacks.
     """
     if SeenBackend(config, address).ask_blocking(client) == "module":
-        return _ModuleFiller(client, config, state, end, users)
+        return _ModuleFiller(client, config, state, end)
     return _RingFiller(client, config, state)
 
 
@@ -80,14 +80,11 @@ class _RingFiller:
 
 
 class _ModuleFiller:
-    def __init__(
-        self, client: redis.Redis, config: StoreConfig, state: StateFiller, end: TablesEnd, users: Set[str]
-    ) -> None:
+    def __init__(self, client: redis.Redis, config: StoreConfig, state: StateFiller, end: TablesEnd) -> None:
         self._client = client
         self._config = config
         self._state = state
         self._last_day = end.last_day
-        self._users = users
         self._keys = Keys(config.shop)
         self._commands = FilterCommands(config)
         self._written: set[str] = set()
@@ -116,7 +113,7 @@ class _ModuleFiller:
         for subject, days in subjects:
             if subject in self._written:
                 raise DataError(f"subject {subject!r} comes twice; a table must hold all rows of its subjects")
-            if subject not in self._state.erased:
+            if user_of_subject(subject) not in self._state.erased:
                 self._written.add(subject)
                 yield subject, days
 
@@ -133,12 +130,9 @@ class _ModuleFiller:
                 if before:
                     pipe.unlink(*(self._keys.seen_on(subject, day) for day in before))
                     pipe.zrem(self._keys.seen_days(subject), *before)
-                for command in self._commands.replaced(subject, days, self._lifetime_s(subject)) if days else []:
+                for command in self._commands.replaced(subject, days, self._config.lifetime_s(subject)) if days else []:
                     pipe.execute_command(*command)
             pipe.execute()
-
-    def _lifetime_s(self, subject: str) -> int:
-        return (self._config.user_days if subject in self._users else self._config.session_days) * DAY_S
 
 
 def _unlink(client: redis.Redis, pattern: str) -> None:

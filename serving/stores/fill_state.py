@@ -10,8 +10,8 @@ from typing import Final
 import redis
 from tqdm import tqdm
 
-from contracts.clock import DAY_S
 from contracts.errors import DataError
+from contracts.ids import user_of_subject
 from serving.stores import recent
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -31,18 +31,14 @@ class StateFiller:
         client: of the store.
         config: the store's settings.
         tables_end: up to when the tables hold everything.
-        users: subjects that are users; the others are sessions.
         erased: users that get nothing.
     """
 
-    def __init__(
-        self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, users: Set[str], erased: Set[str]
-    ) -> None:
+    def __init__(self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, erased: Set[str]) -> None:
         self.live: dict[str, recent.RecentItems] = {}
         self._client = client
         self._config = config
         self._tables_end = tables_end
-        self._users = users
         self.erased = erased
         keys, merge = Keys(config.shop), Merge(config, tables_end)
         self._day = keys.day("")
@@ -78,14 +74,13 @@ class StateFiller:
     def _changes(self, values: Iterable[tuple[str, bytes]]) -> Iterator[Change]:
         for name, value in values:
             prefix, subject = self._split(name)
-            if subject in self.erased:
+            if user_of_subject(subject) in self.erased:
                 continue
             key = name.encode()
             if key in self._written:
                 raise DataError(f"{name} comes twice; a table must hold all rows of its subjects")
             self._written.add(key)
-            days = self._config.user_days if subject in self._users else self._config.session_days
-            yield Change(key, value, self._merges[prefix], days * DAY_S)
+            yield Change(key, value, self._merges[prefix], self._config.lifetime_s(subject))
 
     def _set(self, changes: Iterator[Change], what: str) -> None:
         with tqdm(desc=what, unit=" keys", disable=None) as progress:

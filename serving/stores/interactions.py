@@ -164,8 +164,7 @@ class InteractionStore:
             of_subject.setdefault(one.interaction.subject, []).append(one)
         changed, old, new, filters, filed = [], [], [], [], []
         for subject, some in of_subject.items():
-            is_user = any(one.interaction.user_id is not None for one in some)
-            lifetime_s = (self._config.user_days if is_user else self._config.session_days) * DAY_S
+            lifetime_s = self._config.lifetime_s(subject)
             before, seen = states[subject], [one.seen for one in some if one.seen is not None]
             if backend == "module":
                 for day, hashes in _by_day(seen).items():

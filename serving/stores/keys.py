@@ -1,4 +1,4 @@
-"""Every key of the online store but Feast's. `{shop}:v2:…`; a changed layout gets a new version, never a new meaning.
+"""Every key of the online store but Feast's. `{shop}:v3:…`; a changed layout gets a new version, never a new meaning.
 
 Feast's own keys end with the project, which is the shop.
 """
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts.columns import USER_ID
+from contracts.ids import user_subject
 
-VERSION = "v2"
+VERSION = "v3"
 CONSUMERS: Final = "features"
 """Consumer group of the stream of interactions."""
 _FEAST_STRING: Final = 2
@@ -21,7 +22,7 @@ _FEAST_STRING: Final = 2
 
 @dataclass(frozen=True)
 class Keys:
-    """Key names of one shop. A subject is a user id, or the session id of a visitor without one."""
+    """Key names of one shop; subjects as `contracts.ids` names them."""
 
     shop: str
 
@@ -70,7 +71,8 @@ class Keys:
 
     def user_keys(self, user_id: str, days: Iterable[int]) -> list[str | bytes]:
         """All that belongs to one user; `days` as in `seen_keys`."""
-        return [self.recent(user_id), self.day(user_id), self.features(user_id), *self.seen_keys(user_id, days)]
+        subject = user_subject(user_id)
+        return [self.recent(subject), self.day(subject), self.features(user_id), *self.seen_keys(subject, days)]
 
     @property
     def interactions(self) -> str:

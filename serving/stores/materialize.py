@@ -19,6 +19,7 @@ import redis
 from contracts.clock import DAY_S
 from contracts.columns import TOP_CATEGORY, USER_ID
 from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
+from contracts.ids import user_of_subject, user_subject
 from serving.stores import feast_repo
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
@@ -27,7 +28,7 @@ from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
-from serving.stores.recent import RecentItems, top_category_of
+from serving.stores.recent import RecentItems, decode, top_category_of
 from serving.stores.table_values import (
     EVENT_TIMESTAMP,
     feature_rows,
@@ -35,6 +36,7 @@ from serving.stores.table_values import (
     recent_lists,
     with_all_users,
 )
+from serving.stores.top_category import TopCategoryStore
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +48,9 @@ class StoreTables:
     Attributes:
         profiles: a row a user: user_id, the fields of `USER_PROFILE`, event_timestamp (Unix seconds).
         activity: a row a user: user_id, the fields of `USER_ACTIVITY`, event_timestamp (Unix seconds).
-        recent: tables of whole subjects with subject_id, item_id, timestamp and category_l1: at least the last
-            `history_length` interactions of each, and all of the 24 hours that end at its last one; equal timestamps
-            in the order in which they happened.
+        recent: tables of whole subjects with subject_id (named as in `contracts.ids`), item_id, timestamp and
+            category_l1: at least the last `history_length` interactions of each, and all of the 24 hours that end at
+            its last one; equal timestamps in the order in which they happened.
         seen: tables of whole subjects with subject_id, item_id and day, of at least the seen window.
         end: up to when they hold everything.
         erased: users that are left out wherever they occur, and when they were erased (Unix seconds); those that the
@@ -109,25 +111,56 @@ def _fill(
     erased = _remember_erased(client, keys, tables.erased)
     rows = {view: _without(table, erased) for view, table in features.items()}
     users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
-    filler = StateFiller(client, config, tables.end, users, erased)
+    filler = StateFiller(client, config, tables.end, erased)
     filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
     popular: Counter[tuple[int, str]] = Counter()
-    seen = seen_filler(client, config, address, filler, tables.end, users)
+    seen = seen_filler(client, config, address, filler, tables.end)
     seen.fill(_counted(tables.seen, popular))
     seen.clear()
     filler.clear()
     _fill_popularity(client, config, popular, tables.end.last_day)
-    rows[USER_ACTIVITY] = _brought_up_to_date(rows[USER_ACTIVITY], filler.live, users)
-    _fill_features(client, config, address, rows, users, filler.live.keys() - erased)
+    live = {user: day for subject, day in filler.live.items() if (user := user_of_subject(subject)) is not None}
+    rows[USER_ACTIVITY] = _brought_up_to_date(rows[USER_ACTIVITY], live, users)
+    _fill_features(client, config, address, rows, users, live.keys() - erased)
+    _catch_up(client, config, address, tables.end, live)
     _forget_erased_meanwhile(client, keys, erased)
     return {"num_users": len(users), "num_recent": filler.num_recent, "num_seen": seen.num_seen}
+
+
+def _catch_up(
+    client: redis.Redis, config: StoreConfig, address: str, end: TablesEnd, known: Mapping[str, RecentItems]
+) -> None:
+    """Writes the category of users who did something while rows were written: Feast's may have replaced or removed it.
+
+    Args:
+        client: of the store.
+        config: the store's settings.
+        address: of the store.
+        end: of the tables.
+        known: categories of the last 24 hours of users that the written rows know of.
+    """
+    prefix = Keys(config.shop).day(user_subject(""))
+    found = client.scan_iter(prefix + "*", CHUNK)
+    active = []
+    while chunk := list(islice(found, CHUNK)):
+        users = [key.decode().removeprefix(prefix) for key in chunk]
+        for user, value in zip(users, client.mget(chunk), strict=True):
+            day = decode(value)
+            if day.timestamps and day.timestamps[0] >= end.end and day != known.get(user):
+                active.append(user)
+    store = TopCategoryStore(config, address)
+    try:
+        store.refresh(active)
+    finally:
+        store.close()
 
 
 def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -> None:
     """Removes what was just written of users who were erased while it was; whoever is erased later is gone at once."""
     for name in client.hkeys(keys.erased):
         if (user := name.decode()) not in known:
-            client.delete(*keys.user_keys(user, map(int, client.zrange(keys.seen_days(user), 0, -1))))
+            days = client.zrange(keys.seen_days(user_subject(user)), 0, -1)
+            client.delete(*keys.user_keys(user, map(int, days)))
 
 
 def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -> Set[str]:

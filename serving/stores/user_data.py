@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import redis
@@ -11,6 +12,7 @@ import redis.asyncio
 
 from contracts.bloom_edit import RingEditor
 from contracts.errors import StoreError
+from contracts.ids import user_subject
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
 from serving.stores import recent
 from serving.stores.client import store_errors
@@ -61,15 +63,16 @@ class UserDataStore:
         Raises:
             StoreError: the store does not answer in time, or holds something else.
         """
-        keys = [self._keys.recent(user_id), self._keys.day(user_id), self._keys.seen(user_id)]
+        subject = user_subject(user_id)
+        keys = [self._keys.recent(subject), self._keys.day(subject), self._keys.seen(subject)]
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
             pipe.mget(keys)
             pipe.hget(self._keys.erased, user_id)
-            pipe.zrange(self._keys.seen_days(user_id), 0, -1)
+            pipe.zrange(self._keys.seen_days(subject), 0, -1)
             (items, day, ring), erased_at, days = await pipe.execute()
             filed = [int(name) for name in days]
             for one in filed:
-                pipe.execute_command("BF.CARD", self._keys.seen_on(user_id, one))
+                pipe.execute_command("BF.CARD", self._keys.seen_on(subject, one))
             counts = dict(zip(filed, await pipe.execute(), strict=True))
         return UserState(
             recent.decode(items),
@@ -84,7 +87,8 @@ class UserDataStore:
         Raises:
             StoreError: the store does not answer in time or refuses the write.
         """
-        return await self._remove(user_id, self._keys.seen_keys, lambda pipe: None) > 0
+        subject = user_subject(user_id)
+        return await self._remove(subject, partial(self._keys.seen_keys, subject), lambda pipe: None) > 0
 
     async def erase(self, user_id: str, now: int) -> None:
         """Removes a user in one atomic step, for good: events of that id are refused from then on.
@@ -104,22 +108,28 @@ class UserDataStore:
             pipe.hset(keys.erased, user_id, now)
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
 
-        await self._remove(user_id, keys.user_keys, tell)
+        await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), tell)
 
     async def _remove(
         self,
-        user_id: str,
-        keys_of: Callable[[str, Iterable[int]], list[str | bytes]],
+        subject: str,
+        keys_of: Callable[[Iterable[int]], list[str | bytes]],
         also: Callable[[redis.asyncio.client.Pipeline], None],
     ) -> int:
-        """Removes keys of a user and does what else belongs to the step; how many keys there were."""
-        days = self._keys.seen_days(user_id)
+        """Removes keys of a subject and does what else belongs to the step; how many keys there were.
+
+        Args:
+            subject: whose.
+            keys_of: takes the days for which the subject has filters of RedisBloom.
+            also: adds to the step.
+        """
+        days = self._keys.seen_days(subject)
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
             for _ in range(_MAX_ATTEMPTS):
                 await pipe.watch(days)
                 filed = [int(day) for day in await pipe.zrange(days, 0, -1)]
                 pipe.multi()
-                pipe.delete(*keys_of(user_id, filed))
+                pipe.delete(*keys_of(filed))
                 also(pipe)
                 try:
                     return int((await pipe.execute())[0])

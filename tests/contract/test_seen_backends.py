@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from contracts.bloom import Rings, item_hashes
 from contracts.errors import ConfigError, DataError, StoreError
+from contracts.ids import user_subject
 from contracts.interactions import Interaction
 from serving.connection import StoreConnection
 from serving.stores.client import bulk_client
@@ -54,8 +55,8 @@ class Stores:
         opened = (config, "redis://test", self.client)
         self.seen, self.events, self.data = SeenStore(*opened), InteractionStore(*opened), UserDataStore(*opened)
 
-    async def saw(self, subject: str, items: Sequence[str], today: int = TODAY) -> list[bool]:
-        return await are_seen(self.seen, [subject] * len(items), items, today)
+    async def saw(self, user: str, items: Sequence[str], today: int = TODAY) -> list[bool]:
+        return await are_seen(self.seen, [user_subject(user)] * len(items), items, today)
 
 
 class SeenBackendContract:
@@ -78,7 +79,7 @@ class SeenBackendContract:
 
     async def test_subjects_of_a_batch_are_kept_apart(self, stores: Stores) -> None:
         await stores.events.add([view("u", "a"), view("v", "b"), view("u", "c", TODAY - 2)])
-        subjects = ["u", None, "v", "nobody", "u"]
+        subjects = ["u:u", None, "u:v", "u:nobody", "u:u"]
         assert await are_seen(stores.seen, subjects, ["a"] * 5, TODAY) == [True, False, False, False, True]
         assert await are_seen(stores.seen, subjects, ["c", "b", "b", "b", "b"], TODAY) == [1, 0, 1, 0, 0]
         filters = await stores.seen.read(subjects, TODAY)
@@ -87,7 +88,7 @@ class SeenBackendContract:
         assert await in_filters(filters, [], []) == []
 
     async def test_nobody_has_seen_nothing(self, stores: Stores) -> None:
-        assert await are_seen(stores.seen, [None, "nobody"], ["a", "a"], TODAY) == [False, False]
+        assert await are_seen(stores.seen, [None, "u:nobody"], ["a", "a"], TODAY) == [False, False]
         assert (await stores.seen.read([], TODAY)).filled.tolist() == []
 
     async def test_an_item_leaves_with_its_day(self, stores: Stores) -> None:
@@ -132,7 +133,7 @@ class SeenBackendContract:
     async def test_an_erased_user_leaves_no_key(self, stores: Stores) -> None:
         await stores.events.add([view("u", "a"), view("u", "b", TODAY - 1), view("v", "a")])
         await stores.data.erase("u", TODAY * DAY_S)
-        assert await stores.client.keys("toys:v2:*:u*") == []
+        assert await stores.client.keys("toys:v3:*:u:u*") == []
         assert await stores.saw("v", "a") == [True]
 
     async def test_a_new_day_during_a_flush_goes_with_it(self, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,19 +145,19 @@ class SeenBackendContract:
             found = await read(pipe, *args)
             for day in itertools.islice(days, 1):
                 await stores.events.add([view("u", "b", day)])
-                await stores.client.zadd("toys:v2:seen_days:u", {str(day): day})
+                await stores.client.zadd("toys:v3:seen_days:u:u", {str(day): day})
             return found
 
         monkeypatch.setattr(redis.asyncio.client.Pipeline, "zrange", slowly)
         assert await stores.data.flush_seen("u") is True
-        assert await stores.client.keys("toys:v2:seen*") == []
+        assert await stores.client.keys("toys:v3:seen*") == []
         days = iter(range(TODAY - 20, TODAY))
         with pytest.raises(StoreError, match="others changed the same user 10 times in a row; try again"):
             await stores.data.erase("u", TODAY * DAY_S)
 
     async def test_every_key_expires(self, stores: Stores) -> None:
         await stores.events.add([view("u", "a"), view("u", "b", TODAY - 1)])
-        keys = await stores.client.keys("toys:v2:seen*")
+        keys = await stores.client.keys("toys:v3:seen*")
         assert keys
         assert all([0 < await stores.client.ttl(key) <= 90 * DAY_S for key in keys])
 
@@ -175,9 +176,9 @@ class SeenBackendContract:
         for start in range(0, len(seen), 20):
             await stores.events.add([view(subject, f"i{item}", day) for subject, item, day in seen[start : start + 20]])
         inside = [(subject, f"i{item}") for subject, item, day in seen if today - WINDOW < day <= today]
-        subjects, items = [subject for subject, _ in inside], [item for _, item in inside]
-        assert all(await are_seen(stores.seen, subjects, items, today))
-        for subject in {"u", "v", "w"} - set(subjects):
+        users, items = [user for user, _ in inside], [item for _, item in inside]
+        assert all(await are_seen(stores.seen, [user_subject(user) for user in users], items, today))
+        for subject in {"u", "v", "w"} - set(users):
             assert not any(await stores.saw(subject, [f"i{item}" for _, item, _ in seen], today))
 
     async def test_tables_replace_their_days_and_what_is_newer_stays(
@@ -193,7 +194,9 @@ class SeenBackendContract:
         fill(server, config, tables, erased={"gone"})
         assert await stores.saw("u", ["wrong", "new", "a", "b", "c"]) == [False, True, True, True, True]
         assert (await stores.data.read("u")).seen == {TODAY: 1, TODAY - 1: 2, TODAY - 3: 1}
-        assert await are_seen(stores.seen, ["x", "t", "s", "y", "gone"], ["a", "new", "wrong", "a", "a"], TODAY) == [
+        assert await are_seen(
+            stores.seen, [f"u:{user}" for user in ("x", "t", "s", "y", "gone")], ["a", "new", "wrong", "a", "a"], TODAY
+        ) == [
             1,
             1,
             0,
@@ -209,7 +212,7 @@ class SeenBackendContract:
         await stores.client.flushall()
         assert fill(server, config, tables) == 1
         assert all(await stores.saw("u", [f"i{number}" for number in range(200)]))
-        assert all([await stores.client.ttl(key) > 0 for key in await stores.client.keys("toys:v2:seen*")])
+        assert all([await stores.client.ttl(key) > 0 for key in await stores.client.keys("toys:v3:seen*")])
 
     async def test_a_subject_in_two_tables_is_refused(self, server: fakeredis.FakeServer, config: StoreConfig) -> None:
         with pytest.raises(DataError, match="comes twice; a table must hold all rows of its subjects"):
@@ -220,10 +223,10 @@ class SeenBackendContract:
     ) -> None:
         before = Stores(server, config.model_copy(update={"seen_backend": self.other}))
         await before.events.add([view("u", "a"), view("v", "a", TODAY - 1), view("w", "a")])
-        left = set(await stores.client.keys("toys:v2:seen*"))
+        left = set(await stores.client.keys("toys:v3:seen*"))
         assert await stores.data.flush_seen("w") is True
         fill(server, config, [seen_table(("u", "b", TODAY - 1))])
-        assert not left & set(await stores.client.keys("toys:v2:seen*"))
+        assert not left & set(await stores.client.keys("toys:v3:seen*"))
         assert await stores.saw("u", "ab") == [False, True]
 
 
@@ -236,7 +239,7 @@ class TestModule(SeenBackendContract):
 
     async def test_candidates_are_asked_about_in_one_round_trip(self, stores: Stores) -> None:
         await stores.events.add([view("u", "a"), view("u", "b", TODAY - 1), view("v", "a")])
-        filters = await stores.seen.read(["u", "v", None], TODAY)
+        filters = await stores.seen.read(["u:u", "u:v", None], TODAY)
         asked: list[int] = []
         execute = stores.client.connection_pool.get_connection
 
@@ -250,8 +253,11 @@ class TestModule(SeenBackendContract):
 
 
 def seen_table(*rows: tuple[str, str, int]) -> pa.Table:
-    subjects, items, days = zip(*rows, strict=True) if rows else ((), (), ())
-    columns = {"subject_id": pa.array(subjects, pa.string()), "item_id": pa.array(items, pa.string())}
+    users, items, days = zip(*rows, strict=True) if rows else ((), (), ())
+    columns = {
+        "subject_id": pa.array([user_subject(user) for user in users], pa.string()),
+        "item_id": pa.array(items, pa.string()),
+    }
     return pa.table(columns | {"day": pa.array(days, pa.int64())})
 
 
@@ -260,8 +266,8 @@ def fill(
 ) -> int:
     """Fills the seen items of a store from tables that end yesterday; how many subjects have some afterwards."""
     client, end = fakeredis.FakeRedis(server=server), TablesEnd(TODAY - 1, TODAY * DAY_S)
-    state = StateFiller(client, config, end, {"u", "x"}, erased or set())
-    filler = seen_filler(client, config, "redis://test", state, end, {"u", "x"})
+    state = StateFiller(client, config, end, erased or set())
+    filler = seen_filler(client, config, "redis://test", state, end)
     filler.fill(tables)
     filler.clear()
     state.clear()
@@ -276,15 +282,15 @@ async def test_auto_takes_the_module_where_it_is(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     client, config = fakeredis.FakeAsyncRedis(), config_of("auto")
     await InteractionStore(config, "redis://has-it", client).add([view("u", "a")])
-    assert await client.exists(f"toys:v2:seen_on:u:{TODAY}", "toys:v2:seen:u") == 1
-    assert await are_seen(SeenStore(config, "redis://has-it", client), ["u"], ["a"], TODAY) == [True]
+    assert await client.exists(f"toys:v3:seen_on:u:u:{TODAY}", "toys:v3:seen:u:u") == 1
+    assert await are_seen(SeenStore(config, "redis://has-it", client), ["u:u"], ["a"], TODAY) == [True]
     told = "seen items are kept by the backend 'module': the store at redis://has-it has RedisBloom"
     assert [record.message for record in caplog.records].count(told) == 1
 
 
 async def test_an_answer_that_tells_nothing_about_the_module_is_passed_on() -> None:
     client = fakeredis.FakeAsyncRedis()
-    await client.set("toys:v2:seen_on::0", "no filter")
+    await client.set("toys:v3:seen_on::0", "no filter")
     with pytest.raises(StoreError, match="answered with an error"):
         await SeenStore(config_of("auto"), "redis://odd", client).read(["u"], TODAY)
 

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from contracts.bloom import item_hashes
+from contracts.ids import session_subject, user_subject
 from contracts.interactions import Interaction
 from serving.stages.history import HistoryBuilder
 from serving.stores.client import async_client
@@ -58,22 +59,28 @@ def posted(shop: Processed, events: EventTable, rows: np.ndarray) -> list[NewInt
     """Rows of the processed tables as the gateway would write them, in order of time."""
     categories = (None, *shop.transforms.vocabularies["category_l1"].tokens)
     items = shop.items["item_id"].to_pylist()
-    hashes = item_hashes(items)
+    hashes, is_user = item_hashes(items), shop.is_user()
     new = []
     for row in rows[np.argsort(events.timestamp[rows], kind="stable")].tolist():
-        item, subject = int(events.item_row[row]), str(events.subject_ids[events.subject[row]])
+        item, subject = int(events.item_row[row]), events.subject[row]
+        name = str(events.subject_ids[subject])
         interaction = Interaction(
             event_id=str(row),
             item_id=items[item],
             event="view",
             timestamp=int(events.timestamp[row]),
             accepted_at=int(events.timestamp[row]),
-            user_id=subject,
+            **({"user_id": name} if is_user[subject] else {"session_id": name}),
         )
         new.append(
             NewInteraction(interaction, categories[shop.item_category[item]], (hashes[item], int(events.day[row])))
         )
     return new
+
+
+def names_of_subjects(shop: Processed) -> list[str]:
+    named = zip(shop.events().subject_ids, shop.is_user(), strict=True)
+    return [user_subject(name) if is_user else session_subject(name) for name, is_user in named]
 
 
 async def test_recent_items_categories_and_seen_items(shop: Processed, config: StoreConfig, address: str) -> None:
@@ -84,7 +91,7 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     for start in range(0, len(new), BATCH):
         assert set(await store.add(new[start : start + BATCH])) == {"accepted"}
 
-    subjects = [str(subject) for subject in events.subject_ids]
+    subjects = names_of_subjects(shop)
     offline = {
         key: decode(value)
         for table in recent_interactions(shop, config.history_length)
@@ -92,9 +99,9 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     }
     recents = RecentItemStore(config, address, client)
     online, days = await recents.read(subjects), await recents.read_day(subjects)
-    assert online == [offline[f"tiny:v2:recent:{subject}"] for subject in subjects]
-    assert days == [offline[f"tiny:v2:day:{subject}"] for subject in subjects]
-    activity = {row["user_id"]: row["top_category"] for row in final_activity(shop).to_pylist()}
+    assert online == [offline[f"tiny:v3:recent:{subject}"] for subject in subjects]
+    assert days == [offline[f"tiny:v3:day:{subject}"] for subject in subjects]
+    activity = {user_subject(row["user_id"]): row["top_category"] for row in final_activity(shop).to_pylist()}
     assert len(activity) > 20
     online_categories = {subject: top_category_of(day) for subject, day in zip(subjects, days, strict=True)}
     assert {user: online_categories[user] for user in activity} == activity
@@ -125,7 +132,7 @@ async def test_the_history_before_each_subjects_last_event(shop: Processed, conf
     offline = events.history(last, config.history_length, config.history_days)
     item_rows = {item: row for row, item in enumerate(shop.items["item_id"].to_pylist())}
     build = HistoryBuilder(item_rows, config.history_length, config.history_days)
-    recents = await RecentItemStore(config, address, client).read([str(one) for one in events.subject_ids])
+    recents = await RecentItemStore(config, address, client).read(names_of_subjects(shop))
     for subject, recent in enumerate(recents):
         now = int(events.timestamp[last[subject]])
         online = build(request_batch(1, now=now), [recent])

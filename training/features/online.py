@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.clock import ShopCalendar
 from contracts.features import TOP_CATEGORY_WINDOW_S
-from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
+from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, session_subject, user_subject
 from training.features.events import EventTable
 from training.features.partition import SUBJECT_ID
 from training.features.point_in_time import last_window_mode, window_mode
@@ -45,14 +45,14 @@ def recent_interactions(processed: Processed, last: int = 200) -> Iterator[pa.Ta
         last: interactions of a subject, at least; those of the 24 hours before its last one are always there.
 
     Yields:
-        subject_id, item_id, timestamp, category_l1, day.
+        subject_id (`contracts.ids`), item_id, timestamp, category_l1, day.
     """
     for number in range(processed.num_partitions):
         events = processed.events([number])
         ends = events.offsets[1:][events.subject]
         newest = ends - np.arange(len(events)) <= last
         of_last_day = events.timestamp > events.timestamp[ends - 1] - TOP_CATEGORY_WINDOW_S
-        yield _interactions(processed, events, newest | of_last_day)
+        yield _interactions(processed, number, events, newest | of_last_day)
 
 
 def seen_interactions(processed: Processed, window_days: int = 7) -> Iterator[pa.Table]:
@@ -60,7 +60,7 @@ def seen_interactions(processed: Processed, window_days: int = 7) -> Iterator[pa
     first_day = processed.info.last_day - window_days + 1
     for number in range(processed.num_partitions):
         events = processed.events([number])
-        yield _interactions(processed, events, events.seen & (events.day >= first_day))
+        yield _interactions(processed, number, events, events.seen & (events.day >= first_day))
 
 
 def _activity(processed: Processed, number: int) -> pa.Table:
@@ -79,11 +79,14 @@ def _activity(processed: Processed, number: int) -> pa.Table:
     return pa.table(columns).filter(pa.array(processed.is_user([number])))
 
 
-def _interactions(processed: Processed, events: EventTable, kept: BoolArray) -> pa.Table:
+def _interactions(processed: Processed, number: int, events: EventTable, kept: BoolArray) -> pa.Table:
+    is_user = processed.is_user([number]).tolist()
+    named = zip(events.subject_ids, is_user, strict=True)
+    subjects = pa.array([user_subject(name) if user else session_subject(name) for name, user in named], pa.string())
     rows: LongArray = np.flatnonzero(kept)
     items: IntArray = events.item_row[rows]
     columns = {
-        SUBJECT_ID: pa.array(events.subject_ids, pa.string()).take(pa.array(events.subject[rows])),
+        SUBJECT_ID: subjects.take(pa.array(events.subject[rows])),
         c.ITEM_ID: processed.items[c.ITEM_ID].take(pa.array(items)),
         c.TIMESTAMP: events.timestamp[rows],
         c.CATEGORY_L1: processed.items[c.CATEGORY_L1].take(pa.array(items)),

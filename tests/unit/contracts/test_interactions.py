@@ -32,7 +32,7 @@ def test_fields_that_nobody_told_take_no_room() -> None:
 
 
 def test_the_subject_is_the_user_or_else_the_session() -> None:
-    assert (FULL.subject, LEAST.subject) == ("ü", "s1")
+    assert (FULL.subject, LEAST.subject) == ("u:ü", "s:s1")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def batch(**changes: object) -> RequestBatch:
 
 
 def test_the_subject_is_the_user_else_the_session() -> None:
-    assert batch().subjects == ("u", "s2", None)
+    assert batch().subjects == ("u:u", "s:s2", None)
     assert len(batch()) == 3
 
 

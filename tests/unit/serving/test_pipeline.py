@@ -99,7 +99,7 @@ def test_seen_items_are_not_recommended(kitchen: Kitchen) -> None:
 def test_one_store_call_serves_the_whole_batch(kitchen: Kitchen) -> None:
     kitchen.run(request_batch(4, user_ids=("u1", "u2", "u1", None), session_ids=("s9", None, None, "s1")))
     assert kitchen.users.calls == [["u1", "u2"]]
-    assert kitchen.recent.calls == [["u1", "u2", "s1"]]
+    assert kitchen.recent.calls == [["u:u1", "u:u2", "s:s1"]]
 
 
 def test_anonymous_visitors_ask_no_store(kitchen: Kitchen) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import StoreFullError
+from contracts.ids import user_subject
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from serving.metrics import EVENTS
 from serving.stores.interactions import NewInteraction
@@ -37,11 +38,11 @@ def shop_with_module(bundle: Bundle, raw_dir: Path) -> Shop:
 
 
 async def stream(shop: Shop) -> list[Interaction]:
-    return [decode(fields[STREAM_FIELD]) for _, fields in await shop.redis.xrange("shop:v2:interactions")]
+    return [decode(fields[STREAM_FIELD]) for _, fields in await shop.redis.xrange("shop:v3:interactions")]
 
 
-async def recent(shop: Shop, subject: str = "u3") -> RecentItems:
-    [found] = await RecentItemStore(shop.config.stores, "redis://x", shop.redis).read([subject])
+async def recent(shop: Shop, user: str = "u3") -> RecentItems:
+    [found] = await RecentItemStore(shop.config.stores, "redis://x", shop.redis).read([user_subject(user)])
     return found
 
 
@@ -72,7 +73,7 @@ async def test_the_next_recommendation_knows_it_from_redisbloom(shop_with_module
         after = (await client.post("/v1/recommendations", json=asked)).json()
     shown = [{item["item_id"] for item in answer["recommendations"]} for answer in (before, after)]
     assert (shown[0] - shown[1], before["degraded"], after["degraded"]) == ({"i3"}, [], [])
-    assert await shop_with_module.redis.keys("shop:v2:seen*") != []
+    assert await shop_with_module.redis.keys("shop:v3:seen*") != []
     await shop_with_module.telemetry._estimate()
     assert 0 <= (shop_with_module.telemetry._seen.mean or 0) < 0.02
 
@@ -204,7 +205,7 @@ async def test_only_events_that_the_bundle_says_hide_items(
 
 
 async def test_events_of_erased_users_are_refused(client: httpx.AsyncClient, shop: Shop) -> None:
-    await shop.redis.hset("shop:v2:erased", "u3", NOW)
+    await shop.redis.hset("shop:v3:erased", "u3", NOW)
     answer = (await client.post(PATH, json=[event(), event(user="u4")])).json()
     assert (answer["accepted"], answer["refused"][0]["code"]) == (1, "erased_user")
     assert (await client.post(PATH, json=event())).json()["error"]["code"] == "all_refused"

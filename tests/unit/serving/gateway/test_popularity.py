@@ -43,7 +43,7 @@ async def test_what_was_seen_lately_comes_first_and_the_rest_as_before(
     await fresh.refresh()
     assert popular._order.tolist() == before, "an empty store changes nothing"
     for item, age, count in (("i7", 0, 2), ("i2", 0, 1), ("i5", 6, 2), ("not in the catalogue", 0, 99)):
-        redis.hset(f"shop:v2:popular:{NOW // DAY_S - age}", item, count)
+        redis.hset(f"shop:v3:popular:{NOW // DAY_S - age}", item, count)
     await fresh.refresh()
     first = [bundle.item_rows[item] for item in ("i7", "i2", "i5")]
     assert popular._order.tolist() == first + [row for row in before if row not in first]

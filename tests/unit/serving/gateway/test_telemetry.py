@@ -115,7 +115,7 @@ async def test_the_seen_filters_error_rate_is_near_the_layouts(shop: Shop) -> No
     ((key, rate),) = (await handed_on(shop)).current.items()
     assert key == (m.SEEN_ERROR_RATE, ())
     assert 0 <= rate < 0.01
-    rings = shop.rings.rings(["u1", None])
+    rings = shop.rings.rings(["u:u1", None])
     full = np.full_like(rings.words, 2**64 - 1)
     shop.telemetry._seen.newest = dataclasses.replace(rings, words=full)
     ((_, rate),) = (await handed_on(shop)).current.items()

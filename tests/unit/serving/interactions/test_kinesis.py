@@ -21,10 +21,10 @@ from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.interactions.redis_stream import RedisStreamSource
 from serving.interactions.streams import OutgoingEntry
-from serving.interactions.top_category import TopCategoryStore
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
+from serving.stores.top_category import TopCategoryStore
 from tests.fixtures.streams import accept, event
 from training.records import read_records
 
@@ -46,7 +46,7 @@ def kinesis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def source(kinesis: Any, client: redis.Redis, stream: str = EVENTS) -> KinesisSource:
-    return KinesisSource(kinesis, stream, client, f"toys:v2:kinesis:{stream}")
+    return KinesisSource(kinesis, stream, client, f"toys:v3:kinesis:{stream}")
 
 
 def put(kinesis: Any, *keys: str) -> None:

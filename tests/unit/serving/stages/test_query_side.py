@@ -41,7 +41,7 @@ def test_missing_context_is_filled_in_and_encoded(bundle: Bundle) -> None:
 
 
 def test_user_lookup_puts_each_user_in_its_place() -> None:
-    recents = FakeRecentItems({"u1": [("i1", 1), ("i2", 2)], "s1": [("i3", 3)]})
+    recents = FakeRecentItems({"u:u1": [("i1", 1), ("i2", 2)], "s:s1": [("i3", 3)]})
     batch = request_batch(5, user_ids=("u2", None, "u1", "u2", "nobody"), session_ids=("s1", "s1", None, None, None))
     records = asyncio.run(lookup(FakeUserFeatures(USERS), recents)(batch))
     assert records.known.tolist() == [True, False, True, True, False]
@@ -62,7 +62,7 @@ def test_user_lookup_puts_each_user_in_its_place() -> None:
 
 
 def test_a_failing_store_leaves_the_other_one_standing() -> None:
-    recents = FakeRecentItems({"u1": [("i1", 1)]})
+    recents = FakeRecentItems({"u:u1": [("i1", 1)]})
     users = FakeUserFeatures(USERS, Fault(fails=True))
     records = asyncio.run(lookup(users, recents)(request_batch(2, user_ids=("u1", None))))
     assert records.degraded == (("user_features",), ())

@@ -55,17 +55,17 @@ class Reader:
         self._recent = RecentItemStore(config, "redis://test", client)
         self._seen = SeenStore(config, "redis://test", client)
 
-    async def recent(self, subject: str = "u") -> RecentItems:
+    async def recent(self, subject: str = "u:u") -> RecentItems:
         return (await self._recent.read([subject]))[0]
 
-    async def day(self, subject: str = "u") -> RecentItems:
+    async def day(self, subject: str = "u:u") -> RecentItems:
         return (await self._recent.read_day([subject]))[0]
 
-    async def seen(self, *items: str, subject: str = "u", today: int = TODAY) -> list[bool]:
+    async def seen(self, *items: str, subject: str = "u:u", today: int = TODAY) -> list[bool]:
         return await are_seen(self._seen, [subject] * len(items), items, today)
 
     async def stream(self) -> list[Interaction]:
-        entries = await self._client.xrange("toys:v2:interactions")
+        entries = await self._client.xrange("toys:v3:interactions")
         assert all(list(fields) == [STREAM_FIELD] for _, fields in entries)
         return [decode(fields[STREAM_FIELD]) for _, fields in entries]
 
@@ -85,9 +85,9 @@ async def test_one_batch_changes_everything(store: InteractionStore, reader: Rea
     assert await store.add(batch) == ["accepted"] * 4
     assert await reader.recent() == RecentItems(("a", "b", "a"), (NOW - 5, NOW - 10, NOW - 20))
     assert await reader.day() == RecentItems(("books", "", "books"), (NOW - 5, NOW - 10, NOW - 20))
-    assert await reader.recent("s") == RecentItems(("a",), (NOW,))
+    assert await reader.recent("s:s") == RecentItems(("a",), (NOW,))
     assert await reader.seen("a", "b", "c") == [True, True, False]
-    assert await reader.seen("a", "b", subject="s") == [True, False]
+    assert await reader.seen("a", "b", subject="s:s") == [True, False]
     assert await reader.stream() == [one.interaction for one in batch]
     assert await store.add([]) == []
 
@@ -96,7 +96,7 @@ async def test_an_event_that_marks_nothing_as_seen_leaves_the_ring_alone(
     store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
 ) -> None:
     await store.add([event("e1", "a", seen=False)])
-    assert await client.get("toys:v2:seen:u") is None
+    assert await client.get("toys:v3:seen:u:u") is None
     assert await reader.seen("a") == [False]
     assert (await reader.recent()).item_ids == ("a",)
 
@@ -121,10 +121,11 @@ async def test_ids_are_forgotten_after_their_time_and_keys_after_theirs(
     store: InteractionStore, client: redis.asyncio.Redis
 ) -> None:
     await store.add([event("e1"), event("e2", subject="s", session=True)])
-    lifetimes = {"event:e1": 1, "recent:u": 90, "day:u": 90, "seen:u": 90, "recent:s": 7, "day:s": 7, "seen:s": 7}
+    lifetimes = {"event:e1": 1} | {f"{kind}:u:u": 90 for kind in ("recent", "day", "seen")}
+    lifetimes |= {f"{kind}:s:s": 7 for kind in ("recent", "day", "seen")}
     for key, days in lifetimes.items():
-        assert days * DAY_S - 600 < await client.ttl(f"toys:v2:{key}") <= days * DAY_S, key
-    assert await client.ttl("toys:v2:interactions") == -1
+        assert days * DAY_S - 600 < await client.ttl(f"toys:v3:{key}") <= days * DAY_S, key
+    assert await client.ttl("toys:v3:interactions") == -1
 
 
 async def test_recent_items_and_categories_are_trimmed(client: redis.asyncio.Redis, config: StoreConfig) -> None:
@@ -150,11 +151,11 @@ async def test_an_event_goes_into_the_day_on_which_it_happened(store: Interactio
 async def test_events_of_erased_users_are_left_out(
     store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
 ) -> None:
-    await client.hset("toys:v2:erased", "gone", NOW)
+    await client.hset("toys:v3:erased", "gone", NOW)
     batch = [event("e1", subject="gone"), event("e2"), event("e3", subject="gone", session=True)]
     assert await store.add(batch) == ["erased", "accepted", "accepted"]
     assert [one.event_id for one in await reader.stream()] == ["e2", "e3"]
-    assert await client.get("toys:v2:event:e1") is None
+    assert await client.get("toys:v3:event:e1") is None
 
 
 def interrupted(client: redis.asyncio.Redis, between: Callable[[], Any], times: int = 1) -> None:
@@ -194,10 +195,10 @@ async def test_what_is_flushed_or_erased_meanwhile_does_not_come_back(
     store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
 ) -> None:
     await store.add([event("e1", "a")])
-    interrupted(client, lambda: client.delete("toys:v2:seen:u"))
+    interrupted(client, lambda: client.delete("toys:v3:seen:u:u"))
     await store.add([event("e2", "b")])
     assert await reader.seen("a", "b") == [False, True]
-    interrupted(client, lambda: client.hset("toys:v2:erased", "u", NOW))
+    interrupted(client, lambda: client.hset("toys:v3:erased", "u", NOW))
     assert await store.add([event("e3", "c")]) == ["erased"]
 
 
@@ -205,21 +206,21 @@ async def test_a_subject_that_never_rests_is_given_up(store: InteractionStore, c
     times = iter(range(100))
 
     async def another() -> None:
-        await client.set("toys:v2:recent:u", encode(RecentItems(("theirs",), (next(times),))))
+        await client.set("toys:v3:recent:u:u", encode(RecentItems(("theirs",), (next(times),))))
 
     interrupted(client, another, times=100)
     with pytest.raises(StoreError, match="others changed the same subjects 10 times in a row; try again"):
         await store.add([event("e1")])
-    assert await client.exists("toys:v2:interactions", "toys:v2:event:e1") == 0
+    assert await client.exists("toys:v3:interactions", "toys:v3:event:e1") == 0
 
 
 async def test_a_damaged_value_is_a_store_error_and_nothing_is_written(
     store: InteractionStore, client: redis.asyncio.Redis
 ) -> None:
-    await client.set("toys:v2:seen:u", b"12345678" * 30)
+    await client.set("toys:v3:seen:u:u", b"12345678" * 30)
     with pytest.raises(StoreError, match="run the materialize job"):
         await store.add([event("e1", subject="v"), event("e2")])
-    assert await client.keys() == [b"toys:v2:seen:u"]
+    assert await client.keys() == [b"toys:v3:seen:u:u"]
 
 
 @pytest.mark.redis
@@ -242,12 +243,12 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
                 await asyncio.sleep(0.001 * number)
 
     await asyncio.gather(*(write(number) for number in range(40)))
-    accepted = [decode(fields[STREAM_FIELD]) for _, fields in bulk.xrange("toys:v2:interactions")]
+    accepted = [decode(fields[STREAM_FIELD]) for _, fields in bulk.xrange("toys:v3:interactions")]
     ids = [one.event_id for one in accepted]
     assert len(ids) == len(set(ids)) == outcomes.count("accepted")
     assert set(ids) == {one.interaction.event_id for batch in batches for one in batch}
-    recents = await RecentItemStore(config, server.address, clients[0]).read(["u0", "u1", "u2"])
-    kept = sum(min(config.history_length, sum(one.subject == f"u{user}" for one in accepted)) for user in range(3))
+    recents = await RecentItemStore(config, server.address, clients[0]).read(["u:u0", "u:u1", "u:u2"])
+    kept = sum(min(config.history_length, sum(one.subject == f"u:u{user}" for one in accepted)) for user in range(3))
     assert sum(len(one.item_ids) for one in recents) == kept
     for client in clients:
         await client.aclose()

@@ -15,6 +15,7 @@ import redis
 from contracts.bloom import item_hashes
 from contracts.errors import DataError, SchemaError, StoreError
 from contracts.interactions import Interaction
+from serving.stores import feast_repo
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
@@ -24,6 +25,7 @@ from serving.stores.merge import Merge, TablesEnd
 from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.recent import RecentItems, RecentItemStore
 from serving.stores.seen import SeenStore
+from serving.stores.top_category import TopCategoryStore
 from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.read_stores import user_features
 from tests.fixtures.seen import are_seen
@@ -53,7 +55,7 @@ def events(*rows: tuple[str, str, int]) -> pa.Table:
     categories = [f"of-{item}" for item in items]
     return pa.table(
         {
-            "subject_id": subjects,
+            "subject_id": [f"{name[0]}:{name}" for name in subjects],  # u1 is a user, s9 a session
             "item_id": items,
             "timestamp": times,
             "category_l1": categories,
@@ -96,12 +98,12 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     nobody = await user_features(config, server.address, [])
     assert nobody.known.shape == nobody.ages.shape == (0,)
 
-    recent = await RecentItemStore(config, server.address, client).read(["u1", "s9", "u2"])
+    recent = await RecentItemStore(config, server.address, client).read(["u:u1", "s:s9", "u:u2"])
     assert recent == [RecentItems(("b", "a"), (NOW - 10, NOW - 20)), RecentItems(("c",), (NOW - 30,)), RecentItems()]
     seen = SeenStore(config, server.address, client)
-    assert await are_seen(seen, ["u1", "s9", "u2"], ["a"] * 3, TODAY) == [True, False, False]
+    assert await are_seen(seen, ["u:u1", "s:s9", "u:u2"], ["a"] * 3, TODAY) == [True, False, False]
     assert await read_meta(config, server.address, client) == meta
-    assert (await RecentItemStore(config, server.address, client).read_day(["u1"]))[0].item_ids == ("of-b", "of-a")
+    assert (await RecentItemStore(config, server.address, client).read_day(["u:u1"]))[0].item_ids == ("of-b", "of-a")
     await client.aclose()
 
 
@@ -142,15 +144,15 @@ def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis
     fill(config, server.address, FIRST)
     meta = fill(config, server.address, tables(profiles(), activity(), [], []))
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (0, 0, 0)
-    assert bulk.keys() == [b"toys:v2:meta"]
+    assert bulk.keys() == [b"toys:v3:meta"]
 
 
 def test_a_subject_in_two_tables_is_refused(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     fill(config, server.address, FIRST)
     twice = tables(profiles(), activity(), [events(("u", "a", 1)), events(("u", "b", 2))], [])
-    with pytest.raises(DataError, match="toys:v2:recent:u comes twice; a table must hold all rows of its subjects"):
+    with pytest.raises(DataError, match="toys:v3:recent:u:u comes twice; a table must hold all rows of its subjects"):
         fill(config, server.address, twice)
-    assert bulk.get("toys:v2:meta") is None
+    assert bulk.get("toys:v3:meta") is None
 
 
 def test_a_missing_field_is_named_before_anything_is_written(
@@ -189,7 +191,7 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
 async def test_a_damaged_marker(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     client = async_client(config, server.address)
     assert await read_meta(config, server.address, client) is None
-    bulk.set("toys:v2:meta", "{}")
+    bulk.set("toys:v3:meta", "{}")
     with pytest.raises(StoreError, match=r"(?s)the store's marker cannot be read: .* run the materialize job"):
         await read_meta(config, server.address, client)
     await client.aclose()
@@ -223,8 +225,9 @@ async def read_state(config: StoreConfig, address: str, subject: str, *items: st
     """Recent items, categories, and whether items are seen."""
     client = async_client(config, address)
     store = RecentItemStore(config, address, client)
-    seen = await are_seen(SeenStore(config, address, client), [subject] * len(items), items, TODAY)
-    found = (await store.read([subject]))[0], (await store.read_day([subject]))[0], seen
+    named = f"{subject[0]}:{subject}"
+    seen = await are_seen(SeenStore(config, address, client), [named] * len(items), items, TODAY)
+    found = (await store.read([named]))[0], (await store.read_day([named]))[0], seen
     await client.aclose()
     return found
 
@@ -255,8 +258,8 @@ async def test_what_came_in_after_the_tables_end_stays(
 
 async def test_keys_expire_by_kind_of_subject(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     await asyncio.to_thread(fill, config, server.address, FIRST)
-    for key, days in {"recent:u1": 90, "day:u1": 90, "seen:u1": 90, "recent:s9": 7, "seen:s9": 7}.items():
-        assert (days - 1) * 86_400 < bulk.ttl(f"toys:v2:{key}") <= days * 86_400, key
+    for key, days in {"recent:u:u1": 90, "day:u:u1": 90, "seen:u:u1": 90, "recent:s:s9": 7, "seen:s:s9": 7}.items():
+        assert (days - 1) * 86_400 < bulk.ttl(f"toys:v3:{key}") <= days * 86_400, key
 
 
 async def test_a_lost_store_is_rebuilt_from_the_tables(
@@ -275,8 +278,8 @@ def test_a_user_who_is_erased_meanwhile_does_not_come_back(
 ) -> None:
     def seen() -> Iterator[pa.Table]:
         yield from FIRST.seen
-        bulk.hset("toys:v2:erased", "u1", NOW)
-        bulk.delete("toys:v2:recent:u1", "toys:v2:day:u1", "toys:v2:seen:u1")
+        bulk.hset("toys:v3:erased", "u1", NOW)
+        bulk.delete("toys:v3:recent:u:u1", "toys:v3:day:u:u1", "toys:v3:seen:u:u1")
 
     fill(config, server.address, tables(FIRST.profiles, FIRST.activity, FIRST.recent, seen()))
     assert not [key for key in bulk.scan_iter() if b"u1" in key]
@@ -284,14 +287,14 @@ def test_a_user_who_is_erased_meanwhile_does_not_come_back(
 
 
 async def test_erased_users_do_not_come_back(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
-    bulk.hset("toys:v2:erased", "u3", NOW)
+    bulk.hset("toys:v3:erased", "u3", NOW)
     content = tables(FIRST.profiles, FIRST.activity, FIRST.recent, FIRST.seen, erased={"u1": NOW - 1, "u3": 5})
     meta = await asyncio.to_thread(fill, config, server.address, content)
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (2, 1, 1)
     found = await user_features(config, server.address, ["u1", "u2", "u3", "u4"])
     assert found.known.tolist() == [False, True, False, True]
     assert not [key for key in bulk.scan_iter() if b"u1" in key or b"u3" in key]
-    assert bulk.hgetall("toys:v2:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
+    assert bulk.hgetall("toys:v3:erased") == {b"u1": str(NOW - 1).encode(), b"u3": str(NOW).encode()}
 
 
 async def test_an_event_that_comes_between_reading_and_writing_is_not_lost(
@@ -312,10 +315,40 @@ async def test_an_event_that_comes_between_reading_and_writing_is_not_lost(
     assert (await read_state(config, server.address, "s9", "d"))[0].item_ids == ("c", "c")
 
 
+async def test_users_who_act_while_features_are_written_keep_their_newest_category(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """u1 and u9, who is in no table, click between Feast's read of the tables and its write."""
+    consumer = TopCategoryStore(config, server.address)
+    write = feast_repo.materialize_views
+
+    def write_over_it(*args: Any) -> None:
+        asyncio.run(click(config, server.address, clicked("u1", "c", 5), clicked("u9", "d", 6)))
+        assert consumer.refresh(["u1", "u9"]) == {}
+        write(*args)
+
+    monkeypatch.setattr(feast_repo, "materialize_views", write_over_it)
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    found = await user_features(config, server.address, ["u1", "u9", "u3"])
+    assert found.top_category == ("of-c", "of-d", None)
+    assert found.top_category_long == (None, None, "hats")
+
+
+async def test_a_session_that_is_called_like_a_user_is_another(
+    server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
+) -> None:
+    await asyncio.to_thread(fill, config, server.address, FIRST)
+    await click(config, server.address, clicked("u1", "z", 5, session=True))
+    assert (await read_state(config, server.address, "u1", "z"))[0::2] == (
+        RecentItems(("b", "a"), (NOW - 10, NOW - 20)),
+        [False],
+    )
+
+
 async def test_values_of_another_layout_give_way(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     wider = config.model_copy(update={"seen_window_days": 9})
     await click(wider, server.address, clicked("u1", "c", 5))
-    bulk.set("toys:v2:recent:u1", b"something else")
+    bulk.set("toys:v3:recent:u:u1", b"something else")
     await asyncio.to_thread(fill, config, server.address, FIRST)
     recent, _, seen = await read_state(config, server.address, "u1", "a", "c")
     assert (recent.item_ids, seen) == (("b", "a"), [True, False])

@@ -38,7 +38,7 @@ async def test_interactions_count_half_after_three_days_and_nothing_after_the_wi
     assert await popularity.read(20_000) == {"b": 1.0, "a": 1 + 0.5 + 0.25}
     assert await popularity.read(20_001) == pytest.approx({"b": 0.5 ** (1 / 3), "a": 0.5 ** (1 / 3) + 0.5 ** (4 / 3)})
     assert await popularity.read(20_100) == {}
-    assert 7 * 86_400 < bulk.ttl("toys:v2:popular:20000") <= 8 * 86_400
+    assert 7 * 86_400 < bulk.ttl("toys:v3:popular:20000") <= 8 * 86_400
     await client.aclose()
 
 
@@ -46,8 +46,8 @@ async def test_interactions_count_half_after_three_days_and_nothing_after_the_wi
 async def test_tables_fill_their_days_and_leave_later_ones(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
-    bulk.hset("toys:v2:popular:" + str(TODAY), "gone", 5)
-    bulk.hset("toys:v2:popular:" + str(TODAY + 1), "i9", 2)
+    bulk.hset("toys:v3:popular:" + str(TODAY), "gone", 5)
+    bulk.hset("toys:v3:popular:" + str(TODAY + 1), "i9", 2)
     for _ in range(2):
         await asyncio.to_thread(fill_stores, config, server.address)
     found = await PopularityStore(config, server.address, bulk).read(TODAY + 1)

@@ -56,7 +56,7 @@ async def test_reads_of_a_batch_are_newest_first_with_repeats(client: redis.asyn
 
 def test_of_equal_times_the_last_row_is_the_newest(config: StoreConfig) -> None:
     rows = table(("u", "first", 10, None), ("u", "second", 10, None))
-    assert lists(rows, config)["toys:v2:recent:u"].item_ids == ("second", "first")
+    assert lists(rows, config)["toys:v3:recent:u"].item_ids == ("second", "first")
 
 
 def test_recent_items_are_trimmed_by_count_and_age(config: StoreConfig) -> None:
@@ -64,8 +64,8 @@ def test_recent_items_are_trimmed_by_count_and_age(config: StoreConfig) -> None:
     rows = table(("u", "a", 1, None), ("u", "b", 2, None), ("u", "c", 3, None), ("v", "old", 9, None))
     rows = pa.concat_tables([rows, table(("v", "edge", 10, None), ("v", "new", 10 + 3 * DAY_S, None))])
     found = lists(rows, few)
-    assert found["toys:v2:recent:u"].item_ids == ("c", "b")
-    assert found["toys:v2:recent:v"].item_ids == ("new", "edge")
+    assert found["toys:v3:recent:u"].item_ids == ("c", "b")
+    assert found["toys:v3:recent:v"].item_ids == ("new", "edge")
 
 
 def test_categories_are_those_of_the_24_hours_that_end_at_the_last_event(config: StoreConfig) -> None:
@@ -74,7 +74,7 @@ def test_categories_are_those_of_the_24_hours_that_end_at_the_last_event(config:
     rows = table(
         ("u", "a", last - DAY_S, "out"), ("u", "b", last - DAY_S + 1, "in"), ("u", "c", last, None), ("u", "d", 5, "x")
     )
-    found = lists(rows, few)["toys:v2:day:u"]
+    found = lists(rows, few)["toys:v3:day:u"]
     assert found == RecentItems(("", "in"), (last, last - DAY_S + 1))
 
 

@@ -31,7 +31,7 @@ def ring(config: StoreConfig, **days: int) -> bytes:
 
 
 async def test_rings_of_a_batch(store: SeenStore, client: redis.asyncio.Redis, config: StoreConfig) -> None:
-    await client.mset({"toys:v2:seen:u": ring(config, a=TODAY, c=TODAY - 6), "toys:v2:seen:v": ring(config, b=TODAY)})
+    await client.mset({"toys:v3:seen:u": ring(config, a=TODAY, c=TODAY - 6), "toys:v3:seen:v": ring(config, b=TODAY)})
     assert await ask(store, ["u", None, "v", "nobody", "u"], "a") == [True, False, False, False, True]
     assert await ask(store, ["u", "v"], "c") == [True, False]
     assert await ask(store, ["u", "v"], "c", TODAY + 1) == [False, False]
@@ -43,8 +43,8 @@ def test_tables_fill_the_rings_that_events_would(config: StoreConfig) -> None:
     when = [TODAY, TODAY - 1, TODAY - 2, TODAY]
     rings = dict(seen_rings(pa.table({"subject_id": subjects, "item_id": items, "day": when}), config))
     assert rings == {
-        "toys:v2:seen:u": ring(config, a=TODAY, c=TODAY - 2),
-        "toys:v2:seen:v": ring(config, b=TODAY - 1),
+        "toys:v3:seen:u": ring(config, a=TODAY, c=TODAY - 2),
+        "toys:v3:seen:v": ring(config, b=TODAY - 1),
     }
 
 
@@ -55,6 +55,6 @@ def test_an_empty_table_fills_nothing(config: StoreConfig) -> None:
 
 
 async def test_a_foreign_value_is_a_store_error(store: SeenStore, client: redis.asyncio.Redis) -> None:
-    await client.set("toys:v2:seen:u", b"12345678" * 30)
+    await client.set("toys:v3:seen:u", b"12345678" * 30)
     with pytest.raises(StoreError, match="run the materialize job"):
         await store.read(["u"], TODAY)

@@ -38,16 +38,16 @@ def test_passwords_stay_out_of_messages() -> None:
 
 def test_key_names() -> None:
     keys = Keys("toys")
-    assert keys.recent("u1") == "toys:v2:recent:u1"
-    assert keys.day("u1") == "toys:v2:day:u1"
-    assert keys.seen("u1") == "toys:v2:seen:u1"
-    assert keys.event("e1") == "toys:v2:event:e1"
-    assert keys.popular(20_000) == "toys:v2:popular:20000"
-    assert keys.erased == "toys:v2:erased"
-    assert keys.interactions == "toys:v2:interactions"
-    assert keys.dead_letters == "toys:v2:dead_letters"
-    assert keys.served == "toys:v2:served"
-    assert keys.meta == "toys:v2:meta"
+    assert keys.recent("u1") == "toys:v3:recent:u1"
+    assert keys.day("u1") == "toys:v3:day:u1"
+    assert keys.seen("u1") == "toys:v3:seen:u1"
+    assert keys.event("e1") == "toys:v3:event:e1"
+    assert keys.popular(20_000) == "toys:v3:popular:20000"
+    assert keys.erased == "toys:v3:erased"
+    assert keys.interactions == "toys:v3:interactions"
+    assert keys.dead_letters == "toys:v3:dead_letters"
+    assert keys.served == "toys:v3:served"
+    assert keys.meta == "toys:v3:meta"
 
 
 def test_the_shipped_feast_file_is_what_the_code_uses() -> None:

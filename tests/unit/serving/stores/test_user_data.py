@@ -64,9 +64,9 @@ async def test_an_erased_user_leaves_nothing_but_the_erasure(
     await data.erase("u", NOW + 9)
     assert await data.read("u") == UserState(RecentItems(), RecentItems(), {}, NOW + 9)
     assert (await data.read("v")).recent.item_ids == ("a",)
-    keys = {key.decode().rsplit(":", 1)[1] for key in await client.keys("toys:v2:*:u")}
+    keys = {key.decode().rsplit(":", 1)[1] for key in await client.keys("toys:v3:*:u:u")}
     assert keys == set()
-    [*_, (_, fields)] = await client.xrange("toys:v2:interactions")
+    [*_, (_, fields)] = await client.xrange("toys:v3:interactions")
     assert decode_erasure(fields[ERASURE_FIELD]) == Erasure(user_id="u", erased_at=NOW + 9)
     assert await events.add([view("u", "b", "3")]) == ["erased"]
     await data.erase("nobody", NOW)
@@ -83,7 +83,7 @@ async def test_the_row_of_the_feature_store_goes_too(
     assert (await features.read(["u1", "u2"])).known.tolist() == [True, True]
     await UserDataStore(config, server.address, client).erase("u1", NOW)
     assert (await features.read(["u1", "u2"])).known.tolist() == [False, True]
-    assert (await RecentItemStore(config, server.address, client).read(["u1"]))[0] == RecentItems()
+    assert (await RecentItemStore(config, server.address, client).read(["u:u1"]))[0] == RecentItems()
     assert not [key for key in bulk.scan_iter() if b"u1" in key]
     await client.aclose()
 

@@ -165,9 +165,9 @@ def test_final_features_are_what_the_next_event_would_see(shop: Processed) -> No
 def test_recent_interactions_keep_the_last_and_the_last_day(shop: Processed) -> None:
     tables = list(recent_interactions(shop, last=1))
     kept = sorted((row["subject_id"], row["item_id"]) for table in tables for row in table.to_pylist())
-    assert kept == [("s1", "i1"), ("u1", "i4"), ("u2", "i2")]
+    assert kept == [("s:s1", "i1"), ("u:u1", "i4"), ("u:u2", "i2")]
     everything = [row for table in recent_interactions(shop) for row in table.to_pylist()]
-    u1 = [(row["item_id"], row["category_l1"]) for row in everything if row["subject_id"] == "u1"]
+    u1 = [(row["item_id"], row["category_l1"]) for row in everything if row["subject_id"] == "u:u1"]
     assert u1 == [("i1", "lamps"), ("i3", "tables"), ("i3", "tables"), ("i1", "lamps"), ("i3", "tables"), ("i4", None)]
 
 

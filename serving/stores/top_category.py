@@ -18,6 +18,7 @@ from msgspec import MsgspecError, Struct, json
 from contracts.columns import TOP_CATEGORY
 from contracts.errors import DataError, StoreError
 from contracts.features import USER_ACTIVITY
+from contracts.ids import user_subject
 from serving.stores import feast_rows
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
@@ -119,7 +120,7 @@ class TopCategoryStore:
     def _refresh(self, user_ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """Users whose list changed meanwhile, and those whose list cannot be read."""
         with bulk_errors(self._address):
-            lists = self._client.mget([self._keys.day(user) for user in user_ids])
+            lists = self._client.mget([self._keys.day(user_subject(user)) for user in user_ids])
         found: dict[str, tuple[bytes, ServedValue]] = {}
         failed: dict[str, str] = {}
         for user, content in zip(user_ids, lists, strict=True):
@@ -141,7 +142,7 @@ class TopCategoryStore:
         arguments: list[Any] = [0]
         for user, (content, value) in found.items():
             pairs = feast_rows.string_fields(USER_ACTIVITY, {TOP_CATEGORY: value.top_category}, value.event_timestamp)
-            keys += [self._keys.day(user), self._keys.features(user)]
+            keys += [self._keys.day(user_subject(user)), self._keys.features(user)]
             arguments += [content, _encoder.encode(value), *pairs]
             arguments[0] = len(pairs)
         with bulk_errors(self._address):
