@@ -9,13 +9,15 @@ WINDOW: Final = 64
 """Calls that count."""
 MIN_CALLS: Final = 20
 """With fewer nothing is known yet."""
+MIN_SLOW: Final = 3
+"""A time that was taken by fewer calls is an accident, such as the first call of a process."""
 TRY_EVERY: Final = 10
-"""Of the calls that would be late one in so many is tried, so that a stage that was slow for a while comes back."""
+"""Of the calls that would be late the first and then one in so many is tried: a stage that was slow comes back."""
 _SHARE: Final = 0.95
 
 
 class UsualTime:
-    """The running 95th percentile of a stage's times."""
+    """The running 95th percentile of a stage's times, or less where fewer than `MIN_SLOW` calls took that long."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=WINDOW)
@@ -28,12 +30,12 @@ class UsualTime:
             self._last.clear()
             self._refused = 0
         self._last.append(seconds)
-        known = len(self._last) >= MIN_CALLS
-        self.p95_s = sorted(self._last)[int(_SHARE * len(self._last))] if known else 0.0
+        count = len(self._last)
+        self.p95_s = sorted(self._last)[min(int(_SHARE * count), count - MIN_SLOW)] if count >= MIN_CALLS else 0.0
 
     def fits(self, seconds: float) -> bool:
         """Whether a call should be started that may take some seconds."""
         if self.p95_s <= seconds:
             return True
         self._refused += 1
-        return self._refused % TRY_EVERY == 0
+        return self._refused % TRY_EVERY == 1

@@ -130,6 +130,8 @@ async def test_a_stage_that_is_usually_too_slow_is_not_started() -> None:
         call = ThreadCall(lambda batch: time.sleep(0.005), thread)
         for _ in range(MIN_CALLS):
             await call([1], timeout_s=INF)
+        with pytest.raises(TimeoutError, match=r"^$"):  # the first one is tried
+            await call([1], timeout_s=0.001)
         with pytest.raises(TimeoutError, match=r"1\.0 ms are left, it usually takes"):
             await call([1], timeout_s=0.001)
         await call([1] * 32, timeout_s=0.5)  # nothing is known of batches of this size
