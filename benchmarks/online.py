@@ -88,7 +88,7 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
         before = post(port, RECOMMENDATIONS_PATH, {"user_id": user, "k": 1})["recommendations"][0]["item_id"]
         post(port, INTERACTIONS_PATH, {"user_id": user, "item_id": before, "event": "click"})
         after = post(port, RECOMMENDATIONS_PATH, {"user_id": user, "k": 100})["recommendations"]
-        (recent,) = await recents.read([user])
+        (recent,) = await recents.read([user_subject(user)])
         known += recent.item_ids[0] == before and all(item["item_id"] != before for item in after)
         times.append(await _until_changed(shop.bundle, port, features, user))
     await stores.client.aclose()

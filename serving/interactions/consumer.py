@@ -17,10 +17,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
+
+from msgspec import json
 
 from contracts.errors import DataError, StoreError, StoreFullError
 from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interaction, decode, decode_erasure
@@ -224,6 +227,9 @@ class FeatureConsumer:
             lambda some: self._records.interactions([(event, entry.accepted_ms) for entry, event in some]), taken.events
         )
         self._isolated(lambda some: self._records.tombstones([erasure for _, erasure in some]), taken.erasures)
+        if taken.erasures:
+            erased = {erasure.user_id for _, erasure in taken.erasures}
+            self._until_done(lambda: self._dead_letters.remove(partial(_tells_of, erased)), "removing dead letters")
         if taken.ids:
             self._until_done(lambda: self._events.acknowledge(taken.ids), "acknowledging events")
         self._meter.recorded(len(taken.events))
@@ -291,3 +297,11 @@ class FeatureConsumer:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             with suppress(StoreError):
                 self._events.renew(self._taken.ids)
+
+
+def _tells_of(users: Set[str], kind: str, body: bytes) -> bool:
+    """Whether an entry is about one of some users; of one that is no interaction, whether it names them."""
+    with suppress(DataError):
+        if kind == _EVENT_KIND:
+            return decode(body).user_id in users
+    return any(json.encode(user) in body for user in users)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -160,6 +160,9 @@ class KinesisSink:
                     f"Kinesis took all but {answer['FailedRecordCount']} of {len(answer['Records'])} records of "
                     f"{self._stream}; append them again, repeats are told apart by their event ids"
                 )
+
+    def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:
+        """See `EventSink`; Kinesis cannot, what it holds goes with the stream's retention period."""
 
 
 def _entry(shard: str, record: Mapping[str, Any]) -> StreamEntry:

@@ -167,6 +167,17 @@ class RedisStreamSink:
                 pipe.xadd(self._stream, {entry.kind: entry.body, **note}, maxlen=self._max_entries)
             pipe.execute()
 
+    def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:
+        """See `EventSink`."""
+        after = b"-"
+        with bulk_errors(self._address):
+            while entries := self._client.xrange(self._stream, min=after, count=_IDS_PER_COMMAND):
+                found = [_entry(id_, fields, 1) for id_, fields in entries]
+                ids = [entry.id for entry in found if unwanted(entry.kind, entry.body)]
+                if ids:
+                    self._client.xdel(self._stream, *ids)
+                after = b"(" + entries[-1][0]
+
     def close(self) -> None:
         """Closes the connection."""
         self._client.close()

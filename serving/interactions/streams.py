@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,4 +88,8 @@ class EventSink(Protocol):
 
     def append(self, entries: Sequence[OutgoingEntry]) -> None:
         """Appends entries durably; raises StoreError when the stream does not take them."""
+        ...
+
+    def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:
+        """Removes entries, by kind and body, where the stream can; raises StoreError when it does not answer."""
         ...

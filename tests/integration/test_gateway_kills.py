@@ -16,6 +16,7 @@ import redis
 
 from contracts import records as r
 from contracts.clock import DAY_S
+from contracts.ids import user_subject
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
@@ -111,7 +112,7 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
         users = sorted({event["user_id"] for call in work for event in call})
         client = async_client(config, server.address)
         online = (await UserFeatureStore(config, server.address, client).read(users)).top_category
-        recents = await RecentItemStore(config, server.address, client).read(users)
+        recents = await RecentItemStore(config, server.address, client).read([user_subject(user) for user in users])
         await client.aclose()
     assert sum(done, Counter()).total() == NUM_CALLS * CALL
     compact(config.records_dir / config.shop, CompactConfig(), NOW + DAY_S)

@@ -172,6 +172,16 @@ def test_an_erased_user_leaves_a_tombstone(consumer: Open, client: redis.Redis, 
     assert client.xlen(KEYS.interactions) == 0
 
 
+def test_dead_letters_of_an_erased_user_go(consumer: Open, client: redis.Redis, stores: StoreConfig) -> None:
+    kind = STREAM_FIELD.decode()
+    letters_of = {name: encode(event(number, name)) for number, name in enumerate(["u1", "u11", "u2"])}
+    garbage = [b'{"user_id": "u1", "half', b'{"user_id": "u11", "half']
+    ids = [client.xadd(KEYS.dead_letters, {kind: body}) for body in (*letters_of.values(), *garbage)]
+    client.xadd(KEYS.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id="u1", erased_at=77))})
+    consumer().step(0)
+    assert [id_ for id_, _ in client.xrange(KEYS.dead_letters)] == [ids[1], ids[2], ids[4]]
+
+
 def test_an_entry_that_kills_its_consumers_is_given_up_and_takes_no_other_along(
     consumer: Open, client: redis.Redis, stores: StoreConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
