@@ -216,7 +216,8 @@ def _catalogue(client: Client, version: str, press: Callable[[Product], None]) -
     wanted |= {name: value for name, value in prices.items() if value is not None}
     number = three.number_input("Page", min_value=1, value=1, key=f"page {sorted(wanted.items())}")
     page = client.items(ItemQuery(limit=_PAGE, offset=_PAGE * (int(number) - 1), **wanted))
-    st.caption(f"{page.total:,} items, page {int(number)} of {max(1, -(-page.total // _PAGE))}")
+    items = "item" if page.total == 1 else "items"
+    st.caption(f"{page.total:,} {items}, page {int(number)} of {max(1, -(-page.total // _PAGE))}")
     _grid(client, version, page.items, press, "item")
 
 
