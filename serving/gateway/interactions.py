@@ -26,8 +26,8 @@ _FAILURE_WINDOW_S: Final = 60.0
 class InteractionBatcherConfig(BatcherConfig):
     """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
 
-    max_batch_size: int = Field(default=8, ge=1, le=256)
-    """Requests of one batch."""
+    max_batch_size: int = Field(default=2, ge=1, le=256)
+    """Requests of one batch; what is computed for them holds up recommendations of this gateway meanwhile."""
     max_queue_ms: float | None = Field(default=500, gt=0)
     """A request that might wait longer than this is refused with 429; unset = none is."""
     max_batch_ms: float | None = Field(default=None, gt=0)
