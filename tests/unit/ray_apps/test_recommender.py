@@ -95,8 +95,8 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(deployment={"autoscaling_config": {"max": 2}}), "deployments.0..autoscaling_config.max'"),
         (changed(deployment={"max_ongoing_requests": "many"}), "max_ongoing_requests"),
         (
-            changed(deployment={"max_ongoing_requests": 711}),
-            "max_ongoing_requests=711 of the Gateway is below 712, the",
+            changed(deployment={"max_ongoing_requests": 705}),
+            "max_ongoing_requests=705 of the Gateway is below 706, the",
         ),
         (changed(application={"args": {"placment": "fused"}}), "args: unknown key 'placment'; legal keys: access, "),
         (
