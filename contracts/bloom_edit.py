@@ -9,6 +9,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from contracts.bloom import RingLayout, damaged
 
@@ -33,6 +34,7 @@ class RingEditor:
         self._layout = layout
         self._sizes = [int(size) for size in layout.filter_words]
         self._capacities = [int(capacity) for capacity in layout.capacities]
+        self._words_of = list(accumulate(self._sizes, initial=0))
 
     def add(self, ring: bytes | None, hashes: Sequence[Sequence[int]], days: Sequence[int]) -> bytes:
         """A ring with more interactions; days that their slot has moved on from are left out.
@@ -85,8 +87,11 @@ class RingEditor:
         slots, start = [], 8 * self._layout.head_words
         for head in heads:
             day, count = head >> 32, head & 0xFFFF_FFFF
-            end = start + 8 * sum(self._sizes[: self._num_filters(count)])
-            slots.append(_Slot(day, count, bytearray(ring[start:end])) if count else _Slot())
+            if not count:
+                slots.append(_Slot())
+                continue
+            end = start + 8 * self._words_of[self._num_filters(count)]
+            slots.append(_Slot(day, count, bytearray(ring[start:end])))
             start = end
         if start != len(ring):
             raise damaged()

@@ -14,8 +14,8 @@ from contracts.errors import BundleError
 from serving.times import UsualTime
 
 _ATTEMPTS: Final = 3
-_SHORT_S: Final = 0.003
-"""A lone request's call that usually takes less is not worth waking a thread for."""
+_SHORT_S: Final = 0.005
+"""A lone request's call that takes less in half of the cases is not worth waking a thread for."""
 
 
 class AsyncCall:
@@ -55,7 +55,7 @@ class ThreadCall:
             finally:
                 usual.add(time.perf_counter() - started)
 
-        if size == 1 and 0 < usual.p95_s < _SHORT_S:
+        if size == 1 and 0 < usual.median_s < _SHORT_S:
             return timed()
         async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().run_in_executor(self._thread, timed)

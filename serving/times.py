@@ -17,12 +17,17 @@ _SHARE: Final = 0.95
 
 
 class UsualTime:
-    """The running 95th percentile of a stage's times, or less where fewer than `MIN_SLOW` calls took that long."""
+    """The running percentiles of a stage's times.
+
+    Attributes:
+        median_s: half of the calls took less; 0 while nothing is known.
+        p95_s: the 95th percentile, or less where fewer than `MIN_SLOW` calls took that long; 0 as above.
+    """
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=WINDOW)
         self._refused = 0
-        self.p95_s = 0.0
+        self.median_s = self.p95_s = 0.0
 
     def add(self, seconds: float) -> None:
         """Notes how long a call took; one that is fast again after calls were refused makes the slow ones forgotten."""
@@ -31,7 +36,11 @@ class UsualTime:
             self._refused = 0
         self._last.append(seconds)
         count = len(self._last)
-        self.p95_s = sorted(self._last)[min(int(_SHARE * count), count - MIN_SLOW)] if count >= MIN_CALLS else 0.0
+        if count < MIN_CALLS:
+            self.median_s = self.p95_s = 0.0
+        else:
+            ascending = sorted(self._last)
+            self.median_s, self.p95_s = ascending[count // 2], ascending[min(int(_SHARE * count), count - MIN_SLOW)]
 
     def fits(self, seconds: float) -> bool:
         """Whether a call should be started that may take some seconds."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from ray_apps.cluster import ClusterConfig, serving_cluster
 from ray_apps.server import CONFIGS, deploy, stop_on_signals, wait_until_stopped
-from serving.placement import Placement
+from serving.placement import CONSUMER, Placement
 
 OBJECT_STORE_MB = 200
 _HAPROXY_S = 3.0
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line; `--settings` holds serving settings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.ray_serve", description=__doc__)
     parser.add_argument("--placement", choices=get_args(Placement), required=True)
-    parser.add_argument("--replicas", type=int, default=1, help="of every deployment")
+    parser.add_argument("--replicas", type=int, default=1, help="of every deployment that answers requests")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--var", type=Path, required=True, help="folder that names what belongs to this server")
     parser.add_argument("--settings", required=True)
@@ -33,10 +33,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with serving_cluster(ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB), arguments.var):
         stop_on_signals()
-        deploy_fixed(arguments.placement, arguments.replicas, arguments.port, json.loads(arguments.settings))
+        settings = json.loads(arguments.settings)
+        num_replicas = deploy_fixed(arguments.placement, arguments.replicas, arguments.port, settings)
         if arguments.with_empty:
             deploy_empty()
-        wait_until_whole(arguments.replicas)
+        wait_until_whole(num_replicas)
         print("READY", flush=True)
         try:
             wait_until_stopped()
@@ -44,25 +45,32 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
 
 
-def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> None:
-    """Deploys a placement with a number of replicas of each deployment and waits until it answers."""
+def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> dict[str, int]:
+    """Deploys a placement with a number of replicas of each deployment that answers requests, until it answers.
+
+    Returns:
+        Replicas of each deployment; of the consumer, for which nobody waits, as many as the placement ships with.
+    """
     from ray_apps.serve_config import read_serve_config  # it imports Serve, which reads its environment then
 
     path = CONFIGS / f"{placement}.yaml"
     values = read_serve_config(path, args=args, port=port)
-    for deployment in values["applications"][0]["deployments"]:
-        deployment.pop("autoscaling_config", None)
-        deployment["num_replicas"] = replicas
+    deployments = values["applications"][0]["deployments"]
+    for deployment in deployments:
+        if deployment["name"] != CONSUMER:
+            deployment.pop("autoscaling_config", None)
+            deployment["num_replicas"] = replicas
     deploy(values, source=str(path))
+    return {deployment["name"]: deployment["num_replicas"] for deployment in deployments}
 
 
-def wait_until_whole(replicas: int) -> None:
+def wait_until_whole(num_replicas: Mapping[str, int]) -> None:
     """Waits until every deployment of the recommender has all its replicas and HAProxy has heard of them."""
     from ray import serve
 
     while True:
-        deployments = serve.status().applications["recommender"].deployments.values()
-        if all(one.replica_states.get("RUNNING") == replicas for one in deployments):
+        deployments = serve.status().applications["recommender"].deployments
+        if all(deployments[name].replica_states.get("RUNNING") == count for name, count in num_replicas.items()):
             time.sleep(_HAPROXY_S)  # it closes connections when it reads its new configuration
             return
         time.sleep(_POLL_S)

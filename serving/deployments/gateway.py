@@ -14,7 +14,7 @@ from contracts.bundle import open_bundle
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
 from serving.deployments.ray_metrics import RayMetrics
-from serving.deployments.replica import connect_stores, limit_threads, with_device
+from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.gateway.build import build_gateway
 from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
 from serving.load import BUSY, QUEUE_MS, ComputeThread
@@ -54,6 +54,7 @@ class GatewayReplica:
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
         self._app = built.app
+        spare_collector()
         self._telemetry = built.telemetry
         self._loads = (thread.load, built.load)
         self._tasks = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
-from serving.deployments.replica import connect_stores, limit_threads, with_device
+from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.groups import PartName, open_part, reads_stores, warm_up
 from serving.load import ComputeThread
 
@@ -30,6 +30,7 @@ class StageReplica:
         self._parts = {name: open_part(name, bundle, config, thread, stores) for name in parts}
         limit_threads()
         await warm_up(self._parts, bundle, config)
+        spare_collector()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for this from time to time."""

@@ -14,7 +14,7 @@ class ConsumerConfig(StrictConfig):
     """Whether the application has a consumer; without one features and records stand still and the stream grows."""
     batch_size: int = Field(default=1_000, ge=1)
     """Entries read at once."""
-    gather_ms: float = Field(default=5.0, ge=0, le=1_000)
+    gather_ms: float = Field(default=20.0, ge=0, le=1_000)
     """Pause after a batch, so that the next one is worth its round trips."""
     flush_rows: int = Field(default=10_000, ge=1)
     """Events that are written to Parquet at the latest, and acknowledged then."""

@@ -240,8 +240,9 @@ class FeatureConsumer:
 
     def _flush_served(self) -> bool:
         """Writes some of the values that were served; whether there were any."""
-        limit = self._config.flush_rows
-        entries = self._until_done(lambda: self._served.read(limit, 0), "reading served values")
+        entries: list[StreamEntry] = []
+        while len(entries) < self._config.flush_rows and (some := self._read_served()):
+            entries += some
         values = []
         for entry in entries:
             try:
@@ -253,6 +254,9 @@ class FeatureConsumer:
             ids = [entry.id for entry in entries]
             self._until_done(lambda: self._served.acknowledge(ids), "acknowledging served values")
         return bool(entries)
+
+    def _read_served(self) -> Sequence[StreamEntry]:
+        return self._until_done(lambda: self._served.read(self._config.batch_size, 0), "reading served values")
 
     def _bury(self, entry: StreamEntry, reason: str) -> None:
         letter = OutgoingEntry(entry.kind, entry.body, entry.id, f"{entry.id}: {reason}")

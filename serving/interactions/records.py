@@ -7,8 +7,7 @@ rows in batches that were cut differently are told apart by their ids; compactio
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ LAST_TIMESTAMP: Final = 253_402_128_000
 _TYPES: Final = {Kind.STRING: pa.string(), Kind.INT: pa.int64()}
 _COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S))
 
-Row = Mapping[str, Any]
+Columns = dict[str, list[Any]]
 
 
 class RecordWriter:
@@ -51,28 +50,20 @@ class RecordWriter:
         Raises:
             OSError: the folder cannot be written.
         """
-        rows = [
-            {
-                **{name: getattr(event, name) for name in _COPIED},
-                r.ACCEPTED_MS: accepted_ms,
-                r.LATE_S: event.accepted_at - event.timestamp,
-            }
-            for event, accepted_ms in events
-        ]
-        self._write_days(r.INTERACTIONS, rows, [event.timestamp for event, _ in events])
+        columns: Columns = {name: [getattr(event, name) for event, _ in events] for name in _COPIED}
+        columns[r.ACCEPTED_MS] = [accepted_ms for _, accepted_ms in events]
+        columns[r.LATE_S] = [event.accepted_at - event.timestamp for event, _ in events]
+        self._write_days(r.INTERACTIONS, columns, columns[c.TIMESTAMP])
 
     def served(self, values: Sequence[tuple[ServedValue, int]]) -> None:
         """Writes values, each with the milliseconds since when it is served; raises as above."""
-        rows = [
-            {
-                c.USER_ID: value.user_id,
-                c.TOP_CATEGORY: value.top_category,
-                r.EVENT_TIMESTAMP: value.event_timestamp,
-                r.SERVED_MS: served_ms,
-            }
-            for value, served_ms in values
-        ]
-        self._write_days(r.USER_ACTIVITY, rows, [served_ms // 1000 for _, served_ms in values])
+        columns: Columns = {
+            c.USER_ID: [value.user_id for value, _ in values],
+            c.TOP_CATEGORY: [value.top_category for value, _ in values],
+            r.EVENT_TIMESTAMP: [value.event_timestamp for value, _ in values],
+            r.SERVED_MS: [served_ms for _, served_ms in values],
+        }
+        self._write_days(r.USER_ACTIVITY, columns, [served_ms // 1000 for _, served_ms in values])
 
     def snapshot(self, rows: pa.Table) -> None:
         """Writes what was online of all users at one time, in the columns of `SNAPSHOTS`; raises as above."""
@@ -80,18 +71,20 @@ class RecordWriter:
             day = int(self._calendar.day(np.array([served_ms // 1000]))[0])
             _write_table(self._folder_of(r.SNAPSHOTS, day), rows, str(served_ms))
 
-    def tombstones(self, erasures: Iterable[Erasure]) -> None:
+    def tombstones(self, erasures: Collection[Erasure]) -> None:
         """Writes erased users; raises as above."""
-        rows = [{c.USER_ID: erasure.user_id, r.ERASED_AT: erasure.erased_at} for erasure in erasures]
-        if rows:
-            _write(self._folder / r.TOMBSTONES.name, r.TOMBSTONES, rows)
+        if erasures:
+            columns: Columns = {
+                c.USER_ID: [erasure.user_id for erasure in erasures],
+                r.ERASED_AT: [erasure.erased_at for erasure in erasures],
+            }
+            _write_table(self._folder / r.TOMBSTONES.name, _table(r.TOMBSTONES, columns))
 
-    def _write_days(self, schema: TableSchema, rows: Sequence[Row], times: Sequence[int]) -> None:
-        of_day: defaultdict[int, list[Row]] = defaultdict(list)
-        for row, day in zip(rows, self._calendar.day(np.array(times, dtype=np.int64)).tolist(), strict=True):
-            of_day[day].append(row)
-        for day, some in of_day.items():
-            _write(self._folder_of(schema, day), schema, some)
+    def _write_days(self, schema: TableSchema, columns: Columns, times: Sequence[int]) -> None:
+        table = _table(schema, columns)
+        days = self._calendar.day(np.array(times, dtype=np.int64))
+        for day in np.unique(days).tolist():
+            _write_table(self._folder_of(schema, day), table.filter(pa.array(days == day)))
 
     def _folder_of(self, schema: TableSchema, day: int) -> Path:
         return self._folder / schema.name / f"{c.DAY}={day_to_name(day)}"
@@ -103,13 +96,16 @@ def check_timestamp(timestamp: int) -> None:
         raise DataError(f"timestamp {timestamp} is no time in Unix seconds; expected 0 … {LAST_TIMESTAMP - 1}")
 
 
-def _write(folder: Path, schema: TableSchema, rows: Sequence[Row]) -> None:
+def _table(schema: TableSchema, columns: Columns) -> pa.Table:
     types = pa.schema([(column.name, _TYPES[column.kind]) for column in schema.columns])
-    table = pa.Table.from_pylist(list(rows), schema=types)
-    digest = hashlib.sha256(repr([tuple(row.values()) for row in rows]).encode()).hexdigest()
-    _write_table(folder, table, digest[:24])
+    return pa.table(columns, schema=types)
 
 
-def _write_table(folder: Path, table: pa.Table, name: str) -> None:
+def _write_table(folder: Path, table: pa.Table, name: str | None = None) -> None:
+    """Writes a file, named by its content if no name is given."""
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content)
+    content = content.getvalue()
+    name = name or hashlib.sha256(content).hexdigest()[:24]
     with atomic_file(folder / f"part-{name}.parquet", durable=True) as temporary:  # the stream forgets these rows next
-        pq.write_table(table, temporary)
+        temporary.write_bytes(content)

@@ -17,7 +17,7 @@ from serving.stores.config import StoreConfig
 NOTE_FIELD: Final = "note"
 _FORGET_CONSUMER_AFTER_S: Final = 3_600
 _CLAIMS_PER_PERIOD: Final = 4
-_IDS_PER_COMMAND: Final = 5_000
+_IDS_PER_COMMAND: Final = 500  # everybody waits for a long command
 _SUSPECTS: Final = 32
 _NO_GROUP: Final = ("NOGROUP", "no such key")
 _AnswerT = TypeVar("_AnswerT")

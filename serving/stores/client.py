@@ -6,13 +6,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import HiredisRespSerializer
 from redis.retry import Retry
 
 from contracts.errors import StoreAccessError, StoreError, StoreFullError, StoreReadOnlyError
@@ -21,6 +22,25 @@ from serving.stores.config import StoreConfig
 NUM_RETRIES = 3
 _BACKOFF_BASE_S = 0.01
 _BACKOFF_CAP_S = 0.2
+_SERIALIZER: Final = HiredisRespSerializer()
+
+
+class _PackedByHiredis:
+    """What redis-py's blocking connections do and its asyncio ones do not: commands are packed in C.
+
+    A script with hundreds of arguments costs a third of the time.
+    """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return _SERIALIZER.pack(*args)
+
+
+class _Connection(_PackedByHiredis, redis.asyncio.Connection):
+    pass
+
+
+class _TlsConnection(_PackedByHiredis, redis.asyncio.SSLConnection):
+    pass
 
 
 def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
@@ -42,8 +62,9 @@ def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
 
 def async_client(config: StoreConfig, address: str) -> redis.asyncio.Redis:
     """Client of the serving stages; connects when first used, and again after every loss."""
-    options = _pool_options(config, address, redis.asyncio.SSLConnection)
+    options = connection_options(config, address)
     pool = redis.asyncio.BlockingConnectionPool(
+        connection_class=_TlsConnection if options.pop("ssl", False) else _Connection,
         max_connections=config.pool_size,
         timeout=config.read_timeout_ms / 1000,
         socket_timeout=config.read_timeout_ms / 1000,
@@ -115,13 +136,6 @@ def _translated(error: redis.RedisError, address: str) -> StoreError:
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?")
     return StoreError(f"the store at {address} answered with an error: {error}")
-
-
-def _pool_options(config: StoreConfig, address: str, ssl_class: type) -> dict[str, Any]:
-    options = connection_options(config, address)
-    if options.pop("ssl", False):
-        options["connection_class"] = ssl_class
-    return options
 
 
 def retry_backoff() -> ExponentialWithJitterBackoff:

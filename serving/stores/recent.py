@@ -49,7 +49,7 @@ class RecentItems(Struct, frozen=True, array_like=True):
         """
         items = (*reversed(item_ids), *self.item_ids)
         times = (*reversed(timestamps), *self.timestamps)
-        if any(newer < older for newer, older in pairwise(times)):
+        if any(newer < older for newer, older in pairwise(times[: len(timestamps) + 1])):  # the others are in order
             order = sorted(range(len(times)), key=lambda place: -times[place])  # stable
             items, times = tuple(items[place] for place in order), tuple(times[place] for place in order)
         items, times = items[:length], times[:length]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,15 +43,18 @@ async def test_thread_call_runs_in_the_compute_thread() -> None:
     assert {name for _, name in answers} == {"compute_0"}
 
 
-@pytest.mark.parametrize(("requests", "seconds", "here"), [(1, 0.001, True), (1, 0.004, False), (2, 0.001, False)])
+@pytest.mark.parametrize(
+    ("requests", "usually_s", "sometimes_s", "here"),
+    [(1, 0.001, 0.001, True), (1, 0.001, 0.05, True), (1, 0.006, 0.001, False), (2, 0.001, 0.001, False)],
+)
 async def test_short_calls_of_a_lone_request_need_no_thread(
-    monkeypatch: pytest.MonkeyPatch, requests: int, seconds: float, here: bool
+    monkeypatch: pytest.MonkeyPatch, requests: int, usually_s: float, sometimes_s: float, here: bool
 ) -> None:
-    now = 0.0
+    now, times = 0.0, itertools.cycle([usually_s, sometimes_s, usually_s])
 
     def work(batch: list[str]) -> str:
         nonlocal now
-        now += seconds
+        now += next(times)
         return threading.current_thread().name
 
     monkeypatch.setattr("serving.calls.time", SimpleNamespace(perf_counter=lambda: now))

@@ -33,6 +33,12 @@ def test_it_is_the_95th_percentile_of_the_last_calls() -> None:
     assert after(*[50.0] * WINDOW, *[1.0] * WINDOW).p95_s == 1.0
 
 
+def test_the_median_does_not_mind_interruptions() -> None:
+    assert after(*[1.0] * (MIN_CALLS - 1)).median_s == 0.0, "nothing is known yet"
+    assert after(*[1.0, 9.0, 1.0] * 10).median_s == 1.0
+    assert after(*[1.0, 9.0, 9.0] * 10).median_s == 9.0
+
+
 def test_a_stage_that_was_slow_for_a_while_comes_back() -> None:
     usual = after(*[0.5] * WINDOW)
     started = [usual.fits(0.1) for _ in range(3 * TRY_EVERY)]

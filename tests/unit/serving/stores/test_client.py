@@ -33,8 +33,17 @@ def test_connection_options_of_a_production_address() -> None:
 async def test_tls_is_used_for_rediss() -> None:
     config = StoreConfig(address="rediss://store.example", ca_file=Path("/etc/ca.pem"))
     pool = async_client(config, str(config.address)).connection_pool
-    assert pool.connection_class is redis.asyncio.SSLConnection
+    assert issubclass(pool.connection_class, redis.asyncio.SSLConnection)
     assert pool.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
+
+
+def test_commands_are_packed_as_redis_py_packs_them() -> None:
+    pool = async_client(StoreConfig(), "redis://store.example").connection_pool
+    assert not issubclass(pool.connection_class, redis.asyncio.SSLConnection)
+    command = ("CONFIG SET", "name", b"\x00\xff", 7, 1.5, "ü" * 7_000)
+    ours, theirs = pool.connection_class(), redis.asyncio.Connection()
+    assert b"".join(ours.pack_command(*command)) == b"".join(theirs.pack_command(*command))
+    assert b"".join(ours.pack_commands([command, ("PING",)])).endswith(b"*1\r\n$4\r\nPING\r\n")
 
 
 async def test_a_refused_address_is_a_store_error() -> None:
