@@ -243,6 +243,7 @@ class FeatureConsumer:
         entries: list[StreamEntry] = []
         while len(entries) < self._config.flush_rows and (some := self._read_served()):
             entries += some
+            self._stop.wait(self._config.gather_ms / 1000)
         values = []
         for entry in entries:
             try:

@@ -24,7 +24,7 @@ FAILURES: Final = Metric(
 FEATURE_MS: Final = Metric(
     "recommender_feature_ms",
     "histogram",
-    "Milliseconds from the acceptance of an interaction to its feature in the online store.",
+    "Milliseconds from the acceptance of a batch's oldest interaction to the batch's features in the online store.",
     (),
     _FEATURE_MS,
 )
@@ -57,11 +57,13 @@ class ConsumerMeter:
         """Events recorded since the start."""
 
     def features(self, accepted_ms: Iterable[int]) -> None:
-        """The features of events that were accepted then are in the online store now."""
-        if self._sink is None:
-            return
-        now = self._now_ms()
-        self._observed.setdefault((FEATURE_MS, ()), []).extend(max(0.0, now - accepted) for accepted in accepted_ms)
+        """The features of a batch of events that were accepted then are in the online store now.
+
+        The longest wait counts for all: Ray's agent takes its time over every single value.
+        """
+        oldest = min(accepted_ms, default=None)
+        if self._sink is not None and oldest is not None:
+            self._observed.setdefault((FEATURE_MS, ()), []).append(max(0.0, self._now_ms() - oldest))
 
     def recorded(self, num_events: int) -> None:
         """So many events were written for training."""

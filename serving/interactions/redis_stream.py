@@ -17,7 +17,8 @@ from serving.stores.config import StoreConfig
 NOTE_FIELD: Final = "note"
 _FORGET_CONSUMER_AFTER_S: Final = 3_600
 _CLAIMS_PER_PERIOD: Final = 4
-_IDS_PER_COMMAND: Final = 500  # everybody waits for a long command
+_IDS_PER_COMMAND: Final = 500  # everybody waits for a long command,
+_PAUSE_S: Final = 0.005  # and for many in a row
 _SUSPECTS: Final = 32
 _NO_GROUP: Final = ("NOGROUP", "no such key")
 _AnswerT = TypeVar("_AnswerT")
@@ -67,6 +68,7 @@ class RedisStreamSource:
         """See `EventSource`."""
         for some in _chunks(ids):
             self._ask(partial(self._client.xack, self._stream, self._group, *some))
+            time.sleep(_PAUSE_S)
         self._ask(self._trim)
 
     def backlog(self) -> Backlog:
