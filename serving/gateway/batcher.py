@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -96,6 +96,11 @@ class Batcher(Generic[RequestT, AnswerT]):
     @property
     def num_queued(self) -> int:
         return len(self._queue)
+
+    @property
+    def running(self) -> Set[asyncio.Task[None]]:
+        """Batches under way."""
+        return self._running
 
     async def submit(self, request: RequestT) -> AnswerT:
         """The answer to one request.

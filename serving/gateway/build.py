@@ -108,8 +108,9 @@ def build_gateway(
     settings = (config.service, config.reranking, config.exploration)
     service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
     opened = (stores.config, stores.address, stores.client)
+    writer = InteractionStore(*opened)
     interactions = InteractionService(
-        bundle, InteractionStore(*opened), clock, stores.config, config.interactions, telemetry.events
+        bundle, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.access.audit_file, config.access.max_audited_refusals_per_s)

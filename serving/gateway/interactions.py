@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
@@ -41,6 +41,8 @@ class InteractionConfig(StrictConfig):
     """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
     batch: InteractionBatcherConfig = InteractionBatcherConfig()
     """How requests with events gather."""
+    yield_ms: float = Field(default=25, ge=0)
+    """Events that have waited less than this let the recommendations under way go first: one core computes both."""
 
 
 class EventCounts(NamedTuple):
@@ -61,6 +63,7 @@ class InteractionService:
         stores: settings of the store.
         config: which events are taken.
         observe: told what became of a request's events.
+        until_idle: waits until recommendations under way are answered, at most some seconds; None = there are none.
     """
 
     def __init__(
@@ -71,11 +74,14 @@ class InteractionService:
         stores: StoreConfig,
         config: InteractionConfig,
         observe: Callable[[EventCounts], None] | None = None,
+        until_idle: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._read = EventReader(bundle, clock, stores, config.max_future_s)
         self._store = store
         self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(self._write, config.batch)
         self._observe = observe
+        self._until_idle = until_idle
+        self._yield_ms = config.yield_ms
         self._failure: tuple[float, StoreError] | None = None
 
     async def record(self, body: bytes) -> bytes:
@@ -113,8 +119,11 @@ class InteractionService:
         return self._failure[1]
 
     async def _write(
-        self, requests: Sequence[Sequence[NewInteraction]], _: Sequence[float]
+        self, requests: Sequence[Sequence[NewInteraction]], waited_ms: Sequence[float]
     ) -> Sequence[Sequence[Outcome]]:
+        left_ms = self._yield_ms - max(waited_ms)
+        if self._until_idle is not None and left_ms > 0:
+            await self._until_idle(left_ms / 1000)
         try:
             outcomes = await self._store.add([one for request in requests for one in request])
         except StoreError as error:

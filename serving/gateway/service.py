@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -145,6 +146,11 @@ class RecommendationService:
     async def rank(self, request: RankingRequest, request_id: str, budget_ms: float | None = None) -> Answer:
         """Given items, ranked; takes and raises as `recommend`."""
         return await self._submit(self._rankings, self.check(request, request_id)._replace(budget_ms=budget_ms))
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Waits until the batches that are under way now are answered, at most so long."""
+        if running := self._batcher.running | self._rankings.running:
+            await asyncio.wait(running, timeout=timeout_s)
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
         """The request with its names looked up.

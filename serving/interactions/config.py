@@ -16,7 +16,7 @@ class ConsumerConfig(StrictConfig):
     """Entries read at once."""
     gather_ms: float = Field(default=20.0, ge=0, le=1_000)
     """Pause after a batch, so that the next one is worth its round trips."""
-    flush_rows: int = Field(default=10_000, ge=1)
+    flush_rows: int = Field(default=2_500, ge=1)
     """Events that are written to Parquet at the latest, and acknowledged then."""
     flush_interval_s: float = Field(default=5.0, gt=0)
     """Seconds after which events are written to Parquet at the latest."""

@@ -57,7 +57,7 @@ databases 1
 save ""
 appendonly yes
 appendfsync {fsync}
-auto-aof-rewrite-min-size 256mb
+auto-aof-rewrite-min-size 512mb
 no-appendfsync-on-rewrite no
 maxmemory {max_memory_mb}mb
 maxmemory-policy noeviction

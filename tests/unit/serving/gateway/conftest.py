@@ -83,7 +83,8 @@ class Shop:
         self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, *settings, *watchers)
         settings = (stores.config, self.config.interactions)
         writer = InteractionStore(*opened)
-        self.interactions = InteractionService(bundle, writer, self.clock, *settings, self.telemetry.events)
+        watching: tuple[Any, ...] = (self.telemetry.events, self.service.until_idle)
+        self.interactions = InteractionService(bundle, writer, self.clock, *settings, *watching)
         self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
         limits = self.config.gateway
         audit = AuditLog(self.config.access.audit_file, 20)

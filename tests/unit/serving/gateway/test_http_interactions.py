@@ -14,6 +14,7 @@ from contracts.errors import StoreFullError
 from contracts.ids import user_subject
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from serving.metrics import EVENTS
+from serving.pipeline import PipelineResult
 from serving.stores.interactions import NewInteraction
 from serving.stores.recent import RecentItems, RecentItemStore
 from tests.fixtures.fake_stores import TODAY
@@ -228,6 +229,38 @@ async def test_requests_that_come_together_are_written_together(client: httpx.As
     assert len(sizes) < 5
     for n in range(2, 6):
         assert (await recent(shop, f"u{n}")).item_ids == ("i1", f"i{n}")
+
+
+@pytest.mark.parametrize(("yield_ms", "goes_first"), [(3_600_000.0, "recommendation"), (1.0, "event")])
+async def test_recommendations_under_way_go_first_for_a_while(
+    bundle: Bundle, raw_dir: Path, monkeypatch: pytest.MonkeyPatch, yield_ms: float, goes_first: str
+) -> None:
+    shop = Shop(bundle, raw_dir, online=True, interactions={"yield_ms": yield_ms})
+    run, started, go = shop.service.run, asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    async def held(*arguments: Any) -> PipelineResult:
+        started.set()
+        await go.wait()
+        return await run(*arguments)
+
+    async def post(name: str, path: str, body: dict[str, Any]) -> None:
+        answer = await client.post(path, json=body)
+        assert answer.is_success
+        done.append(name)
+
+    monkeypatch.setattr(shop.service, "run", held)
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop") as client,
+        asyncio.timeout(20),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(post("recommendation", "/v1/recommendations", {"user_id": "u3"}))
+        await started.wait()
+        waiting = group.create_task(post("event", PATH, event()))
+        await asyncio.wait([waiting], timeout=0.2 if goes_first == "recommendation" else None)
+        go.set()
+    assert done[0] == goes_first
 
 
 async def test_a_store_that_takes_no_writes_is_told_and_shown(client: httpx.AsyncClient, shop: Shop) -> None:
