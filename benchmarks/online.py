@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import redis
 
-from benchmarks.common import Figure, parse, report
+from benchmarks.common import Figure, parse, report, spread
 from benchmarks.direct import spread_ms
-from benchmarks.load import Target, closed_loop, http_request, open_loop, poisson_arrivals
+from benchmarks.load import Outcome, Target, closed_loop, http_request, open_loop, poisson_arrivals
 from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running
 from contracts.bundle import Bundle
@@ -47,8 +47,9 @@ BATCH: Final = 20
 """Events of one call under load."""
 RATE: Final = 100
 """Recommendations a second beside the events."""
-OFFERED: Final = 3_200
+OFFERED: Final = 3_100
 """Events a second beside the recommendations."""
+_ROUNDS: Final = 5
 _PER_USER: Final = 200
 _CLIENTS: Final = 8
 _TIMEOUT_S: Final = 10.0
@@ -122,18 +123,26 @@ def load_figures(shop: Shop, target: Target, seconds: float) -> dict[str, Figure
     alone = closed_loop(single, 1, seconds / 2)
     most = closed_loop(batches, _CLIENTS, seconds / 2)
     time.sleep(seconds / 2)  # the consumer catches up
-    with ThreadPoolExecutor(2) as threads:
-        recommended = threads.submit(open_loop, target, poisson_arrivals(RATE, seconds, seed=0))
-        posted = threads.submit(open_loop, batches, poisson_arrivals(OFFERED / BATCH, seconds, seed=1))
-        events, recommendations = posted.result(), recommended.result()
+    beside = [_beside(target, batches, seconds, 2 * number) for number in range(_ROUNDS)]
+    events, recommendations = zip(*beside, strict=True)
     return {
         "interactions_p50_ms": spread_ms(alone.latencies_ms),
         "interactions_events_per_s_at_most": Figure(BATCH * most.rps, "events/s"),
-        "interactions_events_per_s": Figure(BATCH * events.rps, "events/s"),
-        "interactions_errors": Figure(alone.num_errors + events.num_errors + events.num_shed, "requests"),
-        "recommendations_p99_ms_beside_events": Figure(recommendations.percentile_ms(99), "ms"),
-        "recommendations_errors_beside_events": Figure(recommendations.num_errors, "requests"),
+        "interactions_events_per_s": spread([BATCH * one.rps for one in events], "events/s"),
+        "interactions_errors": Figure(
+            alone.num_errors + sum(one.num_errors + one.num_shed for one in events), "requests"
+        ),
+        "recommendations_p99_ms_beside_events": spread([one.percentile_ms(99) for one in recommendations], "ms"),
+        "recommendations_errors_beside_events": Figure(sum(one.num_errors for one in recommendations), "requests"),
     }
+
+
+def _beside(target: Target, batches: Target, seconds: float, seed: int) -> tuple[Outcome, Outcome]:
+    """What became of the events, and of the recommendations beside them."""
+    with ThreadPoolExecutor(2) as threads:
+        recommended = threads.submit(open_loop, target, poisson_arrivals(RATE, seconds, seed))
+        posted = threads.submit(open_loop, batches, poisson_arrivals(OFFERED / BATCH, seconds, seed + 1))
+        return posted.result(), recommended.result()
 
 
 def _event_target(shop: Shop, port: int, size: int) -> Target:

@@ -32,14 +32,14 @@ class _PackedByHiredis:
     """
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        return _SERIALIZER.pack(*args)
+        return list(_SERIALIZER.pack(*args))
 
 
-class _Connection(_PackedByHiredis, redis.asyncio.Connection):
+class _Connection(_PackedByHiredis, redis.asyncio.Connection):  # type: ignore[misc]
     pass
 
 
-class _TlsConnection(_PackedByHiredis, redis.asyncio.SSLConnection):
+class _TlsConnection(_PackedByHiredis, redis.asyncio.SSLConnection):  # type: ignore[misc]
     pass
 
 
