@@ -49,7 +49,7 @@ RATE: Final = 100
 """Recommendations a second beside the events."""
 OFFERED: Final = 3_100
 """Events a second beside the recommendations."""
-_ROUNDS: Final = 5
+_ROUNDS: Final = 3
 _PER_USER: Final = 200
 _CLIENTS: Final = 8
 _TIMEOUT_S: Final = 10.0
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     arguments = parse("online", __doc__ or "", argv)
     trials, seconds, users = (10, 1.0, 500) if arguments.quick else (200, 10.0, 10_000)
-    with open_shop(quick=arguments.quick, num_requests=2_000, scratch=True) as shop:
+    with open_shop(quick=arguments.quick, num_requests=20_000, scratch=True) as shop:
         figures = asyncio.run(seen_filter_figures(shop, trials))
         with running(placement("fused", os.cpu_count() or 1), shop) as target:
             figures |= asyncio.run(change_figures(shop, target.port, trials))

@@ -76,6 +76,8 @@ class Batcher(Generic[RequestT, AnswerT]):
         run: answers a batch, in its order; gets the milliseconds that each request has waited.
         config: sizes and limits.
         load: where waiting is noted; None = a meter of its own.
+        yield_first: called before a batch, with the milliseconds that its oldest request has waited; may wait for
+            what goes first, which does not count as time of the batch.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class Batcher(Generic[RequestT, AnswerT]):
         run: Callable[[Sequence[RequestT], Sequence[float]], Awaitable[Sequence[AnswerT]]],
         config: BatcherConfig,
         load: LoadMeter | None = None,
+        yield_first: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._run = run
+        self._yield_first = yield_first
         self._config = config
         self.load = load or LoadMeter()
         self._batch_ms = 0.0  # running mean of the time that a batch takes; under load they are full
@@ -166,6 +170,8 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._deviation_ms += _SMOOTHING * (abs(error_ms) - self._deviation_ms)
 
     async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
+        if self._yield_first is not None:
+            await self._yield_first((time.perf_counter() - batch[0].arrived) * 1000)
         started = time.perf_counter()
         waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
         self.load.add(sum(waited_ms) / 1000, count=len(batch))

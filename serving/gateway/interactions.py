@@ -41,7 +41,7 @@ class InteractionConfig(StrictConfig):
     """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
     batch: InteractionBatcherConfig = InteractionBatcherConfig()
     """How requests with events gather."""
-    yield_ms: float = Field(default=25, ge=0)
+    yield_ms: float = Field(default=50, ge=0)
     """Events that have waited less than this let the recommendations under way go first: one core computes both."""
 
 
@@ -78,7 +78,9 @@ class InteractionService:
     ) -> None:
         self._read = EventReader(bundle, clock, stores, config.max_future_s)
         self._store = store
-        self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(self._write, config.batch)
+        self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(
+            self._write, config.batch, yield_first=self._let_go_first
+        )
         self._observe = observe
         self._until_idle = until_idle
         self._yield_ms = config.yield_ms
@@ -118,12 +120,14 @@ class InteractionService:
             return None
         return self._failure[1]
 
+    async def _let_go_first(self, waited_ms: float) -> None:
+        """Waits for recommendations under way, unless the events have waited long enough."""
+        if self._until_idle is not None and waited_ms < self._yield_ms:
+            await self._until_idle((self._yield_ms - waited_ms) / 1000)
+
     async def _write(
-        self, requests: Sequence[Sequence[NewInteraction]], waited_ms: Sequence[float]
+        self, requests: Sequence[Sequence[NewInteraction]], _: Sequence[float]
     ) -> Sequence[Sequence[Outcome]]:
-        left_ms = self._yield_ms - max(waited_ms)
-        if self._until_idle is not None and left_ms > 0:
-            await self._until_idle(left_ms / 1000)
         try:
             outcomes = await self._store.add([one for request in requests for one in request])
         except StoreError as error:

@@ -46,6 +46,20 @@ async def test_a_request_alone_starts_at_once_whatever_the_wait() -> None:
         assert await batcher(runner, max_wait_ms=3_600_000).submit(21) == 42
 
 
+async def test_what_goes_first_is_waited_for_and_is_no_time_of_the_batch() -> None:
+    runner, waits = Runner(), []
+
+    async def yield_first(waited_ms: float) -> None:
+        waits.append(waited_ms)
+        await asyncio.sleep(0.2)
+
+    slow = Batcher(runner, BatcherConfig(max_batch_size=1, max_queue_ms=150), yield_first=yield_first)
+    assert await slow.submit(1) == 2
+    assert len(waits) == 1
+    assert waits[0] >= 0
+    assert await asyncio.gather(slow.submit(2), slow.submit(3)) == [4, 6], "batches count as short"
+
+
 async def test_requests_of_one_moment_go_together() -> None:
     runner = Runner()
     submit = batcher(runner).submit
