@@ -6,7 +6,6 @@ import asyncio
 import multiprocessing
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
@@ -33,6 +32,7 @@ from serving.gateway.api import RecommendationRequest
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.service import Asked, RecommendationService
 from serving.groups import GROUPS, GroupName, open_group
+from serving.load import ComputeThread
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -86,7 +86,7 @@ async def opened(
     assert config.stores.address is not None
     stores = StoreConnection.open(config.stores, config.stores.address)
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(1) as thread, threadpool_limits(1):
+    with ComputeThread() as thread, threadpool_limits(1):
         groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
         if alone:
             groups |= _on_the_loop(bundle, config)

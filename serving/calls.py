@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sized
-from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from contracts.errors import BundleError
+from serving.load import ComputeThread
 from serving.times import UsualTime
 
 _ATTEMPTS: Final = 3
@@ -34,10 +34,11 @@ class ThreadCall:
 
     A running tensor call cannot be cancelled: whoever gives up on it leaves the thread busy. So it is not started when
     calls of such a size usually take longer than the time that is left. A lone request's calls that are known to be
-    short run on the event loop itself: two changes of thread would take as long.
+    short run on the event loop itself while the thread is idle: two changes of thread would take as long. Stages are
+    never called by two threads at once; some could not bear it.
     """
 
-    def __init__(self, stage: Callable[..., Any], thread: Executor) -> None:
+    def __init__(self, stage: Callable[..., Any], thread: ComputeThread) -> None:
         self._stage = stage
         self._thread = thread
         self._usual: defaultdict[int, UsualTime] = defaultdict(UsualTime)
@@ -55,7 +56,7 @@ class ThreadCall:
             finally:
                 usual.add(time.perf_counter() - started)
 
-        if size == 1 and 0 < usual.median_s < _SHORT_S:
+        if size == 1 and 0 < usual.median_s < _SHORT_S and self._thread.idle:
             return timed()
         async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().run_in_executor(self._thread, timed)

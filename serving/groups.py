@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from typing import Any, Final, Literal, cast, get_args
 
 import numpy as np
@@ -15,6 +14,7 @@ from contracts.messages import RequestBatch
 from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
+from serving.load import ComputeThread
 from serving.models import MODELS, ModelName, open_model
 from serving.pipeline import Fallbacks, StageCall
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
@@ -41,7 +41,7 @@ def reads_stores(parts: Iterable[PartName]) -> bool:
 
 
 def open_part(
-    name: PartName, bundle: Bundle, config: ServingConfig, thread: Executor, stores: StoreConnection | None
+    name: PartName, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
 ) -> StageCall:
     """Opens a stage group, or a model where each of them is a deployment; see `open_group`."""
     if name == "user_lookup":
@@ -52,7 +52,7 @@ def open_part(
 
 
 def open_group(
-    name: GroupName, bundle: Bundle, config: ServingConfig, thread: Executor, stores: StoreConnection | None
+    name: GroupName, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
 ) -> StageCall:
     """Opens one stage group.
 

@@ -75,6 +75,13 @@ class ComputeThread(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(1, thread_name_prefix="compute")
         self.load = LoadMeter()
+        self._lock = threading.Lock()
+        self._num_unfinished = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits here."""
+        return self._num_unfinished == 0
 
     def submit(
         self, fn: Callable[_ParamsT, _AnswerT], /, *args: _ParamsT.args, **kwargs: _ParamsT.kwargs
@@ -89,4 +96,11 @@ class ComputeThread(ThreadPoolExecutor):
             finally:
                 self.load.add(started - submitted, time.perf_counter() - started)
 
-        return super().submit(timed)
+        self._count(1)
+        future = super().submit(timed)
+        future.add_done_callback(lambda _: self._count(-1))
+        return future
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._num_unfinished += change

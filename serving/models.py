@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -16,6 +15,7 @@ from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.calls import ThreadCall
 from serving.config import ServingConfig
+from serving.load import ComputeThread
 from serving.pipeline import StageCall
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.item_lookup import ItemLookup
@@ -50,7 +50,7 @@ ModelName = Literal[
 MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
 
 
-def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: Executor) -> StageCall:
+def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: ComputeThread) -> StageCall:
     """Opens one model; the user lookup is opened with its stores by `serving.groups`.
 
     Args:

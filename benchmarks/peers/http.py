@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, Final
 
 import torch
@@ -30,6 +30,7 @@ from serving.gateway.build import build_gateway, build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, GroupName, open_group, warm_up
+from serving.load import ComputeThread
 from serving.pipeline import StageCall
 
 SETTINGS: Final = "RECOMMENDER_PEER"
@@ -98,7 +99,7 @@ class WhenOpened:
         bundle = open_bundle(find_bundle(config), verify=False)
         assert config.stores.address is not None
         stores = StoreConnection.open(config.stores, config.stores.address)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        thread = ComputeThread()
         torch.set_num_threads(1)
         groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
         if self._items_in_feast:

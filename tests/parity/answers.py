@@ -18,6 +18,7 @@ from serving.gateway.build import build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, open_group
+from serving.load import ComputeThread
 from tests.fixtures.served_bundle import NOW
 
 Asking = tuple[str, dict[str, Any]]
@@ -89,7 +90,7 @@ async def called_directly(bundle: Bundle, config: ServingConfig, address: str, b
     stores = StoreConnection.open(config.stores, address)
     catalogue = Catalogue(bundle)
     answers: list[Answer] = []
-    with ThreadPoolExecutor(1) as thread:
+    with ComputeThread() as thread:
         groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
         pipeline = build_pipeline(groups, bundle, config, stores)
         service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)

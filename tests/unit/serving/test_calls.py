@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from contracts.errors import BundleError
 from serving.calls import AsyncCall, DirectCall, RemoteCall, ThreadCall
+from serving.load import ComputeThread
 from serving.times import MIN_CALLS
 
 INF = float("inf")
@@ -37,7 +37,7 @@ async def test_thread_call_runs_in_the_compute_thread() -> None:
     def work(number: int) -> tuple[int, str]:
         return number, threading.current_thread().name
 
-    call = ThreadCall(work, ThreadPoolExecutor(1, thread_name_prefix="compute"))
+    call = ThreadCall(work, ComputeThread())
     answers = await asyncio.gather(*(call(number, timeout_s=INF) for number in range(5)))
     assert [number for number, _ in answers] == list(range(5))
     assert {name for _, name in answers} == {"compute_0"}
@@ -58,10 +58,33 @@ async def test_short_calls_of_a_lone_request_need_no_thread(
         return threading.current_thread().name
 
     monkeypatch.setattr("serving.calls.time", SimpleNamespace(perf_counter=lambda: now))
-    call = ThreadCall(work, ThreadPoolExecutor(1, thread_name_prefix="compute"))
+    call = ThreadCall(work, ComputeThread())
     names = [await call(["request"] * requests, timeout_s=INF) for _ in range(MIN_CALLS + 1)]
     assert names[0] == "compute_0"  # nothing is known about it yet
     assert names[-1] == (threading.current_thread().name if here else "compute_0")
+
+
+async def test_a_stage_is_never_called_by_two_threads_at_once() -> None:
+    busy, release = threading.Event(), threading.Event()
+
+    def work(batch: list[str]) -> str:
+        if len(batch) > 1:
+            busy.set()
+            release.wait(20)
+        return threading.current_thread().name
+
+    with ComputeThread() as thread:
+        call = ThreadCall(work, thread)
+        for _ in range(MIN_CALLS):
+            await call(["lone"], timeout_s=INF)
+        assert await call(["lone"], timeout_s=INF) == threading.current_thread().name
+        long = asyncio.create_task(call(["one", "of", "many"], timeout_s=INF))
+        await asyncio.to_thread(busy.wait, 20)
+        lone = asyncio.create_task(call(["lone"], timeout_s=INF))
+        await asyncio.sleep(0)
+        release.set()
+        assert await long == await lone == "compute_0"
+        assert await call(["lone"], timeout_s=INF) == threading.current_thread().name
 
 
 async def test_direct_call_runs_here() -> None:
@@ -119,7 +142,7 @@ async def test_a_computing_stage_is_given_up_when_its_time_is_over_and_later_not
         started += 1
         release.wait(5)
 
-    with ThreadPoolExecutor(1) as thread:
+    with ComputeThread() as thread:
         call = ThreadCall(stuck, thread)
         with pytest.raises(TimeoutError):
             await call([1], timeout_s=0.01)
@@ -130,7 +153,7 @@ async def test_a_computing_stage_is_given_up_when_its_time_is_over_and_later_not
 
 
 async def test_a_stage_that_is_usually_too_slow_is_not_started() -> None:
-    with ThreadPoolExecutor(1) as thread:
+    with ComputeThread() as thread:
         call = ThreadCall(lambda batch: time.sleep(0.005), thread)
         for _ in range(MIN_CALLS):
             await call([1], timeout_s=INF)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from contracts.bundle import Bundle
 from contracts.errors import ConfigError, StoreError
 from serving.config import ServingConfig
 from serving.groups import GROUPS, GroupName, open_group, warm_up
+from serving.load import ComputeThread
 
 
 def test_groups_without_stores_open_without_a_connection(bundle: Bundle) -> None:
-    with ThreadPoolExecutor(1) as thread:
+    with ComputeThread() as thread:
         for name in GROUPS:
             if name == "query_features":
                 with pytest.raises(ConfigError, match="query_features reads stores and got no connection"):
@@ -26,7 +26,7 @@ def test_groups_without_stores_open_without_a_connection(bundle: Bundle) -> None
 
 async def test_warming_up_runs_every_group_at_the_smallest_and_the_largest_batch(bundle: Bundle) -> None:
     sizes: dict[str, list[int]] = {}
-    with ThreadPoolExecutor(1) as thread:
+    with ComputeThread() as thread:
         opened: dict[GroupName, Any] = {
             name: open_group(name, bundle, ServingConfig(), thread, None) for name in GROUPS[1:]
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from contracts.errors import StageError
 from contracts.messages import Candidates
 from serving.config import ServingConfig
 from serving.groups import GROUPS, open_group, open_part, reads_stores
+from serving.load import ComputeThread
 from serving.models import MODELS, composed_groups, fill_context
 from serving.placement import PLACEMENTS
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
@@ -27,7 +27,7 @@ INF = float("inf")
 
 @pytest.fixture
 def thread() -> Any:
-    with ThreadPoolExecutor(1) as pool:
+    with ComputeThread() as pool:
         yield pool
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from contracts.bundle import Bundle
 from contracts.errors import BundleError, StageError
 from contracts.messages import PipelineResult, RequestBatch
 from serving.calls import AsyncCall, ThreadCall
+from serving.load import ComputeThread
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -36,7 +36,7 @@ class Kitchen:
         self.users = FakeUserFeatures(USERS)
         self.recent = FakeRecentItems(RECENT)
         self.rings = FakeSeenRings(SEEN, TODAY)
-        self.thread = ThreadPoolExecutor(1)
+        self.thread = ComputeThread()
         features = QueryFeatureStage(UserLookup(self.users, self.recent, config), QueryFeatureBuilder.open(bundle))
         self.groups = StageGroups(
             query_features=AsyncCall(features),

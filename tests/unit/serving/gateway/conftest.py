@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.users import UserDataEndpoints
+from serving.load import ComputeThread
 from serving.metrics import Snapshot
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
@@ -54,7 +54,7 @@ class Shop:
         self.recent = FakeRecentItems(RECENT)
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.clock = SimulatedClock(NOW)
-        thread = ThreadPoolExecutor(1)
+        thread = ComputeThread()
         self.redis = fakeredis.FakeAsyncRedis()
         stores = StoreConnection(self.config.stores, "redis://x", self.redis)
         opened = (stores.config, stores.address, self.redis)
