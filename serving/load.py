@@ -96,8 +96,8 @@ class ComputeThread(ThreadPoolExecutor):
             finally:
                 self.load.add(started - submitted, time.perf_counter() - started)
 
-        self._count(1)
         future = super().submit(timed)
+        self._count(1)
         future.add_done_callback(lambda _: self._count(-1))
         return future
 

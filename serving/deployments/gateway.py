@@ -53,8 +53,8 @@ class GatewayReplica:
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
-        self._app = built.app
         spare_collector()
+        self._app = built.app
         self._telemetry = built.telemetry
         self._loads = (thread.load, built.load)
         self._tasks = [

@@ -170,12 +170,12 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._deviation_ms += _SMOOTHING * (abs(error_ms) - self._deviation_ms)
 
     async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
-        if self._yield_first is not None:
-            await self._yield_first((time.perf_counter() - batch[0].arrived) * 1000)
-        started = time.perf_counter()
-        waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
-        self.load.add(sum(waited_ms) / 1000, count=len(batch))
         try:
+            if self._yield_first is not None:
+                await self._yield_first((time.perf_counter() - batch[0].arrived) * 1000)
+            started = time.perf_counter()
+            waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
+            self.load.add(sum(waited_ms) / 1000, count=len(batch))
             answers = await self._run([waiting.request for waiting in batch], waited_ms)
             self._note((time.perf_counter() - started) * 1000)
         except Exception as error:

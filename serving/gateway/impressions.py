@@ -18,12 +18,13 @@ from pydantic import Field
 from contracts import columns as c
 from contracts import records as r
 from contracts.bundle import Bundle
-from contracts.clock import Clock, day_to_name
+from contracts.clock import Clock
 from contracts.columns import Kind
 from contracts.config import StrictConfig
 from contracts.files import atomic_file
 from contracts.ids import FloatArray, IntArray
 from contracts.messages import Candidates, PipelineResult
+from serving.day_files import by_day
 from serving.gateway.asked import Asked
 from serving.seldom import SeldomLogger
 
@@ -124,10 +125,9 @@ class ImpressionLog:
     def _write(self, waiting: Sequence[_Shown]) -> None:
         table = self._table(waiting)
         days = self._calendar.day(table[c.TIMESTAMP].to_numpy())
-        for day in np.unique(days).tolist():
-            path = self._folder / f"{c.DAY}={day_to_name(day)}" / f"part-{uuid.uuid4().hex}.parquet"
-            with atomic_file(path) as temporary:
-                pq.write_table(table.filter(pa.array(days == day)), temporary)
+        for day_folder, rows in by_day(table, days):
+            with atomic_file(self._folder / day_folder / f"part-{uuid.uuid4().hex}.parquet") as temporary:
+                pq.write_table(rows, temporary)
 
     def _table(self, waiting: Sequence[_Shown]) -> pa.Table:
         """A row an item; Arrow repeats what is the same for a request, so that requests do not wait for this thread."""

@@ -241,7 +241,10 @@ class FeatureConsumer:
     def _flush_served(self) -> bool:
         """Writes some of the values that were served; whether there were any."""
         entries: list[StreamEntry] = []
-        while len(entries) < self._config.flush_rows and (some := self._read_served()):
+        while len(entries) < self._config.flush_rows:
+            some = self._until_done(lambda: self._served.read(self._config.batch_size, 0), "reading served values")
+            if not some:
+                break
             entries += some
             self._stop.wait(self._config.gather_ms / 1000)
         values = []
@@ -255,9 +258,6 @@ class FeatureConsumer:
             ids = [entry.id for entry in entries]
             self._until_done(lambda: self._served.acknowledge(ids), "acknowledging served values")
         return bool(entries)
-
-    def _read_served(self) -> Sequence[StreamEntry]:
-        return self._until_done(lambda: self._served.read(self._config.batch_size, 0), "reading served values")
 
     def _bury(self, entry: StreamEntry, reason: str) -> None:
         letter = OutgoingEntry(entry.kind, entry.body, entry.id, f"{entry.id}: {reason}")

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts import records as r
-from contracts.clock import ShopCalendar, day_to_name
+from contracts.clock import ShopCalendar
 from contracts.columns import Kind, TableSchema
 from contracts.errors import DataError
 from contracts.files import atomic_file
 from contracts.interactions import Erasure, Interaction
+from serving.day_files import by_day, day_folder
 from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000
@@ -69,7 +70,7 @@ class RecordWriter:
         """Writes what was online of all users at one time, in the columns of `SNAPSHOTS`; raises as above."""
         for served_ms in rows[r.SERVED_MS][:1].to_pylist():
             day = int(self._calendar.day(np.array([served_ms // 1000]))[0])
-            _write_table(self._folder_of(r.SNAPSHOTS, day), rows, str(served_ms))
+            _write_table(self._folder / r.SNAPSHOTS.name / day_folder(day), rows, str(served_ms))
 
     def tombstones(self, erasures: Collection[Erasure]) -> None:
         """Writes erased users; raises as above."""
@@ -81,13 +82,9 @@ class RecordWriter:
             _write_table(self._folder / r.TOMBSTONES.name, _table(r.TOMBSTONES, columns))
 
     def _write_days(self, schema: TableSchema, columns: Columns, times: Sequence[int]) -> None:
-        table = _table(schema, columns)
         days = self._calendar.day(np.array(times, dtype=np.int64))
-        for day in np.unique(days).tolist():
-            _write_table(self._folder_of(schema, day), table.filter(pa.array(days == day)))
-
-    def _folder_of(self, schema: TableSchema, day: int) -> Path:
-        return self._folder / schema.name / f"{c.DAY}={day_to_name(day)}"
+        for name, rows in by_day(_table(schema, columns), days):
+            _write_table(self._folder / schema.name / name, rows)
 
 
 def check_timestamp(timestamp: int) -> None:
@@ -103,9 +100,9 @@ def _table(schema: TableSchema, columns: Columns) -> pa.Table:
 
 def _write_table(folder: Path, table: pa.Table, name: str | None = None) -> None:
     """Writes a file, named by its content if no name is given."""
-    content = pa.BufferOutputStream()
-    pq.write_table(table, content)
-    content = content.getvalue()
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream)
+    content = stream.getvalue()
     name = name or hashlib.sha256(content).hexdigest()[:24]
     with atomic_file(folder / f"part-{name}.parquet", durable=True) as temporary:  # the stream forgets these rows next
         temporary.write_bytes(content)
