@@ -1,4 +1,7 @@
-"""Writing folders so that nobody ever sees half of one."""
+"""Writing files and folders so that nobody ever sees half of one, and other users of the machine see none.
+
+What the project writes is private: files are 0600 and folders 0700, whatever the umask is.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,67 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_FILE: Final = 0o600
+_FOLDER: Final = 0o700
+_OTHERS: Final = 0o077
+
+
+def private_process() -> None:
+    """Whatever this process and its children write from now on, also by libraries, is private; for entry points."""
+    os.umask(_OTHERS)
+
+
+def private_folder(path: Path) -> Path:
+    """Makes a folder and those that are missing above it; one that exists is closed to others.
+
+    Raises:
+        OSError: it cannot be made, or is open to others and belongs to somebody else.
+    """
+    _make_folders(path)
+    if path.stat().st_mode & _OTHERS:
+        path.chmod(_FOLDER)
+    return path
+
+
+def private_opener(path: str | Path, flags: int) -> int:
+    """Opens a file, a new one for its owner alone; one that exists is closed to others.
+
+    It is an `opener` of the builtin `open`, and stands for `os.open`.
+    """
+    descriptor = os.open(path, flags, _FILE)
+    if os.fstat(descriptor).st_mode & _OTHERS:
+        os.fchmod(descriptor, _FILE)
+    return descriptor
+
+
+def make_private(folder: Path) -> None:
+    """Closes a folder and everything in it to others, whoever wrote it there; links are left alone."""
+    folder.chmod(_FOLDER)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(_FOLDER if path.is_dir() else _FILE)
+
+
+def _make_folders(path: Path) -> None:
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(_FOLDER, exist_ok=True)
 
 
 @contextmanager
 def atomic_dir(target: Path) -> Iterator[Path]:
     """Yields an empty temporary sibling that becomes `target` when the block succeeds; on an error nothing is left.
 
-    An existing `target` is replaced.
+    An existing `target` is replaced. The folder and all in it are private.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    private_folder(temporary)
     try:
         yield temporary
+        make_private(temporary)
         if target.exists():
             old = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(old)
@@ -33,7 +84,9 @@ def atomic_dir(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yields a temporary sibling path that replaces `target` when the block succeeds; on an error nothing is left.
+    """Yields an empty temporary sibling that replaces `target` when the block succeeds; on an error nothing is left.
+
+    The file is private, and so are folders that are made for it.
 
     Args:
         target: the file.
@@ -41,8 +94,9 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
             that what it replaces may go.
     """
     missing = [folder for folder in (target.parent, *target.parent.parents) if durable and not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(target.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    os.close(private_opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     try:
         yield temporary
         if durable:
