@@ -32,7 +32,7 @@ from contracts.clock import DAY_S, HOUR_S
 from contracts.ids import user_subject
 from contracts.messages import Candidates
 from serving.connection import StoreConnection
-from serving.gateway.asgi import INTERACTIONS_PATH, RECOMMENDATIONS_PATH
+from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH
 from serving.stages.seen_filter import SeenEarly, SeenFilter
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis

@@ -27,7 +27,7 @@ from contracts.errors import BundleError
 from contracts.registry import Registry
 from ray_apps.recommender import with_shop
 from serving.config import ServingConfig
-from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.gateway.operations import RECOMMENDATIONS_PATH
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import VERSION as KEYS_VERSION

@@ -6,32 +6,18 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
-from urllib.parse import quote
 
 import httpx
 import msgspec
 from msgspec.structs import replace
 
-from recommender_client.errors import BadAnswerError, error_of
+from recommender_client.errors import BadAnswerError, RefusedError, error_of
 from recommender_client.retry import AGAIN
 from serving.gateway import api, api_events
+from serving.gateway.operations import OPERATIONS, encode_id
 
 _AnswerT = TypeVar("_AnswerT")
-OPERATIONS: Final = {
-    "recommend": ("POST", "/v1/recommendations"),
-    "rank": ("POST", "/v1/rankings"),
-    "record": ("POST", "/v1/interactions"),
-    "flush_seen": ("DELETE", "/v1/users/{user_id}/seen"),
-    "erase_user": ("DELETE", "/v1/users/{user_id}"),
-    "user_data": ("GET", "/v1/users/{user_id}/data"),
-    "items": ("GET", "/v1/items"),
-    "item": ("GET", "/v1/items/{item_id}"),
-    "similar": ("GET", "/v1/items/{item_id}/similar"),
-    "picture": ("GET", "/v1/items/{item_id}/image"),
-    "status": ("GET", "/v1/status"),
-    "ready": ("GET", "/v1/ready"),
-}
-"""Method of the clients to HTTP method and path."""
+_OPERATIONS: Final = {operation.name: operation for operation in OPERATIONS}
 
 
 class Picture(NamedTuple):
@@ -64,13 +50,19 @@ class Call(Generic[_AnswerT]):
     again: frozenset[int] = AGAIN
 
     def request(self, client: httpx.Client | httpx.AsyncClient, request_id: str | None) -> httpx.Request:
-        """The HTTP request."""
-        method, template = OPERATIONS[self.operation]
-        path = template.format(**{name: quote(value, safe="") for name, value in self.parameters.items()})
+        """The HTTP request.
+
+        Raises:
+            RefusedError: an id that no address can hold.
+        """
+        operation = _OPERATIONS[self.operation]
+        path = operation.path.format(**{name: _in_path(name, value) for name, value in self.parameters.items()})
         headers = {**self.headers, "content-type": "application/json"} if self.body is not None else self.headers
         if request_id is not None:
             headers = {**headers, "x-request-id": request_id}
-        return client.build_request(method, path, params=self.query or None, content=self.body, headers=headers)
+        return client.build_request(
+            operation.method, path, params=self.query or None, content=self.body, headers=headers
+        )
 
     def answer(self, response: httpx.Response) -> _AnswerT:
         """The answer.
@@ -105,8 +97,7 @@ def rank(request: api.RankingRequest, budget_ms: int | None) -> Call[api.Ranking
 def record(events: Sequence[api_events.InteractionEvent]) -> Call[api_events.InteractionsResponse]:
     """Events, accepted or refused one by one; they get ids, so that an attempt that is repeated counts once."""
     named = [replace(event, event_id=event.event_id or uuid.uuid4().hex) for event in events]
-    body = msgspec.json.encode([_given(event) for event in named])
-    return Call("record", _reader(api_events.InteractionsResponse), body=body)
+    return Call("record", _reader(api_events.InteractionsResponse), body=_json([_given(event) for event in named]))
 
 
 def flush_seen(user_id: str) -> Call[api_events.FlushedSeen]:
@@ -167,7 +158,28 @@ def _budget(budget_ms: int | None) -> dict[str, str]:
 
 
 def _body(request: msgspec.Struct) -> bytes:
-    return msgspec.json.encode(_given(request))
+    return _json(_given(request))
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise _no_text("the request", error) from None
+
+
+def _in_path(name: str, raw_id: str) -> str:
+    if not raw_id:
+        raise RefusedError(f"{name} is empty; expected an id", code="invalid_request")
+    try:
+        return encode_id(raw_id)
+    except UnicodeEncodeError as error:
+        raise _no_text(name, error) from None
+
+
+def _no_text(what: str, error: UnicodeEncodeError) -> RefusedError:
+    half = error.object[error.start]
+    return RefusedError(f"{what} holds {half!r}, half of a character; expected Unicode", code="invalid_request")
 
 
 def _given(value: msgspec.Struct) -> dict[str, Any]:

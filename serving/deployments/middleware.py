@@ -12,7 +12,7 @@ from typing import Final
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.gateway.asgi import RECOMMENDATIONS_PATH
+from serving.gateway.operations import RECOMMENDATIONS_PATH
 
 _ADDED: Final = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))
 

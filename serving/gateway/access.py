@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -16,27 +15,9 @@ from contracts.config import StrictConfig
 from contracts.errors import ForbiddenError, UnauthenticatedError
 from serving.gateway.audit import MAX_REFUSALS_PER_S, AuditLog
 from serving.gateway.http import header
+from serving.gateway.operations import OPEN, Permission, permission_for
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-Permission = Literal["recommend", "write_events", "personal_data", "admin"]
-OPEN: Final = "open"
-"""What everybody may call, whatever the settings."""
-
-_RULES: Final[tuple[tuple[str, re.Pattern[str], Permission | Literal["open"]], ...]] = (
-    ("GET", re.compile(r"/docs|/docs/assets/.*|/openapi\.json|/v1/ready"), OPEN),
-    ("GET", re.compile(r"/v1/items/.+/image"), OPEN),  # pages show pictures without a header
-    ("GET", re.compile(r"/v1/status|/v1/items(/.*)?"), "recommend"),
-    ("POST", re.compile(r"/v1/recommendations|/v1/rankings"), "recommend"),
-    ("POST", re.compile(r"/v1/interactions"), "write_events"),
-    ("DELETE", re.compile(r"/v1/users/.+"), "personal_data"),
-    ("GET", re.compile(r"/v1/users/.+/data"), "personal_data"),
-)
-
-
-def permission_for(method: str, path: str) -> Permission | Literal["open"]:
-    """The permission that a call needs; what no rule names is for administrators."""
-    method = "GET" if method == "HEAD" else method
-    return next((needed for verb, paths, needed in _RULES if verb == method and paths.fullmatch(path)), "admin")
 
 
 class ApiKey(StrictConfig):
@@ -168,7 +149,7 @@ class Access:
         return cls(KeyAuthenticator(config.api_keys), audit) if config.api_keys else None
 
     async def check(self, scope: Scope, path: str, request_id: str) -> Caller | None:
-        """Who calls; None where the path is open to everybody.
+        """Who calls; None where the path, which is still percent-encoded, is open to everybody.
 
         Raises:
             UnauthenticatedError: no credential, or one that is not valid.

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-RANKINGS_PATH: Final = "/v1/rankings"
+from contracts.raw_ids import ID_PATTERN, MAX_ID_CHARS
+
 MAX_K: Final = 100
 MAX_RECENT_ITEMS: Final = 100
 MAX_EXCLUDED: Final = 1_000
@@ -15,13 +16,12 @@ MAX_CANDIDATES: Final = 1_000
 MAX_NAMES: Final = 100
 MAX_PAGE: Final = 100
 MAX_TEXT: Final = 100
-_MAX_ID = 256
 MAX_BODY_BYTES: Final = 4_096 + (MAX_CANDIDATES + MAX_EXCLUDED + MAX_RECENT_ITEMS + 3 * MAX_NAMES + 3) * (
-    4 * _MAX_ID + 3
+    4 * MAX_ID_CHARS + 3
 )
 """Room for the longest request that the fields below allow: every list full of the longest ids, in UTF-8."""
 
-Id = Annotated[str, Meta(min_length=1, max_length=_MAX_ID)]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, pattern=ID_PATTERN)]
 Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]
 Price = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]

@@ -8,7 +8,6 @@ from msgspec import Meta, Struct
 
 from serving.gateway.api import Id
 
-INTERACTIONS_PATH: Final = "/v1/interactions"
 MAX_EVENTS: Final = 100
 
 

@@ -15,7 +15,6 @@ from contracts.config import StrictConfig
 from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import MAX_BODY_BYTES
-from serving.gateway.api_events import INTERACTIONS_PATH
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
@@ -28,11 +27,11 @@ from serving.gateway.http import (
     send_json,
 )
 from serving.gateway.interactions import InteractionService
+from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH, path_of
 from serving.gateway.service import Answer, RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import TracingConfig
 
-RECOMMENDATIONS_PATH: Final = "/v1/recommendations"
 CALLER_KEY: Final = "recommender.caller"
 """Where the rest finds the name of whoever calls, for the audit log; absent where everybody may call."""
 ANSWER_KEY: Final = "recommender.answer"
@@ -101,7 +100,7 @@ class Gateway:
             await self._rest(scope, receive, send)
             return
         started = time.perf_counter()
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         request_id = request_id_of(scope)
         answer, content, status = None, None, 200
         try:
@@ -122,6 +121,7 @@ class Gateway:
             await send_json(send, status, content, [*self._named(request_id), *headers])
         else:
             if content is None:
+                scope["path"] = scope.get("root_path", "") + path  # routes split it before it is decoded
                 await self._pass_on(scope, receive, send, request_id, started)
                 return
             await send_json(send, status, content, self._named(request_id))
@@ -160,7 +160,7 @@ class Gateway:
             await self._rest(scope, receive, send_with_id)
         finally:
             if self._telemetry is not None:
-                route = getattr(scope.get("route"), "path", _NO_ROUTE)  # a template, never an id of somebody
+                route = getattr(scope.get("route"), "path_format", _NO_ROUTE)  # a template, never an id of somebody
                 self._telemetry.answered(request_id, scope["method"], route, status, started, scope.get(ANSWER_KEY))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import mimetypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +15,11 @@ from contracts.bundle import Bundle
 from contracts.errors import NotFoundError
 from contracts.ids import BoolArray
 from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
+from serving.gateway.operations import picture_path
 from serving.stages.eligibility import Eligibility
 from serving.stages.similar import Neighbours
 
 _CACHED_ITEMS = 100_000
-ITEMS_PATH: Final = "/v1/items"
 Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None]
 
 
@@ -143,5 +141,5 @@ class Catalogue:
         title, l1, l2, gender = (self._columns[name][row] for name in (c.TITLE, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER))
         price = float(self._price[row])
         has_picture = self._columns[c.IMAGE_PATH][row] is not None
-        image_url = f"{ITEMS_PATH}/{quote(item_id, safe='')}/image" if has_picture else None
+        image_url = picture_path(item_id) if has_picture else None
         return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 
 from contracts.errors import MalformedError, RequestError
+from contracts.raw_ids import ID_PATTERN
 from serving.gateway.api import Diversity, Filters, RankingRequest, RecommendationRequest
 
 _STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
 _UNKNOWN_FIELD: Final = "Object contains unknown field "  # messages quote what the client sent after that
+_NO_ID: Final = f"`str` matching regex {ID_PATTERN!r}"
+_LEGAL_ID: Final = "a text without control characters that is neither '.' nor '..'"
 _INNER: Final = re.compile(r" - at `\$\.(\w+)`$")
 _recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
 _ranking_decoder = msgspec.json.Decoder(RankingRequest)
@@ -34,14 +39,21 @@ def decode_ranking(body: bytes) -> RankingRequest:
     return _decode(_ranking_decoder, body)
 
 
-def decode_query(parameters: dict[str, str], query: type[_StructT]) -> _StructT:
-    """Checks query parameters.
+def decode_query(raw: bytes, query: type[_StructT]) -> _StructT:
+    """Checks the query of an address.
 
     Raises:
-        RequestError: unknown parameter, wrong type or value out of range.
+        RequestError: no UTF-8, an unknown or repeated parameter, wrong type or value out of range.
     """
     try:
-        return msgspec.convert(parameters, query, strict=False)
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the query of the address is no UTF-8: {error.reason}") from None
+    repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if repeated:
+        raise RequestError(f"the parameter {repeated[0]!r} is given more than once; one value each is taken")
+    try:
+        return msgspec.convert(dict(pairs), query, strict=False)
     except msgspec.ValidationError as error:
         raise refusal(error, query) from None
 
@@ -61,4 +73,4 @@ def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestErro
         inner = _INNER.search(str(error))
         legal = list((_STRUCT_OF.get(inner[1], struct) if inner else struct).__struct_fields__)
         return RequestError(f"{error}; legal fields: {', '.join(legal)}", legal=legal)
-    return RequestError(str(error))
+    return RequestError(str(error).replace(_NO_ID, _LEGAL_ID))

@@ -7,10 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from serving.gateway import api, api_events
-from serving.gateway.access import OPEN, permission_for
-from serving.gateway.asgi import MAX_BUDGET_MS, RECOMMENDATIONS_PATH
-from serving.gateway.catalogue import ITEMS_PATH
-from serving.gateway.users import USERS_PATH
+from serving.gateway.asgi import MAX_BUDGET_MS
+from serving.gateway.operations import OPEN, OPERATIONS
 
 _STRUCTS: Final = (
     api.RecommendationRequest,
@@ -73,42 +71,54 @@ def openapi_document() -> dict[str, Any]:
     for operation in (recommend, rank):
         operation["parameters"] = [_BUDGET]
     record = _asked("Events, durable once they are accepted", events, api_events.InteractionsResponse, success=202)
-    item_id = {"name": "item_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    item_id, user_id = _path_id("item_id"), _path_id("user_id")
     page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {
         "parameters": _query_parameters(api.ItemQuery)
     }
-    item = _operation("One item", api.Item, 404, 405) | {"parameters": [item_id]}
+    item = _operation("One item", api.Item, 404, 405, 422) | {"parameters": [item_id]}
     similar = _operation("Items that are like one", api.SimilarItems, 404, 405, 422)
     similar["parameters"] = [item_id, *_query_parameters(api.SimilarQuery)]
-    picture = _operation("An item's picture", None, 404, 405) | {"parameters": [item_id]}
+    picture = _operation("An item's picture", None, 404, 405, 422) | {"parameters": [item_id]}
     picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-    user_id = {"name": "user_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    flush = _operation("Forgets what the user saw", api_events.FlushedSeen, 405, 503) | {"parameters": [user_id]}
-    erase = _operation("Erases the user, for good", api_events.ErasedUser, 405, 503) | {"parameters": [user_id]}
-    export = _operation("What is stored about the user", api_events.UserData, 405, 503) | {"parameters": [user_id]}
-    paths = {
-        RECOMMENDATIONS_PATH: {"post": recommend},
-        "/v1/status": {"get": _operation("Bundle, placement, stores and degraded parts", api.Status, 405)},
-        "/v1/ready": {"get": _operation("Whether it is warmed up", api.Ready, 405, 503)},
-        api.RANKINGS_PATH: {"post": rank},
-        api_events.INTERACTIONS_PATH: {"post": record},
-        USERS_PATH + "/{user_id}": {"delete": erase},
-        USERS_PATH + "/{user_id}/seen": {"delete": flush},
-        USERS_PATH + "/{user_id}/data": {"get": export},
-        ITEMS_PATH: {"get": page},
-        ITEMS_PATH + "/{item_id}": {"get": item},
-        ITEMS_PATH + "/{item_id}/similar": {"get": similar},
-        ITEMS_PATH + "/{item_id}/image": {"get": picture},
+    flush = _operation("Forgets what the user saw", api_events.FlushedSeen, 405, 422, 503) | {"parameters": [user_id]}
+    erase = _operation("Erases the user, for good", api_events.ErasedUser, 405, 422, 503) | {"parameters": [user_id]}
+    export = _operation("What is stored about the user", api_events.UserData, 405, 422, 503) | {"parameters": [user_id]}
+    described = {
+        "recommend": recommend,
+        "rank": rank,
+        "record": record,
+        "flush_seen": flush,
+        "erase_user": erase,
+        "user_data": export,
+        "items": page,
+        "item": item,
+        "similar": similar,
+        "picture": picture,
+        "status": _operation("Bundle, placement, stores and degraded parts", api.Status, 405),
+        "ready": _operation("Whether it is warmed up", api.Ready, 405, 503),
     }
-    for path, operations in paths.items():
-        for method, operation in operations.items():
-            operation["parameters"] = [*operation.get("parameters", ()), _REQUEST_ID]
-            _limit_access(operation, permission_for(method.upper(), path))
+    paths: dict[str, dict[str, Any]] = {}
+    for one in OPERATIONS:
+        operation = described[one.name]
+        operation["parameters"] = [*operation.get("parameters", ()), _REQUEST_ID]
+        _limit_access(operation, one.permission)
+        paths.setdefault(one.path, {})[one.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Multistage recommender", "version": "1"},
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+    }
+
+
+def _path_id(name: str) -> dict[str, Any]:
+    """An id in a path; those of any form are taken there, so that all that was ever accepted can be named."""
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "description": "Percent-encoded, a slash in it too (%2F).",
     }
 
 

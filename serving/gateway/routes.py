@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -16,16 +17,24 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from contracts.clock import Clock
-from contracts.errors import ConfigError, MethodError, NotFoundError, NotReadyError, RecommenderError
-from serving.gateway.api import RANKINGS_PATH, ItemQuery, Ready, SimilarQuery, encode
+from contracts.errors import (
+    ConfigError,
+    MethodError,
+    NotFoundError,
+    NotReadyError,
+    RecommenderError,
+    RequestError,
+)
+from serving.gateway.api import ItemQuery, Ready, SimilarQuery, encode
 from serving.gateway.asgi import ANSWER_KEY, budget_of, request_id_of
-from serving.gateway.catalogue import ITEMS_PATH, Catalogue
+from serving.gateway.catalogue import Catalogue
 from serving.gateway.decoding import decode_query, decode_ranking
 from serving.gateway.http import ClientGoneError, check_json, error_answer, read_body
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
+from serving.gateway.operations import OPERATIONS, decode_id, encode_id
 from serving.gateway.service import RecommendationService
-from serving.gateway.users import UserDataEndpoints
+from serving.gateway.users import Endpoint, UserDataEndpoints
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
 _CLIENT_GONE: Final = 499
@@ -37,6 +46,21 @@ _DOCS_PAGE: Final = """<!doctype html>
 <body><div id="api"></div><script src="docs/assets/swagger-ui-bundle.js"></script>
 <script>SwaggerUIBundle({url: "openapi.json", dom_id: "#api"})</script></body>
 </html>"""
+
+
+class _IdConvertor(Convertor[str]):
+    """The ids in percent-encoded paths; see `serving.gateway.operations`."""
+
+    regex = "[^/]*"
+
+    def convert(self, value: str) -> str:
+        try:
+            return decode_id(value)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+
+    def to_string(self, value: str) -> str:
+        return encode_id(value)
 
 
 class _Endpoints:
@@ -56,6 +80,18 @@ class _Endpoints:
         self._monitor = monitor
         self._max_body_bytes = max_body_bytes
         self._description = msgspec.json.encode(openapi_document())
+
+    def by_operation(self) -> dict[str, Endpoint]:
+        """By name of the operation."""
+        return {
+            "status": self.status,
+            "ready": self.ready,
+            "rank": self.rank,
+            "items": self.page,
+            "item": self.item,
+            "similar": self.similar,
+            "picture": self.picture,
+        }
 
     async def status(self, request: Request) -> Response:
         return _json(await self._monitor.status())
@@ -77,14 +113,14 @@ class _Endpoints:
         return Response(answer.content, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
-        query = decode_query(dict(request.query_params), ItemQuery)
+        query = decode_query(request.scope["query_string"], ItemQuery)
         return _json(await asyncio.to_thread(self._catalogue.page, query, self._clock.now()))
 
     async def item(self, request: Request) -> Response:
         return _json(self._catalogue.item(request.path_params["item_id"], self._clock.now()))
 
     async def similar(self, request: Request) -> Response:
-        query = decode_query(dict(request.query_params), SimilarQuery)
+        query = decode_query(request.scope["query_string"], SimilarQuery)
         item_id = request.path_params["item_id"]
         return _json(await asyncio.to_thread(self._catalogue.similar, item_id, query.k, self._clock.now()))
 
@@ -107,7 +143,7 @@ def rest_application(
     monitor: Monitor,
     max_body_bytes: int,
 ) -> Starlette:
-    """The application for all paths but the recommendations.
+    """The application for all paths but the recommendations; it takes them percent-encoded in `scope["path"]`.
 
     Args:
         service: ranks given items.
@@ -118,22 +154,23 @@ def rest_application(
         max_body_bytes: larger bodies are refused.
     """
     endpoints = _Endpoints(service, catalogue, clock, monitor, max_body_bytes)
-    return Starlette(
+    by_operation = endpoints.by_operation() | users.endpoints()
+    register_url_convertor("id", _IdConvertor())
+    application = Starlette(
         routes=[
-            Route("/v1/status", endpoints.status),
-            Route("/v1/ready", endpoints.ready),
-            Route(RANKINGS_PATH, endpoints.rank, methods=["POST"]),
-            Route(ITEMS_PATH, endpoints.page),
-            Route(ITEMS_PATH + "/{item_id:path}/image", endpoints.picture),
-            Route(ITEMS_PATH + "/{item_id:path}/similar", endpoints.similar),
-            Route(ITEMS_PATH + "/{item_id:path}", endpoints.item),
-            *users.routes(),
+            *(
+                Route(one.path.replace("_id}", "_id:id}"), by_operation[one.name], methods=[one.method])
+                for one in OPERATIONS
+                if one.name in by_operation
+            ),
             Route("/openapi.json", endpoints.description),
             Route("/docs", endpoints.docs),
             Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
         ],
         exception_handlers={HTTPException: _refuse, RecommenderError: _refuse, Exception: _refuse},
     )
+    application.router.redirect_slashes = False  # `/v1/items/` asks for an item whose id is empty
+    return application
 
 
 def swagger_folder() -> Path:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.asgi import ANSWER_KEY, HOT_PATHS
 from serving.gateway.http import REQUEST_ID, header
+from serving.gateway.operations import path_of
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
 from serving.steps import SEQUENCE
@@ -100,8 +101,8 @@ class TracedApp:
 
 def _route(scope: Scope) -> str | None:
     """The path's template, never an id of somebody; None for a path that does not exist."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path if path in HOT_PATHS else getattr(scope.get("route"), "path", None)
+    path = path_of(scope)
+    return path if path in HOT_PATHS else getattr(scope.get("route"), "path_format", None)
 
 
 def _attributes(scope: Scope, route: str | None, status: int, answer: Answer | None) -> Iterator[tuple[str, Any]]:

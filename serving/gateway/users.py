@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from contracts.clock import Clock, day_to_name
 from serving.gateway.api import encode
@@ -19,11 +17,13 @@ from serving.gateway.audit import AuditLog
 from serving.stages.user_lookup import UserFeatureReader
 from serving.stores.user_data import UserDataStore
 
-USERS_PATH: Final = "/v1/users"
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class UserDataEndpoints:
-    """What the paths below `/v1/users` do.
+    """What the operations on a user's data do.
+
+    They take ids of any form: whatever was accepted once can be exported and erased.
 
     Args:
         store: what interactions left.
@@ -38,18 +38,15 @@ class UserDataEndpoints:
         self._clock = clock
         self._audit = audit
 
-    def routes(self) -> list[Route]:
-        """The paths, most special first: ids may hold slashes."""
-        one = USERS_PATH + "/{user_id:path}"
-        return [
-            Route(one + "/seen", self._audited("flush_seen", self._flush), methods=["DELETE"]),
-            Route(one + "/data", self._audited("export", self._export), methods=["GET"]),
-            Route(one, self._audited("erase", self._erase), methods=["DELETE"]),
-        ]
+    def endpoints(self) -> dict[str, Endpoint]:
+        """By name of the operation."""
+        return {
+            "flush_seen": self._audited("flush_seen", self._flush),
+            "user_data": self._audited("export", self._export),
+            "erase_user": self._audited("erase", self._erase),
+        }
 
-    def _audited(
-        self, event: str, act: Callable[[str], Awaitable[FlushedSeen | UserData | ErasedUser]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def _audited(self, event: str, act: Callable[[str], Awaitable[FlushedSeen | UserData | ErasedUser]]) -> Endpoint:
         async def answer(request: Request) -> Response:
             user_id = request.path_params["user_id"]
             fields = {"caller": request.scope.get(CALLER_KEY), "request_id": request_id_of(request.scope)}

@@ -20,7 +20,10 @@ MAY_IMPORT = {
     "training": {"contracts", "training"},
     "serving": {"contracts", "serving", "training.models"},
     "ray_apps": {"contracts", "training", "serving", "ray_apps"},
-    "recommender_client": {"serving.gateway.api", "serving.gateway.api_events", "recommender_client"},
+    "recommender_client": {
+        *("serving.gateway.api", "serving.gateway.api_events", "serving.gateway.operations"),
+        "recommender_client",
+    },
     "demo_page": {"recommender_client", "demo_page"},
 }
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")

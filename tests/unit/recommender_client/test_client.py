@@ -18,11 +18,12 @@ import pytest
 import recommender_client as rc
 from contracts.bundle import Bundle
 from recommender_client import AsyncClient, Client
-from recommender_client.calls import OPERATIONS
 from serving.gateway.openapi import openapi_document
+from serving.gateway.operations import OPERATIONS
 from tests.unit.serving.gateway.conftest import PIXEL, Shop
 
 DOCUMENT = openapi_document()
+NAMED = {one.name: one for one in OPERATIONS}
 FEW = rc.ItemQuery(limit=2)
 
 
@@ -31,18 +32,14 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_operation_has_a_method_and_every_method_an_operation() -> None:
-    described = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert set(OPERATIONS.values()) == described
-    assert len(set(OPERATIONS.values())) == len(OPERATIONS)
     for kind in (Client, AsyncClient):
         methods = {name for name in vars(kind) if not name.startswith("_")} - {"close", "aclose"}
-        assert methods == set(OPERATIONS)
+        assert methods == set(NAMED)
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"picture", "ready"}))
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"picture", "ready"}))
 def test_types_have_the_fields_that_are_described(name: str) -> None:
-    method, path = OPERATIONS[name]
-    operation = DOCUMENT["paths"][path][method.lower()]
+    operation = DOCUMENT["paths"][NAMED[name].path][NAMED[name].method.lower()]
     hints = get_type_hints(getattr(Client, name))
     answer = resolved(next(iter(operation["responses"].values()))["content"]["application/json"]["schema"])
     assert list(answer["properties"]) == list(hints["return"].__struct_fields__)
@@ -56,7 +53,7 @@ def test_types_have_the_fields_that_are_described(name: str) -> None:
 
 
 def test_both_clients_take_and_give_the_same() -> None:
-    for name in OPERATIONS:
+    for name in NAMED:
         one, other = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
         assert one == other, name
         assert inspect.iscoroutinefunction(getattr(AsyncClient, name))
@@ -261,6 +258,21 @@ async def test_only_what_is_given_is_sent(monkeypatch: pytest.MonkeyPatch) -> No
         b"",
     ]
     assert script.requests[2].url.raw_path == b"/under/v1/items/a%2Fb%20c/similar?k=5"
+
+
+@pytest.mark.parametrize("raw_id", ["a/seen", "..", ".", "a\nb", "ä%2F?#", "//", " "])
+def test_ids_of_any_form_reach_the_service(client: Client, raw_id: str) -> None:
+    assert client.user_data(raw_id).user_id == raw_id
+    assert client.erase_user(raw_id).user_id == raw_id
+
+
+def test_ids_that_no_address_can_hold_are_refused_before_they_are_sent(client: Client) -> None:
+    with pytest.raises(rc.RefusedError, match="user_id is empty; expected an id"):
+        client.erase_user("")
+    with pytest.raises(rc.RefusedError, match=r"item_id holds '.ud800', half of a character"):
+        client.item("a\ud800")
+    with pytest.raises(rc.RefusedError, match=r"the request holds '.udfff', half of a character"):
+        client.recommend(rc.RecommendationRequest(user_id="\udfff"))
 
 
 @pytest.mark.parametrize(

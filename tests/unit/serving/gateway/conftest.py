@@ -90,10 +90,10 @@ class Shop:
         audit = AuditLog(self.config.access.audit_file, 20)
         users = UserDataEndpoints(UserDataStore(*opened), self.users, self.clock, audit)
         own = (self.service, self.catalogue, users, self.clock, self.monitor)
-        rest = rest_application(*own, limits.max_body_bytes)
+        self.rest = rest_application(*own, limits.max_body_bytes)
         self.access = Access.open(self.config.access)
         self.app = with_cors(
-            Gateway(self.service, self.interactions, rest, limits, self.access, self.telemetry), limits
+            Gateway(self.service, self.interactions, self.rest, limits, self.access, self.telemetry), limits
         )
 
 

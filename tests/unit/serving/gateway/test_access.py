@@ -14,9 +14,10 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving.gateway.access import AccessConfig, permission_for
+from serving.gateway.access import AccessConfig
 from serving.gateway.audit import AuditLog
 from serving.gateway.openapi import openapi_document
+from serving.gateway.operations import permission_for
 from tests.unit.serving.gateway.calls import PATH, call, code_of, jwt_access
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -88,7 +89,7 @@ async def test_some_paths_are_open_to_everybody(keyed: Shop, path: str) -> None:
 def test_every_operation_has_a_permission_of_its_own() -> None:
     found = {
         (method.upper(), path): permission_for(
-            method.upper(), path.replace("{item_id}", "a/b").replace("{user_id}", "u/1")
+            method.upper(), path.replace("{item_id}", "a%2Fb").replace("{user_id}", "u%2F1")
         )
         for path, methods in openapi_document()["paths"].items()
         for method in methods
@@ -121,7 +122,11 @@ def test_the_description_names_the_permissions() -> None:
         ("GET", "/v1/users/u1/data", "personal_data"),
         ("HEAD", "/v1/items", "recommend"),
         ("GET", "/docs/../v1/status", "admin"),
-        ("GET", "/v1/items/../users/u1/data", "recommend"),
+        ("GET", "/v1/items/../users/u1/data", "admin"),
+        ("GET", "/v1/items/x%2Fimage", "recommend"),
+        ("GET", "/v1/items/x/image", "open"),
+        ("GET", "/v1/items/x/y/image", "admin"),
+        ("DELETE", "/v1/users/a%2Fseen", "personal_data"),
         ("PUT", "/v1/items", "admin"),
         ("GET", "/v1/anything", "admin"),
     ],

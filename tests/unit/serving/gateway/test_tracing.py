@@ -95,7 +95,7 @@ async def test_rankings_have_stages_too(traced: Traced) -> None:
     ("path", "body", "name", "status"),
     [
         (PATH, {"k": 0}, "POST /v1/recommendations", 422),
-        ("/v1/items/i1", None, "GET /v1/items/{item_id:path}", 200),
+        ("/v1/items/i1", None, "GET /v1/items/{item_id}", 200),
         ("/nowhere/u1", None, "GET", 404),
     ],
 )

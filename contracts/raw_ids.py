@@ -1,0 +1,31 @@
+"""What a legal raw id is: in tables, events, requests, paths and the client, defined here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_ID_CHARS: Final = 256
+ID_PATTERN: Final = r"^(?!\.\.?$)[^\u0000-\u001f\u007f-\u009f]+$(?!\n)"
+"""Of a legal raw id, beside its length, for Python and for the schema of the API: no control character, and neither of
+the two names that programs take for folders in a path."""
+_CONTROL: Final = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+
+
+def id_fault(text: str) -> str | None:
+    """Why a text is no legal raw id; None if it is one.
+
+    Categories and device types keep to the same rule, so that requests can name whatever tables hold.
+    """
+    if not text:
+        return "it is empty"
+    if len(text) > MAX_ID_CHARS:
+        return f"it has {len(text)} characters, at most {MAX_ID_CHARS} are taken"
+    if control := _CONTROL.search(text):
+        return f"it has the control character U+{ord(control[0]):04X}"
+    if text in {".", ".."}:
+        return "programs take it for a folder in a path"
+    if _SURROGATE.search(text):
+        return "it has half of a surrogate pair, which is no Unicode"
+    return None
