@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -98,6 +99,18 @@ def test_status_items_and_docs(shop: httpx.Client, served: ServedApps) -> None:
     assert shop.get("/docs/assets/swagger-ui.css").status_code == 200
     assert shop.put(PATH).status_code == 405
     assert httpx.get(f"{served.url}/-/healthz").status_code == 200
+
+
+def test_ids_with_slashes_and_newlines_pass_every_proxy(shop: httpx.Client) -> None:
+    visitor = "v/seen\n of " + str(shop.base_url).rstrip("/").rsplit("/", 1)[1]
+    encoded = quote(visitor, safe="")
+    assert shop.get(f"/v1/users/{encoded}/data").json()["user_id"] == visitor
+    assert shop.delete(f"/v1/users/{encoded}/seen").json() == {"user_id": visitor, "flushed": False}
+    assert shop.delete("/v1/users/v%2Fseen").json()["user_id"] == "v/seen"
+    assert shop.get("/v1/users/%2E%2E/data").json()["user_id"] == ".."
+    assert shop.get("/v1/items/i1%2Fsimilar").status_code == 404
+    assert shop.get("/v1/items/i1/similar").json()["item_id"] == "i1"
+    assert [shop.get(f"/v1/users/{wrong}/data").status_code for wrong in ("", "%FF", "%")] == [422, 422, 422]
 
 
 def test_an_event_is_known_to_the_next_recommendation_and_an_erasure_forgets_it(shop: httpx.Client) -> None:
