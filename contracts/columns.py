@@ -30,6 +30,8 @@ EXPLORED: Final = "explored"
 PROPENSITY: Final = "propensity"
 ARM: Final = "arm"
 BUNDLE_VERSION: Final = "bundle_version"
+SUBJECT_ID: Final = "subject_id"
+"""Name of a user or session, as `contracts.ids` makes it where both occur."""
 DAY: Final = "day"
 """Partition key `day=YYYY-MM-DD`, a shop-local day."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from contracts.clock import day_to_name, name_to_day
 from contracts.errors import ConfigError
 
 EXTENDS = "extends"
@@ -22,6 +24,15 @@ class StrictConfig(BaseModel):
     )
 
 
+def _day_name(value: object) -> object:
+    text = value.isoformat() if type(value) is date else value  # YAML reads a date
+    if isinstance(text, str) and day_to_name(name_to_day(text)) != text:
+        raise ValueError(f"{text!r} is no date, expected YYYY-MM-DD")
+    return text
+
+
+DayName = Annotated[str, BeforeValidator(_day_name)]
+"""A shop-local day as its partitions are named, YYYY-MM-DD."""
 ConfigT = TypeVar("ConfigT", bound=StrictConfig)
 
 

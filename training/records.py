@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts import records as r
 from contracts.columns import TableSchema
-from contracts.ids import IntArray, LongArray
+from contracts.ids import IntArray, LongArray, session_subject, user_subject
 from contracts.vocabulary import Vocabulary
 from training.tables import ARROW_TYPES, RawTable, find_table, read_files
 
@@ -40,6 +40,23 @@ def read_records(folder: Path | None, schema: TableSchema) -> pa.Table:
     if found is None:
         return pa.table({column.name: pa.array([], ARROW_TYPES[column.kind]) for column in schema.columns})
     return read_files(found)
+
+
+def accepted_events(folder: Path | None, first_day: int) -> pa.Table:
+    """Recorded interactions of shop-local days from one on, with the names of their subjects (`contracts.ids`).
+
+    Returns:
+        subject_id, item_id, timestamp, event, event_id, accepted_ms; repeats are kept. Raises as above.
+    """
+    columns = [c.ITEM_ID, c.TIMESTAMP, c.EVENT, c.EVENT_ID, r.ACCEPTED_MS]
+    found = find_records(folder, r.INTERACTIONS)
+    if found is None:
+        return pa.table({name: [] for name in (c.SUBJECT_ID, *columns)})
+    rows = read_files(found.of_days([day for day in found.days if day >= first_day]))
+    users, sessions = (rows[name].fill_null("") for name in (c.USER_ID, c.SESSION_ID))
+    named = zip(users.to_pylist(), sessions.to_pylist(), strict=True)
+    subjects = [user_subject(user) if user else session_subject(session) for user, session in named]
+    return rows.select(columns).append_column(c.SUBJECT_ID, pa.array(subjects, pa.string()))
 
 
 def erasures(folder: Path | None) -> dict[str, int]:

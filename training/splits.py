@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from contracts.clock import day_to_name, name_to_day
-from contracts.config import StrictConfig
+from contracts.config import DayName, StrictConfig
 from contracts.errors import ConfigError
 
 
 class SplitConfig(StrictConfig):
     """Which shop-local days train, validate and test; consecutive, in this order."""
 
-    first_day: str | None = None
+    first_day: DayName | None = None
     """First training day, YYYY-MM-DD; null takes the first day of the tables."""
     train_days: int | None = Field(default=None, ge=1)
-    """Training days; null takes all but the validation and test days. Days after the test days are left out."""
+    """Training days; null takes all but the validation and test days. Days after the test days are left out, as today
+    always is: a day that is not over is no fair test."""
     validation_days: int = Field(default=1, ge=1)
     """Days after the training days, for early figures of training."""
     test_days: int = Field(default=1, ge=1)
     """Days after the validation days, for the evaluation report."""
-
-    @field_validator("first_day")
-    @classmethod
-    def _is_date(cls, value: str | None) -> str | None:
-        if value is not None and day_to_name(name_to_day(value)) != value:
-            raise ValueError(f"{value!r} is no date, expected YYYY-MM-DD")
-        return value
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Every column is checked before any row is read, so that a wrong table costs seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +62,11 @@ class RawTable:
         """The present columns under the names of the files, in canonical types."""
         kinds = {column.name: column.kind for column in self.schema.columns}
         return pa.schema([(source, ARROW_TYPES[kinds[name]]) for name, source in self.source_names.items()])
+
+    def of_days(self, days: Collection[int]) -> RawTable:
+        """The part of a partitioned table with the files of some days; the same columns are present."""
+        files = {day: paths for day, paths in self.days.items() if day in days}
+        return replace(self, files=tuple(path for paths in files.values() for path in paths), days=files)
 
     def canonical(self, table: pa.Table) -> pa.Table:
         """A table of some of the files in canonical names, order and types; absent columns are null."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from contracts.clock import SystemClock
 from contracts.records import shop_records
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
@@ -16,7 +15,7 @@ def run(workspace: Workspace, _: Path) -> str:
     """Compacts the shop's records."""
     config = workspace.config
     folder = shop_records(config.stores.records_dir, config.shop)
-    done = compact(folder, config.compact, SystemClock().now())
+    done = compact(folder, config.compact, workspace.clock.now())
     return (
         f"{done.events:,} events in {folder}; {done.days} days written anew, {done.repeats:,} repeats and "
         f"{done.erased:,} rows of erased users removed, {done.clicks:,} impressions clicked"

@@ -9,7 +9,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from contracts.clock import ShopCalendar, SystemClock
+from contracts.clock import ShopCalendar
+from contracts.columns import CATEGORY_L1, ITEM_ID
 from contracts.records import shop_records
 from ray_apps.jobs import build_index, preprocess
 from ray_apps.jobs.cli import main
@@ -21,12 +22,13 @@ from serving.stores.meta import StoreMeta, read_meta
 from serving.stores.owner import resolve_address
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
 from training.features.processed import open_processed
-from training.records import erasures
+from training.records import accepted_events, erasures
 
 
 def run(workspace: Workspace, _: Path) -> str:
     """Fills the stores unless they hold what belongs to this bundle."""
     from serving.interactions.records import RecordWriter  # these bring Feast, which takes seconds to import
+    from serving.stores.accepted import AcceptedSource
     from serving.stores.materialize import StoreTables, materialize
     from serving.stores.snapshot import online_activity
 
@@ -39,6 +41,13 @@ def run(workspace: Workspace, _: Path) -> str:
     if meta is None or not reused:
         processed = open_processed(workspace.output(preprocess.JOB))
         last_day, calendar = processed.info.last_day, ShopCalendar(processed.info.timezone)
+        kept_days = max(config.history_days, config.seen_window_days)
+        accepted = AcceptedSource(
+            accepted_events(records, last_day + 1 - kept_days),
+            processed.items.select([ITEM_ID, CATEGORY_L1]),
+            workspace.config.preprocess.seen_events,
+            calendar,
+        )
         tables = StoreTables(
             final_profiles(processed),
             final_activity(processed),
@@ -46,8 +55,9 @@ def run(workspace: Workspace, _: Path) -> str:
             seen_interactions(processed, config.seen_window_days),
             TablesEnd(last_day, calendar.start_of_day(last_day + 1)),
             erasures(records),
+            accepted,
         )
-        meta = materialize(config, address, tables, bundle_version=version, written_at=SystemClock().now())
+        meta = materialize(config, address, tables, bundle_version=version, written_at=workspace.clock.now())
         RecordWriter(records, calendar).snapshot(online_activity(config, address))
     return (
         f"{meta.num_users:,} users with features, {meta.num_recent:,} with recent items, {meta.num_seen:,} seen filters"

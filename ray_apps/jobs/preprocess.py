@@ -10,7 +10,7 @@ import numpy as np
 
 from contracts import columns as c
 from contracts import records as r
-from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
+from contracts.clock import Clock, ShopCalendar, day_to_name
 from ray_apps.jobs import simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.config import JobConfig
@@ -30,7 +30,8 @@ def run(workspace: Workspace, out_dir: Path) -> str:
         out_dir,
         shop=config.shop,
         records_dir=records(config),
-        records_end=records_end(config, SystemClock()),
+        records_end=records_end(config, workspace.clock),
+        clock=workspace.clock,
     )
     kept_out = sum(info.kept_out.values())
     return (
@@ -54,6 +55,13 @@ def records_end(config: JobConfig, clock: Clock) -> int | None:
     return int(ShopCalendar(config.preprocess.timezone).day(np.array(clock.now() - _SETTLED_AFTER_S)))
 
 
+def unfinished(workspace: Workspace) -> list[Path]:
+    """Today's folder of interactions, which is left out: once the day is over, the job has something new to read."""
+    today = int(ShopCalendar(workspace.config.preprocess.timezone).day(np.array(workspace.clock.now())))
+    folder = workspace.output(simulate.JOB) / c.INTERACTIONS.name / f"{c.DAY}={day_to_name(today)}"
+    return [folder] if folder.is_dir() else []
+
+
 def recorded(config: JobConfig, clock: Clock) -> list[Path]:
     """What is read of the records and may change the output by itself: snapshots matter to later events only."""
     folder, end = records(config), records_end(config, clock)
@@ -73,7 +81,7 @@ JOB = Job(
     run=run,
     place=fingerprint_folder("processed"),
     uses_ray=True,
-    files=lambda config: recorded(config, SystemClock()),
+    files=lambda workspace: [*unfinished(workspace), *recorded(workspace.config, workspace.clock)],
 )
 
 if __name__ == "__main__":

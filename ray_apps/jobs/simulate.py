@@ -28,6 +28,13 @@ def place(workspace: Workspace, identity: str) -> str:
     return str(given.resolve()) if given is not None else fingerprint_folder("raw")(workspace, identity)
 
 
+def given_tables(workspace: Workspace) -> list[Path]:
+    """The shop's own catalogue and users, if the simulator is given some."""
+    config = workspace.config.simulator
+    given = () if config is None else (config.items_path, config.users_path)
+    return [path for path in given if path is not None]
+
+
 JOB = Job(
     name="simulate",
     purpose="Simulates a shop whose best ranking is known; writes raw tables to raw_dir, or below var_dir/raw.",
@@ -35,9 +42,7 @@ JOB = Job(
     inputs=(),
     run=run,
     place=place,
-    files=lambda config: [
-        path for path in (config.simulator and (config.simulator.items_path, config.simulator.users_path)) or () if path
-    ],
+    files=given_tables,
 )
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from contracts.clock import Clock, SystemClock
 from contracts.config import StrictConfig
 from contracts.errors import DataError
 from contracts.files import write_atomic
@@ -46,7 +47,7 @@ class Job:
         place: path of the output below `var/` for an identity; None for a job that changes a registry or store,
             keeps no record and decides itself whether there is something to do.
         uses_ray: whether it needs a Ray cluster.
-        files: files outside the var folder that its config names; they count for the fingerprint.
+        files: files beside its inputs that it reads or leaves out for now; they count for the fingerprint.
         schema_version: raised when the layout or meaning of the output changes.
     """
 
@@ -57,7 +58,7 @@ class Job:
     run: Callable[[Workspace, Path], str]
     place: Callable[[Workspace, str], str] | None = None
     uses_ray: bool = False
-    files: Callable[[JobConfig], Sequence[Path]] = lambda _config: ()
+    files: Callable[[Workspace], Sequence[Path]] = lambda _workspace: ()
     schema_version: int = 1
 
 
@@ -91,11 +92,13 @@ class Workspace:
     Args:
         config: the job config.
         force: whether jobs run again that are finished.
+        clock: tells now; None = the machine's.
     """
 
-    def __init__(self, config: JobConfig, *, force: bool = False) -> None:
+    def __init__(self, config: JobConfig, *, force: bool = False, clock: Clock | None = None) -> None:
         self.config = config
         self.force = force
+        self.clock = clock or SystemClock()
         self.root = config.var_dir.resolve()
         self._files: dict[str, list[str]] = {}
 
@@ -195,7 +198,7 @@ class Workspace:
     def _files_of(self, job: Job) -> list[str]:
         """Looked at once: what a server adds meanwhile is for the next run, later jobs find what this one has made."""
         if job.name not in self._files:
-            self._files[job.name] = [files_identity(path) for path in job.files(self.config)]
+            self._files[job.name] = [files_identity(path) for path in job.files(self)]
         return self._files[job.name]
 
     @cached_property

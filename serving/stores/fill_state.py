@@ -24,7 +24,7 @@ class StateFiller:
     """Fills keys of subjects: `fill` with the tables' values, then `clear` what no table has.
 
     Attributes:
-        live: categories of the last 24 hours of subjects that did something after the tables' end.
+        live: categories of the last 24 hours of subjects that did something that the tables may lack.
         erased: users that get nothing.
 
     Args:
@@ -32,14 +32,18 @@ class StateFiller:
         config: the store's settings.
         tables_end: up to when the tables hold everything.
         erased: users that get nothing.
+        accepted: subjects with accepted events, which the values may hold and the tables lack.
     """
 
-    def __init__(self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, erased: Set[str]) -> None:
+    def __init__(
+        self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, erased: Set[str], accepted: Set[str]
+    ) -> None:
         self.live: dict[str, recent.RecentItems] = {}
         self._client = client
         self._config = config
         self._tables_end = tables_end
         self.erased = erased
+        self._accepted = accepted
         keys, merge = Keys(config.shop), Merge(config, tables_end)
         self._day = keys.day("")
         self._merges = {keys.recent(""): merge.recent, self._day: merge.day, keys.seen(""): merge.seen}
@@ -96,7 +100,7 @@ class StateFiller:
         self._counts[prefix] += 1
         if prefix == self._day:
             day = recent.decode(value)
-            if day.timestamps[0] >= self._tables_end.end:
+            if day.timestamps[0] >= self._tables_end.end or subject in self._accepted:
                 self.live[subject] = day
 
     def _split(self, name: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Fills the online store from tables: Feast's views, recent items, categories, seen rings and popularity.
 
-A run leaves the state of its tables and whatever came in after their end, so it may run beside a server that takes
-events, and it rebuilds a store that was lost. Readers see the old or the new value of a subject, never none.
+A run leaves the state of its tables and whatever was accepted besides, so it may run beside a server that takes events,
+and it rebuilds a store that was lost. Readers see the old or the new value of a subject, never none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from contracts.columns import TOP_CATEGORY, USER_ID
 from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
 from contracts.ids import user_of_subject, user_subject
 from serving.stores import feast_repo
+from serving.stores.accepted import AcceptedEvents, AcceptedSource
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.fill_seen import seen_filler
@@ -50,11 +51,14 @@ class StoreTables:
         activity: a row a user: user_id, the fields of `USER_ACTIVITY`, event_timestamp (Unix seconds).
         recent: tables of whole subjects with subject_id (named as in `contracts.ids`), item_id, timestamp and
             category_l1: at least the last `history_length` interactions of each, and all of the 24 hours that end at
-            its last one; equal timestamps in the order in which they happened.
-        seen: tables of whole subjects with subject_id, item_id and day, of at least the seen window.
+            its last one; equal timestamps in the order in which they happened. With an event_id, events that were
+            accepted as well are told by it, else by item and second.
+        seen: tables of whole subjects with subject_id, item_id, timestamp and day, of at least the seen window, and
+            event_id as above.
         end: up to when they hold everything.
         erased: users that are left out wherever they occur, and when they were erased (Unix seconds); those that the
             store itself remembers come on top.
+        accepted: where events are that were accepted, beside the stream.
     """
 
     profiles: pa.Table
@@ -63,6 +67,7 @@ class StoreTables:
     seen: Iterable[pa.Table]
     end: TablesEnd
     erased: Mapping[str, int] = field(default_factory=dict)
+    accepted: AcceptedSource = field(default_factory=AcceptedSource)
 
 
 def materialize(
@@ -75,7 +80,7 @@ def materialize(
         address: redis:// or rediss:// address.
         tables: the content.
         bundle_version: noted in the marker.
-        written_at: the clock's now, Unix seconds; noted in the marker.
+        written_at: the clock's now, Unix seconds; noted in the marker. Tables hold nothing that is later.
 
     Raises:
         ConfigError: the settings want a backend of seen items that the server lacks.
@@ -84,6 +89,7 @@ def materialize(
         StoreError: the store does not answer or refuses a write, or others keep writing the same keys.
     """
     keys = Keys(config.shop)
+    tables = replace(tables, end=tables.end.at_most(written_at, tables.accepted.calendar))
     features = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
     features[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
     client = bulk_client(config, address)
@@ -111,11 +117,13 @@ def _fill(
     erased = _remember_erased(client, keys, tables.erased)
     rows = {view: _without(table, erased) for view, table in features.items()}
     users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
-    filler = StateFiller(client, config, tables.end, erased)
-    filler.fill(chain.from_iterable(recent_lists(table, config) for table in tables.recent), "recent items")
+    accepted = AcceptedEvents(client, config.shop, tables.accepted, erased)
+    filler = StateFiller(client, config, tables.end, erased, accepted.subjects)
+    recent = accepted.with_recent(tables.recent)
+    filler.fill(chain.from_iterable(recent_lists(table, config) for table in recent), "recent items")
     popular: Counter[tuple[int, str]] = Counter()
     seen = seen_filler(client, config, address, filler, tables.end)
-    seen.fill(_counted(tables.seen, popular))
+    seen.fill(_counted(accepted.with_seen(tables.seen, tables.end.last_day - config.seen_window_days + 1), popular))
     seen.clear()
     filler.clear()
     _fill_popularity(client, config, popular, tables.end.last_day)
@@ -185,7 +193,8 @@ def _fill_popularity(
     keys = Keys(config.shop)
     by_day: dict[int, dict[str, int]] = {day: {} for day in range(last_day - config.seen_window_days + 1, last_day + 1)}
     for (day, item_id), count in popular.items():
-        by_day.setdefault(day, {})[item_id] = count
+        if day <= last_day:
+            by_day.setdefault(day, {})[item_id] = count
     with client.pipeline(transaction=True) as pipe:
         for day, counts in by_day.items():
             pipe.unlink(keys.popular(day))
@@ -200,7 +209,7 @@ def _without(rows: pa.Table, users: Set[str]) -> pa.Table:
 
 
 def _brought_up_to_date(activity: pa.Table, live: Mapping[str, RecentItems], users: Set[str]) -> pa.Table:
-    """Rows of users who did something after the tables' end get the category of their last 24 hours."""
+    """Rows of users who did something that the tables may lack get the category of their last 24 hours."""
     fresh = {user: day for user, day in live.items() if user in users}
     if not fresh:
         return activity

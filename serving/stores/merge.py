@@ -1,19 +1,22 @@
 """What stays of the online state when the stores are filled from tables: whatever is newer than the tables.
 
-Tables are the truth up to the end of their last day, the online store is it afterwards. A value that cannot be read,
-or is of another layout, gives way to the tables'.
+Tables, and the accepted events that were joined to them, are the truth up to the end of the tables' last day; the
+online store is it afterwards. A value that cannot be read, or is of another layout, gives way to the tables'.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
 import redis
 
 from contracts.bloom_edit import RingEditor
-from contracts.clock import DAY_S
+from contracts.clock import DAY_S, ShopCalendar
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_WINDOW_S
 from serving.stores import recent
@@ -38,6 +41,10 @@ class TablesEnd:
     last_day: int
     end: int
 
+    def at_most(self, now: int, calendar: ShopCalendar) -> TablesEnd:
+        """The same, or now where it would be in the future: nobody has told what is yet to happen."""
+        return self if self.end <= now else TablesEnd(int(calendar.day(np.array(now))), now)
+
 
 class Merge:
     """Merges values of each kind.
@@ -54,15 +61,19 @@ class Merge:
 
     def recent(self, table: bytes | None, online: bytes | None) -> bytes | None:
         """Recent items."""
-        newer = self.newer(online)
-        items = recent.decode(table).with_newer(
-            *_oldest_first(newer), max_age_s=self._config.history_days * DAY_S, length=self._config.history_length
+        known = recent.decode(table)
+        items = known.with_newer(
+            *_oldest_first(self.newer(known, online)),
+            max_age_s=self._config.history_days * DAY_S,
+            length=self._config.history_length,
         )
         return recent.encode(items) if items.timestamps else None
 
     def day(self, table: bytes | None, online: bytes | None) -> bytes | None:
         """Categories of the 24 hours that end at the last interaction."""
-        items = recent.decode(table).with_newer(*_oldest_first(self.newer(online)), max_age_s=TOP_CATEGORY_WINDOW_S - 1)
+        known = recent.decode(table)
+        newer = _oldest_first(self.newer(known, online))
+        items = known.with_newer(*newer, max_age_s=TOP_CATEGORY_WINDOW_S - 1)
         return recent.encode(items) if items.timestamps else None
 
     def seen(self, table: bytes | None, online: bytes | None) -> bytes | None:
@@ -73,12 +84,15 @@ class Merge:
             return table
         return ring if self._rings.num_items(ring) else None
 
-    def newer(self, online: bytes | None) -> RecentItems:
-        """What is newer than the tables."""
-        try:
-            kept = [(text, time) for text, time in recent.decode(online) if time >= self._tables_end.end]
-        except StoreError:
-            kept = []
+    def newer(self, known: RecentItems, online: bytes | None) -> RecentItems:
+        """What is online, newer than the tables, and not known yet."""
+        left = Counter(known)
+        kept = []
+        with suppress(StoreError):
+            for text, time in recent.decode(online):
+                left[text, time] -= 1
+                if time >= self._tables_end.end and left[text, time] < 0:
+                    kept.append((text, time))
         return RecentItems(tuple(text for text, _ in kept), tuple(time for _, time in kept))
 
 

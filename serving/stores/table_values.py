@@ -19,7 +19,6 @@ from serving.stores.keys import Keys
 from serving.stores.recent import RecentItems, encode
 from serving.stores.seen import ring_layout
 
-SUBJECT_ID = "subject_id"
 EVENT_TIMESTAMP = "event_timestamp"
 _TYPES = {"float": pa.float64(), "string": pa.string(), "int": pa.int64()}
 _TIME = pa.timestamp("us", tz="UTC")
@@ -46,7 +45,7 @@ def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Tabl
 
 def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
     """Keys and values of recent items and of 24-hour categories of every subject in a table."""
-    types = {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
+    types = {c.SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
     rows = _select(table, types, "recent")
     if rows.num_rows == 0:
         return
@@ -104,7 +103,7 @@ def _recent(texts: Sequence[str | None], times: LongArray, rows: list[int]) -> R
 
 
 def _seen_rows(table: pa.Table) -> pa.Table:
-    return _select(table, {SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
+    return _select(table, {c.SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.DAY: pa.int64()}, "seen")
 
 
 def _hashes(rows: pa.Table) -> Words:
@@ -116,7 +115,7 @@ def _hashes(rows: pa.Table) -> Words:
 
 def _subjects(rows: pa.Table) -> tuple[list[str], LongArray]:
     """Distinct subjects, and each row's number among them."""
-    encoded = rows[SUBJECT_ID].combine_chunks().dictionary_encode()
+    encoded = rows[c.SUBJECT_ID].combine_chunks().dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 

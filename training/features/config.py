@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from contracts.columns import EVENTS, IMPRESSIONS, INTERACTIONS, ITEMS, USERS
-from contracts.config import StrictConfig
+from contracts.config import DayName, StrictConfig
 from training.splits import SplitConfig
 
 EventName = Literal["view", "click", "cart", "purchase"]
@@ -47,6 +47,8 @@ class PreprocessConfig(StrictConfig):
     """By table, names of the shop's columns by our names: `{items: {title: name}}`."""
     split: SplitConfig = SplitConfig()
     """Training, validation and test days."""
+    earliest_day: DayName = "2000-01-01"
+    """YYYY-MM-DD: tables with an earlier day are refused, since most such days come of a timestamp that is wrong."""
     positive_events: tuple[EventName, ...] = Field(default=EVENTS, min_length=1)
     """Events that are positives; the others only count as history and activity."""
     seen_events: tuple[EventName, ...] = EVENTS

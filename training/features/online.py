@@ -13,7 +13,6 @@ from contracts.clock import ShopCalendar
 from contracts.features import TOP_CATEGORY_WINDOW_S
 from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, session_subject, user_subject
 from training.features.events import EventTable
-from training.features.partition import SUBJECT_ID
 from training.features.point_in_time import last_window_mode, window_mode
 from training.features.processed import USERS, Processed
 
@@ -45,7 +44,7 @@ def recent_interactions(processed: Processed, last: int = 200) -> Iterator[pa.Ta
         last: interactions of a subject, at least; those of the 24 hours before its last one are always there.
 
     Yields:
-        subject_id (`contracts.ids`), item_id, timestamp, category_l1, day.
+        subject_id (`contracts.ids`), item_id, timestamp, category_l1, day, event_id.
     """
     for number in range(processed.num_partitions):
         events = processed.events([number])
@@ -86,11 +85,12 @@ def _interactions(processed: Processed, number: int, events: EventTable, kept: B
     rows: LongArray = np.flatnonzero(kept)
     items: IntArray = events.item_row[rows]
     columns = {
-        SUBJECT_ID: subjects.take(pa.array(events.subject[rows])),
+        c.SUBJECT_ID: subjects.take(pa.array(events.subject[rows])),
         c.ITEM_ID: processed.items[c.ITEM_ID].take(pa.array(items)),
         c.TIMESTAMP: events.timestamp[rows],
         c.CATEGORY_L1: processed.items[c.CATEGORY_L1].take(pa.array(items)),
         c.DAY: events.day[rows].astype(np.int64),
+        c.EVENT_ID: processed.event_ids([number])[rows],
     }
     return pa.table(columns)
 

@@ -23,7 +23,6 @@ from training.records import ServedValues
 
 EVENTS_DIR: Final = "events"
 SUBJECTS_DIR: Final = "subjects"
-SUBJECT_ID: Final = "subject_id"
 NUM_EVENTS: Final = "num_events"
 _SUBJECT: Final = "subject"
 _EXAMPLES: Final = 5
@@ -116,7 +115,7 @@ def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
     profiles = spec.users.take(pa.array(users))
     nulls = len(sessions)
     columns = {
-        SUBJECT_ID: pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions]),
+        c.SUBJECT_ID: pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions]),
         USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
         c.AGE: pa.concat_arrays([profiles[c.AGE].combine_chunks(), pa.nulls(nulls, pa.float64())]),
         c.GENDER: pa.concat_arrays([profiles[c.GENDER].combine_chunks(), pa.nulls(nulls, pa.string())]),
@@ -148,7 +147,7 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
     ordinal = np.empty(len(order), dtype=np.int64)
     starts = np.flatnonzero(new)
     ordinal[order] = np.arange(len(order)) - starts[np.cumsum(new) - 1]
-    hashes = hash_strings(subjects[SUBJECT_ID].to_pylist())
+    hashes = hash_strings(subjects[c.SUBJECT_ID].to_pylist())
     is_user = rows[USER_ROW].to_numpy()[missing] >= 0  # a session may be called like a user
     made = event_id_column([hashes[subject], is_user, spec.item_hash[item], timestamp, event, ordinal])
     return pc.replace_with_mask(given, pa.array(missing), made)

@@ -23,7 +23,7 @@ import ray.data
 from ray.data.context import ShuffleStrategy
 
 from contracts import columns as c
-from contracts.clock import ShopCalendar, day_to_name
+from contracts.clock import Clock, ShopCalendar, day_to_name
 from contracts.errors import DataError
 from contracts.files import atomic_dir
 from contracts.vocabulary import Vocabulary
@@ -53,6 +53,7 @@ def preprocess(
     shop: str,
     records_dir: Path | None = None,
     records_end: int | None = None,
+    clock: Clock | None = None,
 ) -> ProcessedInfo:
     """Writes the processed run of a folder of raw tables; an earlier one is replaced.
 
@@ -67,13 +68,15 @@ def preprocess(
         records_end: shop-local day before which accepted interactions, and the top categories that were served to
             them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
             materialize takes the last day of the run for complete.
+        clock: tells which days of the shop's tables can be and are over; None = the machine's.
 
     Raises:
-        DataError: a table is missing or unreadable, an id occurs twice, or nothing is left to train on.
+        DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or nothing is left to train
+            on.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
     """
-    raw = RawTables(config, raw_dir, records_dir, records_end)
+    raw = RawTables(config, raw_dir, records_dir, records_end, clock)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         info, report = _summarise(config, raw, statistics, shop)

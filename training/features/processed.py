@@ -32,7 +32,7 @@ from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from contracts.transforms import FittedTransforms
 from training.features.encode import ITEM_ROW, USER_ROW
 from training.features.events import EventTable
-from training.features.partition import EVENTS_DIR, NUM_EVENTS, SUBJECT_ID, SUBJECTS_DIR
+from training.features.partition import EVENTS_DIR, NUM_EVENTS, SUBJECTS_DIR
 
 INFO: Final = "processed.json"
 TRANSFORMS: Final = "transforms.json"
@@ -143,11 +143,11 @@ class Processed:
             DataError: there is no such partition.
         """
         events = self._read(EVENTS_DIR, partitions, [*_FEATURE_COLUMNS, *([c.LABEL] if self.info.has_labels else [])])
-        subjects = self._read(SUBJECTS_DIR, partitions, [SUBJECT_ID, USER_ROW, c.AGE, c.GENDER, NUM_EVENTS])
+        subjects = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW, c.AGE, c.GENDER, NUM_EVENTS])
         num_events = subjects[NUM_EVENTS].to_numpy()
         arrays = {name: events[name].to_numpy() for name in _FEATURE_COLUMNS if name != c.DEVICE_TYPE}
         return EventTable(
-            subject_ids=subjects[SUBJECT_ID].to_numpy(),
+            subject_ids=subjects[c.SUBJECT_ID].to_numpy(),
             offsets=np.concatenate([[0], np.cumsum(num_events)]),
             user_code=self._user_codes(subjects),
             gender_code=self._codes(c.GENDER, subjects[c.GENDER]),
@@ -169,7 +169,7 @@ class Processed:
         return user
 
     def _user_codes(self, subjects: pa.Table) -> IntArray:
-        codes = self.transforms.encode(c.USER_ID, subjects[SUBJECT_ID].to_pylist())
+        codes = self.transforms.encode(c.USER_ID, subjects[c.SUBJECT_ID].to_pylist())
         return np.where(subjects[USER_ROW].to_numpy() >= 0, codes, 0).astype(np.int32)
 
     def _codes(self, feature: str, values: pa.ChunkedArray) -> IntArray:

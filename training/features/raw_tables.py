@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts import records as r
-from contracts.clock import day_to_name
+from contracts.clock import Clock, SystemClock, day_to_name
 from contracts.errors import DataError
 from training.features.config import PreprocessConfig
+from training.features.days import complete_days
 from training.records import erased_users, find_records
 from training.splits import make_split
 from training.tables import RawTable, find_table, read_files
@@ -30,6 +31,7 @@ class RawTables:
         raw_dir: folder of the shop's tables.
         records_dir: folder of what serving recorded, which tells who was erased; None = there is none.
         records_end: shop-local day before which recorded interactions are read too; None = none are.
+        clock: tells which days there can be; None = the machine's.
 
     Raises:
         DataError, SchemaError, ConfigError: as `preprocess`.
@@ -41,19 +43,20 @@ class RawTables:
         raw_dir: Path,
         records_dir: Path | None = None,
         records_end: int | None = None,
+        clock: Clock | None = None,
     ) -> None:
         def find(schema: c.TableSchema) -> RawTable:
             return find_table(raw_dir, schema, config.columns.get(schema.name))
 
         self.raw_dir, self.records_dir = raw_dir, records_dir
         self.served_dir = None if records_end is None else records_dir
-        interactions = find(c.INTERACTIONS)
+        interactions = complete_days(find(c.INTERACTIONS), config, clock or SystemClock())
         found = [interactions]
         if records_end is not None and (recorded := find_records(records_dir, r.INTERACTIONS)) is not None:
-            found.append(_of_days(recorded, _joined_days(recorded, min(interactions.days), records_end)))
+            found.append(recorded.of_days(_joined_days(recorded, min(interactions.days), records_end)))
         self.split = make_split(config.split, [day for source in found for day in source.days])
         days = range(self.split.first_day, self.split.last_day + 1)
-        self.sources = tuple(of_days for source in found if (of_days := _of_days(source, days)).files)
+        self.sources = tuple(of_days for source in found if (of_days := source.of_days(days)).files)
         if sum(num_rows(source) for source in self.sources) == 0:
             raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
         items = find(c.ITEMS)
@@ -74,13 +77,6 @@ class RawTables:
 def num_rows(table: RawTable) -> int:
     """Rows of all files."""
     return sum(pq.read_metadata(path).num_rows for path in table.files)
-
-
-def _of_days(table: RawTable, days: Sequence[int]) -> RawTable:
-    of_days = {day: table.days[day] for day in days if day in table.days}
-    return RawTable(
-        table.schema, tuple(path for files in of_days.values() for path in files), table.source_names, of_days
-    )
 
 
 def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:

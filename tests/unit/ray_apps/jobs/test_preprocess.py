@@ -71,12 +71,27 @@ def test_a_server_that_records_meanwhile_does_not_hide_what_is_finished(tmp_path
     first = toy("preprocess")
     second = toy("embed", (first,))
     put(tmp_path, "tombstones")
-    space = Workspace(config(tmp_path))
+    space = Workspace(config(tmp_path, raw_dir=tmp_path / "raw"))
     execute(first, space)
     put(tmp_path, "tombstones", name="part-1.parquet")
     execute(second, space)
     assert space.finished(second) is not None
     assert Workspace(space.config).finished(first) is None  # the next run leaves out who was erased since
+
+
+def test_a_day_that_is_over_is_something_new(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for day in (TODAY - 1, TODAY):
+        (raw / "interactions" / f"day={day_to_name(day)}").mkdir(parents=True)
+    wanted, clock = config(tmp_path, raw_dir=raw), SimulatedClock(NOW)
+    today = Workspace(wanted, clock=clock).fingerprint(preprocess.JOB)
+    clock.set(NOW + 3_600)
+    assert Workspace(wanted, clock=clock).fingerprint(preprocess.JOB) == today
+    clock.set(NOW + 86_400)
+    tomorrow = Workspace(wanted, clock=clock).fingerprint(preprocess.JOB)
+    assert tomorrow != today
+    clock.set(NOW + 2 * 86_400)
+    assert Workspace(wanted, clock=clock).fingerprint(preprocess.JOB) == tomorrow
 
 
 def test_hidden_and_vanished_files_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from contracts.bloom import item_hashes
 from contracts.errors import DataError, SchemaError, StoreError
 from contracts.interactions import Interaction
 from serving.stores import feast_repo
+from serving.stores.accepted import AcceptedSource
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
@@ -34,6 +35,9 @@ pytestmark = pytest.mark.redis
 NOW = 1_767_225_600
 TODAY = NOW // 86_400
 END = TablesEnd(TODAY - 1, NOW)
+CATALOGUE = pa.table(
+    {"item_id": (items := ["a", "b", "c", "d", "late", "z"]), "category_l1": [f"of-{i}" for i in items]}
+)
 
 
 def profiles(*rows: tuple[str, float | None, str | None]) -> pa.Table:
@@ -65,7 +69,7 @@ def events(*rows: tuple[str, str, int]) -> pa.Table:
 
 
 def tables(*parts: Any, **more: Any) -> StoreTables:
-    return StoreTables(*parts, END, **more)
+    return StoreTables(*parts, END, **{"accepted": AcceptedSource(items=CATALOGUE)} | more)
 
 
 FIRST = tables(
@@ -236,15 +240,15 @@ async def test_what_came_in_after_the_tables_end_stays(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     await asyncio.to_thread(fill, config, server.address, FIRST)
-    late = clicked("u1", "late", -15)  # accepted after the tables were written; the next tables have it
+    late = clicked("u1", "late", -15)  # accepted after the tables were written
     await click(config, server.address, clicked("u1", "c", 5), late, clicked("u9", "c", 6))
     await click(config, server.address, clicked("s9", "d", 7, session=True), clicked("s7", "d", 8, session=True))
     meta = await asyncio.to_thread(fill, config, server.address, FIRST)
     assert (meta.num_users, meta.num_recent, meta.num_seen) == (4, 4, 4)
     recent, day, seen = await read_state(config, server.address, "u1", "a", "b", "c", "late")
-    assert recent == RecentItems(("c", "b", "a"), (NOW + 5, NOW - 10, NOW - 20))
-    assert day.item_ids == ("of-c", "of-b", "of-a")
-    assert seen == [True, True, True, False]
+    assert recent == RecentItems(("c", "b", "late", "a"), (NOW + 5, NOW - 10, NOW - 15, NOW - 20))
+    assert day.item_ids == ("of-c", "of-b", "of-late", "of-a")
+    assert seen == [True, True, True, True]
     assert (await read_state(config, server.address, "u9", "c", "d"))[0].item_ids == ("c",)
     assert (await read_state(config, server.address, "s9", "c", "d")) == (
         RecentItems(("d", "c"), (NOW + 7, NOW - 30)),
@@ -252,7 +256,7 @@ async def test_what_came_in_after_the_tables_end_stays(
         [True, True],
     )
     found = await user_features(config, server.address, ["u1", "u3", "u4"])
-    assert found.top_category == ("of-c", None, "bags"), "all three categories of u1 occur once: the newest counts"
+    assert found.top_category == ("of-c", None, "bags"), "all categories of u1 occur once: the newest counts"
     assert found.top_category_long == (None, "hats", "bags")
 
 
@@ -351,4 +355,4 @@ async def test_values_of_another_layout_give_way(server: EmbeddedRedis, bulk: re
     bulk.set("toys:v3:recent:u:u1", b"something else")
     await asyncio.to_thread(fill, config, server.address, FIRST)
     recent, _, seen = await read_state(config, server.address, "u1", "a", "c")
-    assert (recent.item_ids, seen) == (("b", "a"), [True, False])
+    assert (recent.item_ids, seen) == (("c", "b", "a"), [True, True]), "the accepted event itself is still known"

@@ -2,19 +2,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from contracts.clock import DAY_S, SimulatedClock, day_to_name, name_to_day
+from contracts.config import validate
 from contracts.errors import ConfigError, DataError, SchemaError
-from tests.fixtures.raw_tables import write_shop, write_table
+from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop, write_table
 from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 from training.features.processed import open_processed
 
 CONFIG = PreprocessConfig(num_partitions=4)
+NOON_OF_THE_NEXT_DAY = START + 5 * DAY_S + DAY_S // 2
 Change = Callable[[Path], object]
 
 
@@ -113,3 +117,50 @@ def test_days_without_a_single_file_in_the_window(without_ray: None, tmp_path: P
         (path / "part-0.parquet").unlink()
     with pytest.raises(DataError, match="no interactions between 2024-10-04 and 2024-10-06"):
         preprocess(PreprocessConfig(split={"train_days": 1}), tmp_path / "raw", tmp_path / "out", shop="tiny")
+
+
+def day_folder(raw: Path, day: str, **columns: list[object]) -> None:
+    write_table(
+        raw / "interactions" / f"day={day}", {"user_id": ["u1"], "item_id": ["i1"], "timestamp": [0], **columns}
+    )
+
+
+@pytest.mark.parametrize(
+    ("day", "message"),
+    [
+        (
+            "2099-01-01",
+            "interactions/day=2099-01-01 is in the future: today is 2024-10-09 by the clock and timezone UTC",
+        ),
+        ("2024-10-10", "interactions/day=2024-10-10 is in the future: .* Remove the folder, or correct"),
+        ("1970-01-01", "interactions/day=1970-01-01 is before preprocess.earliest_day 2000-01-01. Remove the folder"),
+        ("1960-05-05", "interactions/day=1960-05-05 is before preprocess.earliest_day 2000-01-01"),
+    ],
+)
+def test_days_that_cannot_be_are_refused_by_name(without_ray: None, tmp_path: Path, day: str, message: str) -> None:
+    write_shop(tmp_path / "raw")
+    day_folder(tmp_path / "raw", day)
+    with pytest.raises(DataError, match=message):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny", clock=SimulatedClock(NOON_OF_THE_NEXT_DAY))
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_an_old_shop_says_so(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    day_folder(tmp_path / "raw", "1999-12-31", timestamp=[name_to_day("1999-12-31") * DAY_S])
+    config = validate(PreprocessConfig, {"earliest_day": date(1999, 12, 31)}, source="test")
+    assert preprocess(config, tmp_path / "raw", tmp_path / "out", shop="tiny").first_day == name_to_day("1999-12-31")
+
+
+def test_today_is_left_out_until_it_is_over(without_ray: None, tmp_path: Path) -> None:
+    """An export that ran at noon of 2024-10-08, the last day of the tables."""
+    write_shop(tmp_path / "raw")
+    noon, tomorrow = SimulatedClock(NOON_OF_THE_NEXT_DAY - DAY_S), SimulatedClock(NOON_OF_THE_NEXT_DAY)
+    before = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny", clock=noon)
+    assert (before.last_day, before.counts["events"]) == (FIRST_DAY + 3, 8)
+    after = preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny", clock=tomorrow)
+    assert (after.last_day, after.counts["events"]) == (FIRST_DAY + 4, 9)
+    for day in range(FIRST_DAY, FIRST_DAY + 4):
+        shutil.rmtree(tmp_path / "raw" / "interactions" / f"day={day_to_name(day)}")
+    with pytest.raises(DataError, match="no day but today, 2024-10-08, which is not over; add earlier days"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny", clock=noon)
