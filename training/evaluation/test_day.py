@@ -21,21 +21,47 @@ _DAY_KEY = np.int64(1 << 32)
 class Seen:
     """Items that each query's subject had seen within the window, strictly before the event.
 
+    It is an index over the events, as large as they are: the queries times what each had seen would be the square of a
+    busy subject's events.
+
     Attributes:
-        keys: query * I + ItemRow, ascending and distinct.
+        pairs: subject * I + ItemRow of all that was seen [P], ascending and distinct.
+        seen_at: place among the pairs * E + event row [n], ascending.
+        subject: of each query [Q].
+        starts: first event row of each query's window [Q].
+        ends: event row of each query [Q].
         num_items: I.
+        num_events: E.
     """
 
-    keys: LongArray
+    pairs: LongArray
+    seen_at: LongArray
+    subject: LongArray
+    starts: LongArray
+    ends: LongArray
     num_items: int
+    num_events: int
+
+    @classmethod
+    def before(cls, events: EventTable, rows: LongArray, num_items: int, window_days: int) -> Seen:
+        """What was seen before each of the event rows [Q], on its day and the `window_days` - 1 days before."""
+        starts = _search(events, events.subject[rows], events.day[rows] - (window_days - 1))
+        order = np.argsort(rows)
+        first, last = _ends_of_runs(events.subject[rows[order]])
+        _, places = expand(starts[order[first]], rows[order[last]])
+        places = places[events.seen[places]]
+        keys = events.subject[places].astype(np.int64) * num_items + events.item_row[places]
+        pairs, pair = np.unique(keys, return_inverse=True)
+        subject = events.subject[rows].astype(np.int64)
+        return cls(pairs, np.sort(pair * len(events) + places), subject, starts, rows, num_items, len(events))
 
     def contains(self, queries: AnyArray, rows: AnyArray) -> BoolArray:
         """Whether item `rows` was seen by query `queries`, elementwise."""
-        if len(self.keys) == 0:
+        if len(self.pairs) == 0:
             return np.zeros(len(rows), dtype=bool)
-        keys = queries.astype(np.int64) * self.num_items + rows
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.asarray(self.keys[places] == keys)
+        keys = self.subject[queries] * self.num_items + rows
+        pair = np.minimum(np.searchsorted(self.pairs, keys), len(self.pairs) - 1)
+        return np.asarray((self.pairs[pair] == keys) & self._within(queries, pair))
 
     def mask(self, candidates: Candidates, queries: LongArray) -> BoolArray:
         """Whether each candidate [T] was seen; `queries` [B] are the batch's queries."""
@@ -43,10 +69,16 @@ class Seen:
 
     def hide(self, scores: FloatArray, queries: LongArray) -> None:
         """Sets the scores [B, I] of seen items to -inf, in place."""
-        starts = np.searchsorted(self.keys, queries * self.num_items)
-        ends = np.searchsorted(self.keys, (queries + 1) * self.num_items)
-        block_rows, places = expand(starts, ends)
-        scores[block_rows, self.keys[places] % self.num_items] = -np.inf
+        first = self.subject[queries] * self.num_items
+        block_rows, pair = expand(*np.searchsorted(self.pairs, [first, first + self.num_items]))
+        within = self._within(queries[block_rows], pair)
+        scores[block_rows[within], self.pairs[pair[within]] % self.num_items] = -np.inf
+
+    def _within(self, queries: AnyArray, pair: LongArray) -> BoolArray:
+        """Whether pairs, given by their places, were seen in the windows of queries: the newest time before decides."""
+        start = pair * self.num_events
+        newest = np.searchsorted(self.seen_at, start + self.ends[queries]) - 1
+        return np.asarray((newest >= 0) & (self.seen_at[newest] >= start + self.starts[queries]))
 
 
 @dataclass(frozen=True)
@@ -126,7 +158,7 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
     chosen = np.union1d(single, whole_day)
     chosen = chosen[np.argsort(events.timestamp[chosen], kind="stable")]
     time, target = events.timestamp[chosen], events.item_row[chosen]
-    seen = _seen(events, chosen, len(launched_at), config.window_days)
+    seen = Seen.before(events, chosen, len(launched_at), config.window_days)
     is_single, outside = np.isin(chosen, single), ~seen.contains(np.arange(len(chosen)), target)
     filtered = _sample(np.flatnonzero(is_single & outside), config.max_filtered_events, rng)
     launched = launched_at[target]
@@ -147,11 +179,10 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
     )
 
 
-def _seen(events: EventTable, rows: LongArray, num_items: int, window_days: int) -> Seen:
-    starts = _search(events, events.subject[rows], events.day[rows] - (window_days - 1))
-    owners, places = expand(starts, rows)
-    kept = events.seen[places]
-    return Seen(np.unique(owners[kept] * num_items + events.item_row[places[kept]]), num_items)
+def _ends_of_runs(values: AnyArray) -> tuple[LongArray, LongArray]:
+    """First and last places of runs of equal values."""
+    bounds = np.flatnonzero(np.diff(values))
+    return np.append(0, bounds + 1)[: len(values)], np.append(bounds, len(values) - 1)[: len(values)]
 
 
 def _search(events: EventTable, subject: IntArray, day: IntArray) -> LongArray:

@@ -5,6 +5,8 @@ Equal to `contracts.features.top_category` and `most_frequent`, which serving ap
 
 from __future__ import annotations
 
+from collections import defaultdict
+from heapq import heappop, heappush
 from typing import Final
 
 import numpy as np
@@ -66,25 +68,30 @@ def window_mode(
 ) -> IntArray:
     """Most frequent code of each window of rows [start, end); ties go to the newest, 0 = none.
 
-    The cost is windows × distinct categories of their subject, whatever the length of the windows.
+    The cost is windows × distinct categories of their subject, whatever the length of the windows; a subject for which
+    that is too much is gone through event by event.
 
     Args:
         codes: category codes [E]; 0 does not count.
         offsets: rows of each subject [S + 1].
         subject: subject of each window [Q], ascending.
-        starts: first row of each window [Q].
-        ends: row after each window [Q].
+        starts: first row of each window [Q], never falling within a subject.
+        ends: row after each window [Q], never falling within a subject.
     """
     sizes = np.diff(offsets)
     num_codes = int(codes.max(initial=0)) + 1
     windows = np.bincount(subject, minlength=len(sizes))
-    cells = np.cumsum((sizes + windows) * np.minimum(sizes, num_codes))
+    own_cells = (sizes + windows) * np.minimum(sizes, num_codes)
+    cells, large = np.cumsum(own_cells), np.flatnonzero(own_cells > _MAX_CELLS)
     cuts = np.searchsorted(cells, np.arange(_MAX_CELLS, cells.max(initial=0) + 1, _MAX_CELLS))
-    bounds = np.unique(np.concatenate([[0], cuts, [len(sizes)]]).astype(np.int64))
+    bounds = np.unique(np.concatenate([[0], cuts, large, large + 1, [len(sizes)]]).astype(np.int64))
     result = np.zeros(len(subject), dtype=np.int32)
     window_at = np.searchsorted(subject, bounds)
     for low, high, first, last in zip(bounds[:-1], bounds[1:], window_at[:-1], window_at[1:], strict=True):
         base = offsets[low]
+        if own_cells[low] > _MAX_CELLS:
+            result[first:last] = _sliding_mode(codes, starts[first:last], ends[first:last])
+            continue
         result[first:last] = _window_mode(
             codes[base : offsets[high]],
             offsets[low : high + 1] - base,
@@ -131,3 +138,34 @@ def _window_mode(
     best[some] = np.maximum.reduceat(score, cell_at[some]) if some.any() else 0
     winner = offsets[subject] + best % stride - 1
     return np.where(best > 0, codes[np.maximum(winner, 0)], 0).astype(np.int32)
+
+
+def _sliding_mode(codes: IntArray, starts: LongArray, ends: LongArray) -> IntArray:
+    """`window_mode` of one subject, in memory of its events: counts follow the window, a heap knows the largest.
+
+    The heap also holds counts that are no longer true; they are removed when they come to its top.
+    """
+    counts: defaultdict[int, int] = defaultdict(int)
+    newest: dict[int, int] = {}
+    heap: list[tuple[int, int, int]] = []
+    result = np.zeros(len(starts), dtype=np.int32)
+    first = last = int(starts[0]) if len(starts) else 0
+    values = codes[first : int(ends.max(initial=first))].tolist()
+    base = first
+    for window, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        for row in range(last, end):
+            if code := values[row - base]:
+                counts[code] += 1
+                newest[code] = row
+                heappush(heap, (-counts[code], -row, code))
+        last = max(last, end)
+        for row in range(first, min(start, last)):
+            if code := values[row - base]:
+                counts[code] -= 1
+                heappush(heap, (-counts[code], -newest[code], code))
+        first = max(first, start)
+        while heap and (heap[0][0] != -counts[heap[0][2]] or heap[0][1] != -newest[heap[0][2]]):
+            heappop(heap)
+        if heap and heap[0][0] < 0:
+            result[window] = heap[0][2]
+    return result

@@ -143,5 +143,9 @@ def user_item_gram(events: EventTable, known: AnyArray, num_items: int) -> Float
     """Number of subjects that had both items [I, I] float32."""
     keys = np.unique(events.subject[known].astype(np.int64) * num_items + events.item_row[known])
     entries = (np.ones(len(keys), dtype=np.float32), (keys // num_items, keys % num_items))
-    matrix = sparse.csr_matrix(entries, shape=(len(events.subject_ids), num_items))
-    return np.asarray((matrix.T @ matrix).todense(), dtype=np.float32)
+    matrix = sparse.csc_matrix(entries, shape=(len(events.subject_ids), num_items))
+    gram = np.empty((num_items, num_items), dtype=np.float32)
+    step = max(1, _PAIR_CHUNK // num_items)
+    for start in range(0, num_items, step):  # a subject that had everything makes the product dense
+        gram[start : start + step] = (matrix[:, start : start + step].T @ matrix).toarray()
+    return gram

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.clock import DAY_S
 from contracts.errors import DataError
@@ -103,18 +105,45 @@ def test_a_day_without_positives_is_refused(events: EventTable) -> None:
         collect(events, 99, ALWAYS, EvaluationConfig())
 
 
-def test_seen_hides_scores_and_marks_candidates() -> None:
-    seen = Seen(np.array([0 * 4 + 1, 2 * 4 + 0, 2 * 4 + 3]), 4)
-    scores = np.ones((2, 4), dtype=np.float32)
+def test_seen_hides_scores_and_marks_candidates(events: EventTable) -> None:
+    seen = collected(events).seen  # nothing by query 0, items 1 and 2 by query 1, besides 3 by query 2
+    scores = np.ones((2, NUM_ITEMS), dtype=np.float32)
     seen.hide(scores, np.array([0, 2]))
-    assert np.isneginf(scores).tolist() == [[False, True, False, False], [True, False, False, True]]
+    assert np.flatnonzero(np.isneginf(scores)).tolist() == [NUM_ITEMS + item for item in (1, 2, 3)]
     candidates = Candidates("v", np.array([1, 2, 3, 1], np.int32), np.zeros(4, np.float32), np.array([2, 2], np.int32))
-    assert seen.mask(candidates, np.array([0, 2])).tolist() == [True, False, True, False]
+    assert seen.mask(candidates, np.array([0, 1])).tolist() == [False, False, False, True]
 
 
 def test_nothing_seen() -> None:
-    seen = Seen(np.array([], dtype=np.int64), 4)
+    seen = Seen.before(event_table([[(at(DAY), 0)]]), np.array([0]), 4, 7)
     assert seen.contains(np.array([0]), np.array([1])).tolist() == [False]
+    scores = np.ones((1, 4), dtype=np.float32)
+    seen.hide(scores, np.array([0]))
+    assert (scores == 1).all()
+    nobody = Seen.before(event_table([[(at(DAY), 0)]]), np.array([], dtype=np.int64), 4, 7)
+    assert len(nobody.pairs) == 0
+
+
+visits = st.lists(st.tuples(st.integers(10, 24), st.integers(0, 3)).map(lambda pair: (at(*pair), pair[1])), max_size=12)
+
+
+@given(st.lists(visits.map(sorted), min_size=1, max_size=4), st.data(), st.integers(1, 9))
+def test_seen_is_what_one_by_one_gives(subjects: list[list[tuple[int, int]]], data: st.DataObject, window: int) -> None:
+    size = sum(map(len, subjects))
+    row = st.integers(0, max(size - 1, 0))
+    events = event_table(subjects, not_seen=data.draw(st.lists(row, max_size=3)) if size else ())
+    rows = np.array(data.draw(st.lists(row, unique=True)) if size else [], dtype=np.int64)
+    seen = Seen.before(events, rows, 4, window)
+    expected = np.zeros((len(rows), 4), dtype=bool)
+    for query, own in enumerate(rows.tolist()):
+        before = np.arange(events.offsets[events.subject[own]], own)
+        kept = before[events.seen[before] & (events.day[before] > events.day[own] - window)]
+        expected[query, events.item_row[kept]] = True
+    queries, items = np.divmod(np.arange(4 * len(rows)), 4)
+    assert seen.contains(queries, items).tolist() == expected.ravel().tolist()
+    scores = np.zeros((len(rows), 4), dtype=np.float32)
+    seen.hide(scores, np.arange(len(rows)))
+    assert np.isneginf(scores).tolist() == expected.tolist()
 
 
 def test_ranges_are_expanded_in_order_and_may_be_empty() -> None:
