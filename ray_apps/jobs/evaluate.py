@@ -12,6 +12,7 @@ from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
 from serving.recommend import local_recommend
 from training.evaluation import evaluate
+from training.evaluation.page import number
 from training.features.processed import open_processed
 from training.simulator import Oracle
 from training.simulator.truth import TRUTH
@@ -30,7 +31,7 @@ def run(workspace: Workspace, report_dir: Path) -> str:
         report_dir,
         shop_records(workspace.config.stores.records_dir, workspace.config.shop),
     )
-    return f"HR@10 {report.values['pipeline']['hr@10']['value']:.4f}, {report_dir / 'report.html'}"
+    return f"HR@10 {number(report.values['pipeline']['hr@10']['value'])}, {report_dir / 'report.html'}"
 
 
 JOB = Job(

@@ -111,8 +111,10 @@ def resampled(
 
 
 def _estimate(value: float, replicates: Replicates, count: int) -> Estimate:
+    if not np.isfinite(value):
+        return Estimate(None, None, None, count)
     usable = replicates[np.isfinite(replicates)]
     if usable.size == 0:
-        return Estimate(value if np.isfinite(value) else None, None, None, count)
+        return Estimate(value, None, None, count)
     low, high = np.quantile(usable, [_TAIL, 1 - _TAIL])
     return Estimate(value, float(low), float(high), count)

@@ -77,6 +77,8 @@ class FigureMaker:
     def lists(self, ranked: Ranked, shares: AnyArray, vectors: FloatArray | None) -> Figures:
         """Coverage, novelty and diversity of the first items, over the queries of the second protocol.
 
+        Lists without an item do not count, and those of one item have no diversity.
+
         Args:
             ranked: the outcome.
             shares: each item's share of earlier interactions [I].
@@ -84,16 +86,17 @@ class FigureMaker:
         """
         chosen = self.day.whole_day & ranked.scored & (ranked.heads[:, 0] >= 0)
         heads = np.where(chosen[:, None], ranked.heads, 0)
-        eligible = int((self.day.launched_at <= self.day.time[-1]).sum())
-        covered = metrics.coverage(ranked.heads[chosen], eligible)
+        count, eligible = int(chosen.sum()), int((self.day.launched_at <= self.day.time[-1]).sum())
+        covered = metrics.coverage(ranked.heads[chosen], eligible) if count else None
         figures: Figures = {
-            f"coverage@{LIST_K}": {"value": covered, "low": None, "high": None, "n": int(chosen.sum())},
+            f"coverage@{LIST_K}": {"value": covered, "low": None, "high": None, "n": count},
             f"novelty@{LIST_K}": self.mean(metrics.novelty(heads, shares), chosen),
         }
         if vectors is not None:
+            pairs = chosen & (ranked.heads[:, 1] >= 0)
             diversity = np.zeros(len(heads))
-            diversity[chosen] = metrics.intra_list_diversity(heads[chosen], vectors)
-            figures[f"intra_list_diversity@{LIST_K}"] = self.mean(diversity, chosen)
+            diversity[pairs] = metrics.intra_list_diversity(heads[pairs], vectors)
+            figures[f"intra_list_diversity@{LIST_K}"] = self.mean(diversity, pairs)
         return figures
 
     def captured_share(self, model: Ranked, popularities: Mapping[str, Ranked], ceiling: Ranked) -> Figures:
@@ -101,7 +104,7 @@ class FigureMaker:
         where = self._chosen(model, ceiling.scored)
         shares: Figures = {}
         for name in SHARED:
-            base = max((_SINGLE[name](ranked.rank) for ranked in popularities.values()), key=lambda v: v[where].mean())
+            base = max((_SINGLE[name](ranked.rank) for ranked in popularities.values()), key=lambda v: v[where].sum())
             metric = _SINGLE[name]
             shares[name] = self.bootstrap.captured_share(metric(model.rank), base, metric(ceiling.rank), where).json()
         return shares
@@ -118,10 +121,10 @@ class FigureMaker:
         where = self._chosen(model, ceiling.scored)
         return self.bootstrap.captured_share(metric(model.rank), zeros, metric(ceiling.rank), where).json()
 
-    def curve(self, ranked: Ranked) -> list[float]:
-        """Hit rate at each of `CURVE_K`."""
+    def curve(self, ranked: Ranked) -> list[float] | None:
+        """Hit rate at each of `CURVE_K`; None where the method was not asked."""
         ranks = ranked.rank[self._chosen(ranked, None)]
-        return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K]
+        return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K] if len(ranks) else None
 
     def segments(self, devices: tuple[str, ...]) -> dict[str, BoolArray]:
         """Segments of the queries: user and item, warm and cold, and the device by name (code 1 is the first)."""

@@ -107,10 +107,10 @@ def novelty(lists: IntArray, shares: AnyArray) -> Values:
 
 
 def intra_list_diversity(lists: IntArray, vectors: FloatArray) -> Values:
-    """One minus the mean cosine of a list's pairs [n]; 0 for lists of fewer than two items.
+    """One minus the mean cosine of a list's pairs [n].
 
     Args:
-        lists: [n, k] ItemRow, -1 pads.
+        lists: [n, k] ItemRow, -1 pads; at least two items a list.
         vectors: unit vectors of the items [I, D], zeros where unknown.
     """
     filled = lists >= 0
@@ -118,5 +118,4 @@ def intra_list_diversity(lists: IntArray, vectors: FloatArray) -> Values:
     counts = filled.sum(axis=1)
     together = np.square(members.sum(axis=1)).sum(axis=1)  # |sum|² = sum of all cosines, pairs counted twice
     alone = np.square(members).sum(axis=(1, 2))
-    pairs = np.maximum(counts * (counts - 1), 1)
-    return np.where(counts >= 2, 1 - (together - alone) / pairs, 0.0)
+    return np.asarray(1 - (together - alone) / (counts * (counts - 1)))

@@ -67,7 +67,7 @@ def number(value: float | None) -> str:
 def figure(values: Mapping[str, Any] | None) -> Markup:
     """A figure with its interval, as table cell content."""
     if values is None or values["value"] is None:
-        return Markup("-")
+        return Markup("-") if values is None or values["n"] else Markup("- <small>n = 0</small>")
     text = Markup("<b>{}</b>").format(number(values["value"]))
     if values["low"] is None:
         return text

@@ -37,15 +37,15 @@ Figures = Mapping[str, Mapping[str, Any]]
 
 
 def methods_plot(rows: Mapping[str, Figures | None], metrics: Sequence[str]) -> str:
-    """Horizontal bars with intervals: one panel a metric, one bar a method."""
+    """Horizontal bars with intervals: one panel a metric, one bar a method; "n = 0" where there is no figure."""
     shown = {name: figures for name, figures in rows.items() if figures is not None}
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 0.34 * len(shown) + 0.9), layout="constrained")
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-        panels[0].invert_yaxis()  # the axis is shared: once turns all panels
         for axes, metric in zip(panels, metrics, strict=True):
             _bars(axes, shown, metric)
             axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold")
+        panels[0].invert_yaxis()  # the axis is shared: once turns all panels
         return _svg(figure)
 
 
@@ -63,9 +63,11 @@ def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str)
         figure = Figure(figsize=(9.2, 3.1), layout="constrained")
         axes = figure.subplots()
         for place, (key, (label, colour)) in enumerate(series.items()):
-            offsets = [number + (place - (len(series) - 1) / 2) * width for number in range(len(shown))]
-            heights = [figures[key]["value"] for figures in shown.values()]
-            axes.bar(offsets, heights, width * 0.92, color=colour, label=label, yerr=_errors(shown, key), **_ERROR_BARS)
+            drawn = [(number, f[key]) for number, f in enumerate(shown.values()) if f[key]["value"] is not None]
+            offsets = [number + (place - (len(series) - 1) / 2) * width for number, _ in drawn]
+            figures = [figure for _, figure in drawn]
+            heights = [figure["value"] for figure in figures]
+            axes.bar(offsets, heights, width * 0.92, color=colour, label=label, yerr=_errors(figures), **_ERROR_BARS)
         labels = [f"{name.replace('_', ' ')}\nn = {figures[metric]['n']:,}" for name, figures in shown.items()]
         axes.set_xticks(range(len(shown)), labels)
         axes.set_ylabel(metric)
@@ -73,15 +75,15 @@ def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str)
         return _svg(figure)
 
 
-def curves_plot(curves: Mapping[str, Sequence[float]]) -> str:
-    """Hit rate over the length of the list."""
+def curves_plot(curves: Mapping[str, Sequence[float] | None]) -> str:
+    """Hit rate over the length of the list, of the methods that have any."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 3.4), layout="constrained")
         axes = figure.subplots()
         for name, colour in _LINES.items():
-            if name in curves:
+            if (curve := curves.get(name)) is not None:
                 style = "--" if name in ("oracle", "retrieval") else "-"
-                axes.plot(curves["k"], curves[name], style, color=colour, label=name.replace("_", " "), linewidth=1.8)
+                axes.plot(curves["k"] or (), curve, style, color=colour, label=name.replace("_", " "), linewidth=1.8)
         axes.set_xscale("log")
         ticks = [1, 3, 10, 30, 100, 300]
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -89,7 +91,8 @@ def curves_plot(curves: Mapping[str, Sequence[float]]) -> str:
         axes.set_xlabel("length of the list")
         axes.set_ylabel("share of targets found")
         axes.grid(axis="y", color="#e6eaf2")
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         return _svg(figure)
 
 
@@ -97,22 +100,22 @@ _ERROR_BARS: Final[dict[str, Any]] = {"error_kw": {"ecolor": "#1c2433", "elinewi
 
 
 def _bars(axes: Axes, rows: Mapping[str, Figures], metric: str) -> None:
-    names = list(rows)
-    colours = [OURS if name == "pipeline" else BEST if name.startswith("oracle") else OTHERS for name in names]
-    values = [rows[name][metric]["value"] for name in names]
-    axes.barh(
-        [name.replace("_", " ") for name in names], values, color=colours, xerr=_errors(rows, metric), **_ERROR_BARS
-    )
-    for place, name in enumerate(names):
-        end = rows[name][metric]["high"] or values[place]
-        axes.annotate(f"{values[place]:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+    axes.set_ylim(-0.5, len(rows) - 0.5)
+    for place, (name, figures) in enumerate(rows.items()):
+        figure = figures[metric]
+        value, end = figure["value"], figure["high"] or figure["value"]
+        if value is not None:
+            colour = OURS if name == "pipeline" else BEST if name.startswith("oracle") else OTHERS
+            axes.barh(place, value, color=colour, xerr=_errors([figure]), **_ERROR_BARS)
+        text, end = ("n = 0", 0.0) if value is None else (f"{value:.3f}", end)
+        axes.annotate(text, (end, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.margins(x=0.16)
     axes.set_xlim(left=0)
 
 
-def _errors(rows: Mapping[str, Figures], metric: str) -> list[list[float]]:
+def _errors(figures: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     """Distances from the value to both ends of the interval; 0 where there is none."""
-    figures = [figures[metric] for figures in rows.values()]
     ends = [(f["value"], f["low"] if f["low"] is not None else f["value"], f["high"] or f["value"]) for f in figures]
     return [[max(value - low, 0.0) for value, low, _ in ends], [max(high - value, 0.0) for value, _, high in ends]]
 

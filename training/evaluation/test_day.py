@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts.clock import DAY_S
+from contracts.clock import DAY_S, day_to_name
 from contracts.errors import DataError
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates
@@ -150,7 +150,7 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
     """
     rows = events.rows_between(day, day)
     if len(rows) == 0:
-        raise DataError(f"no positives on the test day {day}; choose another test day in the split")
+        raise DataError(f"no positives on the test day {day_to_name(day)}; choose another test day in the split")
     rng = np.random.default_rng(config.seed)
     single = _sample(rows, config.max_events, rng)
     _, firsts = np.unique(events.subject[rows], return_index=True)

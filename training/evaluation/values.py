@@ -57,7 +57,7 @@ def report_values(
     absent: dict[str, None] = dict.fromkeys(name for name in outcomes.baselines if name not in pairs)
     return {
         "bundle_version": bundle.version,
-        "warnings": [*bundle.manifest.warnings, *_warnings(config, outcomes)],
+        "warnings": [*bundle.manifest.warnings, *_warnings(config, day, outcomes)],
         "data": _data(processed, bundle, day, is_simulated=outcomes.oracle is not None),
         "pipeline": make.single(outcomes.pipeline.ranked),
         "pipeline_filtered": make.single(outcomes.filtered.ranked),
@@ -74,7 +74,7 @@ def report_values(
     }
 
 
-def _warnings(config: EvaluationConfig, outcomes: Outcomes) -> list[str]:
+def _warnings(config: EvaluationConfig, day: TestDay, outcomes: Outcomes) -> list[str]:
     found = [
         f"{run.degraded} queries of {name} were answered without all of their parts"
         for name, run in (("pipeline", outcomes.pipeline), ("pipeline_filtered", outcomes.filtered))
@@ -82,6 +82,8 @@ def _warnings(config: EvaluationConfig, outcomes: Outcomes) -> list[str]:
     ]
     if any(pair is None for pair in outcomes.baselines.values()):
         found.append(f"no item-to-item baselines: the catalogue has more than {config.max_item_to_item} items")
+    if not day.filtered.any():
+        found.append("no target was new to its visitor: there are no figures with the seen filter on (n = 0)")
     return found
 
 
@@ -184,7 +186,7 @@ def _lists(make: FigureMaker, processed: Processed, bundle: Bundle, outcomes: Ou
     return {name: make.lists(ranked, counts / counts.sum(), vectors) for name, ranked in outcomes.plain().items()}
 
 
-def _curves(make: FigureMaker, outcomes: Outcomes) -> dict[str, list[float]]:
-    """Hit rate at each cut-off `k`."""
+def _curves(make: FigureMaker, outcomes: Outcomes) -> dict[str, list[float] | None]:
+    """Hit rate at each cut-off `k`; null of a method that was not asked."""
     methods = {"retrieval": outcomes.pipeline.retrieved, **outcomes.plain()}
     return {"k": [float(k) for k in CURVE_K], **{name: make.curve(ranked) for name, ranked in methods.items()}}

@@ -36,6 +36,7 @@ STATISTICS: Final = pa.schema(
         ("num_seen", pa.int64()),
         ("num_duplicates", pa.int64()),
         ("events_of_day", pa.list_(pa.int64())),
+        ("positives_of_day", pa.list_(pa.int64())),
         ("train_user_rows", pa.list_(pa.int32())),
         ("train_user_events", pa.list_(pa.int64())),
         ("train_item_rows", pa.list_(pa.int32())),
@@ -227,7 +228,7 @@ def _is_one_of(event: AnyArray, names: tuple[str, ...]) -> AnyArray:
 
 def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: PartitionSpec) -> dict[str, object]:
     day, positive = events[c.DAY].to_numpy(), events["positive"].to_numpy()
-    train = positive & (day <= spec.train_end_day)
+    train, num_days = positive & (day <= spec.train_end_day), spec.last_day - spec.first_day + 1
     user_row = rows[USER_ROW].to_numpy()
     users, user_events = np.unique(user_row[train & (user_row >= 0)], return_counts=True)
     devices = pc.unique(rows[c.DEVICE_TYPE].filter(pa.array(train)))
@@ -237,7 +238,8 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "num_positives": int(positive.sum()),
         "num_train_positives": int(train.sum()),
         "num_seen": int(events["seen"].to_numpy().sum()),
-        "events_of_day": np.bincount(day - spec.first_day, minlength=spec.last_day - spec.first_day + 1),
+        "events_of_day": np.bincount(day - spec.first_day, minlength=num_days),
+        "positives_of_day": np.bincount(day[positive] - spec.first_day, minlength=num_days),
         "train_user_rows": users,
         "train_user_events": user_events,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from contracts import columns as c
 from contracts.clock import Clock, ShopCalendar, day_to_name
 from contracts.errors import DataError
 from contracts.files import atomic_dir
+from contracts.ids import LongArray
 from contracts.vocabulary import Vocabulary
 from training.features.config import PreprocessConfig
 from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
@@ -35,6 +36,7 @@ from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec,
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables, num_rows
 from training.records import ServedValues
+from training.splits import Split
 from training.tables import RawTable
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 _LAYOUT: Final = 1
 _ROWS_PER_BLOCK: Final = 500_000
 _CHUNK: Final = 1 << 20
+_NAMED: Final = 5
+_FEW: Final = 0.1
 _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
 
@@ -72,7 +76,7 @@ def preprocess(
 
     Raises:
         DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or nothing is left to train
-            on.
+            or to judge on.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
     """
@@ -86,8 +90,8 @@ def preprocess(
         (folder / TRANSFORMS).write_text(transforms.to_json(), encoding="utf-8")
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
-    if report["empty_days"]:
-        logger.warning("days without interactions: %s", ", ".join(report["empty_days"]))
+    for warning in report["warnings"]:
+        logger.warning("%s", warning)
     for reason, count in info.kept_out.items():
         logger.warning("%d interactions kept out: %s; examples in %s", count, reason, REPORT)
     logger.info("processed %d events of %d subjects", info.counts["events"], info.counts["subjects"])
@@ -193,10 +197,17 @@ def _summarise(
     counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
     counts |= {"users": len(raw.users), "items": len(raw.items)}
     examples = [example for part in statistics["examples"].to_pylist() for example in part]
+    positives = _sum_lists(statistics["positives_of_day"], lengths)
+    lacking = f"kept out: {kept_out or 'nothing'}, for example {examples[:5]}"
     if counts["train_positives"] == 0:
         raise DataError(
             f"empty training window: no positive between {day_to_name(raw.split.first_day)} and "
-            f"{day_to_name(raw.split.train_end_day)}; kept out: {kept_out or 'nothing'}, for example {examples[:5]}"
+            f"{day_to_name(raw.split.train_end_day)}; {lacking}"
+        )
+    if positives[-1] == 0:
+        raise DataError(
+            f"no positive on the test day {day_to_name(raw.split.last_day)}, so nothing could be judged; export the "
+            f"day, or choose other days by split.first_day, split.train_days and split.test_days; {lacking}"
         )
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
     info = ProcessedInfo(
@@ -210,7 +221,26 @@ def _summarise(
         missing=raw.missing,
         has_labels=raw.has_labels,
     )
-    return info, {"kept_out": kept_out, "examples": examples, "empty_days": empty}
+    warnings = list(_doubts(raw.split, positives, empty))
+    return info, {"kept_out": kept_out, "examples": examples, "empty_days": empty, "warnings": warnings}
+
+
+def _doubts(split: Split, positives: LongArray, empty: Sequence[str]) -> Iterator[str]:
+    """What a person should know of a split, given the positives of each of its days and the days without events."""
+    if empty:
+        more = f" and {len(empty) - _NAMED} more, see {REPORT}" if len(empty) > _NAMED else ""
+        yield f"days without interactions: {', '.join(empty[:_NAMED])}{more}"
+    train = positives[: split.validation_day - split.first_day]
+    validation = positives[len(train) : split.test_day - split.first_day]
+    if validation.sum() == 0:
+        days = " to ".join(dict.fromkeys(map(day_to_name, (split.validation_day, split.validation_end_day))))
+        yield f"no positive on the validation day {days}: the models are trained without figures"
+    usual = float(np.median(train[train > 0]))
+    if positives[-1] < _FEW * usual:
+        yield (
+            f"the test day {day_to_name(split.last_day)} has {positives[-1]} positives where {usual:.0f} are usual: is "
+            "its export complete? The report is about this day"
+        )
 
 
 def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -20,6 +20,11 @@ from contracts.messages import Candidates, PipelineResult, QueryFeatures, SeenMa
 from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
 from training.bundle_writer import BundleInputs, write_bundle
 from training.evaluation import EvaluationConfig, evaluate, main_table
+from training.evaluation.figures import FigureMaker
+from training.evaluation.plots import curves_plot, methods_plot, segments_plot
+from training.evaluation.ranked import Ranked
+from training.evaluation.test_day import test_day as collect
+from training.features.events import EventTable
 from training.features.processed import Processed, open_processed
 
 if TYPE_CHECKING:
@@ -100,6 +105,60 @@ def simulated(processed: Processed, bundle: Bundle, tmp_path_factory: pytest.Tem
     report: dict[str, Any] = json.loads((folder / "v1/report.json").read_text())
     page = folder / "v1/report.html"
     return {**report, "page": page.read_text(), "address": page.as_uri()}
+
+
+class OneItemForAll(Processed):
+    """Everybody has bought item 0 again and again; every target had been seen."""
+
+    def events(self, partitions: Sequence[int] | None = None) -> EventTable:
+        events = super().events(partitions)
+        again = np.arange(len(events)) > events.offsets[events.subject]
+        return replace(events, item_row=np.zeros_like(events.item_row), positive=events.positive & again)
+
+
+class OnlyItem(ByRow):
+    """A catalogue of which one item can be had: lists of item 0 alone."""
+
+    def __call__(self, queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
+        retrieved = self._candidates([np.zeros(1, dtype=np.int32)] * len(queries.now))
+        ranked = retrieved if seen is None else retrieved.where(~seen(retrieved))
+        return PipelineResult(ranked, np.ones(len(ranked.rows), np.float32), ranked, retrieved, ((),) * len(queries))
+
+
+def test_a_figure_of_nothing_is_null_and_the_report_draws_what_it_has(
+    processed: Processed, bundle: Bundle, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"window_days": 60})
+    same = OneItemForAll(processed.path, processed.info)
+    values = evaluate(config, same, bundle, OnlyItem(bundle), None, tmp_path / "v1").values
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    assert values["data"]["test_events_outside_window"] == 0
+    assert values["pipeline"]["hr@10"]["value"] == 1.0
+    assert values["pipeline_filtered"] == dict.fromkeys(values["pipeline_filtered"], nothing)
+    assert values["baselines_filtered"]["ease"]["ndcg@10"] == nothing
+    assert values["ranking"]["auc"] == nothing, "the target is the only candidate"
+    assert values["lists"]["pipeline"]["intra_list_diversity@10"] == nothing
+    assert values["warnings"][-1].startswith("no target was new to its visitor")
+    assert json.loads((tmp_path / "v1/report.json").read_text())["pipeline_filtered"]["mrr"]["value"] is None
+    page = (tmp_path / "v1/report.html").read_text()
+    assert page.count(">n = 0<") > 10
+    assert "n = 0" in page[page.index("<svg") : page.rindex("</svg>")]
+    assert "  pipeline" + "-".rjust(38) in main_table(values)
+
+
+def test_a_method_that_was_not_asked_has_no_figures(processed: Processed) -> None:
+    day = collect(processed.events(), LAST_DAY, processed.launched_at, CONFIG)
+    make, nobody = FigureMaker(day, 100, 0), Ranked.empty(len(day))
+    assert make.curve(nobody) is None
+    figures = make.lists(nobody, np.full(NUM_ITEMS, 0.1), np.ones((NUM_ITEMS, 2), np.float32))
+    assert {figure["value"] for figure in figures.values()} == {None}
+    assert make.captured_share(nobody, {"popularity_all": nobody}, nobody)["hr@10"]["value"] is None
+    assert "<svg" in curves_plot({"k": [1.0], "pipeline": None})
+    hidden = {"hr@10": {"value": None, "low": None, "high": None, "n": 0}}
+    assert "n = 0" in methods_plot({"pipeline": hidden}, ["hr@10"])
+    assert "<svg" in segments_plot({"warm": hidden}, "hr@10", "popularity_3d")
+    drawn = {"hr@10": {"value": 0.5, "low": None, "high": None, "n": 3}, "oracle_hr@10": hidden["hr@10"]}
+    assert "oracle" in segments_plot({"warm": drawn}, "hr@10", "popularity_3d")
 
 
 def test_figures_of_the_pipeline_by_hand(simulated: dict[str, Any], processed: Processed) -> None:

@@ -101,7 +101,9 @@ def test_samples_are_seeded_and_as_large_as_asked() -> None:
 
 
 def test_a_day_without_positives_is_refused(events: EventTable) -> None:
-    with pytest.raises(DataError, match="no positives on the test day 99; choose another test day in the split"):
+    with pytest.raises(
+        DataError, match="no positives on the test day 1970-04-10; choose another test day in the split"
+    ):
         collect(events, 99, ALWAYS, EvaluationConfig())
 
 

@@ -164,3 +164,41 @@ def test_today_is_left_out_until_it_is_over(without_ray: None, tmp_path: Path) -
         shutil.rmtree(tmp_path / "raw" / "interactions" / f"day={day_to_name(day)}")
     with pytest.raises(DataError, match="no day but today, 2024-10-08, which is not over; add earlier days"):
         preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny", clock=noon)
+
+
+def of_day(raw: Path, day: int, keep: int) -> None:
+    """Keeps the first rows of a day after the first."""
+    path = raw / "interactions" / f"day={day_to_name(FIRST_DAY + day)}" / "part-0.parquet"
+    pq.write_table(pq.ParquetFile(path).read().slice(0, keep), path)
+
+
+def test_a_test_day_without_positives_is_refused_by_name(without_ray: None, tmp_path: Path) -> None:
+    write_shop(tmp_path / "raw")
+    of_day(tmp_path / "raw", 4, keep=0)
+    with pytest.raises(DataError, match="no positive on the test day 2024-10-08, so nothing could be judged; export"):
+        preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    write_shop(tmp_path / "views")  # all events are views
+    config = PreprocessConfig(positive_events=("purchase",))
+    with pytest.raises(DataError, match="empty training window: no positive"):
+        preprocess(config, tmp_path / "views", tmp_path / "out", shop="tiny")
+
+
+def test_a_validation_day_without_positives_is_told(
+    without_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_shop(tmp_path / "raw")
+    of_day(tmp_path / "raw", 3, keep=0)
+    preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    assert "no positive on the validation day 2024-10-07: the models are trained without figures" in caplog.messages
+
+
+def test_a_nearly_empty_test_day_is_told(without_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_shop(tmp_path / "raw")
+    row = {"user_id": "u2", "item_id": "i2"}
+    for day in range(3):
+        stamps = [START + day * DAY_S + second for second in range(40)]
+        columns = {name: [value] * 40 for name, value in row.items()}
+        day_folder(tmp_path / "raw", day_to_name(FIRST_DAY + day), **columns, timestamp=stamps)
+    preprocess(CONFIG, tmp_path / "raw", tmp_path / "out", shop="tiny")
+    told = "the test day 2024-10-08 has 1 positives where 40 are usual: is its export complete?"
+    assert any(message.startswith(told) for message in caplog.messages)

@@ -14,7 +14,7 @@ from contracts import columns as c
 from contracts import records as r
 from contracts.clock import DAY_S, day_to_name
 from contracts.vocabulary import Vocabulary
-from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop
+from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop, write_table
 from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
@@ -142,7 +142,14 @@ def test_records_of_an_older_version_do_not_tell_how_late(folder: Path) -> None:
     assert (found["old"], found["new"]) == ("lamps", "lamps")
 
 
+def somebody_else(folder: Path) -> None:
+    """An event of u2 on the last day, which would be empty without u1."""
+    columns = {"user_id": ["u2"], "item_id": ["i2"], "timestamp": [START + 4 * DAY_S]}
+    write_table(folder / "raw" / "interactions" / f"day={day_to_name(FIRST_DAY + 4)}", columns, "more.parquet")
+
+
 def test_erased_users_leave_no_row(folder: Path) -> None:
+    somebody_else(folder)
     write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u1", "i1")], FIRST_DAY + 4)
     write(folder / "records", r.TOMBSTONES, [{"user_id": "u1", "erased_at": START}], None)
     processed = run(folder, folder / "records")
@@ -153,6 +160,7 @@ def test_erased_users_leave_no_row(folder: Path) -> None:
 
 
 def test_erased_users_leave_no_row_where_nothing_else_is_read_of_the_records(folder: Path) -> None:
+    somebody_else(folder)
     before = run(folder, folder / "records", None)
     write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u2", "i1")], FIRST_DAY + 4)
     write(folder / "records", r.USER_ACTIVITY, [value("u2", 1.0, "tables")], FIRST_DAY + 1)
@@ -160,7 +168,7 @@ def test_erased_users_leave_no_row_where_nothing_else_is_read_of_the_records(fol
     processed = run(folder, folder / "records", None)
     assert processed.info.kept_out == {"erased_user": 6}
     assert set(processed.events().subject_ids) == {"u2", "s1"}
-    assert processed.info.counts["events"] == 3
+    assert processed.info.counts["events"] == 4
     assert processed.info.fingerprint != before.info.fingerprint
 
 
