@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -52,13 +53,46 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float | Decimal) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}"
+
+
+UNIX_SECONDS: Final = Range(-62_135_596_800, 253_402_300_799)
+"""Seconds of the years 1 to 9999."""
+NOT_NEGATIVE: Final = Range(0, 2**53 - 1)
+_RANGES: Final = {
+    Kind.INT: Range(-(2**63), 2**63 - 1),
+    Kind.FLOAT: Range(-(2**53) + 1, 2**53 - 1),  # beyond it not even whole numbers are exact
+}
+
+
+@dataclass(frozen=True)
 class Column:
-    """One column of a raw table."""
+    """One column of a raw table.
+
+    Attributes:
+        legal: numbers that it can mean; None = those of its kind.
+    """
 
     name: str
     kind: Kind
     required: bool = False
     nullable: bool = True
+    legal: Range | None = None
+
+    @property
+    def range(self) -> Range | None:
+        """Numbers that the column can mean; None where it holds no numbers."""
+        return self.legal or _RANGES.get(self.kind)
 
 
 @dataclass(frozen=True)
@@ -80,7 +114,7 @@ USERS: Final = TableSchema(
     "users",
     (
         Column(USER_ID, Kind.STRING, required=True, nullable=False),
-        Column(AGE, Kind.FLOAT),
+        Column(AGE, Kind.FLOAT, legal=NOT_NEGATIVE),
         Column(GENDER, Kind.STRING),
     ),
     key=USER_ID,
@@ -94,9 +128,9 @@ ITEMS: Final = TableSchema(
         Column(CATEGORY_L1, Kind.STRING),
         Column(CATEGORY_L2, Kind.STRING),
         Column(GENDER, Kind.STRING),
-        Column(PRICE, Kind.FLOAT),
+        Column(PRICE, Kind.FLOAT, legal=NOT_NEGATIVE),
         Column(IMAGE_PATH, Kind.STRING),
-        Column(LAUNCHED_AT, Kind.INT),
+        Column(LAUNCHED_AT, Kind.INT, legal=UNIX_SECONDS),
     ),
     key=ITEM_ID,
 )
@@ -106,12 +140,12 @@ INTERACTIONS: Final = TableSchema(
         Column(USER_ID, Kind.STRING),
         Column(SESSION_ID, Kind.STRING),
         Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
-        Column(TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(TIMESTAMP, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
         Column(DEVICE_TYPE, Kind.STRING),
         Column(EVENT, Kind.STRING),
         Column(EVENT_ID, Kind.STRING),
         Column(REQUEST_ID, Kind.STRING),
-        Column(LABEL, Kind.FLOAT),
+        Column(LABEL, Kind.FLOAT, legal=Range(0, 1)),
     ),
     partitioned=True,
     at_least_one_of=(USER_ID, SESSION_ID),
@@ -123,8 +157,8 @@ IMPRESSIONS: Final = TableSchema(
         Column(USER_ID, Kind.STRING),
         Column(SESSION_ID, Kind.STRING),
         Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
-        Column(POSITION, Kind.INT, required=True, nullable=False),
-        Column(TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(POSITION, Kind.INT, required=True, nullable=False, legal=NOT_NEGATIVE),
+        Column(TIMESTAMP, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
         Column(CLICKED, Kind.BOOL),
         Column(DEVICE_TYPE, Kind.STRING),
         Column(EXPLORED, Kind.BOOL),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts import columns as c
-from contracts.columns import Column, Kind, TableSchema
+from contracts.columns import UNIX_SECONDS, Column, Kind, TableSchema
 
 ACCEPTED_MS: Final = "accepted_ms"
 """When the store took the event, Unix milliseconds of the store's clock; the same clock as `SERVED_MS`."""
@@ -46,7 +46,7 @@ USER_ACTIVITY: Final = TableSchema(
     (
         Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
         Column(c.TOP_CATEGORY, Kind.STRING, required=True),
-        Column(EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False),
+        Column(EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
         Column(SERVED_MS, Kind.INT, required=True, nullable=False),
     ),
     partitioned=True,
@@ -76,7 +76,7 @@ TOMBSTONES: Final = TableSchema(
     "tombstones",
     (
         Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
-        Column(ERASED_AT, Kind.INT, required=True, nullable=False),
+        Column(ERASED_AT, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
     ),
 )
 

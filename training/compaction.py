@@ -120,9 +120,9 @@ def _compact_table(folder: Path, table: _Table, erased: pa.Array) -> LongArray:
         return totals
     for files in found.days.values():
         if len(files) == 1 and _is_done(files[0], digest):
-            totals += [pq.read_metadata(files[0]).num_rows, 0, 0, 0]
+            totals += [found.of_files(files).num_rows, 0, 0, 0]
         elif files:
-            totals += [*_compact_day(_only(found, files), table, erased, digest), 1]
+            totals += [*_compact_day(found.of_files(files), table, erased, digest), 1]
     return totals
 
 
@@ -181,14 +181,14 @@ def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
     for day, files in impressions.days.items():
         if not files:
             continue
-        rows = read_files(_only(impressions, files))
+        rows = read_files(impressions.of_files(files))
         waited = now - window_s - rows[c.TIMESTAMP].to_numpy()
         before = rows[c.CLICKED]
         open_rows = before.is_null().to_numpy() | (~_true(before) & (waited <= config.late_days * DAY_S))
         if not open_rows.any():
             continue
         near = [path for near in range(day - 1, day + days_after + 1) for path in days_of_events.get(near, ())]
-        answers = read_files(_only(events, tuple(near))) if events and near else None
+        answers = read_files(events.of_files(near)) if events and near else None
         clicked = _true(before) | (open_rows & attributed(rows, answers, config.click_events, window_s))
         values = pa.array(clicked, mask=~clicked & (waited <= 0))
         if values.equals(before.combine_chunks()):
@@ -235,10 +235,6 @@ def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[s
     wait_s = pairs[c.TIMESTAMP].to_numpy() - pairs["shown"].to_numpy()
     clicked[pairs["row"].to_numpy()[wait_s <= window_s]] = True
     return clicked
-
-
-def _only(table: RawTable, files: Sequence[Path]) -> RawTable:
-    return RawTable(table.schema, tuple(files), table.source_names)
 
 
 def _remove_leftovers(folder: Path) -> None:

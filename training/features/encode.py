@@ -13,7 +13,6 @@ from contracts import columns as c
 from contracts.ids import AnyArray, IntArray
 from contracts.records import ACCEPTED_MS, LATE_S
 from training.features.hashing import partitions_of
-from training.tables import RawTable
 
 PARTITION: Final = "partition"
 USER_ROW: Final = "user_row"
@@ -60,7 +59,6 @@ class EncodeSpec:
     """What every task that encodes needs; kept once in the object store.
 
     Attributes:
-        raw: the interactions table: the shop's, or what serving recorded.
         user_ids: raw ids by user row [U].
         item_ids: raw ids by ItemRow [I].
         user_partition: [U].
@@ -70,7 +68,6 @@ class EncodeSpec:
         erased: raw ids of erased users, none of whose rows is used.
     """
 
-    raw: RawTable
     user_ids: pa.Array
     item_ids: pa.Array
     user_partition: IntArray
@@ -80,12 +77,11 @@ class EncodeSpec:
     erased: pa.Array
 
 
-def encode(batch: pa.Table, spec: EncodeSpec) -> pa.Table:
-    """Encodes raw rows in the names and types of the files; returns rows of the schema `ENCODED`.
+def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
+    """Encodes canonical rows of interactions, the shop's or recorded ones; returns rows of the schema `ENCODED`.
 
     A row has either a user row or a session id: with both given, the user is the subject.
     """
-    raw = spec.raw.canonical(batch)
     for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
         if name not in raw.column_names:  # labels are never recorded, the other two always
             raw = raw.append_column(name, pa.nulls(len(raw), kind))

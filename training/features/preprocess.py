@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
@@ -34,15 +35,18 @@ from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
-from training.features.raw_tables import RawTables, num_rows
+from training.features.raw_tables import RawTables
 from training.records import ServedValues
 from training.splits import Split
-from training.tables import RawTable
+from training.tables import RawTable, pieces, read_piece
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT: Final = 1
-_ROWS_PER_BLOCK: Final = 500_000
+_LOGGERS_OF_FAILED_TASKS: Final = (
+    "ray.data.exceptions",
+    "ray.data._internal.execution.streaming_executor_state",
+)
 _CHUNK: Final = 1 << 20
 _NAMED: Final = 5
 _FEW: Final = 0.1
@@ -83,6 +87,7 @@ def preprocess(
     raw = RawTables(config, raw_dir, records_dir, records_end, clock)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
+        _check_all_arrived(raw, statistics)
         info, report = _summarise(config, raw, statistics, shop)
         transforms = fit_transforms(statistics, raw.users, raw.items, config.timezone)
         pq.write_table(raw.users, folder / USERS)
@@ -104,33 +109,39 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
         (folder / name).mkdir()
     finish_ref = ray.put(partition_spec(config, raw, folder))
     with _sort_shuffle():
-        first, *others = [_encoded(source, encode_spec(config, raw, source)) for source in raw.sources]
+        first, *others = [_encoded(source, encode_spec(config, raw)) for source in raw.sources]
         encoded = first.union(*others) if others else first
         finished = encoded.groupby(PARTITION).map_groups(_finisher(finish_ref), batch_format="pyarrow")
         try:
             return pa.concat_tables(ray.get(finished.to_arrow_refs()))
         except ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, OSError):
+            if (cause := _cause(error)) is None:
                 raise
-            where = next((note for note in getattr(error.cause, "__notes__", ()) if ".parquet" in note), raw.raw_dir)
-            raise DataError(f"interactions cannot be read: {error.cause}; {where}") from error
+            raise cause from error
+
+
+def _cause(error: BaseException | None) -> DataError | None:
+    """What a task found in the tables, if that is why it ended."""
+    while isinstance(error, ray.exceptions.RayTaskError):  # which is an instance of its cause's class, too
+        error = error.cause
+    return error if isinstance(error, DataError) else None
 
 
 def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
-    rows = ray.data.read_parquet(
-        [str(path) for path in source.files],
-        schema=source.source_schema,
-        partitioning=None,
-        override_num_blocks=min(len(source.files), -(-num_rows(source) // _ROWS_PER_BLOCK)),
-    )
-    return rows.map_batches(_encoder(ray.put(spec)), batch_size=None, batch_format="pyarrow")
+    """Encoded rows, read in pieces: Ray's own reader makes a batch of every file, however small it is."""
+    cut = pieces(source)
+    numbers = ray.data.range(len(cut), override_num_blocks=len(cut))
+    return numbers.map_batches(_encoder(ray.put((source, cut, spec))), batch_size=None, batch_format="pyarrow")
 
 
-def _encoder(spec: Any) -> Callable[[Any], Any]:
-    def encode_rows(batch: pa.Table) -> pa.Table:
-        return encode(batch, ray.get(spec))
+def _encoder(work: Any) -> Callable[[Any], Any]:
+    def encode_piece(numbers: pa.Table) -> Iterator[pa.Table]:
+        source, cut, spec = ray.get(work)
+        for number in numbers["id"].to_pylist():
+            for rows in read_piece(source, cut[number]):
+                yield encode(rows, spec)
 
-    return encode_rows
+    return encode_piece
 
 
 def _finisher(spec: Any) -> Callable[[Any], Any]:
@@ -142,22 +153,29 @@ def _finisher(spec: Any) -> Callable[[Any], Any]:
 
 @contextmanager
 def _sort_shuffle() -> Iterator[None]:
-    """Shuffles by sorting: with few partitions on one machine several times faster than Ray's default."""
+    """Shuffles by sorting: with few partitions on one machine several times faster than Ray's default.
+
+    What ends a task ends the job with its own message; Ray's copies of it, with the tasks' stacks, are not printed.
+    """
     context = ray.data.DataContext.get_current()
     before = context.shuffle_strategy
     context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS_OF_FAILED_TASKS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         context.shuffle_strategy = before
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
-def encode_spec(config: PreprocessConfig, raw: RawTables, source: RawTable) -> EncodeSpec:
-    """What the tasks that encode one of these tables' sources of interactions need."""
+def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
+    """What the tasks that encode interactions of these tables need."""
     calendar = ShopCalendar(config.timezone)
     user_ids = raw.users[c.USER_ID].combine_chunks()
     return EncodeSpec(
-        raw=source,
         user_ids=user_ids,
         item_ids=raw.items[c.ITEM_ID].combine_chunks(),
         user_partition=partitions_of(user_ids.to_pylist(), config.num_partitions),
@@ -182,6 +200,16 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         last_day=raw.split.last_day,
         served=ServedValues.read(raw.served_dir, raw.users[c.USER_ID].to_pylist(), categories),
     )
+
+
+def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
+    kept_out = sum(count for counts in statistics["verdicts"].to_pylist() for count in counts)
+    arrived = kept_out + sum(int(pc.sum(statistics[name]).as_py()) for name in ("num_events", "num_duplicates"))
+    if arrived != raw.num_rows:
+        raise DataError(
+            f"{arrived} interactions arrived, the footers of the files in {raw.raw_dir} promise {raw.num_rows}; "
+            "run the job again while nobody writes to the folder"
+        )
 
 
 def _summarise(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts import records as r
@@ -18,7 +17,7 @@ from training.features.config import PreprocessConfig
 from training.features.days import complete_days
 from training.records import erased_users, find_records
 from training.splits import make_split
-from training.tables import RawTable, find_table, read_files
+from training.tables import RawTable, find_table, is_given, pieces, read_files, read_piece
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +56,14 @@ class RawTables:
         self.split = make_split(config.split, [day for source in found for day in source.days])
         days = range(self.split.first_day, self.split.last_day + 1)
         self.sources = tuple(of_days for source in found if (of_days := source.of_days(days)).files)
-        if sum(num_rows(source) for source in self.sources) == 0:
+        self.num_rows = sum(source.num_rows for source in self.sources)
+        if self.num_rows == 0:
             raise DataError(f"no interactions between {day_to_name(days[0])} and {day_to_name(days[-1])} in {raw_dir}")
         items = find(c.ITEMS)
         self.items = read_files(items)
         if len(self.items) == 0:
             raise DataError(f"the items table in {raw_dir} has no rows; expected the shop's catalogue")
-        users = find(c.USERS) if (raw_dir / c.USERS.name).is_dir() else None
+        users = find(c.USERS) if is_given(raw_dir, c.USERS) else None
         self.erased = erased_users(records_dir)
         self.users = _users(users, self.sources, self.erased)
         no_users = tuple(f"{c.USERS.name}.{name}" for name in (c.AGE, c.GENDER))
@@ -72,11 +72,6 @@ class RawTables:
         self.files = tuple(
             path for table in (*self.sources, items, *([] if users is None else [users])) for path in table.files
         )
-
-
-def num_rows(table: RawTable) -> int:
-    """Rows of all files."""
-    return sum(pq.read_metadata(path).num_rows for path in table.files)
 
 
 def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
@@ -107,11 +102,9 @@ def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array
 
 def _users_of(sources: Sequence[RawTable]) -> pa.Array:
     """The users that occur in interactions, sorted."""
-    ids: pa.Array = pa.array([], pa.string())
+    ids = [pa.array([], pa.string())]
     for table in sources:
-        source = table.source_names.get(c.USER_ID)
-        for path in table.files if source is not None else ():
-            column = pq.ParquetFile(path).read(columns=[source])
-            if source in column.column_names:
-                ids = pc.unique(pa.concat_arrays([ids, pc.unique(column[source].cast(pa.string()))]))
-    return ids.drop_null().sort()
+        narrow = table.of_columns([c.USER_ID])
+        for piece in pieces(narrow) if narrow.source_names else ():
+            ids += [pc.unique(rows[c.USER_ID]) for rows in read_piece(narrow, piece)]
+    return pc.unique(pa.concat_arrays(ids)).drop_null().sort()

@@ -19,7 +19,7 @@ from training.features.config import PreprocessConfig
 from training.features.encode import ENCODED, EncodeSpec, encode
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec
-from training.tables import ARROW_TYPES, RawTable
+from training.tables import ARROW_TYPES
 
 USERS = ("u1", "u2", "u3")
 ITEMS = ("i1", "i2", "i3")
@@ -34,7 +34,6 @@ def encode_rows() -> Encode:
     def run(rows: list[Mapping[str, Any]], num_partitions: int = 1) -> pa.Table:
         schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in c.INTERACTIONS.columns])
         spec = EncodeSpec(
-            raw=RawTable(c.INTERACTIONS, (), {name: name for name in c.INTERACTIONS.names}),
             user_ids=pa.array(USERS),
             item_ids=pa.array(ITEMS),
             user_partition=partitions_of(USERS, num_partitions),

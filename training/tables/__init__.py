@@ -1,0 +1,21 @@
+"""Raw tables: which files there are, whether their schemas and values are usable, and their canonical form.
+
+Every column is checked before any row is read, so that a wrong table costs seconds and leaves nothing behind.
+"""
+
+from training.tables.read import Piece, pieces, read_files, read_piece, read_table
+from training.tables.table import ColumnMap, RawTable, find_table, is_given
+from training.tables.values import ARROW_TYPES
+
+__all__ = [
+    "ARROW_TYPES",
+    "ColumnMap",
+    "Piece",
+    "RawTable",
+    "find_table",
+    "is_given",
+    "pieces",
+    "read_files",
+    "read_piece",
+    "read_table",
+]

@@ -1,0 +1,170 @@
+"""Rows of raw tables, in canonical names, order and types. What a footer promises arrives, or the job ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from contracts.columns import TableSchema
+from contracts.errors import DataError, SchemaError
+from training.tables.files import parquet_files
+from training.tables.table import ColumnMap, RawTable, check_files
+from training.tables.values import ARROW_TYPES, canonical_column
+
+_ROWS_AT_ONCE: Final = 500_000
+_ROWS_OF_A_FILE: Final = 1_000
+"""To open a file takes about as long as to read so many rows."""
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Some row groups of a file.
+
+    Attributes:
+        path: the file.
+        row_groups: their numbers.
+        first_row: row of the file that is their first.
+        num_rows: how many rows they have by the footer.
+    """
+
+    path: Path
+    row_groups: tuple[int, ...]
+    first_row: int
+    num_rows: int
+
+
+Piece = tuple[FilePart, ...]
+"""What one task reads: parts of many small files, or a part of a large one."""
+
+
+def pieces(raw: RawTable) -> list[Piece]:
+    """A table cut into pieces of about equal work, however many files it lies in.
+
+    Their number follows the rows, and grows by one for every 500 files.
+    """
+    cut: list[Piece] = []
+    waiting: list[FilePart] = []
+    work = 0
+    for path in raw.files:
+        first_row = 0
+        for number, num_rows in enumerate(raw.row_groups[path]):
+            waiting.append(FilePart(path, (number,), first_row, num_rows))
+            work += num_rows + (_ROWS_OF_A_FILE if number == 0 else 0)
+            first_row += num_rows
+            if work >= _ROWS_AT_ONCE:
+                cut.append(tuple(waiting))
+                waiting, work = [], 0
+    return [*cut, tuple(waiting)] if waiting else cut
+
+
+def read_piece(raw: RawTable, piece: Piece) -> Iterator[pa.Table]:
+    """Canonical tables of the rows of a piece, of at most about a million rows.
+
+    Raises:
+        DataError: a file cannot be read, or has other rows than its footer promised.
+        SchemaError: a value lies outside what its column can mean.
+    """
+    waiting: list[pa.Table] = []
+    num_rows = 0
+    for part in piece:
+        for rows in _read(raw, part):
+            waiting.append(rows)
+            num_rows += len(rows)
+            if num_rows >= _ROWS_AT_ONCE:
+                yield pa.concat_tables(waiting)
+                waiting, num_rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def read_table(path: Path, schema: TableSchema, columns: ColumnMap | None = None) -> pa.Table:
+    """Reads a whole small table, canonical and with its key checked.
+
+    Args:
+        path: a Parquet file, or a folder of them.
+        schema: what the table must look like.
+        columns: names of the shop's columns by our names.
+
+    Raises:
+        DataError: no file, or a key that occurs twice.
+        SchemaError: a column is missing or of a wrong type, an id is null, or a value is none that its column can mean.
+    """
+    files = parquet_files(path) if path.exists() else ()
+    if not files:
+        raise DataError(f"no Parquet file at {path}; the table {schema.name!r} needs at least one")
+    return read_files(RawTable(schema, files, *check_files(files, schema, columns or {})))
+
+
+def read_files(raw: RawTable) -> pa.Table:
+    """All rows of a checked table, canonical, with the key and the non-null columns checked."""
+    tables = []
+    for path in raw.files:
+        groups = raw.row_groups[path]
+        whole = FilePart(path, tuple(range(len(groups))), 0, sum(groups))
+        parts = list(_read(raw, whole))
+        for column in raw.schema.columns:
+            first_row = 0
+            for part in parts:
+                if not column.nullable and part[column.name].null_count:
+                    row = first_row + int(np.flatnonzero(part[column.name].is_null().to_numpy())[0])
+                    raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
+                first_row += len(part)
+        tables.append(pa.concat_tables([_empty(raw.schema), *parts]))
+    table = pa.concat_tables(tables).combine_chunks()
+    if raw.schema.key is not None:
+        _check_unique(table, raw.schema.key, raw.schema.name, raw.files, [len(part) for part in tables])
+    return table
+
+
+def _read(raw: RawTable, part: FilePart) -> Iterator[pa.Table]:
+    """Rows of a part, canonical; columns that the file lacks are null."""
+    row = part.first_row
+    try:
+        with pq.ParquetFile(part.path) as file:
+            names = [name for name in raw.source_names.values() if name in file.schema_arrow.names]
+            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=list(part.row_groups), columns=names):
+                yield _canonical(raw, pa.Table.from_batches([batch]), part.path, row)
+                row += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{part.path} cannot be read: {error}") from error
+    if row != part.first_row + part.num_rows:
+        raise DataError(
+            f"{part.path}: {row - part.first_row} rows arrived, its footer promised {part.num_rows}; the file was "
+            "changed while it was read, or is damaged; run the job again, or write the file again"
+        )
+
+
+def _canonical(raw: RawTable, table: pa.Table, path: Path, first_row: int) -> pa.Table:
+    columns = []
+    for column in raw.schema.columns:
+        source = raw.source_names.get(column.name)
+        if source is not None and source in table.column_names:
+            columns.append(canonical_column(table[source], column, source, path, first_row))
+        else:
+            columns.append(pa.nulls(len(table), ARROW_TYPES[column.kind]))
+    return pa.table(columns, names=list(raw.schema.names))
+
+
+def _empty(schema: TableSchema) -> pa.Table:
+    return pa.table({column.name: pa.array([], ARROW_TYPES[column.kind]) for column in schema.columns})
+
+
+def _check_unique(table: pa.Table, key: str, name: str, files: tuple[Path, ...], lengths: list[int]) -> None:
+    counts = pc.value_counts(table[key])
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated) == 0:
+        return
+    value = repeated[0]["values"].as_py()
+    row = int(np.flatnonzero(pc.equal(table[key], value).to_numpy())[1])
+    path = files[int(np.searchsorted(np.cumsum(lengths), row, side="right"))]
+    raise DataError(
+        f"{path}: {key} {value!r} occurs {repeated[0]['counts'].as_py()} times in {name} "
+        f"({len(repeated)} repeated ids in all); ids must be distinct, keep one row of each"
+    )

@@ -1,0 +1,62 @@
+"""Columns in canonical types. A value that its column cannot mean is refused by file, row and value."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.columns import UNIX_SECONDS, Column, Kind
+from contracts.errors import SchemaError
+
+ARROW_TYPES: Final = {
+    Kind.STRING: pa.string(),
+    Kind.INT: pa.int64(),
+    Kind.FLOAT: pa.float64(),
+    Kind.BOOL: pa.bool_(),
+}
+_FINER: Final = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
+
+
+def canonical_column(
+    values: pa.ChunkedArray, column: Column, source: str, path: Path, first_row: int = 0
+) -> pa.ChunkedArray:
+    """A column in the type of its kind; NaN is a missing value, as null is.
+
+    Args:
+        values: [n], of a type that the kind accepts.
+        column: what they are.
+        source: the column's name in the file.
+        path: the file.
+        first_row: row of the first value in the file.
+
+    Raises:
+        SchemaError: a value lies outside what the column can mean.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_float16(values.type):
+        values = values.cast(pa.float32())
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    legal = column.range
+    if legal is not None and not pa.types.is_null(values.type):
+        for extreme in pc.min_max(values).values():
+            value = extreme.as_py()
+            if value is not None and value not in legal:
+                row = first_row + pc.index(values, extreme).as_py()
+                raise SchemaError(
+                    f"{path}: column {source!r} is {value} in row {row}; expected {legal}{_hint(value, column)}"
+                )
+    return values.cast(ARROW_TYPES[column.kind], safe=legal is None)  # numbers are within the range
+
+
+def _hint(value: float | Decimal, column: Column) -> str:
+    if column.range is UNIX_SECONDS and value > 0:
+        for factor, unit in _FINER.items():
+            if value // factor in UNIX_SECONDS:
+                return f"; divide by {factor:,} if these are {unit}"
+    return "; correct the value" + (", or leave it out (null) where it is not known" if column.nullable else "")
