@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -60,9 +60,9 @@ class RawTable:
         """Some of the files, without their days."""
         return replace(self, files=tuple(files), days={})
 
-    def of_days(self, days: Iterable[int]) -> RawTable:
+    def of_days(self, days: Collection[int]) -> RawTable:
         """The files of some days."""
-        found = {day: self.days[day] for day in days if day in self.days}
+        found = {day: files for day, files in self.days.items() if day in days}
         return replace(self, files=tuple(path for files in found.values() for path in files), days=found)
 
     def of_columns(self, names: Sequence[str]) -> RawTable:
