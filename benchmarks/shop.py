@@ -20,10 +20,11 @@ import torch
 from benchmarks.load import http_request
 from benchmarks.training import REFERENCE_DLRM
 from contracts import columns as c
-from contracts.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, open_bundle, seal
+from contracts.bundle import Bundle, open_bundle, seal
 from contracts.clock import DAY_S, name_to_day
 from contracts.config import merge
 from contracts.errors import BundleError
+from contracts.manifest import MANIFEST, MANIFEST_DIGEST
 from contracts.registry import Registry
 from ray_apps.recommender import with_shop
 from serving.config import ServingConfig

@@ -20,107 +20,50 @@ Layout (arrays are .npy files that every replica of a machine maps; no pickle an
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import Field, ValidationError
 
 from contracts.catalogue import ItemFeatures
-from contracts.config import StrictConfig
 from contracts.errors import BundleError
-from contracts.ids import AnyArray, IntArray
+from contracts.ids import AnyArray, IntArray, check_rows
+from contracts.json_text import parse_json
+from contracts.manifest import MANIFEST, MANIFEST_DIGEST, TRANSFORMS, FileEntry, Manifest, parse_manifest
 from contracts.strings import StringColumn, map_array
 from contracts.transforms import FittedTransforms
 
-SCHEMA_VERSION: Final = 1
-MANIFEST: Final = "manifest.json"
-MANIFEST_DIGEST: Final = "manifest.sha256"
-TRANSFORMS: Final = "transforms.json"
 INDEX: Final = "index/faiss.index"
 STRING_COLUMNS: Final = ("item_id", "title", "description", "category_l1", "category_l2", "gender", "image_path")
-PER_ITEM_ARRAYS: Final = (
-    *(
-        f"items/{name}"
-        for name in (
-            *("categorical", "continuous", "text", "image", "has_text", "has_image"),
-            *("launched_at", "withdrawn", "price"),
-        )
-    ),
-    "two_tower/encoded_id",
-    "two_tower/candidate",
-    "ranker/encoded_id",
-    "bloom/hashes",
+PER_ITEM_ARRAYS: Final = {
+    "items/categorical": ("int32", 2),
+    "items/continuous": ("float32", 2),
+    "items/text": ("float32", 2),
+    "items/image": ("float32", 2),
+    "items/has_text": ("bool", 1),
+    "items/has_image": ("bool", 1),
+    "items/launched_at": ("int64", 1),
+    "items/withdrawn": ("bool", 1),
+    "items/price": ("float64", 1),
+    "two_tower/encoded_id": ("int32", 1),
+    "two_tower/candidate": ("float32", 2),
+    "ranker/encoded_id": ("int32", 1),
+    "bloom/hashes": ("uint64", 2),
+}
+"""Type and dimensions of the arrays with one row an item."""
+POPULAR: Final = "popularity/global"
+MODELS: Final = ("two_tower", "ranker")
+_NEEDED: Final = (
+    TRANSFORMS,
+    INDEX,
+    f"{POPULAR}.npy",
+    *(f"{model}/{name}" for model in MODELS for name in ("config.json", "weights.safetensors")),
+    *(f"{name}.npy" for name in PER_ITEM_ARRAYS),
+    *(f"items/{name}.{part}.npy" for name in STRING_COLUMNS for part in ("offsets", "data")),
 )
-"""Arrays with one row an item."""
+"""Files that serving needs of every bundle."""
 _CHUNK = 1 << 20
-
-
-class FileEntry(StrictConfig):
-    """Checksum of one file."""
-
-    sha256: str
-    """Hex digest of the content."""
-    size: int
-    """Bytes."""
-
-
-class EncoderEntry(StrictConfig):
-    """Which encoder made the text or picture embeddings."""
-
-    encoder_id: str
-    """Name as the library knows it."""
-    weights_hash: str
-    """SHA-256 of the weights."""
-    pretrained: bool
-    """False for the seeded stand-in of the offline demo."""
-    dim: int
-    """Components after the PCA."""
-
-
-class Manifest(StrictConfig):
-    """What a bundle is, where it came from and what is in it."""
-
-    schema_version: int
-    """Version of the layout; other versions are refused."""
-    version: str
-    """Name of the bundle and of its folder."""
-    shop: str
-    """Which shop's ids it speaks; prefix of its keys in the stores."""
-    created: str
-    """UTC, ISO 8601."""
-    parent: str | None = None
-    """Bundle that it was fine-tuned from or is a delta of."""
-    git_revision: str | None = None
-    """Revision of the code that made it."""
-    raw_dir: str
-    """Folder of the raw tables; relative picture paths start there."""
-    timezone: str
-    """The shop's, IANA."""
-    first_day: str
-    """First day of the data window, YYYY-MM-DD."""
-    last_day: str
-    """Last day of the data window, YYYY-MM-DD."""
-    num_items: int
-    """Rows of the catalogue."""
-    dims: dict[str, int]
-    """Named sizes: embedding, text, image, history_length …"""
-    vocabulary_hashes: dict[str, str]
-    """Digest of each vocabulary."""
-    files: dict[str, FileEntry]
-    """Every file but the manifest, by relative path."""
-    metrics: dict[str, float]
-    """Headline figures of training."""
-    encoders: dict[str, EncoderEntry]
-    """By `text` and `image`."""
-    missing: tuple[str, ...] = ()
-    """Optional columns that the shop does not have: their features are out."""
-    warnings: tuple[str, ...] = ()
-    """What a reader should know before trusting it."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """The whole job config, as values."""
 
 
 class Bundle:
@@ -139,17 +82,44 @@ class Bundle:
         return self.manifest.num_items
 
     def array(self, name: str) -> AnyArray:
-        """A mapped array by its path without `.npy`, for example `items/price`."""
-        return map_array(self.file(name + ".npy"))
+        """A mapped array by its path without `.npy`, for example `items/price`.
+
+        Raises:
+            BundleError: there is none, or the file is no array.
+        """
+        path = self.file(name + ".npy")
+        try:
+            return map_array(path)
+        except (ValueError, OSError, EOFError) as error:
+            raise BundleError(f"bundle {self.version}: {name + '.npy'!r} is no array: {error}") from error
 
     def strings(self, name: str) -> StringColumn:
-        """A mapped string column, for example `items/title`."""
-        self.file(name + ".offsets.npy")
-        return StringColumn.open(self.path / name)
+        """A mapped string column, for example `items/title`; raises as `array`."""
+        return StringColumn(self.array(name + ".offsets"), self.array(name + ".data"))
 
-    def json(self, name: str) -> Any:
-        """The content of a JSON file."""
-        return json.loads(self.file(name).read_text(encoding="utf-8"))
+    def json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file, an object.
+
+        Raises:
+            BundleError: there is none, or it is not JSON, or no object.
+        """
+        path = self.file(name)
+        try:
+            values = parse_json(path.read_bytes())
+        except ValueError as error:
+            raise BundleError(f"bundle {self.version}: {name!r} is no JSON that can be read: {error}") from error
+        if not isinstance(values, dict):
+            raise BundleError(f"bundle {self.version}: {name!r} holds a {type(values).__name__}, expected an object")
+        return values
+
+    def model_entry(self, model: str) -> dict[str, Any]:
+        """How a model is built, by `two_tower` or `ranker`: its `name`, `config` and `schema`; raises as `json`."""
+        name = f"{model}/config.json"
+        entry = self.json(name)
+        for key, kind in (("name", str), ("config", dict), ("schema", dict)):
+            if not isinstance(entry.get(key), kind):
+                raise BundleError(f"bundle {self.version}: {name!r} has no {key!r} of type {kind.__name__}")
+        return entry
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists."""
@@ -159,7 +129,10 @@ class Bundle:
 
     @cached_property
     def transforms(self) -> FittedTransforms:
-        return FittedTransforms.from_json(self.file(TRANSFORMS).read_text(encoding="utf-8"))
+        try:
+            return FittedTransforms.from_values(self.json(TRANSFORMS))
+        except ValueError as error:
+            raise BundleError(f"bundle {self.version}: {TRANSFORMS!r} cannot be used: {error}") from error
 
     @cached_property
     def items(self) -> ItemFeatures:
@@ -206,17 +179,22 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         verify: also compare every checksum; sizes are always compared.
 
     Raises:
-        BundleError: no manifest, another schema version, a folder of another name, a missing or changed file,
+        BundleError: no manifest, another schema version, a folder of another name, a path or a link that leaves the
+            folder, a missing or changed file, a part that serving needs and that is not there or of another type,
             or vocabularies other than those that the manifest names.
     """
     folder = Path(path)
     manifest = _read_manifest(folder)
     if folder.resolve().name != manifest.version:
         raise BundleError(f"folder {folder.name!r} holds bundle {manifest.version!r}; a bundle must keep its name")
+    check_parts(manifest)
     for name, entry in manifest.files.items():
-        _check_file(folder / name, name, entry, manifest.version, verify=verify)
+        _check_file(folder, name, entry, manifest.version, verify=verify)
     bundle = Bundle(folder, manifest)
-    _check_lengths(bundle)
+    _check_arrays(bundle)
+    configs = {model: bundle.model_entry(model)["config"] for model in MODELS}
+    if configs["ranker"].get("popularity"):
+        bundle.array("ranker/popularity")
     for name, vocabulary in bundle.transforms.vocabularies.items():
         if manifest.vocabulary_hashes.get(name) != vocabulary.digest:
             raise BundleError(f"bundle {manifest.version}: vocabulary {name!r} is not the one that the manifest names")
@@ -233,26 +211,53 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"no {MANIFEST_DIGEST} in {folder}; copy the bundle again or build it anew")
     if digest.read_bytes() != hashlib.sha256(content).hexdigest().encode():
         raise BundleError(f"{path} does not match {MANIFEST_DIGEST}; it is damaged")
+    return parse_manifest(content, str(path))
+
+
+def check_parts(manifest: Manifest) -> None:
+    """Refuses a bundle that lacks something that serving needs.
+
+    Raises:
+        BundleError: names the file.
+    """
+    if lacking := [name for name in _NEEDED if name not in manifest.files]:
+        raise BundleError(
+            f"bundle {manifest.version} lacks {lacking[0]!r}, which serving needs ({len(lacking)} such files are not "
+            "in its manifest); build it anew"
+        )
+
+
+def _check_arrays(bundle: Bundle) -> None:
+    """Every array and column by ItemRow is of its type and as long as the catalogue; popular items are in it."""
+    for name, (dtype, ndim) in {**PER_ITEM_ARRAYS, POPULAR: ("int32", 1)}.items():
+        array = bundle.array(name)
+        if (array.dtype, array.ndim) != (np.dtype(dtype), ndim):
+            raise BundleError(
+                f"bundle {bundle.version}: {name + '.npy'!r} is {array.dtype} with {array.ndim} dimensions, expected "
+                f"{dtype} with {ndim}"
+            )
+        if name != POPULAR:
+            _check_length(bundle, f"{name}.npy", len(array))
+    for name in STRING_COLUMNS:
+        column = bundle.strings(f"items/{name}")
+        _check_length(bundle, f"items/{name}", len(column))
+        if fault := column.fault():
+            raise BundleError(f"bundle {bundle.version}: 'items/{name}' is no column of strings: {fault}")
     try:
-        values = json.loads(content)
-        found = values.get("schema_version") if isinstance(values, dict) else None
-        if found != SCHEMA_VERSION:
-            raise BundleError(f"{path} has schema version {found!r}, this code reads {SCHEMA_VERSION}; build it anew")
-        return Manifest.model_validate(values)
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise BundleError(f"{path} is no manifest of a bundle: {error}") from error
+        check_rows(np.asarray(bundle.array(POPULAR)), bundle.num_items)
+    except ValueError as error:
+        raise BundleError(f"bundle {bundle.version}: '{POPULAR}.npy' cannot be used: {error}") from error
 
 
-def _check_lengths(bundle: Bundle) -> None:
-    """Every array and column by ItemRow is as long as the catalogue."""
-    lengths = {f"{name}.npy": len(bundle.array(name)) for name in PER_ITEM_ARRAYS}
-    lengths |= {f"items/{name}": len(bundle.strings(f"items/{name}")) for name in STRING_COLUMNS}
-    for name, length in lengths.items():
-        if length != bundle.num_items:
-            raise BundleError(f"bundle {bundle.version}: {name!r} has {length} rows for {bundle.num_items} items")
+def _check_length(bundle: Bundle, name: str, length: int) -> None:
+    if length != bundle.num_items:
+        raise BundleError(f"bundle {bundle.version}: {name!r} has {length} rows for {bundle.num_items} items")
 
 
-def _check_file(path: Path, name: str, entry: FileEntry, version: str, *, verify: bool) -> None:
+def _check_file(folder: Path, name: str, entry: FileEntry, version: str, *, verify: bool) -> None:
+    path = folder / name
+    if path.resolve() != folder.resolve() / name:
+        raise BundleError(f"bundle {version}: {name!r} is or goes through a link; copy the files themselves")
     if not path.is_file():
         raise BundleError(f"bundle {version} lacks the file {name!r}; copy it again or build it anew")
     size = path.stat().st_size

@@ -12,19 +12,18 @@ a conditional write in S3). Of two concurrent changes one wins; the other raises
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from pydantic import ValidationError
-
-from contracts.bundle import MANIFEST, SCHEMA_VERSION, open_bundle
+from contracts.bundle import check_parts, open_bundle
 from contracts.config import StrictConfig
 from contracts.errors import BundleError, RegistryError
-from contracts.files import write_atomic
+from contracts.files import atomic_file
+from contracts.json_text import first_fault, parse_json
+from contracts.manifest import MANIFEST, check_version, parse_manifest
 
 REGISTRY_FILE: Final = "registry.json"
 _S3 = "s3://"
@@ -115,12 +114,7 @@ class Registry:
             RegistryError: there is none, it is damaged, or somebody else changed the registry meanwhile.
         """
         state, revision = self._read()
-        promoted: list[str] = []
-        for entry in state.history:
-            if entry.action == "promote":
-                promoted.append(entry.version)
-            else:
-                promoted.pop()
+        promoted = _promoted(state)
         if len(promoted) < 2:
             raise RegistryError(f"nothing to roll back to from {state.production!r}; promote a version instead")
         return self._change("rollback", promoted[-2], reason, state, revision)
@@ -134,6 +128,7 @@ class Registry:
         revision: str | None,
     ) -> RegistryEntry:
         try:
+            check_version(version)
             self._backend.check(version)
         except BundleError as error:
             raise RegistryError(f"cannot make {version!r} production: {error}") from error
@@ -154,9 +149,39 @@ class Registry:
         if content is None:
             return RegistryState(), revision
         try:
-            return RegistryState.model_validate_json(content), revision
-        except ValidationError as error:
-            raise RegistryError(f"{REGISTRY_FILE} in {self.uri} is not a registry's document: {error}") from error
+            parse_json(content)
+            state = RegistryState.model_validate_json(content, strict=True)
+            _promoted(state)
+        except ValueError as error:
+            raise RegistryError(
+                f"{REGISTRY_FILE} in {self.uri} is not a registry's document: {first_fault(error)}; bring back a copy "
+                "of it, or move it away and promote a version"
+            ) from error
+        return state, revision
+
+
+def _promoted(state: RegistryState) -> list[str]:
+    """Versions that a roll-back goes through, production last; a version that was promoted twice in a row is one.
+
+    Raises:
+        ValueError: the history does not lead to what is in production.
+    """
+    promoted: list[str] = []
+    production = None
+    for number, entry in enumerate(state.history):
+        if entry.previous != production:
+            raise ValueError(f"history[{number}] follows {entry.previous!r}, but {production!r} was in production")
+        production = entry.version
+        if entry.action == "rollback":
+            if production not in promoted:
+                raise ValueError(f"history[{number}] rolls back to {production!r}, which was not promoted before")
+            while promoted[-1] != production:
+                promoted.pop()
+        elif promoted[-1:] != [production]:
+            promoted.append(production)
+    if state.production != production:
+        raise ValueError(f"{state.production!r} is in production, the history leads to {production!r}")
+    return promoted
 
 
 class FolderBackend:
@@ -177,12 +202,11 @@ class FolderBackend:
         with self._lock():
             if self.read()[1] != revision:
                 return False
-            write_atomic(self._path, content.decode())
+            with atomic_file(self._path, durable=True) as temporary:
+                temporary.write_bytes(content)
         return True
 
     def check(self, version: str) -> None:
-        if Path(version).name != version:
-            raise BundleError(f"{version!r} is not the name of a bundle")
         open_bundle(self._folder / version)
 
     @contextmanager
@@ -223,17 +247,18 @@ class S3Backend:
         found = self._get(f"{version}/{MANIFEST}")
         if found is None:
             raise BundleError(f"no {MANIFEST} under {version!r}")
-        manifest = json.loads(found["Body"].read())
-        if (manifest.get("schema_version"), manifest.get("version")) != (SCHEMA_VERSION, version):
-            raise BundleError(f"the manifest under {version!r} is of another bundle or schema version")
+        manifest = parse_manifest(found["Body"].read(), f"{MANIFEST} under {version!r}")
+        if manifest.version != version:
+            raise BundleError(f"the manifest under {version!r} is of bundle {manifest.version!r}")
+        check_parts(manifest)
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._key(f"{version}/")
         )
         sizes = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
-        for name, entry in manifest["files"].items():
+        for name, entry in manifest.files.items():
             size = sizes.get(self._key(f"{version}/{name}"))
-            if size != entry["size"]:
-                raise BundleError(f"{name!r} has {size} bytes, the manifest says {entry['size']}")
+            if size != entry.size:
+                raise BundleError(f"{name!r} has {size} bytes, the manifest says {entry.size}")
 
     def _get(self, name: str) -> Any:
         try:

@@ -41,12 +41,15 @@ class StringColumn:
         np.save(stem.with_name(stem.name + ".offsets.npy"), self.offsets)
         np.save(stem.with_name(stem.name + ".data.npy"), self.data)
 
-    @classmethod
-    def open(cls, stem: Path) -> StringColumn:
-        """Maps a saved column."""
-        return cls(
-            map_array(stem.with_name(stem.name + ".offsets.npy")), map_array(stem.with_name(stem.name + ".data.npy"))
-        )
+    def fault(self) -> str | None:
+        """Why these arrays are no column; None if they are one. Whether the bytes are UTF-8 is not looked at."""
+        if (self.offsets.dtype, self.offsets.ndim, self.data.dtype, self.data.ndim) != (np.int64, 1, np.uint8, 1):
+            return f"offsets are {self.offsets.dtype} and data {self.data.dtype}, expected int64 and uint8, both flat"
+        if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.data):
+            return f"the offsets do not span the {len(self.data)} bytes of the data"
+        if (np.diff(self.offsets) < 0).any():
+            return "the offsets do not grow"
+        return None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

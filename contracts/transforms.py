@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any, Final
+from zoneinfo import ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +98,34 @@ class FittedTransforms:
     @classmethod
     def from_json(cls, text: str) -> FittedTransforms:
         """The transforms saved by `to_json`."""
-        values = json.loads(text)
-        vocabularies = {name: Vocabulary(tuple(tokens)) for name, tokens in values.pop("vocabularies").items()}
-        return cls(vocabularies=vocabularies, **values)
+        return cls.from_values(json.loads(text))
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> FittedTransforms:
+        """The transforms of a parsed JSON text, which may come from outside.
+
+        Raises:
+            ValueError: a value is missing, unknown, of a wrong type or none that can be used.
+        """
+        if set(values) != {"vocabularies", *_SCALARS}:
+            raise ValueError(f"it has {sorted(values)}, expected {sorted({'vocabularies', *_SCALARS})}")
+        for name in _SCALARS:
+            value, kind = values[name], str if name == "timezone" else (int, float)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(
+                    f"{name} is a {type(value).__name__}, expected {'text' if kind is str else 'a number'}"
+                )
+        lists = values["vocabularies"]
+        if not isinstance(lists, dict) or not all(isinstance(tokens, list) for tokens in lists.values()):
+            raise ValueError("vocabularies hold something else than lists of tokens by name")
+        for name, tokens in lists.items():
+            if not all(isinstance(token, str) for token in tokens):
+                raise ValueError(f"the vocabulary {name!r} holds something else than texts")
+        try:
+            vocabularies = {name: Vocabulary(tuple(tokens)) for name, tokens in lists.items()}
+            return cls(vocabularies=vocabularies, **{name: values[name] for name in _SCALARS})
+        except ZoneInfoNotFoundError:
+            raise ValueError(f"there is no time zone {values['timezone']!r}; expected an IANA name") from None
 
 
 _SCALARS: Final = ("default_age", "age_mean", "age_std", "price_log_mean", "price_log_std", "timezone")

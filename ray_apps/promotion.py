@@ -5,10 +5,34 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 
+from contracts.bundle import Bundle
+from contracts.errors import BundleError
 from contracts.registry import Registry, RegistryEntry
 from serving.gateway.audit import AuditLog
+from serving.stages.query_features import QueryFeatureBuilder
+from serving.stages.ranking import Ranking
+from serving.stages.reranking import Reranking
+from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.seen_filter import SeenFilter
 
 AUDIT_FILE = "audit.jsonl"
+
+
+def check_servable(bundle: Bundle) -> None:
+    """Opens everything that serving opens of a bundle, so that one that cannot be served is not promoted.
+
+    Raises:
+        BundleError: weights, index or another part cannot be used.
+        ConfigError: a model's config is none.
+    """
+    try:
+        QueryFeatureBuilder.open(bundle)
+        Retrieval.open(bundle, RetrievalConfig())
+        SeenFilter.open(bundle)
+        Ranking.open(bundle)
+        Reranking.open(bundle)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise BundleError(f"bundle {bundle.version} cannot be served: {error!r}; build it anew") from error
 
 
 class Promotions:

@@ -16,19 +16,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.bundle import (
-    INDEX,
-    SCHEMA_VERSION,
-    STRING_COLUMNS,
-    TRANSFORMS,
-    EncoderEntry,
-    Manifest,
-    open_bundle,
-    seal,
-)
+from contracts.bundle import INDEX, STRING_COLUMNS, open_bundle, seal
 from contracts.catalogue import ItemFeatures
 from contracts.errors import BundleError, DataError
 from contracts.ids import BoolArray, FloatArray, IntArray
+from contracts.manifest import SCHEMA_VERSION, TRANSFORMS, EncoderEntry, Manifest
 from contracts.strings import StringColumn
 from contracts.transforms import FittedTransforms
 

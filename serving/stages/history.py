@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from contracts.bundle import Bundle
+from contracts.bundle import MODELS, Bundle
 from contracts.errors import BundleError
 from contracts.features import History, history_features
 from contracts.ids import PAD_ROW
@@ -35,7 +35,7 @@ class HistoryBuilder:
         Raises:
             BundleError: the models were trained with different age limits.
         """
-        configs = [bundle.json(f"{model}/config.json")["config"] for model in ("two_tower", "ranker")]
+        configs = [bundle.model_entry(model)["config"] for model in MODELS]
         readers = [config for config in configs if config.get("history_length", 0) > 0]
         days = sorted({config["history_days"] for config in readers})
         if len(days) > 1:

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import columns as c
-from contracts.bundle import EncoderEntry
 from contracts.clock import ShopCalendar
 from contracts.errors import DataError
 from contracts.files import atomic_dir
 from contracts.ids import BoolArray, FloatArray
+from contracts.manifest import EncoderEntry
 from contracts.strings import map_array
 from training.embeddings.cache import VectorCache
 from training.embeddings.config import EmbedConfig

@@ -50,10 +50,13 @@ class CandidateIndex:
         """Opens a saved index; a flat one means exact search over `candidates`.
 
         Raises:
-            BundleError: the index is of other embeddings.
+            BundleError: the file is no index, or one of other embeddings.
         """
         # mapped: the replicas of a machine share it
-        index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
+        try:
+            index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise BundleError(f"{index_file.name} is no index that can be read; build it anew") from error
         if (index.ntotal, index.d) != candidates.shape:
             raise BundleError(
                 f"{index_file.name} holds {index.ntotal} embeddings of {index.d}, the candidates are "

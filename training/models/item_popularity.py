@@ -26,7 +26,7 @@ class ItemPopularity:
     @classmethod
     def open(cls, bundle: Bundle) -> ItemPopularity | None:
         """The table of a bundle; None where its ranker does not read it."""
-        if not bundle.json("ranker/config.json")["config"].get("popularity", False):
+        if not bundle.model_entry("ranker")["config"].get("popularity", False):
             return None
         after_data = name_to_day(bundle.manifest.last_day) + 1
         return cls(bundle.array("ranker/popularity"), after_data, bundle.transforms.calendar)

@@ -124,7 +124,7 @@ def open_two_tower(folder: Path, items: ItemFeatures) -> TwoTower:
 def _from_bundle(bundle: Bundle, part: str, device: torch.device | str, *, prepare: bool = True) -> nn.Module:
     weights = bundle.file(f"{part}/{_WEIGHTS}")
     encoded_id = bundle.array(f"{part}/encoded_id")
-    entry = bundle.json(f"{part}/{_CONFIG}")
+    entry = bundle.model_entry(part)
     return _restore(entry, weights, bundle.items, encoded_id, device, prepare=prepare)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -72,6 +74,64 @@ def test_promote_and_roll_back_leave_a_history(uri: str) -> None:
         ("rollback", "v1", "v2", "worse after all"),
     ]
     assert all(entry.when.endswith("+00:00") for entry in registry.history())
+
+
+def test_a_version_that_was_promoted_twice_is_left_at_once(uri: str) -> None:
+    registry = Registry.open(uri)
+    for version in ("v1", "v2", "v2"):
+        registry.promote(version, "again")
+    assert [entry.version for entry in registry.history()] == ["v1", "v2", "v2"]
+    assert registry.rollback("worse").version == "v1"
+    with pytest.raises(RegistryError, match="nothing to roll back to from 'v1'"):
+        registry.rollback("still worse")
+    for version in ("v2", "v1"):
+        registry.promote(version, "to and fro")
+    assert [registry.rollback("back").version for _ in range(2)] == ["v2", "v1"]
+
+
+def entry(action: str, version: str, previous: str | None) -> dict[str, Any]:
+    return {"action": action, "version": version, "previous": previous, "when": "2026-01-01", "reason": "r"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (json.dumps({"production": "v1", "history": []}), "'v1' is in production, the history leads to None"),
+        (json.dumps({"history": [entry("rollback", "v1", None)]}), "which was not promoted before"),
+        (json.dumps({"history": [entry("promote", "v1", "v0")]}), r"history\[0\] follows 'v0', but None was"),
+        (json.dumps({"production": 1}), "production: Input should be a valid string"),
+        ("[" * 100_000, "it is nested too deep"),
+        ('{"production": ' + "1" * 5_000 + "}", "Exceeds the limit"),
+        ('{"production": null, "production": null}', "the key 'production' is there twice"),
+        ("", "Expecting value"),
+    ],
+)
+def test_a_broken_history_is_an_error_by_name(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / REGISTRY_FILE).write_text(content)
+    for ask in (Registry.production, Registry.history, lambda one: one.promote("v1", ""), lambda one: one.rollback("")):
+        with pytest.raises(RegistryError, match=says):
+            ask(Registry.open(tmp_path))
+
+
+def test_a_change_is_on_the_disk_before_it_is_told(bundles: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundles, tmp_path / "bundles")
+    synced: list[str] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", sync)
+        Registry.open(tmp_path / "bundles").promote("v1", "first")
+    folder = str(tmp_path / "bundles")
+    assert [path for path in synced if path.startswith(f"{folder}/.{REGISTRY_FILE}")]
+    assert folder in synced
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "a/b", "../bundles/v1", "a\x00", "a\\b"])
+def test_names_that_lead_elsewhere_are_no_bundles(uri: str, version: str) -> None:
+    with pytest.raises(RegistryError, match="is not the name of a bundle"):
+        Registry.open(uri).promote(version, "first")
 
 
 def test_two_rollbacks_go_two_promotions_back(uri: str) -> None:

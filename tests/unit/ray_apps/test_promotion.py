@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.errors import RegistryError
+from contracts.bundle import open_bundle, seal
+from contracts.errors import RecommenderError, RegistryError
+from contracts.manifest import MANIFEST, Manifest
 from contracts.registry import Registry
 from ray_apps.console import EXIT_OK, EXIT_REFUSED
 from ray_apps.jobs import rollback
 from ray_apps.jobs.config import JobConfig
 from ray_apps.jobs.workspace import Workspace
-from ray_apps.promotion import Promotions
+from ray_apps.promotion import Promotions, check_servable
+from tests.fixtures.served_bundle import write_served_bundle
 from tests.fixtures.tiny_bundle import tiny_parts
 from training.bundle_parts import write_parts
 
@@ -60,6 +64,31 @@ def test_who_changed_what_and_why_is_written(var_dir: Path, capsys: pytest.Captu
 def test_the_audit_log_may_lie_elsewhere(tmp_path: Path) -> None:
     values = {"simulator": {"size": "debug"}, "var_dir": tmp_path / "var", "audit_file": tmp_path / "log" / "a.jsonl"}
     assert Workspace(JobConfig.model_validate(values)).audit_file == tmp_path / "log" / "a.jsonl"
+
+
+def spoil_weights(folder: Path) -> None:
+    (folder / "ranker/weights.safetensors").write_bytes(b"\xff" * 100)
+
+
+def spoil_index(folder: Path) -> None:
+    (folder / "index/faiss.index").write_bytes(b"no index")
+
+
+def spoil_history(folder: Path) -> None:
+    path = folder / "two_tower/config.json"
+    path.write_text(path.read_text().replace('"history_length"', '"other"'))
+
+
+@pytest.mark.parametrize("spoil", [spoil_weights, spoil_index, spoil_history])
+def test_a_bundle_that_cannot_be_served_is_refused_before_it_is_promoted(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    folder = write_served_bundle(tmp_path, "v1").path
+    check_servable(open_bundle(folder))
+    spoil(folder)
+    seal(folder, Manifest.model_validate_json((folder / MANIFEST).read_bytes()))
+    with pytest.raises(RecommenderError):
+        check_servable(open_bundle(folder))
 
 
 def test_nothing_to_go_back_to_is_refused(var_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

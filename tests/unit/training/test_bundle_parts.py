@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.bundle import MANIFEST, MANIFEST_DIGEST, Manifest, open_bundle, seal
+from contracts.bundle import open_bundle, seal
 from contracts.errors import BundleError, DataError
+from contracts.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
 from tests.fixtures.tiny_bundle import tiny_parts
 from training.bundle_parts import BundleParts, write_parts
 

@@ -1,0 +1,124 @@
+"""The manifest of an artifact bundle. It may come from outside: nothing in it is believed before it is checked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from pydantic import Field, field_validator
+
+from contracts.config import StrictConfig
+from contracts.errors import BundleError
+from contracts.json_text import first_fault, parse_json
+
+SCHEMA_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+MANIFEST_DIGEST: Final = "manifest.sha256"
+TRANSFORMS: Final = "transforms.json"
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\:]+")
+"""Characters of a path: a backslash and a colon lead elsewhere on some systems."""
+
+
+class FileEntry(StrictConfig):
+    """Checksum of one file."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Hex digest of the content."""
+    size: int = Field(ge=0)
+    """Bytes."""
+
+
+class EncoderEntry(StrictConfig):
+    """Which encoder made the text or picture embeddings."""
+
+    encoder_id: str
+    """Name as the library knows it."""
+    weights_hash: str
+    """SHA-256 of the weights."""
+    pretrained: bool
+    """False for the seeded stand-in of the offline demo."""
+    dim: int
+    """Components after the PCA."""
+
+
+class Manifest(StrictConfig):
+    """What a bundle is, where it came from and what is in it."""
+
+    schema_version: int
+    """Version of the layout; other versions are refused."""
+    version: str
+    """Name of the bundle and of its folder."""
+    shop: str
+    """Which shop's ids it speaks; prefix of its keys in the stores."""
+    created: str
+    """UTC, ISO 8601."""
+    parent: str | None = None
+    """Bundle that it was fine-tuned from or is a delta of."""
+    git_revision: str | None = None
+    """Revision of the code that made it."""
+    raw_dir: str
+    """Folder of the raw tables; relative picture paths start there."""
+    timezone: str
+    """The shop's, IANA."""
+    first_day: str
+    """First day of the data window, YYYY-MM-DD."""
+    last_day: str
+    """Last day of the data window, YYYY-MM-DD."""
+    num_items: int = Field(ge=0)
+    """Rows of the catalogue."""
+    dims: dict[str, int]
+    """Named sizes: embedding, text, image, history_length …"""
+    vocabulary_hashes: dict[str, str]
+    """Digest of each vocabulary."""
+    files: dict[str, FileEntry]
+    """Every file but the manifest, by relative path."""
+    metrics: dict[str, float]
+    """Headline figures of training."""
+    encoders: dict[str, EncoderEntry]
+    """By `text` and `image`."""
+    missing: tuple[str, ...] = ()
+    """Optional columns that the shop does not have: their features are out."""
+    warnings: tuple[str, ...] = ()
+    """What a reader should know before trusting it."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """The whole job config, as values."""
+
+    @field_validator("files")
+    @classmethod
+    def _stays_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not _NAME.fullmatch(name) or {"", ".", ".."} & set(name.split("/")):
+                raise ValueError(
+                    f"{name!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
+                )
+        return files
+
+
+def parse_manifest(content: bytes, source: str) -> Manifest:
+    """Reads a manifest.
+
+    Args:
+        content: JSON.
+        source: where it is from, for messages.
+
+    Raises:
+        BundleError: not JSON, another schema version, an unknown field, a wrong type, or a path that leaves the folder.
+    """
+    try:
+        values = parse_json(content)
+        found = values.get("schema_version") if isinstance(values, dict) else None
+        if found != SCHEMA_VERSION:
+            raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; build it anew")
+        return Manifest.model_validate_json(content, strict=True)
+    except ValueError as error:
+        raise BundleError(f"{source} is no manifest of a bundle: {first_fault(error)}; build it anew") from error
+
+
+def check_version(version: str) -> None:
+    """Refuses a name that is none of a bundle: it would lead to another folder.
+
+    Raises:
+        BundleError: it is empty, or not one plain name.
+    """
+    if not _NAME.fullmatch(version) or "/" in version or version in {".", ".."}:
+        raise BundleError(f"{version!r} is not the name of a bundle; expected a plain name")
