@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from demo_page.charts import relative
 from demo_page.shift import Move, Product
 from recommender_client import Recommendation
 
@@ -27,7 +28,6 @@ STYLE: Final = """<style>
 .card .chip, .moves .chip {border-radius: 99px; padding: .08rem .55rem; font-size: .72rem}
 .card .bar {height: 4px; background: #ececf8; border-radius: 2px; margin-top: .5rem}
 .card .bar div {height: 4px; border-radius: 2px; background: #4f46e5}
-.card .score {font-size: .7rem; color: #6b6a8a; margin-top: .2rem}
 .card .rank, .card .change {position: absolute; top: .5rem; border-radius: 99px; padding: .05rem .55rem;
   font-size: .75rem; font-weight: 700}
 .card .rank {left: .5rem; background: rgb(255 255 255 / 88%); color: #1e1b4b}
@@ -50,29 +50,28 @@ def data_address(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def card(item: Product, picture: str | None, change: str | None = None) -> str:
+def card(item: Product, picture: str | None, change: str | None = None, best: float = 0.0) -> str:
     """An item.
 
     Args:
-        item: a recommendation, with rank and score, or an item of the catalogue.
+        item: a recommendation, with its rank and a bar, or an item of the catalogue.
         picture: its address; None = a tile in the category's colour.
         change: how it moved; None = unknown.
+        best: highest score of the list, which fills a bar. Scores are no probabilities, so no number is shown.
     """
     title, category = item.title or item.item_id, item.category_l1 or ""
     shown = f'<img src="{escape(picture)}" alt="">' if picture else escape(title[:1].upper())
     price = "" if item.price is None else f"{item.price:,.2f}"
-    marks, score = "", ""
+    marks, bar = "", ""
     if isinstance(item, Recommendation):
         marks = f'<span class="rank">{item.rank}</span>' + (_badge(change) if change not in {None, "="} else "")
-        score = (
-            f'<div class="bar"><div style="width: {100 * min(max(item.score, 0.0), 1.0):.1f}%"></div></div>'
-            f'<div class="score">score {item.score:.3f}</div>'
-        )
+        width = 100 * relative(item.score, best)
+        bar = f'<div class="bar" title="beside the best of the list"><div style="width: {width:.1f}%"></div></div>'
     return (
         f'<div class="card" data-item="{escape(item.item_id)}">'
         f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'
         f'<div class="text"><div class="title">{escape(title)}</div>'
-        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>{score}</div></div>'
+        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>{bar}</div></div>'
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from recommender_client import Explanation, Recommendation
@@ -20,10 +20,21 @@ def category_table(lists: Mapping[str, Sequence[Recommendation]]) -> Columns:
     return _columns(("category", "list", "items"), rows)
 
 
+def relative(score: float, best: float) -> float:
+    """A score as a share of the best one, 0 to 1; 0 where there is none above 0."""
+    return min(max(score / best, 0.0), 1.0) if best > 0 else 0.0
+
+
+def best_score(items: Iterable[object]) -> float:
+    """The highest score among recommendations; 0 where there are none."""
+    return max((item.score for item in items if isinstance(item, Recommendation)), default=0.0)
+
+
 def score_table(lists: Mapping[str, Sequence[Recommendation]]) -> Columns:
-    """Score at each rank of each list."""
-    rows = [(item.rank, name, item.score) for name, items in lists.items() for item in items]
-    return _columns(("rank", "list", "score"), rows)
+    """Score at each rank of each list, as a share of the best score of all lists."""
+    best = best_score(item for items in lists.values() for item in items)
+    rows = [(item.rank, name, relative(item.score, best)) for name, items in lists.items() for item in items]
+    return _columns(("rank", "list", "share of the best"), rows)
 
 
 def stage_table(explanations: Mapping[str, Explanation | None]) -> Columns:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from demo_page import cards
-from demo_page.charts import category_table, score_table, stage_table
+from demo_page.charts import best_score, category_table, score_table, stage_table
 from demo_page.memory import Memory
 from demo_page.shift import Move, Product, moves
 from demo_page.visit import KINDS, WEEKDAYS, Visit, Visitor
@@ -168,12 +168,13 @@ def _grid(
     changes: dict[str, str] | None = None,
 ) -> None:
     """Cards with a button each; pictures are kept as long as the bundle's version stays."""
+    best = best_score(items)
     for start in range(0, len(items), _CARDS_IN_A_ROW):
         row = items[start : start + _CARDS_IN_A_ROW]
         for column, item in zip(st.columns(_CARDS_IN_A_ROW), row, strict=False):
             with column:
                 picture = _picture(client, version, item.item_id) if item.image_url else None
-                st.html(cards.card(item, picture, (changes or {}).get(item.item_id)))
+                st.html(cards.card(item, picture, (changes or {}).get(item.item_id), best))
                 key = f"{where}-{item.item_id}"
                 st.button("Interested", key=key, width="stretch", on_click=press, args=(item,))
 
@@ -242,8 +243,8 @@ def _figures(before: RecommendationResponse | None, now: RecommendationResponse,
         st.subheader("Categories")
         st.bar_chart(category_table(lists), x="category", y="items", color="list", stack=False, horizontal=True)
     with right:
-        st.subheader("Scores by rank")
-        st.line_chart(score_table(lists), x="rank", y="score", color="list")
+        st.subheader("Scores by rank, beside the best")
+        st.line_chart(score_table(lists), x="rank", y="share of the best", color="list")
     st.subheader("Milliseconds by stage")
     stages = stage_table({name: answer.explanation for name, answer in answers.items()})
     st.bar_chart(stages, x="stage", y="milliseconds", color="list", stack=False)

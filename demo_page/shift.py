@@ -84,9 +84,10 @@ def _why(
         return f"no longer among the first {lengths[1]}"
     reasons = []
     if old is None:
-        reasons += [f"was not among the first {lengths[0]}", f"score {new.score:.3f}"]
+        reasons.append(f"was not among the first {lengths[0]}")
     else:
-        reasons.append(f"score {old.score:.3f} → {new.score:.3f}")
+        if new.score != old.score:
+            reasons.append("scored higher" if new.score > old.score else "scored lower")
         places = [one.explanation.retrieval_rank for one in (old, new) if one.explanation is not None]
         if len(set(places)) == 2:
             reasons.append(f"retrieval {places[0]} → {places[1]}")

@@ -21,17 +21,24 @@ def test_a_catalogue_card_has_price_and_neither_rank_nor_score() -> None:
     shown = card(ITEM, None)
     assert "1,234.50" in shown
     assert 'class="rank"' not in shown
-    assert "score" not in shown
+    assert 'class="bar"' not in shown
 
 
-def test_a_recommended_card_has_picture_rank_score_and_move() -> None:
-    (item,) = ranked(("a", "toys", 0.25))
-    shown = card(item, data_address(b"\x00\x01", "image/png"), "▲ 3")
+def test_a_recommended_card_has_picture_rank_bar_and_move_and_no_number_that_looks_like_a_probability() -> None:
+    (item,) = ranked(("a", "toys", 0.2))
+    shown = card(item, data_address(b"\x00\x01", "image/png"), "▲ 3", best=0.8)
     assert '<img src="data:image/png;base64,AAE=" alt="">' in shown
     assert '<span class="rank">1</span>' in shown
-    assert "score 0.250" in shown
     assert "width: 25.0%" in shown
+    assert "score" not in shown
+    assert "0.2" not in shown
     assert '<span class="change up">▲ 3</span>' in shown
+
+
+def test_bars_are_relative_to_the_best_whatever_scores_are() -> None:
+    for score, best, width in ((0.98, 0.98, "100.0"), (0.49, 0.98, "50.0"), (0.0, 0.0, "0.0"), (-1.0, 2.0, "0.0")):
+        (item,) = ranked(("a", "toys", score))
+        assert f"width: {width}%" in card(item, None, None, best)
 
 
 def test_what_did_not_move_has_no_badge() -> None:

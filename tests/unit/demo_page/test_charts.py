@@ -19,11 +19,11 @@ def test_categories_are_counted_in_both_lists_zeros_too() -> None:
     }
 
 
-def test_scores_by_rank() -> None:
+def test_scores_by_rank_are_shares_of_the_best() -> None:
     assert score_table(LISTS) == {
         "rank": [1, 2, 3, 1, 2],
         "list": ["before"] * 3 + ["now"] * 2,
-        "score": [0.9, 0.8, 0.7, 0.85, 0.6],
+        "share of the best": [1.0, 0.8 / 0.9, 0.7 / 0.9, 0.85 / 0.9, 0.6 / 0.9],
     }
 
 
