@@ -64,7 +64,7 @@ class ShopCalendar:
     def __init__(self, timezone: str) -> None:
         try:
             self._zone = ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ConfigError(
                 f"unknown timezone {timezone!r}; expected an IANA name such as 'Europe/Berlin'"
             ) from error

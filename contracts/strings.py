@@ -43,7 +43,12 @@ class StringColumn:
 
     def fault(self) -> str | None:
         """Why these arrays are no column; None if they are one. Whether the bytes are UTF-8 is not looked at."""
-        if (self.offsets.dtype, self.offsets.ndim, self.data.dtype, self.data.ndim) != (np.int64, 1, np.uint8, 1):
+        if (self.offsets.dtype, self.offsets.ndim, self.data.dtype, self.data.ndim) != (
+            np.dtype(np.int64),
+            1,
+            np.dtype(np.uint8),
+            1,
+        ):
             return f"offsets are {self.offsets.dtype} and data {self.data.dtype}, expected int64 and uint8, both flat"
         if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.data):
             return f"the offsets do not span the {len(self.data)} bytes of the data"

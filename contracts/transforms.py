@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any, Final
-from zoneinfo import ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts import columns as c
 from contracts.clock import ShopCalendar
+from contracts.errors import ConfigError
 from contracts.features import AGE_BINNED, ITEM_GENDER
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.vocabulary import Vocabulary
@@ -124,8 +124,8 @@ class FittedTransforms:
         try:
             vocabularies = {name: Vocabulary(tuple(tokens)) for name, tokens in lists.items()}
             return cls(vocabularies=vocabularies, **{name: values[name] for name in _SCALARS})
-        except ZoneInfoNotFoundError:
-            raise ValueError(f"there is no time zone {values['timezone']!r}; expected an IANA name") from None
+        except ConfigError as error:
+            raise ValueError(error.message) from None
 
 
 _SCALARS: Final = ("default_age", "age_mean", "age_std", "price_log_mean", "price_log_std", "timezone")
