@@ -70,7 +70,7 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no config file at {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8, numbers without end, nested too deep
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}, expected a mapping of keys to values")
@@ -112,7 +112,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         target = child
     try:
         target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
 
 

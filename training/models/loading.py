@@ -71,7 +71,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         raise BundleError(f"no {_WEIGHTS} in {folder}; expected the folder of a trained model")
     try:
         model.load_state_dict(load_file(path))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{path} does not fit the model of this config: {error}") from error
 
 

@@ -61,6 +61,8 @@ def test_a_file_extends_another_key_by_key(tmp_path: Path) -> None:
         ("{}\n", [], r"name: Field required"),
         ("- a\n", [], r"holds a list, expected a mapping"),
         ("a: [\n", [], r"is not valid YAML"),
+        ("[" * 20_000, [], r"is not valid YAML"),
+        ("a: " + "1" * 5_000, [], r"is not valid YAML"),
         ("name: y\n", ["sizes"], r"override 'sizes' is not of the form key=value"),
         ("name: y\n", ["name.first=x"], r"'name' is a value, not a section"),
         ("name: y\n", ["sizes=[1"], r"override 'sizes=\[1': the value is not valid YAML"),

@@ -49,6 +49,16 @@ def test_a_missing_bundle_is_refused_before_anything_starts(bundles: Path) -> No
         build_app(RecommenderArgs(registry=str(bundles), bundle="gone"))
 
 
+def test_a_flipped_bit_is_found_before_any_replica_starts(bundles: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundles, tmp_path / "copy")
+    weights = tmp_path / "copy" / VERSION / "ranker/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(BundleError, match=r"'ranker/weights\.safetensors' does not match its checksum; it is damaged"):
+        build_app(RecommenderArgs(registry=str(tmp_path / "copy"), bundle=VERSION))
+
+
 def test_stores_follow_the_bundles_shop() -> None:
     assert with_shop(RecommenderArgs(), "tiny").stores.shop == "tiny"
     with pytest.raises(ConfigError, match=r"stores.shop is 'toys', the bundle is of 'tiny'; leave stores.shop out"):
