@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,9 +132,9 @@ class OtherConfigs:
     def __init__(self, **days: int) -> None:
         self.days = days
 
-    def json(self, name: str) -> object:
-        days = self.days[Path(name).parent.name]
-        return json.loads(json.dumps({"config": {"history_length": days and 3, "history_days": days}}))
+    def model_entry(self, model: str) -> object:
+        days = self.days[model]
+        return {"config": {"history_length": days and 3, "history_days": days}}
 
 
 def test_models_must_agree_on_the_age_limit() -> None:
