@@ -8,20 +8,37 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from contracts.clock import day_to_name, name_to_day
 from contracts.errors import ConfigError
+from contracts.secrets import refuse_credentials
 
 EXTENDS = "extends"
 
 
 class StrictConfig(BaseModel):
-    """Base of every config class: unknown keys are refused, values are frozen, docstrings document fields."""
+    """Base of every config class: unknown keys are refused, values are frozen, docstrings document fields.
+
+    Addresses hold no credentials, and errors do not show what was got: `validate` does, but for fields of repr=False.
+    """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_credentials(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            refuse_credentials(values)
+        return values
 
 
 def _day_name(value: object) -> object:
@@ -108,12 +125,12 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for name in parents:
         child = target.setdefault(name, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
+            raise ConfigError(f"override of {key!r}: {name!r} is a value, not a section")
         target = child
     try:
         target[last] = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+        raise ConfigError(f"override of {key!r}: the value is not valid YAML") from error
 
 
 def _explain(cls: type[BaseModel], entry: Any) -> str:
@@ -121,16 +138,24 @@ def _explain(cls: type[BaseModel], entry: Any) -> str:
     if entry["type"] == "extra_forbidden":
         legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
         return f"unknown key {location!r}; legal keys: {legal}"
-    whole_section = entry["type"] == "value_error" and isinstance(entry.get("input"), Mapping)
-    got = "" if entry["type"] == "missing" or whole_section else f" (got {entry.get('input')!r})"
+    untold = entry["type"] == "missing" or isinstance(entry.get("input"), Mapping) or _is_hidden(cls, entry["loc"])
+    got = "" if untold else f" (got {entry.get('input')!r})"
     where = f"{location}: " if location else ""
     return f"{where}{entry['msg'].removeprefix('Value error, ')}{got}"
 
 
-def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+def _is_hidden(cls: type[BaseModel], location: Sequence[int | str]) -> bool:
+    *parents, last = location or ("",)
+    field = _fields_at(cls, parents).get(str(last))
+    return field is not None and not field.repr
+
+
+def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> dict[str, FieldInfo]:
     current: Any = cls
     for part in location:
+        if isinstance(part, int):  # a place in a list, whose entries the annotation names
+            continue
         field = getattr(current, "model_fields", {}).get(part)
         annotation = None if field is None else field.annotation
         current = next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), None)
-    return list(getattr(current, "model_fields", {}))
+    return dict(getattr(current, "model_fields", {}))

@@ -25,7 +25,7 @@ class ApiKey(StrictConfig):
 
     name: str = Field(min_length=1)
     """Who has it; the audit log says so."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     """SHA-256 of the key in hex; make keys of 32 random bytes, a hash does not protect a guessable one."""
     permissions: tuple[Permission, ...] = Field(min_length=1)
     """What its owner may do."""

@@ -7,13 +7,19 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from pydantic import Field, model_validator
 
 from contracts.config import StrictConfig
+from contracts.errors import ConfigError
+from contracts.secrets import read_secret, refuse_secret
 from serving.gateway.service import Answer
+
+SUBJECT_KEY_VARIABLE: Final = "RECOMMENDER_SUBJECT_KEY"
+"""Environment variable with the key of the hash of subjects."""
+_KEY_BYTES: Final = 16, 64
 
 
 class RequestLogConfig(StrictConfig):
@@ -25,8 +31,8 @@ class RequestLogConfig(StrictConfig):
     """Further requests within a second are only counted in the next line; 0 writes nothing at all."""
     subject: Literal["none", "hashed"] = "none"
     """Whether lines tell who asked: not at all, or as a keyed hash that only owners of the key can look up."""
-    subject_key: str | None = Field(default=None, min_length=16, max_length=64)
-    """Key of that hash."""
+    subject_key_file: Path | None = None
+    """File with the key of that hash, 16 … 64 bytes; unset = that in `RECOMMENDER_SUBJECT_KEY`."""
     file: Path | None = None
     """Where lines go; unset = standard error, which Ray keeps in its log folder."""
     max_file_mb: int = Field(default=100, ge=1)
@@ -34,10 +40,32 @@ class RequestLogConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _hash_has_a_key(self) -> RequestLogConfig:
-        if (self.subject == "hashed") != (self.subject_key is not None):
-            there = "without" if self.subject_key is None else "with a"
-            raise ValueError(f"subject={self.subject!r} {there} subject_key; the key goes with subject='hashed'")
+        if self.subject == "none" and self.subject_key_file is not None:
+            raise ValueError("subject='none' with a subject_key_file; the key goes with subject='hashed'")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret(cls, values: Any) -> Any:
+        refuse_secret(values, "subject_key", SUBJECT_KEY_VARIABLE)
+        return values
+
+    def subject_key(self) -> bytes | None:
+        """The key of the hash of subjects; None = they are not told.
+
+        Raises:
+            ConfigError: there is none, it cannot be read, or its length is not legal.
+        """
+        if self.subject == "none":
+            return None
+        key = (read_secret(self.subject_key_file, SUBJECT_KEY_VARIABLE) or "").encode()
+        if not _KEY_BYTES[0] <= len(key) <= _KEY_BYTES[1]:
+            raise ConfigError(
+                f"request_log.subject='hashed' with a key of {len(key)} bytes, expected {_KEY_BYTES[0]} … "
+                f"{_KEY_BYTES[1]}; write it into a file and set subject_key_file, or set {SUBJECT_KEY_VARIABLE} in the "
+                "environment of the process that starts Ray"
+            )
+        return key
 
 
 class Line(NamedTuple):
@@ -62,6 +90,7 @@ class RequestLog:
 
     def __init__(self, config: RequestLogConfig) -> None:
         self._config = config
+        self._subject_key = config.subject_key()
         self._lines: list[Line] = []
         self._owed = 0.0
         self._second = 0
@@ -130,9 +159,10 @@ class RequestLog:
                 "stage_ms": {stage: round(value, 3) for stage, value in batch.stage_ms.items()},
                 "removed": batch.removed,
             }
-            if self._config.subject_key is not None and line.answer.subject is not None:
-                key = self._config.subject_key.encode()
-                fields["subject"] = hashlib.blake2b(line.answer.subject.encode(), key=key, digest_size=8).hexdigest()
+            if self._subject_key is not None and line.answer.subject is not None:
+                fields["subject"] = hashlib.blake2b(
+                    line.answer.subject.encode(), key=self._subject_key, digest_size=8
+                ).hexdigest()
         if line.left_out:
             fields["left_out_before"] = line.left_out
         return fields

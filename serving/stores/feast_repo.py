@@ -169,7 +169,7 @@ def _feature_view(view: FeatureViewSpec, entity: Entity, path: Path) -> FeatureV
 def _connection_string(config: StoreConfig, address: str) -> str:
     """Feast's form: `host:port,name=value,…`; values are JSON, so that a password may hold anything."""
     options = connection_options(config, address)
-    server = f"{options.pop('host')}:{options.pop('port')}"
+    server = f"{options.pop('host', 'localhost')}:{options.pop('port', 0)}"  # a socket comes as an option
     options |= {
         "socket_timeout": config.read_timeout_ms / 1000,
         "socket_connect_timeout": config.connect_timeout_ms / 1000,

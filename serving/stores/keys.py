@@ -16,6 +16,10 @@ from contracts.ids import user_subject
 VERSION = "v3"
 CONSUMERS: Final = "features"
 """Consumer group of the stream of interactions."""
+ERASURES: Final = "embedded:erasures"
+"""Counter in the embedded server: erasures, of all its shops."""
+REWRITTEN: Final = "embedded:rewritten"
+"""String: the count of erasures that have left the embedded server's append-only file."""
 _FEAST_STRING: Final = 2
 """Feast's number for the type of a raw id."""
 

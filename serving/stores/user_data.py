@@ -15,9 +15,9 @@ from contracts.errors import StoreError
 from contracts.ids import user_subject
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
 from serving.stores import recent
-from serving.stores.client import store_errors
+from serving.stores.client import is_socket, store_errors
 from serving.stores.config import StoreConfig
-from serving.stores.keys import Keys
+from serving.stores.keys import ERASURES, Keys
 from serving.stores.recent import RecentItems
 from serving.stores.seen import ring_layout
 
@@ -107,6 +107,8 @@ class UserDataStore:
         def tell(pipe: redis.asyncio.client.Pipeline) -> None:
             pipe.hset(keys.erased, user_id, now)
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
+            if is_socket(self._address):
+                pipe.incr(ERASURES)
 
         await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), tell)
 

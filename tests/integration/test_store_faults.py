@@ -21,6 +21,7 @@ import redis
 
 from contracts import records as r
 from contracts.clock import DAY_S
+from ray_apps.ports import free_port
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.interactions.build import open_consumer
@@ -30,6 +31,7 @@ from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.user_features import UserFeatureStore
+from tests.e2e.programs import FIRST_PORT
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.local_gateway import local_config, open_gateway
 from tests.fixtures.served_bundle import NOW, write_served_bundle
@@ -125,7 +127,7 @@ class Shop:
 async def opened(folder: Path, server: EmbeddedRedis) -> AsyncIterator[Shop]:
     config = local_config(folder)
     async with AsyncExitStack() as stack:
-        admin = stack.enter_context(redis.Redis.from_url(server.address))
+        admin = stack.enter_context(server.admin_client())
         connection = StoreConnection.open(config.stores, server.address)
         stack.push_async_callback(connection.client.aclose)
         app = (await asyncio.to_thread(open_gateway, folder, config, connection)).app
@@ -186,8 +188,11 @@ async def test_a_replica_answers_recommendations_and_takes_events_once_promoted(
     ):
         await asyncio.to_thread(fill_stores, local_config(folder).stores, primary.address)
         async with opened(folder, server) as shop, consuming(shop):
-            host, _, port = primary.address.removeprefix("redis://").partition(":")
-            shop.admin.execute_command("REPLICAOF", host, port)
+            port = free_port(FIRST_PORT)
+            with primary.admin_client() as admin:  # a replica needs a port, and a user that may copy
+                admin.config_set("port", port)
+                admin.acl_setuser("default", enabled=True, nopass=True, categories=["+@all"])
+            shop.admin.execute_command("REPLICAOF", "127.0.0.1", port)
 
             async def linked() -> bool:
                 return shop.admin.info("replication")["master_link_status"] == "up"
@@ -210,14 +215,14 @@ async def test_a_refused_password_costs_what_the_store_knows_until_it_is_mended(
         await asyncio.to_thread(fill_stores, local_config(folder).stores, server.address)
         async with opened(folder, server) as shop, consuming(shop):
             assert await shop.post(0, 20) == (202, 20)
-            shop.admin.config_set("requirepass", "secret")
+            shop.admin.acl_setuser("default", enabled=True, reset_passwords=True, passwords=["+secret"])
             shop.admin.client_kill_filter(_type="normal", skipme=True)
             assert await shop.post(20, 40) == (503, "store_access_denied")
             assert await shop.degraded() == ["user_features", "recent_items", "seen_filter"]
             stores = await shop.stores()
-            assert "refused the credentials" in stores["online"]
-            assert "check username, password" in stores["interactions"]
-            shop.admin.config_set("requirepass", "")
+            assert "wants credentials" in stores["online"]
+            assert "set username and password_file" in stores["interactions"]
+            shop.admin.acl_setuser("default", enabled=True, nopass=True)
             assert await shop.post(20, 40) == (202, 20)
 
             async def whole() -> bool:

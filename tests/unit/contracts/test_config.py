@@ -65,7 +65,7 @@ def test_a_file_extends_another_key_by_key(tmp_path: Path) -> None:
         ("a: " + "1" * 5_000, [], r"is not valid YAML"),
         ("name: y\n", ["sizes"], r"override 'sizes' is not of the form key=value"),
         ("name: y\n", ["name.first=x"], r"'name' is a value, not a section"),
-        ("name: y\n", ["sizes=[1"], r"override 'sizes=\[1': the value is not valid YAML"),
+        ("name: y\n", ["sizes=[1"], r"override of 'sizes': the value is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:

@@ -16,7 +16,7 @@ from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
 from serving import metrics as m
-from serving.gateway.request_log import RequestLog, RequestLogConfig
+from serving.gateway.request_log import SUBJECT_KEY_VARIABLE, RequestLog, RequestLogConfig
 from serving.gateway.service import Answer, BatchFacts
 from serving.metrics import Metric, Snapshot
 from tests.fixtures.fake_stores import Fault
@@ -174,8 +174,12 @@ async def test_rankings_have_a_line_like_recommendations(bundle: Bundle, raw_dir
     assert (line["route"], line["status"], line["batch_size"]) == ("/v1/rankings", 200, 1)
 
 
-async def test_subjects_are_hashed_with_a_key_where_wanted(bundle: Bundle, raw_dir: Path, log_file: Path) -> None:
-    settings = {"file": log_file, "subject": "hashed", "subject_key": "0123456789abcdef"}
+async def test_subjects_are_hashed_with_a_key_where_wanted(
+    bundle: Bundle, raw_dir: Path, log_file: Path, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("0123456789abcdef\n")
+    settings = {"file": log_file, "subject": "hashed", "subject_key_file": key_file}
     shop = Shop(bundle, raw_dir, request_log=settings)
     for body in ({"user_id": "u1"}, {"user_id": "u1", "session_id": "s1"}, {"session_id": "s1"}, {}):
         await post(shop, body)
@@ -253,12 +257,22 @@ async def test_no_lines_at_all(bundle: Bundle, raw_dir: Path, capfd: pytest.Capt
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"subject": "hashed"}, "subject='hashed' without subject_key"),
-        ({"subject_key": "0123456789abcdef"}, "subject='none' with a subject_key"),
-        ({"subject": "hashed", "subject_key": "short"}, "at least 16 characters"),
+        ({"subject_key_file": "/key"}, "subject='none' with a subject_key_file"),
+        ({"subject_key": "s3cret"}, "subject_key would be shown in logs .* set subject_key_file"),
         ({"share": 1.1}, "less than or equal to 1"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         validate(RequestLogConfig, values, source="x")
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 65])
+def test_a_key_of_a_wrong_length_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    hashed = RequestLogConfig(subject="hashed")
+    monkeypatch.setenv(SUBJECT_KEY_VARIABLE, key)
+    with pytest.raises(ConfigError, match=f"with a key of {len(key)} bytes, expected 16 … 64; .*RECOMMENDER_SUBJECT"):
+        RequestLog(hashed)
+    monkeypatch.setenv(SUBJECT_KEY_VARIABLE, "0123456789abcdef")
+    assert hashed.subject_key() == b"0123456789abcdef"
+    assert RequestLogConfig().subject_key() is None

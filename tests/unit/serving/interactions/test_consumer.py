@@ -229,15 +229,17 @@ def test_a_disk_that_fails_is_tried_until_it_works(consumer: Open, client: redis
 
 
 @pytest.fixture
-def full(client: redis.Redis) -> Iterator[Callable[[bool], object]]:
+def full(server: EmbeddedRedis) -> Iterator[Callable[[bool], object]]:
     """Fills the store, or gives it room again."""
-    limit = client.config_get("maxmemory")["maxmemory"]
+    admin = server.admin_client()
+    limit = admin.config_get("maxmemory")["maxmemory"]
 
     def fill(is_full: bool) -> None:
-        client.config_set("maxmemory", 1 if is_full else limit)
+        admin.config_set("maxmemory", 1 if is_full else limit)
 
     yield fill
     fill(False)
+    admin.close()
 
 
 def test_a_full_store_is_recorded_and_emptied_and_its_features_follow(

@@ -12,11 +12,12 @@ from serving.stores.client import async_client, bulk_errors, connection_options,
 from serving.stores.config import StoreConfig
 
 
-def test_connection_options_of_a_production_address() -> None:
+def test_connection_options_of_a_production_address(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("a,b=c\n")
     config = StoreConfig(
         address="rediss://store.example:6380/2",
         username="app",
-        password="a,b=c",  # type: ignore[arg-type]
+        password_file=tmp_path / "password",
         ca_file=Path("/etc/ca.pem"),
     )
     assert connection_options(config, str(config.address)) == {
@@ -78,7 +79,7 @@ IN_A_SCRIPT = "Error running script (call to f_0632): @user_script:22: @user_scr
         (
             redis.AuthenticationError("wrong", status_code="WRONGPASS"),
             "store_access_denied",
-            "check username, password",
+            "check username and password_file",
         ),
         (
             redis.AuthenticationError("none", status_code="NOAUTH"),

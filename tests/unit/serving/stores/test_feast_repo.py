@@ -18,13 +18,14 @@ def test_features_are_those_of_the_contract() -> None:
     )
 
 
-def test_feast_understands_the_connection_whatever_the_password_holds() -> None:
+def test_feast_understands_the_connection_whatever_the_password_holds(tmp_path: Path) -> None:
     from feast.infra.online_stores.redis import RedisOnlineStore
 
+    (tmp_path / "password").write_text('12,3="4\\')
     config = StoreConfig(
         address="rediss://store.example:6380/1",
         username="app",
-        password='12,3="4\\',  # type: ignore[arg-type]
+        password_file=tmp_path / "password",
         ca_file=Path("/etc/ca, shop.pem"),
         connect_timeout_ms=300,
     )
@@ -41,6 +42,14 @@ def test_feast_understands_the_connection_whatever_the_password_holds() -> None:
         "socket_connect_timeout": 0.3,
         "retry": None,
     }
+
+
+def test_feast_understands_a_socket() -> None:
+    from feast.infra.online_stores.redis import RedisOnlineStore
+
+    text = repo_values(StoreConfig(), "unix:///var/a shop/redis.sock")["online_store"]["connection_string"]
+    _, options = RedisOnlineStore._parse_connection_string(text)
+    assert options["unix_socket_path"] == "/var/a shop/redis.sock"
 
 
 @pytest.mark.parametrize("user", ["u1", "", "ü" * 300, "toys"])

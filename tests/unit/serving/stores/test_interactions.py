@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 
 from contracts.bloom import item_hashes
-from contracts.errors import StoreError
+from contracts.errors import StoreAccessError, StoreError
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
@@ -262,13 +262,15 @@ async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
     store = InteractionStore(config, server.address, client)
     await store.add([event("e1")])
     before = {key: bulk.dump(key) for key in bulk.scan_iter()}
-    limit = bulk.config_get("maxmemory")["maxmemory"]
-    bulk.config_set("maxmemory", 1)
+    admin = server.admin_client()
+    limit = admin.config_get("maxmemory")["maxmemory"]
+    admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreError, match=r"is full and takes no writes: .*raise its maxmemory"):
             await store.add([event("e2"), event("e3", subject="v")])
     finally:
-        bulk.config_set("maxmemory", limit)
+        admin.config_set("maxmemory", limit)
+        admin.close()
     assert {key: bulk.dump(key) for key in bulk.scan_iter()} == before
     assert await store.add([event("e2")]) == ["accepted"]
     await client.aclose()
@@ -276,19 +278,19 @@ async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
 
 @pytest.mark.redis
 async def test_a_replica_a_wrong_password_and_a_dead_store_are_told_apart(
-    tmp_path_factory: pytest.TempPathFactory, server: EmbeddedRedis, config: StoreConfig
+    tmp_path_factory: pytest.TempPathFactory, config: StoreConfig
 ) -> None:
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path_factory.mktemp("own"))) as own:
         client = async_client(config, own.address)
         store = InteractionStore(config, own.address, client)
-        with redis.Redis.from_url(own.address) as admin:
-            admin.execute_command("REPLICAOF", "127.0.0.1", server.address.rsplit(":", 1)[1].split("/")[0])
+        with own.admin_client() as admin:
+            admin.execute_command("REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(StoreError, match=r"is a read-only replica: .*set the address of the primary"):
                 await store.add([event("another")])
             admin.execute_command("REPLICAOF", "NO", "ONE")
-            admin.config_set("requirepass", "secret")
+            admin.acl_setuser("default", enabled=True, reset_passwords=True, passwords=["+secret"])
             await client.connection_pool.disconnect()
-            with pytest.raises(StoreError, match=r"answered with an error|refused the credentials"):
+            with pytest.raises(StoreAccessError, match="wants credentials"):
                 await store.add([event("another")])
     with pytest.raises(StoreError, match=r"no connection to the store|did not answer"):
         await store.add([event("another")])

@@ -204,7 +204,7 @@ async def test_a_damaged_marker(server: EmbeddedRedis, bulk: redis.Redis, config
 def test_a_store_that_is_full_refuses(tmp_path: Path) -> None:
     config = StoreConfig(feast_dir=tmp_path, embedded=EmbeddedRedisConfig(data_dir=tmp_path / "redis"))
     with EmbeddedRedis(config.embedded) as server:
-        redis.Redis.from_url(server.address).config_set("maxmemory", 1)
+        server.admin_client().config_set("maxmemory", 1)
         with pytest.raises(StoreError, match=r"is full and takes no writes: .*maxmemory"):
             fill(config, server.address, FIRST)
 

@@ -64,6 +64,6 @@ def test_a_folder_that_is_taken_is_a_store_error(local_ray: None, tmp_path: Path
         with EmbeddedRedis(config.embedded), pytest.raises(StoreError) as caught:
             owner.resolve_address(config)
         assert caught.value.message.startswith(f"another process owns the store in {tmp_path}")
-        assert owner.resolve_address(config).startswith("redis://127.0.0.1:")
+        assert owner.resolve_address(config) == f"unix://{tmp_path}/redis.sock"
     finally:
         owner.stop(config)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving.stores.config import StoreConfig
+from serving.stores.config import PASSWORD_VARIABLE, StoreConfig
 from serving.stores.keys import Keys
 
 
@@ -15,12 +16,14 @@ from serving.stores.keys import Keys
     ("values", "message"),
     [
         ({"shop": "My Shop"}, "shop: String should match pattern"),
-        ({"address": "localhost:6379"}, "expected redis://host:port or rediss://host:port"),
+        ({"address": "localhost:6379"}, "expected redis://host:port, rediss://host:port or unix:///path"),
         ({"address": "http://store:6379"}, "address has scheme 'http'"),
-        ({"address": "redis://user:secret@store:6379"}, "set username and password instead"),
+        ({"address": "redis://store:6379/0?password=s3cret"}, "address holds credentials"),
+        ({"address": "redis://store:port/0"}, "address has more than host, port and database"),
+        ({"address": "unix://path"}, "address has scheme 'unix'"),
         ({"address": "redis://[::1]:6379"}, "IPv6 literal, which Feast cannot parse; use a host name"),
         ({"address": "redis://store", "ca_file": "ca.pem"}, "ca_file is set but address is not rediss://"),
-        ({"username": "me", "password": "x"}, "username, password set without address"),
+        ({"username": "me", "password_file": "x"}, "username, password_file set without address"),
         ({"seen_error_rate": 1.0}, "seen_error_rate"),
         ({"embedded": {"fsync": "everysec"}}, "embedded.fsync"),
         ({"adress": "redis://store"}, "unknown key 'adress'; legal keys: address"),
@@ -32,8 +35,49 @@ def test_wrong_settings_are_refused_by_name(values: dict[str, object], message: 
     assert message in str(caught.value)
 
 
-def test_passwords_stay_out_of_messages() -> None:
-    assert "secret" not in repr(StoreConfig(address="redis://store", password="secret"))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"password": "s3cret"},
+        {"address": "redis://:s3cret@store:6379"},
+        {"address": "redis://user:s3cret@store:6379"},
+        {"address": "redis://s3cret@store:6379"},
+        {"address": "redis://:s3/cret@store:6379"},
+        {"address": "rediss://user:s3cret@[::1"},
+        {"address": "redis://store:6379/0?password=s3cret"},
+        {"address": "redis://store:s3cret"},
+    ],
+)
+def test_secrets_in_settings_are_refused_and_not_shown(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(StoreConfig, values, source="test")
+    with pytest.raises(ValidationError) as raw:
+        StoreConfig.model_validate(values)
+    for text in (str(caught.value), str(raw.value)):
+        assert next(iter(values)) in text
+        assert "cret" not in text
+
+
+def test_a_password_comes_from_its_file_or_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    config = StoreConfig(address="redis://store", password_file=file)
+    with pytest.raises(ConfigError, match=r"the secret in .*/password cannot be read: No such file"):
+        config.password()
+    file.write_text("from the file\n")
+    monkeypatch.setenv(PASSWORD_VARIABLE, "from the environment")
+    assert config.password() == "from the file"
+    assert StoreConfig(address="redis://store").password() == "from the environment"
+    assert StoreConfig().password() is None  # the embedded one asks for none
+    monkeypatch.delenv(PASSWORD_VARIABLE)
+    assert StoreConfig(address="redis://store").password() is None
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="is empty; write it there"):
+        config.password()
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(ConfigError, match="it is no UTF-8"):
+        config.password()
 
 
 def test_key_names() -> None:

@@ -94,12 +94,14 @@ async def test_a_store_without_room_erases_nothing(
 ) -> None:
     client = async_client(config, server.address)
     await InteractionStore(config, server.address, client).add([view("u", "a", "1")])
-    limit = bulk.config_get("maxmemory")["maxmemory"]
-    bulk.config_set("maxmemory", 1)
+    admin = server.admin_client()
+    limit = admin.config_get("maxmemory")["maxmemory"]
+    admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreError, match=r"is full and takes no writes"):
             await UserDataStore(config, server.address, client).erase("u", NOW)
     finally:
-        bulk.config_set("maxmemory", limit)
+        admin.config_set("maxmemory", limit)
+        admin.close()
     assert (await UserDataStore(config, server.address, client).read("u")).recent.item_ids == ("a",)
     await client.aclose()

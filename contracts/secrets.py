@@ -1,0 +1,60 @@
+"""Secrets: they stand in a file or in the environment of the process, never in a setting.
+
+Settings are shown: Serve logs an application's `args` and shows them in its dashboard, and the environment that a
+`runtime_env` sets; jobs put theirs into the bundle.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from contracts.errors import ConfigError
+
+_CREDENTIALS: Final = re.compile(
+    r"^(?!s3:)\w+://(\S*@|\S*[?&][^=&\s]*(key|token|secret|password|sig|auth|credential)[^=&\s]*=)", re.IGNORECASE
+)
+"""Addresses that name a user, or a secret in their query."""
+
+
+def read_secret(file: Path | None, variable: str) -> str | None:
+    """The secret in a file, else in an environment variable, else None; an end of line after it does not count.
+
+    Raises:
+        ConfigError: the file cannot be read, is no UTF-8 or is empty.
+    """
+    if file is None:
+        return os.environ.get(variable) or None
+    try:
+        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigError(f"the secret in {file} cannot be read: {error.strerror}; correct the path") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"the secret in {file} cannot be read: it is no UTF-8") from None
+    if not secret:
+        raise ConfigError(f"the secret in {file} is empty; write it there or leave the setting out")
+    return secret
+
+
+def refuse_credentials(values: Mapping[str, object]) -> None:
+    """Raises ValueError if an address in settings holds a password or a key; the message does not show it."""
+    for name, value in values.items():
+        texts = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(text, str) and _CREDENTIALS.search(text) for text in texts):
+            raise ValueError(
+                f"{name} holds credentials, which would be shown in logs and in the dashboard; leave them out: those "
+                "of a store go into username and password_file, those of a trace collector into the environment "
+                "variable OTEL_EXPORTER_OTLP_HEADERS"
+            )
+
+
+def refuse_secret(values: object, name: str, variable: str) -> None:
+    """Raises ValueError if settings hold a secret under a name; the message does not show it."""
+    if isinstance(values, Mapping) and values.get(name) is not None:
+        raise ValueError(
+            f"{name} would be shown in logs and in the dashboard; write it into a file that only the service can read "
+            f"and set {name}_file, or set {variable} in the environment of the process that starts Ray"
+        )
