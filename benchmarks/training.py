@@ -119,9 +119,10 @@ def ours(task: Task, batch_size: int, scored: int) -> Step:
     task.model.train()
 
     def step() -> int:
-        task.loss(next(batches), generator).backward()  # type: ignore[no-untyped-call]
+        batch = next(batches)
+        task.loss(batch, generator).backward()  # type: ignore[no-untyped-call]
         optimizers.step()
-        return batch_size * scored
+        return len(batch) * scored
 
     return step
 
@@ -191,9 +192,9 @@ def ratio(rates: list[float], others: list[float]) -> Figure:
 
 
 def _endless(task: Task, batch_size: int) -> Iterator[Batch]:
-    rng = np.random.default_rng(0)
+    rng, num_batches = np.random.default_rng(0), -(-len(task.train_rows) // batch_size)
     while True:
-        yield from epoch_batches(task.build, task.train_rows, batch_size, rng)
+        yield from epoch_batches(task.build, task.train_rows, num_batches, rng)
 
 
 def _two_tower(data: WorkerData, config: TwoTowerConfig) -> TwoTower:

@@ -44,6 +44,12 @@ class BundleError(RecommenderError):
     code = "invalid_bundle"
 
 
+class TrainingError(RecommenderError):
+    """Training cannot go on: a loss, weight or metric is not finite. No model is written."""
+
+    code = "training_diverged"
+
+
 class RegistryError(RecommenderError):
     """The registry has no such entry, or somebody else changed it at the same time."""
 

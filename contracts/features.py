@@ -86,6 +86,10 @@ class History:
         if self.rows.ndim != 2 or len(set(shapes)) != 1:
             raise ValueError(f"history arrays must all be [B, N], got {shapes}")
 
+    def take(self, queries: LongArray) -> History:
+        """The histories of some queries, by places."""
+        return History(self.rows[queries], self.age_s[queries], self.same_session[queries])
+
 
 def history_features(rows: IntArray, timestamps: LongArray, now: LongArray, history_days: int) -> History:
     """History features from interactions in order of time.

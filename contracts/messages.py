@@ -126,6 +126,16 @@ class QueryFeatures:
     def __len__(self) -> int:
         return len(self.now)
 
+    def take(self, queries: LongArray) -> QueryFeatures:
+        """Some of the queries, by places."""
+        return QueryFeatures(
+            self.bundle_version,
+            self.now[queries],
+            self.categorical[queries],
+            self.continuous[queries],
+            self.history.take(queries),
+        )
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from contracts.messages import PipelineResult, QueryFeatures, SeenMask
+
+LIST_K: Final = 10
+"""Items of a list that a request gets unless it says otherwise."""
 
 
 class Recommend(Protocol):
@@ -15,7 +18,7 @@ class Recommend(Protocol):
 
         Args:
             queries: as-of features of B queries; `now` is each query's time.
-            k: items wanted, at most.
+            k: items wanted, at most; the seen filter leaves as many candidates as to a request of `LIST_K` items.
             seen: the exact seen mask, or None for no seen filter.
 
         Returns:

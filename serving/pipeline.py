@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from contracts.bundle import Bundle
+from contracts.ids import IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
+from contracts.options import Constraints
+from serving.refill import Lists, refill, too_short
 from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
@@ -122,6 +125,7 @@ class RecommenderPipeline:
         filter_seen: FilterSeen,
         steps: Steps,
         has_subject: list[bool] | None = None,
+        enough: IntArray | None = None,
     ) -> PipelineResult:
         """Everything after the user features; evaluation enters here with features as of past events.
 
@@ -131,6 +135,7 @@ class RecommenderPipeline:
             filter_seen: the seen filter; given items pass without it.
             steps: the run that this belongs to.
             has_subject: requests [B] that have a seen filter at all; None = all.
+            enough: candidates [B] that the seen filter must leave, else retrieval goes again; None = those wanted.
         """
         retrieved: Candidates = await steps.run(
             "retrieval",
@@ -148,8 +153,19 @@ class RecommenderPipeline:
                     instead=lambda: retrieved,
                 )
             filtered = await filtering
-        steps.count_removed(filtered)
-        ranked = scored.where(filtered.keep)
+        lists = Lists(retrieved, scored, filtered.keep)
+        enough = wanted.k if enough is None else enough
+        short = too_short(filtered, enough)
+        if len(short):
+            asked = (short, enough, queries, wanted, filter_seen, steps)
+            lists = await steps.run(
+                "seen_filter",
+                lambda timeout_s: self._refill(lists, filtered.reason, *asked, timeout_s=timeout_s),
+                instead=lambda: lists,
+                affects=[False] * len(queries),  # their lists stay short, nothing is missing in them
+            )
+        steps.count_removed(FilterResult(lists.retrieved, lists.keep, filtered.reason))
+        ranked = lists.scored.where(lists.keep)
         top: Reranked = await steps.run(
             "reranking",
             lambda timeout_s: self._stages.reranking(ranked, wanted.k, wanted.rerank, timeout_s=timeout_s),
@@ -157,8 +173,39 @@ class RecommenderPipeline:
             last=True,
         )
         return PipelineResult(
-            top.items, top.propensities, ranked, retrieved, steps.degraded, steps.stage_ms, steps.removed
+            top.items, top.propensities, ranked, lists.retrieved, steps.degraded, steps.stage_ms, steps.removed
         )
+
+    async def _refill(
+        self,
+        lists: Lists,
+        reason: str,
+        short: LongArray,
+        enough: IntArray,
+        queries: QueryFeatures,
+        wanted: Wanted,
+        filter_seen: FilterSeen,
+        steps: Steps,
+        *,
+        timeout_s: float,
+    ) -> Lists:
+        """The lists with those of `short` requests retrieved without what they have seen."""
+
+        async def retrieve(some: QueryFeatures, limits: Constraints) -> Candidates:
+            if "retrieval" in steps.replaced_stages:
+                return self._fallbacks.popular(some, limits)
+            return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)  # type: ignore[no-any-return]
+
+        async def filter_batch(candidates: Candidates) -> FilterResult:
+            return await filter_seen(candidates, timeout_s)
+
+        async with asyncio.timeout(timeout_s):
+            filtered = FilterResult(lists.retrieved, lists.keep, reason)
+            found = await refill(filtered, short, enough, queries, wanted.constraints, retrieve, filter_batch)
+            scored = found.candidates
+            if "ranking" not in steps.replaced_stages:
+                scored = await self._stages.ranking(queries.take(short), scored, timeout_s=timeout_s)
+        return lists.with_part(short, Lists(found.candidates, scored, found.keep))
 
     async def _filter(
         self,

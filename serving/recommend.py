@@ -10,7 +10,7 @@ import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
-from contracts.recommend import Recommend
+from contracts.recommend import LIST_K, Recommend
 from serving.calls import DirectCall
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
 from serving.seldom import SeldomLogger
@@ -56,6 +56,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
 
         steps = Steps(len(queries), float("inf"), policies, warn)
         wanted = Wanted(np.full(len(queries), k, dtype=np.int32))
-        return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps))
+        enough = np.minimum(wanted.k, LIST_K)
+        return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps, enough=enough))
 
     return recommend

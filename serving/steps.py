@@ -111,7 +111,7 @@ class Steps:
             self._warn.warning(name, error, traceback=not expected)
             return instead()
         finally:
-            self.stage_ms[name] = (time.perf_counter() - started) * 1000
+            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
 
     def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
         """Notes that a part was replaced or left out, for the requests that notice."""

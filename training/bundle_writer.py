@@ -17,6 +17,7 @@ from contracts.bundle import STRING_COLUMNS
 from contracts.catalogue import ItemFeatures
 from contracts.clock import day_to_name
 from contracts.errors import DataError
+from contracts.history import HistoryReach, StoredReader
 from contracts.ids import LongArray
 from contracts.messages import QueryFeatures
 from training.bundle_parts import BundleParts, write_parts
@@ -120,16 +121,11 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
 
 
 def _history(inputs: BundleInputs) -> dict[str, int]:
-    """History length and age limit that serve both models; they must agree on the limit."""
-    configs = [_read_json(folder / "config.json")["config"] for folder in (inputs.two_tower_dir, inputs.ranker_dir)]
-    reading = [config for config in configs if config[_HISTORY_LENGTH]]
-    limits = {config[_HISTORY_DAYS] for config in reading}
-    if len(limits) > 1:
-        raise DataError(f"history_days of two_tower and ranker are {sorted(limits)}; train both with the same")
-    return {
-        _HISTORY_LENGTH: max(config[_HISTORY_LENGTH] for config in configs),
-        _HISTORY_DAYS: limits.pop() if limits else configs[0][_HISTORY_DAYS],
-    }
+    """History length and age limit that serve both models."""
+    folders = {"two_tower.model": inputs.two_tower_dir, "ranker.model": inputs.ranker_dir}
+    configs = {name: _read_json(folder / "config.json")["config"] for name, folder in folders.items()}
+    reach = HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, DataError)
+    return {_HISTORY_LENGTH: reach.length, _HISTORY_DAYS: reach.days}
 
 
 def _dims(inputs: BundleInputs, embeddings: CatalogueEmbeddings) -> dict[str, int]:

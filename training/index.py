@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import faiss
 import numpy as np
@@ -14,11 +15,16 @@ from pydantic import Field, model_validator
 from contracts.config import StrictConfig
 from contracts.errors import DataError
 from contracts.files import atomic_file
-from contracts.ids import FloatArray
+from contracts.ids import FloatArray, IntArray
+from training.held_out_queries import QueryGroup
 from training.models.candidate_index import CandidateIndex
 
 logger = logging.getLogger(__name__)
+METRICS: Final = "index."
+NUM_QUERIES: Final = f"{METRICS}num_recall_queries"
+"""Manifest metric: how many queries the recalls are a mean over."""
 _MIN_POINTS_PER_LIST = 39  # below, FAISS warns that its clusters are poor
+_TIE: Final = 1e-5  # the index and the matrix product round differently
 
 
 class IndexConfig(StrictConfig):
@@ -41,7 +47,7 @@ class IndexConfig(StrictConfig):
     recall_k: int = Field(default=300, ge=1)
     """ANN recall is measured at this cut-off."""
     num_recall_queries: int = Field(default=1_000, ge=1)
-    """Queries of the measurement."""
+    """Queries of the measurement, events of the validation days."""
     seed: int = 0
     """Of the clustering and of the sample of queries."""
 
@@ -60,24 +66,28 @@ class IndexSummary:
         kind: `exact`, `ivf` or `hnsw`: what the file holds.
         num_items: embeddings.
         recall_k: cut-off of the recall, at most the number of items.
-        ann_recall: mean share of the exact top `recall_k` that the served index finds; 1 if it is exact.
+        ann_recall: mean share of the exact top `recall_k` that the served index finds; 1 if it is exact, None if there
+            were no queries to measure with.
         approximate_recall: the same of the approximate index that the config names, also where it is not served.
         num_queries: queries of the measurement.
-        queries: `given`, or `candidates` if the candidates themselves were the queries.
     """
 
     kind: str
     num_items: int
     recall_k: int
-    ann_recall: float
-    approximate_recall: float
+    ann_recall: float | None
+    approximate_recall: float | None
     num_queries: int
-    queries: str
 
     def metrics(self) -> dict[str, float]:
-        """Headline figures for the manifest."""
+        """Headline figures for the manifest; none where nothing was measured."""
         at = f"@{self.recall_k}"
-        return {f"index.ann_recall{at}": self.ann_recall, f"index.approximate_recall{at}": self.approximate_recall}
+        figures = {
+            f"{METRICS}ann_recall{at}": self.ann_recall,
+            f"{METRICS}approximate_recall{at}": self.approximate_recall,
+            NUM_QUERIES: float(self.num_queries),
+        }
+        return {name: value for name, value in figures.items() if value is not None}
 
     def values(self) -> dict[str, Any]:
         """All fields, as values."""
@@ -85,7 +95,7 @@ class IndexSummary:
 
 
 def build_index(
-    config: IndexConfig, candidates: FloatArray, out_file: Path, *, queries: FloatArray | None = None
+    config: IndexConfig, candidates: FloatArray, out_file: Path, queries: Sequence[QueryGroup] = ()
 ) -> IndexSummary:
     """Writes the index (inner product) and measures ANN recall against exact search.
 
@@ -93,7 +103,8 @@ def build_index(
         config: what to build.
         candidates: [I, E] float32 embeddings by ItemRow, of all items, future ones included.
         out_file: the FAISS file; a flat index stands for exact search.
-        queries: [Q, E] query embeddings to measure with; None takes the candidates themselves.
+        queries: what to measure with, see `training.held_out_queries`; candidates are no queries, and a bias changes
+            what is near.
 
     Raises:
         DataError: no candidates, or embeddings that are not finite.
@@ -109,28 +120,42 @@ def build_index(
     served = _build_flat(candidates) if is_exact else approximate
     with atomic_file(out_file) as temporary:
         faiss.write_index(served, str(temporary))
-    sample = _sample(candidates if queries is None else queries, config)
     recall_k = min(config.recall_k, len(candidates))
-    recall = ann_recall(CandidateIndex(candidates, approximate), CandidateIndex(candidates), sample, recall_k)
+    recall = ann_recall(CandidateIndex(candidates, approximate), CandidateIndex(candidates), queries, recall_k)
     summary = IndexSummary(
         kind="exact" if is_exact else config.approximate,
         num_items=len(candidates),
         recall_k=recall_k,
         ann_recall=1.0 if is_exact else recall,
         approximate_recall=recall,
-        num_queries=len(sample),
-        queries="candidates" if queries is None else "given",
+        num_queries=sum(len(group) for group in queries),
     )
     logger.info("index: %s", summary)
     return summary
 
 
-def ann_recall(index: CandidateIndex, exact: CandidateIndex, queries: FloatArray, k: int) -> float:
-    """Mean share of the exact top k that an index finds."""
-    found = index.search(queries, k).rows.reshape(len(queries), -1)
-    expected = exact.search(queries, k).rows.reshape(len(queries), -1)
-    hits = [len(np.intersect1d(*pair, assume_unique=True)) for pair in zip(found, expected, strict=True)]
-    return float(np.mean(hits) / expected.shape[1])
+def ann_recall(index: CandidateIndex, exact: CandidateIndex, queries: Sequence[QueryGroup], k: int) -> float | None:
+    """Mean share of the exact top k that an index finds, bias and launched items as given; None without queries.
+
+    An item that ties with the last of the exact ones counts as found: which of them is listed is a matter of order.
+    """
+    shares = []
+    for group in queries:
+        owners = np.arange(len(group))
+        best = exact.search(group.embeddings, k, group.bias, group.eligible)
+        found = index.search(group.embeddings, k, group.bias, group.eligible)
+        scores = exact.score(
+            group.embeddings, found.rows, np.repeat(owners, found.lengths), group.bias, group.eligible
+        ).scores
+        for expected, own in zip(_split(best.scores, best.lengths), _split(scores, found.lengths), strict=True):
+            if len(expected):
+                last = expected[-1] - _TIE * max(1.0, abs(expected[-1]))
+                shares.append(np.count_nonzero(own >= last) / len(expected))
+    return float(np.mean(shares)) if shares else None
+
+
+def _split(values: FloatArray, lengths: IntArray) -> list[FloatArray]:
+    return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def _build_flat(candidates: FloatArray) -> Any:
@@ -159,10 +184,3 @@ def _empty_ivf(config: IndexConfig, candidates: FloatArray) -> Any:
     index.train(candidates)
     index.nprobe = min(config.num_probes, num_lists)
     return index
-
-
-def _sample(queries: FloatArray, config: IndexConfig) -> FloatArray:
-    rng = np.random.default_rng(config.seed)
-    count = min(config.num_recall_queries, len(queries))
-    rows = np.sort(rng.choice(len(queries), size=count, replace=False))
-    return np.ascontiguousarray(queries[rows], dtype=np.float32)

@@ -7,6 +7,7 @@ Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recomm
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,19 @@ def accidental_hits(positives: Tensor, candidates: Tensor, target: Tensor) -> Te
     return (candidates == positives[:, None]) & (columns != target[:, None])
 
 
+@dataclass(frozen=True)
+class OwnPositives:
+    """Positives that some queries see with an embedding of their own, in place of the shared candidate's.
+
+    Attributes:
+        queries: [n] int64, distinct places in the batch.
+        embeddings: [n, E].
+    """
+
+    queries: Tensor
+    embeddings: Tensor
+
+
 class _ProductSoftmax(torch.autograd.Function):
     """Softmax loss of a matrix product, with the gradient computed in the forward pass in the buffer of the logits.
 
@@ -37,9 +51,18 @@ class _ProductSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, candidates: Tensor, target: Tensor, log_q: Tensor | None, excluded: Tensor | None
+        ctx: Any,
+        queries: Tensor,
+        candidates: Tensor,
+        own: Tensor,
+        owners: Tensor,
+        target: Tensor,
+        log_q: Tensor | None,
+        excluded: Tensor | None,
     ) -> Tensor:
         logits = queries @ candidates.T
+        own_queries, own_target = queries[owners], target[owners]
+        logits[owners, own_target] = (own_queries * own).sum(dim=1)
         if log_q is not None:
             logits -= log_q
         if excluded is not None:
@@ -51,13 +74,16 @@ class _ProductSoftmax(torch.autograd.Function):
         loss = (partition.log() + highest - positive).mean()
         gradient = logits.div_(partition * len(logits))
         gradient.scatter_add_(1, column, gradient.new_full((len(logits), 1), -1 / len(logits)))
-        ctx.save_for_backward(gradient @ candidates, gradient.T @ queries)
+        of_own = gradient[owners, own_target][:, None]
+        gradient[owners, own_target] = 0.0
+        of_queries = (gradient @ candidates).index_add_(0, owners, of_own * own)
+        ctx.save_for_backward(of_queries, gradient.T @ queries, of_own * own_queries)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        of_queries, of_candidates = ctx.saved_tensors
-        return of_queries * gradients[0], of_candidates * gradients[0], None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+        of_queries, of_candidates, of_own = (saved * gradients[0] for saved in ctx.saved_tensors)
+        return of_queries, of_candidates, of_own, None, None, None, None
 
 
 def product_softmax_loss(
@@ -67,6 +93,7 @@ def product_softmax_loss(
     *,
     log_q: Tensor | None = None,
     excluded: Tensor | None = None,
+    own: OwnPositives | None = None,
 ) -> Tensor:
     """Mean cross-entropy of the positive among candidates that all queries share; logits are inner products.
 
@@ -76,8 +103,11 @@ def product_softmax_loss(
         target: [B] int64, the column of each query's positive.
         log_q: [C]; None for no correction.
         excluded: [B, C] bool, candidates that do not count, for example accidental hits.
+        own: positives with another embedding than their column's; None for none.
     """
-    loss: Tensor = _ProductSoftmax.apply(queries, candidates, target, log_q, excluded)
+    if own is None:
+        own = OwnPositives(target.new_zeros(0), queries.new_zeros(0, queries.shape[1]))
+    loss: Tensor = _ProductSoftmax.apply(queries, candidates, own.embeddings, own.queries, target, log_q, excluded)
     return loss
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from ray_apps.jobs import embed, preprocess, train_dlrm, train_two_tower
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace, digest
 from training.bundle_writer import BundleInputs, write_bundle
+from training.embeddings import open_embeddings
 from training.features.processed import open_processed
+from training.held_out_queries import QueryGroup, held_out_queries
 from training.index import build_index
+from training.models.loading import open_two_tower
 
 
 def run(workspace: Workspace, bundle_dir: Path) -> str:
@@ -21,7 +25,9 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
     two_tower_dir = workspace.output(train_two_tower.JOB)
     index_file = workspace.scratch(JOB) / "faiss.index"
     index_file.parent.mkdir(parents=True, exist_ok=True)
-    index = build_index(workspace.config.index, np.load(two_tower_dir / "candidate.npy"), index_file)
+    index = build_index(
+        workspace.config.index, np.load(two_tower_dir / "candidate.npy"), index_file, _queries(workspace)
+    )
     inputs = BundleInputs(
         processed_dir=workspace.output(preprocess.JOB),
         embeddings_dir=workspace.output(embed.JOB),
@@ -34,6 +40,16 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
     )
     write_bundle(inputs, bundle_dir.parent, bundle_dir.name)
     return f"bundle {bundle_dir.name} with an {index.kind} index of {index.num_items:,} items"
+
+
+def _queries(workspace: Workspace) -> Sequence[QueryGroup]:
+    """What ANN recall is measured with."""
+    processed = open_processed(workspace.output(preprocess.JOB))
+    embeddings = open_embeddings(workspace.output(embed.JOB))
+    items = processed.item_features(embeddings.text, embeddings.image)
+    two_tower = open_two_tower(workspace.output(train_two_tower.JOB), items)
+    config = workspace.config.index
+    return held_out_queries(processed, items, two_tower, config.num_recall_queries, config.seed)
 
 
 def place(workspace: Workspace, identity: str) -> str:

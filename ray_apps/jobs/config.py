@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
 from contracts.config import StrictConfig, load_config, merge
+from contracts.history import HistoryReach
 from ray_apps.cluster import ClusterConfig
 from serving.stores.config import StoreConfig
 from training.compaction import CompactConfig
@@ -104,18 +105,12 @@ class JobConfig(StrictConfig):
         return self
 
     def _check_history(self) -> None:
-        retrieval, ranking = self.two_tower.model, self.ranker.model
-        if retrieval.history_length and ranking.history_length and retrieval.history_days != ranking.history_days:
-            raise ValueError(
-                f"two_tower.model.history_days={retrieval.history_days} differs from ranker.model.history_days="
-                f"{ranking.history_days}; both models read the same history, set both to the same"
-            )
-        longest = max(retrieval.history_length, ranking.history_length)
-        if self.stores.history_length < longest:
-            raise ValueError(
-                f"stores.history_length={self.stores.history_length} is below the models' history_length={longest}; "
-                "raise it"
-            )
+        reach = HistoryReach.of({"two_tower.model": self.two_tower.model, "ranker.model": self.ranker.model})
+        for name, needed in (("history_length", reach.length), ("history_days", reach.days)):
+            if reach.length and getattr(self.stores, name) < needed:
+                raise ValueError(
+                    f"stores.{name}={getattr(self.stores, name)} is below the models' {name}={needed}; raise it"
+                )
 
     def with_dates(self, clock: Clock) -> JobConfig:
         """The same config with the simulator's open start date settled, so that a run may pass midnight."""

@@ -9,6 +9,7 @@ import numpy as np
 from contracts.bundle import MODELS, Bundle
 from contracts.errors import BundleError
 from contracts.features import History, history_features
+from contracts.history import HistoryReach, StoredReader
 from contracts.ids import PAD_ROW
 from contracts.messages import RequestBatch
 from serving.stores.recent import RecentItems
@@ -35,15 +36,9 @@ class HistoryBuilder:
         Raises:
             BundleError: the models were trained with different age limits.
         """
-        configs = [bundle.model_entry(model)["config"] for model in MODELS]
-        readers = [config for config in configs if config.get("history_length", 0) > 0]
-        days = sorted({config["history_days"] for config in readers})
-        if len(days) > 1:
-            raise BundleError(
-                f"bundle {bundle.version}: history_days of its models are {days}, expected one value; "
-                "train both with the same"
-            )
-        return cls(bundle.item_rows, max((config["history_length"] for config in readers), default=0), *days or [1])
+        configs = {f"{model}.model": bundle.model_entry(model)["config"] for model in MODELS}
+        reach = HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, BundleError)
+        return cls(bundle.item_rows, reach.length, reach.days)
 
     def __call__(self, batch: RequestBatch, recent: Sequence[RecentItems]) -> History:
         """History of each request; items that the catalogue does not have are left out, as offline.

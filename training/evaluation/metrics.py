@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from contracts.errors import DataError
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
 
 Values = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -65,7 +66,11 @@ def auc(scores: AnyArray, labels: BoolArray) -> float:
     """Probability that a positive scores above a negative, ties count half; NaN without either.
 
     Mann-Whitney: (sum of the positives' mean ranks - P (P + 1) / 2) / (P N).
+
+    Raises:
+        DataError: a score is NaN.
     """
+    refuse_nan(scores)
     num_positives = int(labels.sum())
     num_negatives = len(labels) - num_positives
     if num_positives == 0 or num_negatives == 0:
@@ -77,16 +82,37 @@ def auc(scores: AnyArray, labels: BoolArray) -> float:
 
 
 def log_loss(probabilities: AnyArray, labels: BoolArray) -> Values:
-    """Negative log-likelihood of each label [n]; probabilities are kept 1e-7 away from 0 and 1."""
+    """Negative log-likelihood of each label [n]; probabilities are kept 1e-7 away from 0 and 1.
+
+    Raises:
+        DataError: a probability is NaN.
+    """
+    refuse_nan(probabilities)
     clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     return -np.where(labels, np.log(clipped), np.log1p(-clipped))
 
 
 def calibration_error(probabilities: AnyArray, labels: BoolArray, num_bins: int = 10) -> float:
-    """Expected calibration error: mean gap of probability and frequency over bins of equal width, by their size."""
+    """Expected calibration error: mean gap of probability and frequency over bins of equal width, by their size.
+
+    Raises:
+        DataError: a probability is NaN.
+    """
+    refuse_nan(probabilities)
     bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
     gaps = np.bincount(bins, weights=probabilities - labels, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def refuse_nan(scores: AnyArray) -> None:
+    """Scores that are NaN have no order: comparisons would silently call them best or worst.
+
+    Raises:
+        DataError: there are some.
+    """
+    count = int(np.isnan(scores).sum())
+    if count:
+        raise DataError(f"{count} of {scores.size} scores are NaN, expected numbers; train the models anew")
 
 
 def coverage(lists: IntArray, num_eligible: int) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates
 from contracts.top_k import top_k
+from training.evaluation.metrics import refuse_nan
 from training.evaluation.test_day import TestDay
 
 LIST_K: Final = 10
@@ -66,12 +67,16 @@ def rank_scores(blocks: ScoreBlocks, day: TestDay, seed: int) -> tuple[Ranked, R
         day: the queries.
         seed: of the permutation.
 
+    Raises:
+        DataError: a score is NaN.
+
     Returns:
         The outcome, and the outcome without the items that the seen filter removes, of the queries `day.filtered`.
     """
     ties = np.random.default_rng(seed).permutation(day.num_items).astype(np.int32)
     plain, filtered = Ranked.empty(len(day)), Ranked.empty(len(day))
     for queries, scores in blocks:
+        refuse_nan(scores)
         scores = np.where(day.launched_at <= day.time[queries, None], scores, np.float32(-np.inf))
         plain.rank[queries] = target_ranks(scores, day.target[queries], ties)
         listed = day.whole_day[queries]

@@ -17,12 +17,13 @@ from training.evaluation.ranked import Ranked
 from training.evaluation.runs import OracleRun, PipelineRun
 from training.evaluation.test_day import TestDay
 from training.features.processed import Processed
+from training.index import METRICS, NUM_QUERIES
 from training.simulator.oracle import Variant
 
 NEGATIVES: Final = "the other retrieved candidates of the same query"
+ANN_QUERIES: Final = "events of the validation days among the items launched by then, age bias included"
 _RECALL_K: Final = (10, 50, 100, 200, 300)
 _RECALL_SHARES: Final = ("recall@100", "recall@300")
-_ANN_METRICS: Final = "index."
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,11 @@ def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> dict[st
     if outcomes.oracle is not None:
         oracle = outcomes.oracle.full
         section |= {f"share_of_oracle_{name}": make.ratio(retrieved, oracle, name) for name in _RECALL_SHARES}
-    found = bundle.manifest.metrics.items()
-    return section | {
-        name.removeprefix(_ANN_METRICS): {"value": value, "low": None, "high": None, "n": bundle.num_items}
-        for name, value in found
-        if name.startswith(_ANN_METRICS)
-    }
+    metrics = bundle.manifest.metrics
+    recalls = {name.removeprefix(METRICS): value for name, value in metrics.items() if name.startswith(METRICS)}
+    num_queries = int(recalls.pop(NUM_QUERIES.removeprefix(METRICS), 0))
+    figures = {name: {"value": value, "low": None, "high": None, "n": num_queries} for name, value in recalls.items()}
+    return section | figures | {"ann_recall_queries": ANN_QUERIES}
 
 
 def _ranking(make: FigureMaker, pipeline: PipelineRun) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class CandidateIndex:
         self._candidates = np.asarray(candidates)
         self._all_rows = np.arange(len(candidates), dtype=np.int32)
         self._approximate = approximate
+        self._lifted: _Lifted | None = None
 
     @classmethod
     def open(cls, index_file: Path, candidates: FloatArray) -> CandidateIndex:
@@ -134,20 +135,31 @@ class CandidateIndex:
     def _search_approximately(
         self, queries: FloatArray, k: int, wanted: AnyArray, bias: FloatArray | None, eligible: BoolArray | None
     ) -> tuple[IntArray, FloatArray]:
-        """As `_search_exactly`, over what the FAISS index fetches; queries left with too little search exactly."""
+        """As `_search_exactly`, over what the FAISS index fetches and all items with a bias above the usual.
+
+        The index knows products only, so an item that its bias lifts might never be fetched: those items are scored
+        beside it. A query is done when as many items as wanted score at least what anything not fetched could; the
+        others fetch more, at last everything.
+        """
         size = min(k, len(self))
         rows = np.zeros((len(queries), size), dtype=np.int32)
         scores = np.full((len(queries), size), -np.inf, dtype=np.float32)
+        lifted = self._lifted_by(bias)
         open_queries = np.arange(len(queries))
         for factor in _FETCH_FACTORS:
             part = _Part(open_queries, bias, eligible)
             found, raw = self._fetch(queries[open_queries], min(k * factor, len(self)))
             safe = np.maximum(found, 0)
-            usable = (found >= 0) & part.eligible_at(safe)
+            usable = (found >= 0) & part.eligible_at(safe) & ~lifted.contains[safe]
             biased = np.where(usable, raw + part.bias_at(safe), np.float32(-np.inf))
-            enough = usable.sum(axis=1) >= wanted[open_queries]
+            bound = np.where(found[:, -1] >= 0, raw[:, -1], -np.inf) + lifted.usual[open_queries % len(lifted.usual)]
+            beside = part.scores_of(lifted.rows, queries[open_queries] @ lifted.vectors.T)
+            all_scores = np.concatenate([biased, beside], axis=1)
+            sure = (all_scores > -np.inf) & (all_scores >= bound[:, None])
+            enough = sure.sum(axis=1) >= wanted[open_queries]
             done = open_queries[enough]
-            rows[done], scores[done] = top_k(biased[enough], safe[enough], size)
+            every = np.concatenate([safe, np.broadcast_to(lifted.rows, beside.shape)], axis=1)
+            rows[done], scores[done] = top_k(all_scores[enough], every[enough], size)
             open_queries = open_queries[~enough]
             if len(open_queries) == 0:
                 return rows, scores
@@ -156,6 +168,12 @@ class CandidateIndex:
             queries[open_queries], k, part.bias, part.eligible
         )
         return rows, scores
+
+    def _lifted_by(self, bias: FloatArray | None) -> _Lifted:
+        """The items that a bias lifts; the last answer is kept, since the bias of a day is one array."""
+        if self._lifted is None or self._lifted.bias is not bias:
+            self._lifted = _Lifted.of(bias, self._candidates)
+        return self._lifted
 
     def _fetch(self, queries: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
         """FAISS's own answer, [B, count], padded with -1."""
@@ -179,6 +197,41 @@ class _Part:
 
     def eligible_at(self, rows: IntArray) -> AnyArray:
         return np.ones(1, dtype=bool) if self.eligible is None else _at(self.eligible, rows)
+
+    def scores_of(self, rows: IntArray, products: FloatArray) -> FloatArray:
+        """Scores [B, n] of items [n] from their inner products; -inf where they are not eligible."""
+        if self.bias is not None:
+            products = products + self.bias[..., rows]
+        return products if self.eligible is None else np.where(self.eligible[..., rows], products, np.float32(-np.inf))
+
+
+@dataclass(frozen=True)
+class _Lifted:
+    """Items whose bias is above the usual one, the median, for some query.
+
+    Attributes:
+        bias: the bias that this is about, [I] or [B, I]; None = there is none.
+        usual: the median bias, [1] or [B].
+        rows: ItemRows [n].
+        vectors: their embeddings [n, E].
+        contains: [I].
+    """
+
+    bias: FloatArray | None
+    usual: FloatArray
+    rows: IntArray
+    vectors: FloatArray
+    contains: BoolArray
+
+    @classmethod
+    def of(cls, bias: FloatArray | None, candidates: FloatArray) -> _Lifted:
+        """At most half of the items for a bias that all queries share; few where it is that of new items."""
+        every = np.zeros((1, len(candidates)), np.float32) if bias is None else np.atleast_2d(bias)
+        middle = every.shape[1] // 2
+        usual = np.partition(every, middle, axis=1)[:, middle]
+        contains = (every > usual[:, None]).any(axis=0)
+        rows = np.flatnonzero(contains).astype(np.int32)
+        return cls(bias, usual, rows, candidates[rows], contains)
 
 
 def _at(values: AnyArray, rows: IntArray) -> AnyArray:

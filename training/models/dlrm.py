@@ -176,10 +176,10 @@ class DLRM(nn.Module):
             first = torch.cat([parts[-1], first], dim=1)
         return QueryState(fields, self.query_first(first), bottom, past)
 
-    def item_state(self, rows: Tensor) -> ItemState:
-        """Everything of ItemRows [n] that does not depend on the query."""
+    def item_state(self, rows: Tensor, hidden: Tensor | None = None) -> ItemState:
+        """Everything of ItemRows [n] that does not depend on the query; ids of `hidden` [n] are out of vocabulary."""
         items = self.items
-        ids = items.ids(rows, self.config.id_dropout if self.training else 0.0)
+        ids = items.ids(rows, self.config.id_dropout if self.training else 0.0, hidden)
         parts = [self.item_id(ids), *self.item_fields(items.categorical[rows])]
         parts += [self.text(self.text_scale(items.text[rows])), self.image(self.image_scale(items.image[rows]))]
         if not self.config.price_in_bottom:
@@ -217,10 +217,7 @@ class DLRM(nn.Module):
         rows = [queries.history_rows.clamp(min=0), *(group.rows for group in groups)]
         items = self._prepared
         if items is None:
-            used, place = unique_rows(torch.cat([part.flatten() for part in rows]), len(self.items))
-            items = self.item_state(used)
-            pieces = torch.split(place, [part.numel() for part in rows])
-            rows = [piece.view_as(like) for piece, like in zip(pieces, rows, strict=True)]
+            items, rows = self._items_of(rows, [None, *(group.hidden for group in groups)])
         history, *places = rows
         past = None if self.history is None else self.past_fields(queries, items, history)
         state = self.query_state(queries, past)
@@ -228,6 +225,26 @@ class DLRM(nn.Module):
             self._group_logits(queries, state, items, part, group) for part, group in zip(places, groups, strict=True)
         ]
         return torch.cat(parts, dim=1)
+
+    def _items_of(self, rows: list[Tensor], hidden: list[Tensor | None]) -> tuple[ItemState, list[Tensor]]:
+        """The state of all items of several arrays of ItemRows, and where each is in it.
+
+        An item that is hidden in some places is there twice, with its id and without.
+        """
+        flat = torch.cat([part.flatten() for part in rows])
+        used, place = unique_rows(flat, len(self.items))
+        flags = None
+        if any(part is not None for part in hidden):
+            parts = [
+                torch.zeros_like(like, dtype=torch.bool) if part is None else part
+                for part, like in zip(hidden, rows, strict=True)
+            ]
+            where = torch.cat([part.flatten() for part in parts]).nonzero().flatten()
+            flags = torch.arange(len(used) + len(where), device=flat.device) >= len(used)
+            place = place.index_copy(0, where, torch.arange(len(used), len(flags), device=flat.device))
+            used = torch.cat([used, flat[where]])
+        pieces = torch.split(place, [part.numel() for part in rows])
+        return self.item_state(used, flags), [piece.view_as(like) for piece, like in zip(pieces, rows, strict=True)]
 
     def score(
         self,

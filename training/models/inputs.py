@@ -95,18 +95,21 @@ class CandidateGroup:
         age_bucket: [B, C] int64, `contracts.features.item_age_bucket` at the time of the query.
         popularity: [B, C] float32, `training.popularity.relative_popularity` as of the start of the query's day; None
             where the ranker does not read it.
+        hidden: [B, C] bool, candidates whose id is to be out of vocabulary, in training only; None = none.
     """
 
     rows: Tensor
     scores: Tensor
     age_bucket: Tensor
     popularity: Tensor | None = None
+    hidden: Tensor | None = None
 
     def __getitem__(self, part: slice) -> CandidateGroup:
         """The candidates of some of the queries."""
         rows = self.rows if len(self.rows) == 1 else self.rows[part]
         popularity = None if self.popularity is None else self.popularity[part]
-        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity)
+        hidden = None if self.hidden is None else self.hidden[part]
+        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity, hidden)
 
 
 class ItemTensors(nn.Module):

@@ -18,8 +18,11 @@ class TrainerConfig(StrictConfig):
     """Rows of one step of one worker."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Of Adam, for dense and sparse parameters alike."""
+    scalar_rate_factor: float = Field(default=10.0, gt=0)
+    """Factor of the learning rate for scalars and biases, which Adam moves by at most a learning rate a step: at the
+    rate of the matrices a bias that belongs at 1.5 does not get there in a short run. 1 treats all parameters alike."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled weight decay of the dense parameters."""
+    """Decoupled weight decay of the dense parameters but scalars and biases."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Course of the learning rate: as it is, or falling to a hundredth along a cosine."""
     warmup_steps: int = Field(default=100, ge=0)

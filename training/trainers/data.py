@@ -177,19 +177,21 @@ def age_buckets(launched_at: Tensor, now: Tensor) -> Tensor:
 
 
 def epoch_batches(
-    build: Callable[[LongArray], Batch], rows: LongArray, batch_size: int, rng: np.random.Generator, first: int = 0
+    build: Callable[[LongArray], Batch], rows: LongArray, num_batches: int, rng: np.random.Generator, first: int = 0
 ) -> Generator[Batch]:
-    """Full batches of shuffled rows, from batch number `first` on; the same generator gives the same batches.
+    """All rows in random order, in batches of nearly equal size, from batch number `first` on.
 
-    Rows are turned into tensors in chunks of many batches, by a thread that works ahead.
+    The same generator gives the same batches. Rows are turned into tensors in chunks of many batches, by a thread that
+    works ahead.
     """
     order = rows[rng.permutation(len(rows))]
-    order = order[: len(order) // batch_size * batch_size][first * batch_size :]
-    chunk = max(1, _CHUNK_ROWS // batch_size) * batch_size
-    starts = range(0, len(order), chunk)
-    for part in _ahead(lambda start: build(order[start : start + chunk]), starts):
-        for start in range(0, len(part), batch_size):
-            yield part[start : start + batch_size]
+    ends = np.linspace(0, len(order), num_batches + 1).astype(np.int64)
+    chunk = max(1, _CHUNK_ROWS * num_batches // len(order))
+    starts = range(first, num_batches, chunk)
+    parts = _ahead(lambda start: build(order[ends[start] : ends[min(start + chunk, num_batches)]]), starts)
+    for start, part in zip(starts, parts, strict=True):
+        for number in range(start, min(start + chunk, num_batches)):
+            yield part[ends[number] - ends[start] : ends[number + 1] - ends[start]]
 
 
 def _ahead(build: Callable[[int], Batch], arguments: range) -> Generator[Batch]:

@@ -7,18 +7,18 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from itertools import islice
 from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contracts.errors import DataError
+from contracts.errors import DataError, TrainingError
 from contracts.ids import LongArray
 from training.trainers.config import TrainerConfig
 from training.trainers.data import Batch, epoch_batches
-from training.trainers.workers import average_gradients, smallest
+from training.trainers.finite import FIX, Losses, check_weights
+from training.trainers.workers import average_gradients, num_workers, smallest, total
 
 _LAST_RATE: Final = 0.01
 _REPORT_EVERY: Final = 20
@@ -60,7 +60,10 @@ Keep = Callable[[dict[str, Any], Metrics], None]
 
 
 class Optimizers:
-    """Adam for dense parameters, SparseAdam for the tables with sparse gradients, one schedule for both."""
+    """Adam for dense parameters, SparseAdam for the tables with sparse gradients, one schedule for both.
+
+    Scalars and biases, parameters of at most one dimension, have a rate of their own and no weight decay.
+    """
 
     def __init__(self, model: nn.Module, config: TrainerConfig, total_steps: int) -> None:
         tables = [table for table in model.modules() if isinstance(table, nn.Embedding)]
@@ -68,8 +71,17 @@ class Optimizers:
         ids = {id(weight) for weight in sparse}
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         dense = [parameter for parameter in self.parameters if id(parameter) not in ids]
-        rate, decay = config.learning_rate, config.weight_decay
-        self._all: list[torch.optim.Optimizer] = [torch.optim.AdamW(dense, lr=rate, weight_decay=decay, fused=True)]
+        rate = config.learning_rate
+        groups = [
+            {"params": [one for one in dense if one.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
+            {
+                "params": [one for one in dense if one.ndim <= 1],
+                "lr": rate * config.scalar_rate_factor,
+                "weight_decay": 0.0,
+            },
+        ]
+        groups = [group for group in groups if group["params"]]
+        self._all: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, fused=True)]
         if sparse:
             self._all.append(torch.optim.SparseAdam(sparse, lr=rate))
         course = _course(config, total_steps)
@@ -142,6 +154,7 @@ def fit(
 
     Raises:
         DataError: a worker has fewer rows than a batch.
+        TrainingError: a loss, weight or metric is not finite; nothing of that state was kept.
     """
     num_steps = _steps_of_epoch(task, config)
     optimizers = Optimizers(task.model, config, config.epochs * num_steps)
@@ -159,22 +172,39 @@ def fit(
     for epoch in range(first_epoch, config.epochs):
         first = first_step if epoch == first_epoch else 0
         metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress)
-        task.model.eval()
-        with torch.no_grad():
-            metrics |= task.evaluate()
+        metrics |= _evaluated(task, f"step {(epoch + 1) * num_steps}")
         kept(epoch + 1, 0)
     return metrics
 
 
 def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
-    """Steps that every worker has rows for: they exchange gradients at each."""
-    num_steps = smallest(len(task.train_rows) // config.batch_size, next(task.model.parameters()).device)
-    if num_steps == 0:
+    """Steps that every worker takes, since they exchange gradients at each: enough for the worker with most rows."""
+    device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
+    if smallest(num_rows, device) < config.batch_size:
         raise DataError(
-            f"a worker has {len(task.train_rows)} training rows, fewer than a batch of {config.batch_size}; "
+            f"a worker has {smallest(num_rows, device)} training rows, fewer than a batch of {config.batch_size}; "
             "lower batch_size or num_workers"
         )
-    return num_steps
+    return -(smallest(-num_rows, device) // config.batch_size)
+
+
+def _evaluated(task: Task, place: str) -> Metrics:
+    """Metrics of the weights after a step.
+
+    Raises:
+        TrainingError: weights, scores or metrics are not finite.
+    """
+    check_weights(task.model, place)
+    task.model.eval()
+    try:
+        with torch.no_grad():
+            metrics = task.evaluate()
+    except TrainingError as error:
+        raise TrainingError(f"after {place}: {error.message}") from error
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingError(f"after {place}: the metric {name} is {value}, expected a finite number; {FIX}")
+    return metrics
 
 
 def _train_epoch(
@@ -188,30 +218,30 @@ def _train_epoch(
 ) -> Metrics:
     """Runs the steps of one epoch; `place` = (epoch, first step, number of steps)."""
     epoch, first, num_steps = place
-    device = next(task.model.parameters()).device
+    device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
     rng = np.random.default_rng([config.seed, epoch, worker])
-    losses = torch.zeros((), device=device)
+    losses = Losses(epoch * num_steps, num_steps, device)
+    share = num_rows * num_workers() / int(total(torch.tensor(num_rows, device=device)))
     task.model.train()
-    started = time.perf_counter()
-    with closing(epoch_batches(task.build, task.train_rows, config.batch_size, rng, first)) as batches:
-        for step, batch in enumerate(islice(batches, num_steps - first), first + 1):
+    started, rows_done = time.perf_counter(), 0
+    with closing(epoch_batches(task.build, task.train_rows, num_steps, rng, first)) as batches:
+        for step, batch in enumerate(batches, first + 1):
             generator = _step_generator(config.seed, epoch, step, worker, device)
             loss = task.loss(batch.to(device), generator)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss * share).backward()  # type: ignore[no-untyped-call]
             optimizers.step()
-            losses += loss.detach()
-            if progress is not None and (step % _REPORT_EVERY == 0 or step == num_steps):
-                done = step - first
-                rows_per_s = done * config.batch_size / (time.perf_counter() - started)
-                progress(epoch * num_steps + step, config.epochs * num_steps, float(losses) / done, rows_per_s)
-            if config.checkpoint_steps and step % config.checkpoint_steps == 0 and step < num_steps:
+            losses.add(step, loss)
+            rows_done += len(batch)
+            is_kept = config.checkpoint_steps is not None and step % config.checkpoint_steps == 0
+            if step % _REPORT_EVERY == 0 or step == num_steps or is_kept:
+                mean, rows_per_s = losses.checked(), rows_done / (time.perf_counter() - started)
+                if progress is not None:
+                    progress(epoch * num_steps + step, config.epochs * num_steps, mean, rows_per_s)
+            if is_kept and step < num_steps:
+                check_weights(task.model, f"step {epoch * num_steps + step}")
                 kept(epoch, step)
                 task.model.train()
-    done = max(num_steps - first, 1)
-    return {
-        "loss": float(losses) / done,
-        "rows_per_s": done * config.batch_size / (time.perf_counter() - started),
-    }
+    return {"loss": losses.checked(), "rows_per_s": rows_done / (time.perf_counter() - started)}
 
 
 def _step_generator(seed: int, epoch: int, step: int, worker: int, device: torch.device) -> torch.Generator:

@@ -9,14 +9,13 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from contracts.errors import ConfigError, DataError
+from contracts.errors import DataError
 from training.embeddings import open_embeddings
 from training.features.processed import open_processed
 from training.models.dlrm import DLRMConfig
 from training.models.inputs import ItemTensors
 from training.models.loading import build_model, load_weights, open_two_tower
 from training.models.schema import ModelSchema
-from training.models.two_tower import TwoTower
 from training.trainers.config import TrainerConfig
 from training.trainers.data import load_worker_data
 from training.trainers.loop import use_sparse_gradients
@@ -78,7 +77,6 @@ def build_task(
     if config.ranker_rows == "label" and data.events.label is None:
         raise DataError("ranker_rows is label, but the interactions have no label column; use sampled_negatives")
     retrieval = open_two_tower(two_tower_dir, items)
-    _check_history(config.model, retrieval)
     schema = ModelSchema.of(processed.transforms, items)
     model = build_model(config.ranker, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
     if config.init_from is not None:
@@ -86,13 +84,3 @@ def build_task(
     use_sparse_gradients(model, config.sparse_above)
     task = LabelTask if config.ranker_rows == "label" else RankingTask
     return task(model.to(device), retrieval.to(device), data, config.objective)
-
-
-def _check_history(config: DLRMConfig, retrieval: TwoTower) -> None:
-    """Both models read the same history message, so its age limit must be one."""
-    both = config.history_length > 0 and retrieval.config.history_length > 0
-    if both and config.history_days != retrieval.config.history_days:
-        raise ConfigError(
-            f"ranker history_days={config.history_days} differs from the two-tower's "
-            f"history_days={retrieval.config.history_days}; set both to the same"
-        )

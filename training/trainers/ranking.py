@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final, Literal, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.config import StrictConfig
+from contracts.history import HistoryReach
 from contracts.ids import LongArray
 from training.losses import sampled_bce_loss, sampled_softmax_loss
 from training.models.inputs import CandidateGroup, as_tensor
@@ -20,7 +22,7 @@ from training.negatives import ItemSampler, draw_rows, in_batch_negatives
 from training.trainers.data import Batch, WorkerData, age_buckets
 from training.trainers.loop import Metrics
 from training.trainers.retrieval_scores import RetrievalScores
-from training.trainers.workers import total
+from training.trainers.tied_ranks import TiedRanks, are_broken, averages
 
 _RETRIEVED: Final = 300
 _CUTOFF: Final = 10
@@ -59,13 +61,16 @@ class RankingTask:
     """Trains a ranker to put a positive before sampled negatives.
 
     In-batch negatives and binary cross-entropy without correction are the reference's recipe.
+
+    Raises:
+        ConfigError: ranker and two-tower read histories of different days.
     """
 
     def __init__(self, model: nn.Module, retrieval: TwoTower, data: WorkerData, config: RankerLossConfig) -> None:
         self.model, self.data, self.config = model, data, config
         self._ranker = cast(Ranker, model)
         self._retrieval = RetrievalScores(retrieval, data)
-        self._history_length = max(self._ranker.config.history_length, retrieval.config.history_length)
+        self._reach = HistoryReach.of({"two_tower.model": retrieval.config, "ranker.model": self._ranker.config})
         device = retrieval.items.encoded_id.device
         self._launched_at = as_tensor(data.items.launched_at).to(device)
         self._popularity = data.popularity_by_day(device) if self._ranker.config.popularity else None
@@ -81,7 +86,7 @@ class RankingTask:
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         positives, queries = batch.positives[:, None], self._retrieval_queries(batch)
         negatives, log_q = self._draw(batch, queries, generator)
-        logits = self._logits(batch, queries, positives, negatives)
+        logits = self._logits(batch, queries, positives, negatives, hidden=batch.hidden[:, None])
         excluded = (negatives == positives) | (self._launched_at[negatives] > batch.now[:, None])
         loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
         return loss(
@@ -95,38 +100,47 @@ class RankingTask:
         """HR@10 and NDCG@10 of the retrieved items as the ranker orders them, and its AUC.
 
         The AUC's negatives are 100 launched items a positive, drawn by popularity.
+
+        Raises:
+            TrainingError: a score is not finite.
         """
         rows = self.data.validation_rows
         device = self._launched_at.device
         generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
-        sums = torch.zeros(4, dtype=torch.float64, device=device)
+        sums, counts = torch.zeros(2, 3, dtype=torch.float64, device=device)
+        broken = torch.zeros((), dtype=torch.int64, device=device)
         for start in range(0, len(rows), _EVALUATION_ROWS):
             batch = self._inputs(rows[start : start + _EVALUATION_ROWS], masked=False).to(device)
-            sums += self._order_sums(batch)
-            sums[2] += self._auc_sum(batch, generator)
-        hits, ndcg, auc, count = total(sums).tolist()
-        named = {f"hr@{_CUTOFF}": hits, f"ndcg@{_CUTOFF}": ndcg, "auc_popularity_negatives": auc}
-        return {name: value / max(count, 1) for name, value in named.items()}
+            order, order_broken = self._order_sums(batch)
+            auc, auc_rows, auc_broken = self._auc_sums(batch, generator)
+            sums += torch.cat([order, auc[None]])
+            counts += torch.stack([*2 * (torch.full_like(auc, len(batch)),), auc_rows])
+            broken += (order_broken | auc_broken).sum()
+        return averages((f"hr@{_CUTOFF}", f"ndcg@{_CUTOFF}", "auc_popularity_negatives"), sums, broken, counts)
 
-    def _order_sums(self, batch: Batch) -> Tensor:
-        """[4]: hits, NDCG, 0 and the number of rows, where the retrieved items are ordered by the ranker."""
+    def _order_sums(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Hits and NDCG [2] where the ranker orders the retrieved items, and which rows have broken scores."""
         scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), _RETRIEVED)
         logits = self._ranker.logits(batch.queries, self._group(batch, retrieved, scores))
+        is_late = self._launched_at[retrieved] > batch.now[:, None]  # where fewer than 300 items are launched
+        shown = logits.masked_fill(is_late, -torch.inf)
         is_positive = retrieved == batch.positives[:, None]
-        found = is_positive.any(dim=1)
-        positive = logits.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True)
-        rank = (logits > positive).sum(dim=1)
-        hit = found & (rank < _CUTOFF)
-        ndcg = (1 / torch.log2(rank + 2.0))[hit].sum()
-        return torch.stack([hit.sum(), ndcg, torch.zeros_like(ndcg), torch.full_like(ndcg, len(batch))])
+        ranks = TiedRanks(shown, shown.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True))
+        return torch.stack([ranks.hit_rate(_CUTOFF).sum(), ranks.ndcg(_CUTOFF).sum()]), are_broken(logits)
 
-    def _auc_sum(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Sum over rows of the share of negatives that score below the positive; ties count half."""
+    def _auc_sums(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum over rows of the share of negatives that score below the positive; ties count half.
+
+        Returns:
+            The sum, the number of rows that had a negative, and which rows have broken scores.
+        """
         negatives = self._sampler.draw((len(batch), _EVALUATION_NEGATIVES), generator)
         logits = self._logits(batch, self._retrieval_queries(batch), batch.positives[:, None], negatives)
         counted = (negatives != batch.positives[:, None]) & (self._launched_at[negatives] <= batch.now[:, None])
         below = (logits[:, 1:] < logits[:, :1]).double() + 0.5 * (logits[:, 1:] == logits[:, :1])
-        return ((below * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)).sum()
+        num_counted = counted.sum(dim=1)
+        total_auc = ((below * counted).sum(dim=1) / num_counted.clamp(min=1)).sum()
+        return total_auc, (num_counted > 0).sum().double(), are_broken(logits)
 
     @torch.no_grad()
     def _retrieval_queries(self, batch: Batch) -> Tensor | None:
@@ -134,15 +148,24 @@ class RankingTask:
         needed = self._ranker.config.retrieval_score or self.config.negatives == "retrieval"
         return self._retrieval.queries(batch) if needed else None
 
-    def _logits(self, batch: Batch, queries: Tensor | None, *candidates: Tensor) -> Tensor:
-        """Logits [B, C of all] of groups of ItemRows [B or 1, C]; `queries` are the retriever's [B, E]."""
+    def _logits(
+        self, batch: Batch, queries: Tensor | None, *candidates: Tensor, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, C of all] of groups of ItemRows [B or 1, C].
+
+        Args:
+            batch: B rows.
+            queries: the retriever's [B, E].
+            candidates: the groups.
+            hidden: of the first group [B, C] bool: ids that are to be out of vocabulary for both models.
+        """
         groups = []
-        for rows in candidates:
+        for rows, unknown in zip(candidates, (hidden, *(None for _ in candidates[1:])), strict=True):
             scores = torch.zeros((len(batch), rows.shape[1]), device=rows.device)
             if queries is not None:
                 with torch.no_grad():
-                    scores = self._retrieval.scores(batch, queries, rows)
-            groups.append(self._group(batch, rows, scores))
+                    scores = self._retrieval.scores(batch, queries, rows, unknown)
+            groups.append(replace(self._group(batch, rows, scores), hidden=unknown))
         return self._ranker.logits(batch.queries, *groups)
 
     def _group(self, batch: Batch, rows: Tensor, scores: Tensor) -> CandidateGroup:
@@ -168,8 +191,8 @@ class RankingTask:
         return negatives, torch.cat([self._sampler.log_q[positives], drawn], dim=1)
 
     def _inputs(self, rows: LongArray, *, masked: bool) -> Batch:
-        days = self._ranker.config.history_days
-        return self.data.batch(rows, history_length=self._history_length, history_days=days, masked=masked)
+        reach = self._reach
+        return self.data.batch(rows, history_length=reach.length, history_days=reach.days, masked=masked)
 
 
 class LabelTask(RankingTask):
@@ -180,5 +203,6 @@ class LabelTask(RankingTask):
         return self.data.labelled_rows
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        logits = self._logits(batch, self._retrieval_queries(batch), batch.positives[:, None])
+        queries, hidden = self._retrieval_queries(batch), batch.hidden[:, None]
+        logits = self._logits(batch, queries, batch.positives[:, None], hidden=hidden)
         return F.binary_cross_entropy_with_logits(logits[:, 0], batch.label)

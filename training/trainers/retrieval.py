@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from contracts.config import StrictConfig
 from contracts.ids import LongArray
-from training.losses import EXCLUDED, accidental_hits, product_softmax_loss
+from training.losses import EXCLUDED, OwnPositives, accidental_hits, product_softmax_loss
 from training.models.two_tower import TwoTower
 from training.negatives import log_relative
 from training.trainers.data import Batch, WorkerData
 from training.trainers.loop import Metrics
-from training.trainers.workers import total
+from training.trainers.tied_ranks import TiedRanks, are_broken, averages
 
 _CUTOFFS: Final = (10, 100, 300)
 _EVALUATION_ROWS: Final = 1_024
@@ -71,21 +71,25 @@ class RetrievalTask:
         return self._in_batch_loss(batch, generator)
 
     def evaluate(self) -> Metrics:
-        """Recall@10, @100, @300 and NDCG@10 over all launched items."""
+        """Recall@10, @100, @300 and NDCG@10 over all launched items.
+
+        Raises:
+            TrainingError: a score is not finite.
+        """
         rows = self.data.validation_rows
         device = self._age_buckets.device
         candidates = self.model.candidate(torch.arange(len(self.model.items), device=device))
-        sums = torch.zeros(len(_CUTOFFS) + 2, dtype=torch.float64, device=device)
+        sums = torch.zeros(len(_CUTOFFS) + 1, dtype=torch.float64, device=device)
+        broken = torch.zeros((), dtype=torch.int64, device=device)
         for start in range(0, len(rows), _EVALUATION_ROWS):
             batch = self._inputs(rows[start : start + _EVALUATION_ROWS], masked=False).to(device)
             scores = self.model.query(batch.queries) @ candidates.T + self._day_bias()[batch.day]
-            rank = (scores > scores.gather(1, batch.positives[:, None])).sum(dim=1)
-            hits = [(rank < cutoff).sum() for cutoff in _CUTOFFS]
-            ndcg = (1 / torch.log2(rank + 2.0))[rank < _CUTOFFS[0]].sum()
-            sums += torch.stack([*hits, ndcg, torch.tensor(len(rank), device=device)])
-        *hits_all, ndcg_all, count = total(sums).tolist()
-        names = [f"recall@{cutoff}" for cutoff in _CUTOFFS] + ["ndcg@10"]
-        return {name: value / max(count, 1) for name, value in zip(names, [*hits_all, ndcg_all], strict=True)}
+            ranks = TiedRanks(scores, scores.gather(1, batch.positives[:, None]))
+            values = [*(ranks.hit_rate(cutoff) for cutoff in _CUTOFFS), ranks.ndcg(_CUTOFFS[0])]
+            sums += torch.stack(values).sum(dim=1)
+            broken += are_broken(scores).sum()
+        names = [*(f"recall@{cutoff}" for cutoff in _CUTOFFS), f"ndcg@{_CUTOFFS[0]}"]
+        return averages(names, sums, broken, torch.full_like(sums, len(rows)))
 
     def _inputs(self, rows: LongArray, *, masked: bool) -> Batch:
         config = self.model.config
@@ -99,9 +103,14 @@ class RetrievalTask:
         return torch.cat([self.model.age_bias, excluded])[self._age_buckets]
 
     def _catalogue_loss(self, batch: Batch) -> Tensor:
-        rows = torch.arange(len(self.model.items), device=self._age_buckets.device)
-        queries, candidates = self._factors(batch, rows, None)
-        return product_softmax_loss(queries, candidates, batch.positives)
+        """Softmax over all launched items; a hidden positive stands in it with its out-of-vocabulary embedding."""
+        num_items, hidden_rows = len(self.model.items), batch.hidden.nonzero().flatten()
+        rows = torch.arange(num_items, device=hidden_rows.device)
+        rows = torch.cat([rows, batch.positives[hidden_rows]])
+        hidden = torch.arange(len(rows), device=rows.device) >= num_items
+        queries, candidates = self._factors(batch, rows, hidden)
+        own = OwnPositives(hidden_rows, candidates[num_items:])
+        return product_softmax_loss(queries, candidates[:num_items], batch.positives, own=own)
 
     def _in_batch_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         rows, hidden = batch.positives, batch.hidden
@@ -115,13 +124,11 @@ class RetrievalTask:
         log_q = None if self._log_q is None else self._log_q[rows]
         return product_softmax_loss(queries, candidates, target, log_q=log_q, excluded=hits)
 
-    def _factors(self, batch: Batch, rows: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Query and candidate embeddings whose product is the score.
+    def _factors(self, batch: Batch, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Query and candidate embeddings whose product is the score; items that are not launched yet are excluded.
 
-        The age bias of an item depends on the query's day only: it joins the product as one more component a day.
+        What an item's age adds depends on the query's day only: it joins the product as one more component a day.
         """
         queries, candidates = self.model.query(batch.queries), self.model.candidate(rows, hidden)
-        if not self.model.config.item_age:
-            return queries, candidates
         days = F.one_hot(batch.day, len(self._age_buckets)).to(queries.dtype)
         return torch.cat([queries, days], dim=1), torch.cat([candidates, self._day_bias()[:, rows].T], dim=1)

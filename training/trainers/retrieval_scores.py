@@ -15,8 +15,10 @@ class RetrievalScores:
 
     def __init__(self, model: TwoTower, data: WorkerData) -> None:
         self._model = model.eval()
+        rows = torch.arange(len(model.items), device=model.items.encoded_id.device)
         with torch.no_grad():
-            self._candidates = model.candidate(torch.arange(len(model.items), device=model.items.encoded_id.device))
+            self._candidates = model.candidate(rows)
+            self._hidden_candidates = model.candidate(rows, torch.ones_like(rows, dtype=torch.bool))
             excluded = model.age_bias.new_full((1,), EXCLUDED)
             self._bias = torch.cat([model.age_bias, excluded])[data.age_buckets_by_day().to(excluded.device)]
 
@@ -24,12 +26,15 @@ class RetrievalScores:
         """Query embeddings [B, E]."""
         return self._model.query(batch.queries)
 
-    def scores(self, batch: Batch, queries: Tensor, rows: Tensor) -> Tensor:
-        """Scores [B, C] of ItemRows [B or 1, C]."""
+    def scores(self, batch: Batch, queries: Tensor, rows: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Scores [B, C] of ItemRows [B or 1, C]; of `hidden` ones [B, C] bool as if their id were out of vocabulary."""
         bias = self._bias[batch.day[:, None], rows]
-        if len(rows) == 1:
+        if hidden is None and len(rows) == 1:
             return queries @ self._candidates[rows[0]].T + bias
-        return torch.bmm(self._candidates[rows], queries[..., None]).squeeze(-1) + bias
+        candidates = self._candidates[rows]
+        if hidden is not None:
+            candidates = torch.where(hidden[..., None], self._hidden_candidates[rows], candidates)
+        return torch.bmm(candidates, queries[..., None]).squeeze(-1) + bias
 
     def top(self, batch: Batch, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Scores and ItemRows [B, count] of the best launched items, best first."""

@@ -57,3 +57,45 @@ def test_retrieval_k_cuts_what_is_ranked(bundle: Bundle, queries: QueryFeatures)
 def test_a_failing_stage_fails_the_measurement(bundle: Bundle, queries: QueryFeatures) -> None:
     with pytest.raises(StageError, match="stage retrieval failed"):
         local_recommend(bundle)(replace(queries, bundle_version="other"), k=1, seen=None)
+
+
+def test_retrieval_leaves_seen_items_out_where_too_few_would_be_left(bundle: Bundle, queries: QueryFeatures) -> None:
+    """Query 1 has seen all of its first 8 items but one, and 12 of the next; query 2 all there are."""
+    everything = local_recommend(bundle)(queries, k=100, seen=None)
+    order = np.split(everything.retrieved.rows, 3)[1]
+    gone = set(order[:20].tolist()) - {int(order[3])}
+
+    def seen(candidates: Candidates) -> np.ndarray:
+        by_first = np.array([row in gone for row in candidates.rows.tolist()], dtype=bool)
+        return ((candidates.owners == 1) & by_first) | (candidates.owners == 2)
+
+    result = local_recommend(bundle, RetrievalConfig(retrieval_k=8))(queries, k=6, seen=seen)
+
+    assert result.ranked.lengths.tolist() == [6, 6, 0]
+    assert result.scored.lengths.tolist() == [8, 8, 0]
+    unseen = [row for row in order.tolist() if row not in gone]
+    scored = np.split(result.scored.rows, [8])[1]
+    assert sorted(scored.tolist()) == sorted(unseen[:8])  # as if retrieval had known the seen items
+    assert result.removed == {"seen": 19 + 39}  # all that came in is kept or removed
+    assert result.retrieved.lengths.tolist() == [8, 8 + 19, 39]
+    for place in range(3):
+        part = slice(*result.retrieved.offsets[place : place + 2])
+        assert (np.diff(result.retrieved.scores[part]) <= 0).all()
+        assert len(set(result.retrieved.rows[part].tolist())) == part.stop - part.start
+    alone = local_recommend(bundle, RetrievalConfig(retrieval_k=8))(queries, k=6, seen=None)
+    assert result.ranked.rows[:6].tolist() == alone.ranked.rows[:6].tolist()  # query 0 is left as it was
+
+
+def test_the_others_are_not_retrieved_again(bundle: Bundle, queries: QueryFeatures) -> None:
+    asked: list[int] = []
+
+    def seen(candidates: Candidates) -> np.ndarray:
+        asked.append(int((candidates.lengths > 0).sum()))
+        return (candidates.owners == 0) & (candidates.rows % 2 == 0)
+
+    local_recommend(bundle, RetrievalConfig(retrieval_k=8))(queries, k=1, seen=seen)
+    assert asked == [3]
+    asked.clear()
+    local_recommend(bundle, RetrievalConfig(retrieval_k=8))(queries, k=8, seen=seen)
+    assert asked[0] == 3
+    assert set(asked[1:]) == {1}

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.losses import accidental_hits, product_softmax_loss, sampled_bce_loss, sampled_softmax_loss
+from training.losses import (
+    EXCLUDED,
+    OwnPositives,
+    accidental_hits,
+    product_softmax_loss,
+    sampled_bce_loss,
+    sampled_softmax_loss,
+)
 
 LOG2, LOG3 = math.log(2), math.log(3)
 
@@ -113,3 +120,29 @@ def test_product_softmax_without_options_is_cross_entropy() -> None:
     loss = product_softmax_loss(queries, candidates, target)
 
     assert loss.item() == pytest.approx(F.cross_entropy(queries @ candidates.T, target).item(), abs=1e-6)
+
+
+def test_a_positive_with_an_embedding_of_its_own_by_autograd() -> None:
+    torch.manual_seed(0)
+    shapes = ((4, 3), (5, 3), (2, 3))
+    queries, candidates, own = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    target, owners, log_q = torch.tensor([0, 4, 4, 2]), torch.tensor([1, 3]), torch.randn(5, dtype=torch.float64)
+    excluded = torch.zeros(4, 5, dtype=torch.bool)
+    excluded[1, 0] = True
+
+    loss = product_softmax_loss(
+        queries, candidates, target, log_q=log_q, excluded=excluded, own=OwnPositives(owners, own)
+    )
+    loss.backward()
+    found = [tensor.grad.clone() for tensor in (queries, candidates, own)]  # type: ignore[union-attr]
+    for tensor in (queries, candidates, own):
+        tensor.grad = None
+
+    logits = queries @ candidates.T
+    logits = logits.index_put((owners, target[owners]), (queries[owners] * own).sum(dim=1)) - log_q
+    expected = F.cross_entropy(logits.masked_fill(excluded, EXCLUDED), target)
+    expected.backward()
+
+    torch.testing.assert_close(loss, expected)
+    for value, tensor in zip(found, (queries, candidates, own), strict=True):
+        torch.testing.assert_close(value, tensor.grad)

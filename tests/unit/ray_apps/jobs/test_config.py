@@ -62,6 +62,7 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
     [
         (["ranker.model.history_days=7"], r"two_tower.model.history_days=30 differs from ranker.model.history_days=7"),
         (["stores.history_length=8"], r"stores.history_length=8 is below the models' history_length=32"),
+        (["stores.history_days=20"], r"stores.history_days=20 is below the models' history_days=30; raise it"),
         (["shop=My-Shop"], r"shop: String should match pattern"),
         (["two_tower.model.histroy_days=7"], r"unknown key 'two_tower.model.histroy_days'; legal keys: .*history_days"),
     ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from contracts.errors import DataError
 from training.evaluation import metrics
 
 RANKS = np.array([1, 3, 10, 11, 0], dtype=np.int32)
@@ -79,3 +81,9 @@ def test_intra_list_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0]], dtype=np.float32)
     lists = np.array([[0, 1, 2], [0, 2, -1]], dtype=np.int32)
     np.testing.assert_allclose(metrics.intra_list_diversity(lists, vectors), [1 - 1 / 3, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [metrics.auc, metrics.log_loss, metrics.calibration_error])
+def test_scores_that_are_nan_are_refused(metric: Callable[..., object]) -> None:
+    with pytest.raises(DataError, match="1 of 3 scores are NaN, expected numbers"):
+        metric(np.array([0.5, np.nan, 0.1]), np.array([True, False, True]))

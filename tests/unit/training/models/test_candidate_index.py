@@ -142,3 +142,41 @@ def test_an_index_of_other_embeddings_is_refused(candidates: np.ndarray, tmp_pat
 def test_the_saved_index_searches_inner_products(candidates: np.ndarray, tmp_path: Path) -> None:
     build_index(IndexConfig(**IVF), candidates, tmp_path / "faiss.index")
     assert faiss.read_index(str(tmp_path / "faiss.index")).metric_type == faiss.METRIC_INNER_PRODUCT
+
+
+@pytest.mark.parametrize("config", [IVF, HNSW], ids=["ivf", "hnsw"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_new_item_that_its_bias_lifts_is_found_though_the_index_would_not_fetch_it(
+    candidates: np.ndarray, tmp_path: Path, config: dict[str, Any], shared: bool
+) -> None:
+    build_index(IndexConfig(**config), candidates, tmp_path / "faiss.index")
+    index = CandidateIndex.open(tmp_path / "faiss.index", candidates)
+    query = candidates[5:6]
+    products = candidates @ query[0]
+    new = int(np.argsort(-products)[NUM_ITEMS // 2])  # 4 * k = 40 are fetched, this one is the 300th
+    bias = np.zeros(NUM_ITEMS, dtype=np.float32)
+    bias[new] = 100.0
+
+    found = index.search(query, 10, bias if shared else np.stack([bias, bias])[:1])
+
+    assert found.rows[0] == new
+    assert found.scores[0] == pytest.approx(products[new] + 100, rel=1e-5)
+    assert len(set(found.rows.tolist())) == 10
+    bias[new] = 0.0
+    assert index.search(query, 10, bias.copy()).rows[0] != new  # another day's bias is another array
+    hidden = np.arange(NUM_ITEMS) != new
+    bias[new] = 100.0
+    assert new not in index.search(query, 10, bias, hidden).rows
+
+
+def test_items_below_the_usual_bias_do_not_hide_others(candidates: np.ndarray, tmp_path: Path) -> None:
+    """The best 300 products are set back, so that none of the 40 that are fetched belongs into the list."""
+    build_index(IndexConfig(**HNSW), candidates, tmp_path / "faiss.index")
+    index = CandidateIndex.open(tmp_path / "faiss.index", candidates)
+    query = candidates[5:6]
+    bias = np.zeros(NUM_ITEMS, dtype=np.float32)
+    bias[np.argsort(-(candidates @ query[0]))[: NUM_ITEMS // 2 - 10]] = -100.0
+
+    found = index.search(query, 10, bias)
+
+    assert found.rows.tolist() == CandidateIndex(candidates).search(query, 10, bias).rows.tolist()

@@ -122,8 +122,25 @@ def test_training_can_start_from_a_trained_two_tower(run: OpenedRun, two_tower_d
 def test_other_history_days_than_the_two_towers_are_refused(two_tower_dir: Path) -> None:
     config = RankerTrainConfig.model_validate({"model": {"history_days": 7}})
 
-    with pytest.raises(ConfigError, match="ranker history_days=7 differs from the two-tower's history_days=30"):
+    with pytest.raises(
+        ConfigError,
+        match=r"history_days=30 differs from ranker.model.history_days=7; both models",
+    ):
         ranker.build_task(config, HERE, HERE, two_tower_dir, 0, 1, CPU)
+
+
+@pytest.mark.usefixtures("run")
+def test_a_ranker_without_history_does_not_shorten_the_retrievers(two_tower_dir: Path) -> None:
+    config = RankerTrainConfig.model_validate({"model": {"history_days": 1, "history_length": 0}})
+
+    task = ranker.build_task(config, HERE, HERE, two_tower_dir, 0, 1, CPU)
+
+    rows = task.data.train_rows[-4:]
+    batch = task.build(rows)
+    assert (batch.queries.history_age_s.max(dim=1).values > 0).all()
+    assert batch.queries.history_rows.shape == (4, 2)  # as the two-tower reads it
+    read = task.data.events.history(rows, 2, 30)
+    assert batch.queries.history_rows.tolist() == read.rows.tolist() or bool(batch.queries.history_rows.min() < 0)
 
 
 def test_labels_have_to_be_there(

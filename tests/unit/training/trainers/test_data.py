@@ -8,6 +8,7 @@ import torch
 
 from contracts.features import NUM_ITEM_AGE_BUCKETS, item_age_bucket
 from contracts.ids import LongArray
+from training.trainers import data as data_module
 from training.trainers.data import NOT_LAUNCHED, Batch, WorkerData, age_buckets, epoch_batches
 
 
@@ -54,23 +55,29 @@ def test_masks_are_for_training_only(toy_data: WorkerData) -> None:
     assert (build(toy_data, rows).queries.categorical[:, 0] > 0).all()
 
 
-def test_every_row_comes_once_an_epoch_in_full_batches(toy_data: WorkerData) -> None:
+@pytest.mark.parametrize("num_batches", [1, 10, 11, 103])
+def test_every_row_comes_once_an_epoch_in_batches_of_nearly_one_size(toy_data: WorkerData, num_batches: int) -> None:
     rows = toy_data.train_rows[:103]
 
-    batches = list(epoch_batches(lambda part: build(toy_data, part), rows, 10, np.random.default_rng(0)))
+    batches = list(epoch_batches(lambda part: build(toy_data, part), rows, num_batches, np.random.default_rng(0)))
 
-    assert [len(batch) for batch in batches] == [10] * 10
+    sizes = [len(batch) for batch in batches]
+    assert len(sizes) == num_batches
+    assert max(sizes) - min(sizes) <= 1
     keys = torch.cat([batch.now * 1_000 + batch.queries.categorical[:, 0] for batch in batches])
-    assert len(set(keys.tolist())) == 100
+    assert len(set(keys.tolist())) == len(keys) == 103
 
 
-def test_an_epoch_can_start_in_its_middle(toy_data: WorkerData) -> None:
+def test_an_epoch_can_start_in_its_middle(toy_data: WorkerData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_module, "_CHUNK_ROWS", 50)  # three batches a chunk
+
     def positives(first: int) -> list[list[int]]:
         batches = epoch_batches(
-            lambda part: build(toy_data, part), toy_data.train_rows, 16, np.random.default_rng(3), first
+            lambda part: build(toy_data, part), toy_data.train_rows, 61, np.random.default_rng(3), first
         )
         return [batch.positives.tolist() for batch in batches]
 
+    assert len(positives(0)) == 61
     assert positives(4) == positives(0)[4:]
 
 

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from contracts.errors import DataError
+from contracts.errors import DataError, TrainingError
+from contracts.ids import LongArray
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
+from training.trainers import loop
 from training.trainers.config import TrainerConfig
-from training.trainers.data import WorkerData
+from training.trainers.data import Batch, WorkerData
 from training.trainers.loop import Metrics, Optimizers, fit, use_sparse_gradients
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
 
@@ -29,6 +33,31 @@ def make_task(data: WorkerData, schema: ModelSchema, config: TrainerConfig, **ne
     model = TwoTower(SHAPE, schema, ItemTensors(data.items, data.encoded_id))
     use_sparse_gradients(model, config.sparse_above)
     return RetrievalTask(model, data, NegativesConfig(**negatives), config.batch_size)
+
+
+class BrokenTask:
+    """A task whose loss is NaN at one step."""
+
+    def __init__(self, task: RetrievalTask, broken_step: int) -> None:
+        self.model, self.train_rows, self.build, self.evaluate = task.model, task.train_rows, task.build, task.evaluate
+        self._task, self._broken_step, self._step = task, broken_step, 0
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        self._step += 1
+        loss = self._task.loss(batch, generator)
+        return loss * torch.nan if self._step == self._broken_step else loss
+
+
+class CountingTask(BrokenTask):
+    """A task that notes the rows of every step."""
+
+    def __init__(self, task: RetrievalTask) -> None:
+        super().__init__(task, broken_step=-1)
+        self.rows: list[list[int]] = []
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        self.rows.append((batch.now * 100 + batch.queries.categorical[:, 0]).tolist())
+        return super().loss(batch, generator)
 
 
 def weights(task: RetrievalTask) -> dict[str, torch.Tensor]:
@@ -170,3 +199,187 @@ def test_metrics_by_hand(toy_data: WorkerData, toy_schema: ModelSchema, monkeypa
 
     assert metrics["recall@10"] == 1.0
     assert metrics["ndcg@10"] == pytest.approx((1 + 1 / torch.log2(torch.tensor(5.0)).item()) / 2)
+
+
+def test_weights_of_zero_get_the_expectation_of_a_random_order(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    task = make_task(toy_data, toy_schema, CONFIG)
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter.zero_()
+        metrics = task.evaluate()
+
+    assert metrics["recall@10"] == pytest.approx(10 / 30)  # 30 launched items tie
+    assert metrics["recall@300"] == 1.0
+    gains = (1 / torch.log2(torch.arange(2.0, 12.0))).sum().item()
+    assert metrics["ndcg@10"] == pytest.approx(gains / 30)
+
+
+@pytest.mark.parametrize("source", ["catalogue", "in_batch"])
+def test_a_hidden_positive_trains_the_row_of_unknown_ids(
+    toy_data: WorkerData, toy_schema: ModelSchema, source: str
+) -> None:
+    task = make_task(toy_data, toy_schema, CONFIG, source=source)
+    tower = task.model.candidate_tower
+    tower.id_dropout = 0.0
+    hidden = toy_data.train_rows[toy_data.events.mask_item[toy_data.train_rows]]
+    shown = toy_data.train_rows[~toy_data.events.mask_item[toy_data.train_rows]]
+
+    def gradient(rows: LongArray) -> torch.Tensor:
+        task.model.zero_grad()
+        task.loss(task.build(rows), torch.Generator()).backward()
+        assert tower.item_id.weight.grad is not None
+        return tower.item_id.weight.grad[0].abs().sum()
+
+    if source == "in_batch":  # over the catalogue, new items have the row of unknown ids in any case
+        assert gradient(shown[:50]) == 0
+    assert gradient(hidden[:5]) > 0
+    task.loss(task.build(hidden[:5]), torch.Generator()).backward()
+    assert tower.mlp[0].weight.grad.abs().sum() > 0
+
+
+def test_the_catalogue_loss_with_a_hidden_positive_by_hand(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    task = make_task(toy_data, toy_schema, CONFIG)
+    task.model.eval()
+    batch = replace(task.build(toy_data.train_rows[:3]), hidden=torch.tensor([False, True, False]))
+
+    loss = task.loss(batch, torch.Generator())
+
+    logits = task.model.query(batch.queries) @ task.model.candidate(torch.arange(30)).T
+    own = task.model.candidate(batch.positives[1:2], torch.tensor([True]))
+    logits[1, batch.positives[1]] = (task.model.query(batch.queries)[1] * own[0]).sum()
+    torch.testing.assert_close(loss, nn.functional.cross_entropy(logits[:, :28], batch.positives))  # 28 are launched
+
+
+@pytest.mark.parametrize("source", ["catalogue", "in_batch"])
+@pytest.mark.parametrize("item_age", [True, False])
+def test_items_that_are_not_launched_are_no_negatives(
+    toy_data: WorkerData, toy_schema: ModelSchema, item_age: bool, source: str
+) -> None:
+    shape = SHAPE.model_copy(update={"item_age": item_age})
+    model = TwoTower(shape, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id)).eval()
+    early, late = toy_data.train_rows[0], toy_data.train_rows[23]  # days 0 and 11; item 29 launches on day 10
+    item_row = toy_data.events.item_row.copy()
+    item_row[late] = 29
+    data = replace(toy_data, events=replace(toy_data.events, item_row=item_row))
+    task = RetrievalTask(model, data, NegativesConfig(source=source, logq_correction=False), 2)
+    batch = task.build(np.array([early, late]))
+
+    queries, candidates = task._factors(batch, torch.tensor([0, 29]), torch.zeros(2, dtype=torch.bool))
+
+    assert (queries @ candidates.T)[0, 1] < -1e8
+    assert (queries @ candidates.T)[1, 1] > -1e8
+    gradient = torch.autograd.grad(task.loss(batch[:1], torch.Generator()), model.query_tower.mlp[0].weight)[0]
+    assert gradient.isfinite().all()
+    if source == "in_batch":
+        alone = -torch.log_softmax((queries @ candidates.T), dim=1)[0, 0]
+        assert alone.item() == 0.0  # the other row's item does not count before its launch
+
+
+def test_scalars_and_biases_have_a_rate_of_their_own_and_no_decay() -> None:
+    config = TrainerConfig(
+        learning_rate=0.1, scalar_rate_factor=5, weight_decay=0.5, warmup_steps=0, schedule="constant", batch_size=2
+    )
+    model = nn.Linear(1, 1)
+    nn.init.ones_(model.weight)
+    nn.init.ones_(model.bias)
+    optimizers = Optimizers(model, config, 10)
+
+    model(torch.ones(1, 1)).sum().backward()
+    optimizers.step()
+
+    # Adam's first step is one learning rate whatever the gradient; the weight also decays by 0.1 * 0.5.
+    assert model.weight.item() == pytest.approx(1 - 0.1 * 0.5 - 0.1)
+    assert model.bias.item() == pytest.approx(1 - 5 * 0.1)
+
+
+def test_a_bias_reaches_its_place_in_a_short_run(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    moved = {}
+    for factor in (1.0, 10.0):
+        config = CONFIG.model_copy(update={"scalar_rate_factor": factor, "learning_rate": 0.001})
+        task = make_task(toy_data, toy_schema, config)
+        fit(task, config)
+        moved[factor] = task.model.age_bias.detach().abs().max()
+    assert moved[10.0] > 4 * moved[1.0] > 0
+
+
+@pytest.mark.parametrize("source", ["catalogue", "in_batch"])
+def test_a_loss_that_is_not_finite_ends_training_by_its_step(
+    toy_data: WorkerData, toy_schema: ModelSchema, source: str
+) -> None:
+    kept: list[Any] = []
+    task = BrokenTask(make_task(toy_data, toy_schema, CONFIG, source=source), broken_step=18)
+
+    with pytest.raises(TrainingError, match="the loss of step 18 is nan, expected a finite number; lower learning_"):
+        fit(task, CONFIG, keep=lambda state, _: kept.append(state["epoch"]))
+    assert kept == [1]
+
+
+def test_weights_that_are_not_finite_end_training_before_they_are_kept(
+    toy_data: WorkerData, toy_schema: ModelSchema
+) -> None:
+    kept: list[Any] = []
+    config = CONFIG.model_copy(update={"checkpoint_steps": 5})
+    task = make_task(toy_data, toy_schema, config)
+    with torch.no_grad():
+        task.model.query_tower.fields.tables[1].weight[2, 0] = torch.inf  # no row of the data looks it up
+
+    with pytest.raises(TrainingError, match=r"after step 5: the weight query_tower\.fields\.tables\.1\.weight is NaN"):
+        fit(task, config, keep=lambda state, _: kept.append(state))
+    assert kept == []
+
+
+def test_a_metric_that_is_not_finite_ends_training(
+    toy_data: WorkerData, toy_schema: ModelSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(toy_data, toy_schema, CONFIG)
+    monkeypatch.setattr(task, "evaluate", lambda: {"recall@10": float("nan")})
+
+    with pytest.raises(TrainingError, match=r"after step 15: the metric recall@10 is nan, expected a finite number"):
+        fit(task, CONFIG)
+
+
+def test_scores_that_are_not_finite_end_training(
+    toy_data: WorkerData, toy_schema: ModelSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(toy_data, toy_schema, CONFIG)
+    query = task.model.query
+    monkeypatch.setattr(
+        task.model, "query", lambda queries: query(queries) if task.model.training else query(queries) * torch.nan
+    )
+
+    with pytest.raises(TrainingError, match=r"after step 15: the scores of 80 validation rows are NaN or infinite"):
+        fit(task, CONFIG)
+
+
+@pytest.mark.parametrize("num_partitions", range(1, 6))
+@pytest.mark.parametrize("workers", range(1, 5))
+def test_workers_with_unequal_shards_lose_no_row(
+    toy_data: WorkerData,
+    toy_schema: ModelSchema,
+    monkeypatch: pytest.MonkeyPatch,
+    num_partitions: int,
+    workers: int,
+) -> None:
+    if workers > num_partitions:
+        return  # refused by name: test_more_workers_than_partitions_are_refused
+    rows = [
+        toy_data.train_rows[toy_data.events.subject[toy_data.train_rows] % num_partitions == p]
+        for p in range(num_partitions)
+    ]
+    shards = [np.concatenate(rows[worker::workers]) for worker in range(workers)]
+    counts = [len(shard) for shard in shards]
+    monkeypatch.setattr(loop, "num_workers", lambda: workers)
+    monkeypatch.setattr(loop, "smallest", lambda value, device: min(counts) if value > 0 else -max(counts))
+    monkeypatch.setattr(loop, "total", lambda values: torch.tensor(sum(counts)))
+    config = CONFIG.model_copy(update={"epochs": 1})
+    steps, seen, weights_of_rows = set(), [], 0.0
+    for worker, shard in enumerate(shards):
+        task = CountingTask(make_task(replace(toy_data, train_rows=shard), toy_schema, config))
+        fit(task, config, worker=worker)
+        steps.add(len(task.rows))
+        seen += [row for part in task.rows for row in part]
+        weights_of_rows += counts[worker] / sum(counts)
+
+    assert len(steps) == 1  # all workers exchange gradients equally often
+    assert len(seen) == len(toy_data.train_rows)
+    assert weights_of_rows == pytest.approx(1)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from contracts.errors import TrainingError
 from training.models.dlrm import DLRM, DLRMConfig
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
@@ -147,3 +149,88 @@ def test_items_that_are_not_launched_are_not_retrieved(toy_data: WorkerData, ret
 
     assert set(rows[0, 28:].tolist()) == {28, 29}
     assert (values[0, 28:] < -1e8).all()
+
+
+def test_a_hidden_positive_trains_the_row_of_unknown_ids(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower
+) -> None:
+    for kind in (RankingTask, LabelTask):
+        task = make_task(kind, toy_data, toy_schema, retrieval, {"id_dropout": 0.0, "user_dropout": 0.0})
+        use_sparse_gradients(task.model, None)
+        rows = toy_data.train_rows[toy_data.events.mask_item[toy_data.train_rows]][:1]
+        batch = task.build(rows)
+        known, shown = (
+            task.loss(replace(batch, hidden=torch.tensor([hidden])), torch.Generator().manual_seed(0))
+            for hidden in (True, False)
+        )
+        assert known != shown
+
+        task.loss(batch, torch.Generator().manual_seed(0)).backward()
+
+        gradient = task.model.item_id.weight.grad
+        assert batch.hidden.all()
+        assert gradient[0].abs().sum() > 0
+        if kind is LabelTask:  # no negatives: nothing but the history may touch the item's own row
+            assert gradient[toy_data.encoded_id[batch.positives[0]]].abs().sum() == 0 or (
+                batch.positives[0] in batch.queries.history_rows
+            )
+
+
+def test_a_hidden_candidate_scores_as_an_unknown_item(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, {"retrieval_score": False})
+    task.model.eval()
+    batch = task.build(toy_data.train_rows[[400, 40, 80]])
+    hidden = torch.tensor([[True], [False], [True]])
+
+    mixed = task._logits(batch, None, batch.positives[:, None], batch.positives[:, None] * 0, hidden=hidden)
+    with torch.no_grad():
+        task.model.items.encoded_id = torch.zeros_like(task.model.items.encoded_id)
+    nobody = task._logits(batch, None, batch.positives[:, None])
+
+    lonely = (batch.queries.history_rows < 0).all(dim=1)  # the history keeps its ids
+    assert not lonely.any() or torch.allclose(mixed[lonely, 0], nobody[lonely, 0])
+    assert mixed.shape == (3, 2)
+
+
+def test_retrieval_scores_of_hidden_items_are_those_of_unknown_ids(toy_data: WorkerData, retrieval: TwoTower) -> None:
+    scores = RetrievalScores(retrieval, toy_data)
+    batch = toy_data.batch(toy_data.train_rows[:2], history_length=2, history_days=30, masked=False)
+    rows, hidden = torch.tensor([[3], [3]]), torch.tensor([[True], [False]])
+    with torch.no_grad():
+        queries = scores.queries(batch)
+        found = scores.scores(batch, queries, rows, hidden)
+        plain = scores.scores(batch, queries, rows)
+        unknown = retrieval.candidate(torch.tensor([3]), torch.tensor([True]))
+
+    torch.testing.assert_close(found[0], (queries[0] * unknown[0]).sum()[None])
+    torch.testing.assert_close(found[1], plain[1])
+
+
+def test_a_ranker_that_tells_nothing_apart_gets_the_expectation_of_a_random_order(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, {})
+    monkeypatch.setattr(
+        task._ranker,
+        "logits",
+        lambda queries, *groups: torch.zeros(len(groups[0].scores), sum(g.scores.shape[1] for g in groups)),
+    )
+
+    with torch.no_grad():
+        metrics = task.evaluate()
+
+    assert metrics["hr@10"] == pytest.approx(10 / 30)  # 30 launched items tie
+    assert metrics["auc_popularity_negatives"] == 0.5
+
+
+def test_a_ranker_of_nan_ends_training(
+    toy_data: WorkerData, toy_schema: ModelSchema, retrieval: TwoTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(RankingTask, toy_data, toy_schema, retrieval, {})
+    logits = task._ranker.logits
+    monkeypatch.setattr(task._ranker, "logits", lambda queries, *groups: logits(queries, *groups) * float("nan"))
+
+    with torch.no_grad(), pytest.raises(TrainingError, match="the scores of 80 validation rows are NaN or infinite"):
+        task.evaluate()

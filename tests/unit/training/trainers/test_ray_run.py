@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from ray_apps.console import EXIT_REFUSED, report_error
 from training.models.inputs import ItemTensors
 from training.models.loading import open_two_tower
 from training.models.schema import ModelSchema
@@ -110,3 +111,23 @@ def test_runs_of_other_configs_or_inputs_have_other_names(toy_data: WorkerData, 
     assert names[0] == names[1]
     assert len(set(names)) == 3
     assert names[0].startswith("two_tower-")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_that_diverges_says_so_and_leaves_no_model(
+    toy_data: WorkerData, toy_schema: ModelSchema, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(worker: int, num_workers: int, device: torch.device) -> Task:
+        task = task_builder(toy_data, toy_schema, tmp_path, kill=False)(worker, num_workers, device)
+        with torch.no_grad():
+            next(task.model.parameters()).fill_(torch.nan)
+        return task
+
+    job = TrainJob("two_tower", build, CONFIG.model_copy(update={"max_failures": 0}))
+
+    with pytest.raises(Exception, match="loss of step 1 is nan") as raised:
+        run_training(job, tmp_path / "storage", tmp_path / "model")
+
+    assert report_error(raised.value) == EXIT_REFUSED
+    assert "error: the loss of step 1 is nan, expected a finite number" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()

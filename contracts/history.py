@@ -1,0 +1,63 @@
+"""One history is read, once a request, and serves both models: how long it is and how far it reaches back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.errors import ConfigError, RecommenderError
+
+
+class HistoryReader(Protocol):
+    """What a model's config says about the history that it reads."""
+
+    @property
+    def history_length(self) -> int: ...
+
+    @property
+    def history_days(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class HistoryReach:
+    """What has to be read so that every model gets what it was made for.
+
+    Attributes:
+        length: interactions, 0 for none.
+        days: interactions older than this are not read.
+    """
+
+    length: int
+    days: int
+
+    @classmethod
+    def of(cls, readers: Mapping[str, HistoryReader], error: type[RecommenderError] = ConfigError) -> HistoryReach:
+        """The reach that serves all models; those with history_length=0 have no say.
+
+        Args:
+            readers: the models' configs by their names, for messages.
+            error: raised where they differ.
+
+        Raises:
+            RecommenderError: two models read histories of different days.
+        """
+        reading = {name: config for name, config in readers.items() if config.history_length > 0}
+        if len({config.history_days for config in reading.values()}) > 1:
+            fields = " differs from ".join(f"{name}.history_days={one.history_days}" for name, one in reading.items())
+            raise error(f"{fields}; both models read one history: set both to the same and train anew")
+        days = next((config.history_days for config in reading.values()), 1)
+        return cls(max((config.history_length for config in reading.values()), default=0), days)
+
+
+@dataclass(frozen=True)
+class StoredReader:
+    """A `HistoryReader` from the config that lies beside a trained model's weights."""
+
+    history_length: int
+    history_days: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, int]) -> StoredReader:
+        """Reads the two fields."""
+        return cls(config.get("history_length", 0), config.get("history_days", 1))
