@@ -147,4 +147,4 @@ def _without(removed: Candidates, requests: LongArray, constraints: Constraints 
 
 
 def _list(lists: Ragged, place: int) -> IntArray:
-    return lists.values[lists.owners == place]
+    return np.asarray(lists.values[lists.owners == place])

@@ -229,7 +229,7 @@ class _Lifted:
         every = np.zeros((1, len(candidates)), np.float32) if bias is None else np.atleast_2d(bias)
         middle = every.shape[1] // 2
         usual = np.partition(every, middle, axis=1)[:, middle]
-        contains = (every > usual[:, None]).any(axis=0)
+        contains = np.asarray((every > usual[:, None]).any(axis=0))
         rows = np.flatnonzero(contains).astype(np.int32)
         return cls(bias, usual, rows, candidates[rows], contains)
 
