@@ -155,15 +155,8 @@ class RecommenderPipeline:
             filtered = await filtering
         lists = Lists(retrieved, scored, filtered.keep)
         enough = wanted.k if enough is None else enough
-        short = too_short(filtered, enough)
-        if len(short):
-            asked = (short, enough, queries, wanted, filter_seen, steps)
-            lists = await steps.run(
-                "seen_filter",
-                lambda timeout_s: self._refill(lists, filtered.reason, *asked, timeout_s=timeout_s),
-                instead=lambda: lists,
-                affects=[False] * len(queries),  # their lists stay short, nothing is missing in them
-            )
+        if len(short := too_short(filtered, enough)):
+            lists = await self._refill(lists, filtered.reason, short, enough, queries, wanted, filter_seen, steps)
         steps.count_removed(FilterResult(lists.retrieved, lists.keep, filtered.reason))
         ranked = lists.scored.where(lists.keep)
         top: Reranked = await steps.run(
@@ -186,26 +179,33 @@ class RecommenderPipeline:
         wanted: Wanted,
         filter_seen: FilterSeen,
         steps: Steps,
-        *,
-        timeout_s: float,
     ) -> Lists:
-        """The lists with those of `short` requests retrieved without what they have seen."""
+        """The lists, those of `short` requests retrieved without what they have seen; as they were if that fails."""
 
-        async def retrieve(some: QueryFeatures, limits: Constraints) -> Candidates:
-            if "retrieval" in steps.replaced_stages:
-                return self._fallbacks.popular(some, limits)
-            return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)  # type: ignore[no-any-return]
+        async def again(timeout_s: float) -> Lists:
+            async def retrieve(some: QueryFeatures, limits: Constraints) -> Candidates:
+                if "retrieval" in steps.replaced_stages:
+                    return self._fallbacks.popular(some, limits)
+                return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)  # type: ignore[no-any-return]
 
-        async def filter_batch(candidates: Candidates) -> FilterResult:
-            return await filter_seen(candidates, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                filtered = FilterResult(lists.retrieved, lists.keep, reason)
+                found = await refill(
+                    filtered,
+                    short,
+                    enough,
+                    queries,
+                    wanted.constraints,
+                    retrieve,
+                    lambda candidates: filter_seen(candidates, timeout_s),
+                )
+                scored = found.candidates
+                if "ranking" not in steps.replaced_stages:
+                    scored = await self._stages.ranking(queries.take(short), scored, timeout_s=timeout_s)
+            return lists.with_part(short, Lists(found.candidates, scored, found.keep))
 
-        async with asyncio.timeout(timeout_s):
-            filtered = FilterResult(lists.retrieved, lists.keep, reason)
-            found = await refill(filtered, short, enough, queries, wanted.constraints, retrieve, filter_batch)
-            scored = found.candidates
-            if "ranking" not in steps.replaced_stages:
-                scored = await self._stages.ranking(queries.take(short), scored, timeout_s=timeout_s)
-        return lists.with_part(short, Lists(found.candidates, scored, found.keep))
+        nobody = [False] * len(queries)  # lists that stay short lack no part
+        return await steps.run("seen_filter", again, instead=lambda: lists, affects=nobody)
 
     async def _filter(
         self,
