@@ -51,6 +51,9 @@ class PreprocessConfig(StrictConfig):
     """YYYY-MM-DD: tables with an earlier day are refused, since most such days come of a timestamp that is wrong."""
     positive_events: tuple[EventName, ...] = Field(default=EVENTS, min_length=1)
     """Events that are positives; the others only count as history and activity."""
+    before_launch: Literal["no_positive", "move_launch"] = "no_positive"
+    """Events before the launch of their item: they are no positives and have no label, or the launch moves to the
+    item's first event."""
     seen_events: tuple[EventName, ...] = EVENTS
     """Events that mark the item as seen."""
     masks: MaskConfig = MaskConfig()

@@ -34,6 +34,7 @@ STATISTICS: Final = pa.schema(
         ("num_positives", pa.int64()),
         ("num_train_positives", pa.int64()),
         ("num_seen", pa.int64()),
+        ("num_before_launch", pa.int64()),
         ("num_duplicates", pa.int64()),
         ("events_of_day", pa.list_(pa.int64())),
         ("positives_of_day", pa.list_(pa.int64())),
@@ -43,6 +44,10 @@ STATISTICS: Final = pa.schema(
         ("train_devices", pa.list_(pa.string())),
         ("verdicts", pa.list_(pa.int64())),
         ("examples", pa.list_(pa.string())),
+        ("early_item_rows", pa.list_(pa.int32())),
+        ("early_times", pa.list_(pa.int64())),
+        ("item_rows", pa.list_(pa.int32())),
+        ("first_events", pa.list_(pa.int64())),
     ]
 )
 """What a partition tells the job: the counts, and what the transforms are fitted on."""
@@ -58,6 +63,7 @@ class PartitionSpec:
         users: canonical users by user row [U].
         item_category: encoded category_l1 by ItemRow [I].
         item_hash: 64-bit hashes of the raw item ids [I].
+        item_launch: Unix seconds of each item's launch [I].
         first_day: first day of the window.
         train_end_day: last training day.
         last_day: last day of the window.
@@ -69,6 +75,7 @@ class PartitionSpec:
     users: pa.Table
     item_category: IntArray
     item_hash: AnyArray
+    item_launch: LongArray
     first_day: int
     train_end_day: int
     last_day: int
@@ -167,6 +174,8 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
     top, top_long = top_categories(spec.item_category[item_row], timestamp, day, offsets)
     top, top_long = _as_served(top, top_long, rows, spec.served)
     event = rows[c.EVENT].to_numpy()
+    positive = _is_one_of(event, config.positive_events)
+    early = _before_launch(rows, spec)
     mask, mask_device, mask_item = draw_masks(len(rows), config, np.random.default_rng([config.seed, partition]))
     columns = {
         ITEM_ROW: item_row,
@@ -175,15 +184,23 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
         c.DEVICE_TYPE: rows[c.DEVICE_TYPE].combine_chunks().dictionary_encode(),
         c.TOP_CATEGORY: top,
         c.TOP_CATEGORY_LONG: top_long,
-        "positive": _is_one_of(event, config.positive_events),
+        "positive": positive & ~early,
         "seen": _is_one_of(event, config.seen_events),
         "mask": mask,
         "mask_device": mask_device,
         "mask_item": mask_item,
-        c.LABEL: rows[c.LABEL],
+        c.LABEL: pc.if_else(pa.array(early), pa.scalar(None, pa.float32()), rows[c.LABEL]),
         c.EVENT_ID: rows[c.EVENT_ID],
     }
     return pa.table(columns)
+
+
+def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
+    """Whether each event [E] came before its item was there; never, where the launch moves instead."""
+    if spec.config.before_launch == "move_launch":
+        return np.zeros(len(rows), dtype=bool)
+    early: BoolArray = rows[c.TIMESTAMP].to_numpy() < spec.item_launch[rows[ITEM_ROW].to_numpy()]
+    return early
 
 
 def _as_served(
@@ -232,6 +249,11 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
     user_row = rows[USER_ROW].to_numpy()
     users, user_events = np.unique(user_row[train & (user_row >= 0)], return_counts=True)
     devices = pc.unique(rows[c.DEVICE_TYPE].filter(pa.array(train)))
+    item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
+    early = np.flatnonzero(_before_launch(rows, spec))
+    items, place = np.unique(item_row, return_inverse=True)
+    first = np.full(len(items), np.iinfo(np.int64).max)
+    np.minimum.at(first, place, timestamp)
     return {
         "num_events": len(events),
         "num_subjects": len(subjects),
@@ -242,6 +264,11 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "positives_of_day": np.bincount(day[positive] - spec.first_day, minlength=num_days),
         "train_user_rows": users,
         "train_user_events": user_events,
+        "num_before_launch": len(early),
+        "early_item_rows": item_row[early[:_EXAMPLES]],
+        "early_times": timestamp[early[:_EXAMPLES]],
+        "item_rows": items,
+        "first_events": first,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
         "train_devices": [device for device in devices.to_pylist() if device is not None],
     }

@@ -33,6 +33,7 @@ from training.features.config import PreprocessConfig
 from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
+from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
@@ -88,6 +89,8 @@ def preprocess(
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         _check_all_arrived(raw, statistics)
+        if config.before_launch == "move_launch":
+            raw.items = moved_to_first_event(raw.items, statistics)
         info, report = _summarise(config, raw, statistics, shop)
         transforms = fit_transforms(statistics, raw.users, raw.items, config.timezone)
         pq.write_table(raw.users, folder / USERS)
@@ -181,7 +184,7 @@ def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
         user_partition=partitions_of(user_ids.to_pylist(), config.num_partitions),
         num_partitions=config.num_partitions,
         start=calendar.start_of_day(raw.split.first_day),
-        end=calendar.start_of_day(raw.split.last_day + 1),
+        end=_end(config, raw),
         erased=raw.erased,
     )
 
@@ -195,6 +198,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         users=raw.users,
         item_category=categories.encode(raw.items[c.CATEGORY_L1].to_pylist()),
         item_hash=hash_strings(raw.items[c.ITEM_ID].to_pylist()),
+        item_launch=launch_times(raw.items),
         first_day=raw.split.first_day,
         train_end_day=raw.split.train_end_day,
         last_day=raw.split.last_day,
@@ -223,10 +227,12 @@ def _summarise(
     kept_out["duplicate_event"] = int(statistics["num_duplicates"].to_numpy().sum())
     kept_out = {reason: count for reason, count in kept_out.items() if count}
     counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
+    doubts = list(doubtful_launches(raw.items, statistics, _end(config, raw)))
     counts |= {"users": len(raw.users), "items": len(raw.items)}
     examples = [example for part in statistics["examples"].to_pylist() for example in part]
     positives = _sum_lists(statistics["positives_of_day"], lengths)
-    lacking = f"kept out: {kept_out or 'nothing'}, for example {examples[:5]}"
+    lacking = "; ".join([f"kept out: {kept_out or 'nothing'}, for example {examples[:5]}", *doubts])
+    examples += early_events(raw.items, statistics)
     if counts["train_positives"] == 0:
         raise DataError(
             f"empty training window: no positive between {day_to_name(raw.split.first_day)} and "
@@ -249,7 +255,7 @@ def _summarise(
         missing=raw.missing,
         has_labels=raw.has_labels,
     )
-    warnings = list(_doubts(raw.split, positives, empty))
+    warnings = [*_doubts(raw.split, positives, empty), *doubts]
     return info, {"kept_out": kept_out, "examples": examples, "empty_days": empty, "warnings": warnings}
 
 
@@ -269,6 +275,11 @@ def _doubts(split: Split, positives: LongArray, empty: Sequence[str]) -> Iterato
             f"the test day {day_to_name(split.last_day)} has {positives[-1]} positives where {usual:.0f} are usual: is "
             "its export complete? The report is about this day"
         )
+
+
+def _end(config: PreprocessConfig, raw: RawTables) -> int:
+    """The second after the window."""
+    return ShopCalendar(config.timezone).start_of_day(raw.split.last_day + 1)
 
 
 def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:

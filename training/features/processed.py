@@ -32,6 +32,7 @@ from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from contracts.transforms import FittedTransforms
 from training.features.encode import ITEM_ROW, USER_ROW
 from training.features.events import EventTable
+from training.features.launches import launch_times
 from training.features.partition import EVENTS_DIR, NUM_EVENTS, SUBJECTS_DIR
 
 INFO: Final = "processed.json"
@@ -126,8 +127,7 @@ class Processed:
     @cached_property
     def launched_at(self) -> LongArray:
         """[I] int64 Unix seconds; 0 = always there."""
-        launched: LongArray = self.items[c.LAUNCHED_AT].fill_null(0).to_numpy()
-        return launched
+        return launch_times(self.items)
 
     def item_features(self, text: FloatArray, image: FloatArray) -> ItemFeatures:
         """The item side of the model inputs, with the given embeddings [I, D]."""

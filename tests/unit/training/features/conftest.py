@@ -63,6 +63,7 @@ def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
             users=pa.table({name: pa.array(values) for name, values in users.items()}),
             item_category=np.array([1, 1, 2], dtype=np.int32),
             item_hash=hash_strings(ITEMS),
+            item_launch=np.zeros(len(ITEMS), dtype=np.int64),
             first_day=FIRST_DAY,
             train_end_day=FIRST_DAY + 2,
             last_day=FIRST_DAY + 4,

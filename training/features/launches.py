@@ -1,0 +1,73 @@
+"""Launch times beside the events: an item cannot be a positive before it was there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from contracts import columns as c
+from contracts.ids import LongArray
+
+_UNITS: Final = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
+"""From which number on seconds would be the year 5138 or later, so that it is rather a time of a finer unit."""
+_MANY: Final = 0.5
+
+
+def launch_times(items: pa.Table) -> LongArray:
+    """Unix seconds of each item's launch [I]; 0 = always there."""
+    times: LongArray = items[c.LAUNCHED_AT].fill_null(0).to_numpy().copy()
+    return times
+
+
+def moved_to_first_event(items: pa.Table, statistics: pa.Table) -> pa.Table:
+    """Items of which none was launched after its first event."""
+    rows, first = (_flat(statistics[name]) for name in ("item_rows", "first_events"))
+    times = launch_times(items)
+    np.minimum.at(times, rows, first)
+    launched = pa.array(times, mask=~items[c.LAUNCHED_AT].is_valid().to_numpy())
+    return items.set_column(items.schema.get_field_index(c.LAUNCHED_AT), c.LAUNCHED_AT, launched)
+
+
+def early_events(items: pa.Table, statistics: pa.Table) -> list[str]:
+    """Examples of events before the launch of their item."""
+    rows, times = (_flat(statistics[name]) for name in ("early_item_rows", "early_times"))
+    names, launched = items[c.ITEM_ID].take(pa.array(rows)).to_pylist(), launch_times(items)[rows]
+    told = zip(names, times.tolist(), launched.tolist(), strict=True)
+    return [f"before_launch: item {name!r} at {time}, launched_at {launch}" for name, time, launch in told]
+
+
+def doubtful_launches(items: pa.Table, statistics: pa.Table, end: int) -> Iterator[str]:
+    """What a person should know of the launches.
+
+    Args:
+        items: the catalogue as it is used.
+        statistics: of all partitions.
+        end: Unix seconds after the last event.
+    """
+    times, num_early = launch_times(items), int(statistics["num_before_launch"].to_numpy().sum())
+    later = times[times >= end]
+    if num_early:
+        yield (
+            f"{num_early} events came before the launch of their item: they are history, but no positives and without "
+            f"label{_hint(later)}; correct launched_at, or set preprocess.before_launch to move_launch"
+        )
+    if len(later) > _MANY * len(times):
+        yield (
+            f"{len(later)} of {len(times)} items are launched after the last event and recommended to nobody until "
+            f"then{_hint(later)}"
+        )
+
+
+def _hint(times: LongArray) -> str:
+    """The likely unit of times that can hardly be seconds; empty for others."""
+    typical = int(np.median(times)) if len(times) else 0
+    unit = next((name for least, name in _UNITS.items() if typical >= least), None)
+    return f" (launched_at {typical} looks like {unit}, expected Unix seconds)" if unit else ""
+
+
+def _flat(lists: pa.ChunkedArray) -> LongArray:
+    values: LongArray = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.astype(np.int64)
