@@ -11,8 +11,6 @@ import pyarrow as pa
 from contracts import columns as c
 from contracts.ids import LongArray
 
-_UNITS: Final = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
-"""From which number on seconds would be the year 5138 or later, so that it is rather a time of a finer unit."""
 _MANY: Final = 0.5
 
 
@@ -48,24 +46,17 @@ def doubtful_launches(items: pa.Table, statistics: pa.Table, end: int) -> Iterat
         end: Unix seconds after the last event.
     """
     times, num_early = launch_times(items), int(statistics["num_before_launch"].to_numpy().sum())
-    later = times[times >= end]
+    num_later = int((times >= end).sum())
     if num_early:
         yield (
             f"{num_early} events came before the launch of their item: they are history, but no positives and without "
-            f"label{_hint(later)}; correct launched_at, or set preprocess.before_launch to move_launch"
+            "label; correct launched_at, or set preprocess.before_launch to move_launch"
         )
-    if len(later) > _MANY * len(times):
+    if num_later > _MANY * len(times):
         yield (
-            f"{len(later)} of {len(times)} items are launched after the last event and recommended to nobody until "
-            f"then{_hint(later)}"
+            f"{num_later} of {len(times)} items are launched after the last event and recommended to nobody until "
+            "then; is launched_at right?"
         )
-
-
-def _hint(times: LongArray) -> str:
-    """The likely unit of times that can hardly be seconds; empty for others."""
-    typical = int(np.median(times)) if len(times) else 0
-    unit = next((name for least, name in _UNITS.items() if typical >= least), None)
-    return f" (launched_at {typical} looks like {unit}, expected Unix seconds)" if unit else ""
 
 
 def _flat(lists: pa.ChunkedArray) -> LongArray:
