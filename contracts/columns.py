@@ -81,6 +81,7 @@ class Column:
 
     Attributes:
         legal: numbers that it can mean; None = those of its kind.
+        free_text: whether a string may be any text; all others are as ids are, see `contracts.raw_ids`.
     """
 
     name: str
@@ -88,11 +89,17 @@ class Column:
     required: bool = False
     nullable: bool = True
     legal: Range | None = None
+    free_text: bool = False
 
     @property
     def range(self) -> Range | None:
         """Numbers that the column can mean; None where it holds no numbers."""
         return self.legal or _RANGES.get(self.kind)
+
+    @property
+    def holds_ids(self) -> bool:
+        """Whether its strings are ids, or names that keep to the same rule."""
+        return self.kind is Kind.STRING and not self.free_text
 
 
 @dataclass(frozen=True)
@@ -123,13 +130,13 @@ ITEMS: Final = TableSchema(
     "items",
     (
         Column(ITEM_ID, Kind.STRING, required=True, nullable=False),
-        Column(TITLE, Kind.STRING),
-        Column(DESCRIPTION, Kind.STRING),
+        Column(TITLE, Kind.STRING, free_text=True),
+        Column(DESCRIPTION, Kind.STRING, free_text=True),
         Column(CATEGORY_L1, Kind.STRING),
         Column(CATEGORY_L2, Kind.STRING),
         Column(GENDER, Kind.STRING),
         Column(PRICE, Kind.FLOAT, legal=NOT_NEGATIVE),
-        Column(IMAGE_PATH, Kind.STRING),
+        Column(IMAGE_PATH, Kind.STRING, free_text=True),
         Column(LAUNCHED_AT, Kind.INT, legal=UNIX_SECONDS),
     ),
     key=ITEM_ID,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts import columns as c
-from contracts.ids import AnyArray, IntArray
+from contracts.ids import AnyArray, BoolArray, IntArray
+from contracts.raw_ids import id_fault
 from contracts.records import ACCEPTED_MS, LATE_S
 from training.features.hashing import partitions_of
+from training.tables import illegal_ids
 
 PARTITION: Final = "partition"
 USER_ROW: Final = "user_row"
@@ -22,12 +25,14 @@ VALUE: Final = "value"
 HAPPENED_MS: Final = "happened_ms"
 """When a recorded event happened, on the clock that tells since when values are served."""
 
+_SHOWN_CHARS: Final = 60
 REJECTED: Final = -1
 """Partition of the rows that are kept out: they travel along, so that they are counted exactly once."""
 VERDICTS: Final = (
     "kept",
     "no_subject",
     "erased_user",
+    "illegal_id",
     "unknown_user",
     "unknown_item",
     "unknown_event",
@@ -88,7 +93,8 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     user_row = _index(raw[c.USER_ID], spec.user_ids)
     item_row = _index(raw[c.ITEM_ID], spec.item_ids)
     event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
-    verdict = _verdicts(raw, user_row, item_row, event, spec)
+    illegal = {column.name: illegal_ids(raw[column.name]) for column in c.INTERACTIONS.columns if column.holds_ids}
+    verdict = _verdicts(raw, user_row, item_row, event, np.any(list(illegal.values()), axis=0), spec)
     kept = verdict == 0
 
     has_user = ~_is_null(raw[c.USER_ID])
@@ -100,7 +106,7 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     columns = {
         PARTITION: partition,
         VERDICT: verdict,
-        VALUE: _offending_values(raw, verdict),
+        VALUE: _offending_values(raw, verdict, illegal),
         USER_ROW: user_row,
         c.SESSION_ID: session,
         ITEM_ROW: item_row,
@@ -114,13 +120,16 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     return pa.table(columns, schema=ENCODED)
 
 
-def _verdicts(raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntArray, spec: EncodeSpec) -> AnyArray:
+def _verdicts(
+    raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntArray, illegal: BoolArray, spec: EncodeSpec
+) -> AnyArray:
     no_user = _is_null(raw[c.USER_ID])
     no_time = _is_null(raw[c.TIMESTAMP])
     timestamp = pc.fill_null(raw[c.TIMESTAMP], spec.start).to_numpy()
     reasons = [
         no_user & _is_null(raw[c.SESSION_ID]),
         _index(raw[c.USER_ID], spec.erased) >= 0,
+        illegal,
         ~no_user & (user_row < 0),
         item_row < 0,
         event < 0,
@@ -130,7 +139,7 @@ def _verdicts(raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntA
     return np.select(reasons, range(1, len(VERDICTS)), default=0).astype(np.int8)
 
 
-def _offending_values(raw: pa.Table, verdict: AnyArray) -> pa.Array:
+def _offending_values(raw: pa.Table, verdict: AnyArray, illegal: Mapping[str, BoolArray]) -> pa.Array:
     """The value that each rejected row was rejected for, as text; null for rows that are kept."""
     values = pa.nulls(len(raw), pa.string())
     sources = {
@@ -145,7 +154,17 @@ def _offending_values(raw: pa.Table, verdict: AnyArray) -> pa.Array:
             values = pc.replace_with_mask(
                 values, pa.array(mask), raw[column].filter(pa.array(mask)).cast(pa.string()).combine_chunks()
             )
+    broken = verdict == VERDICTS.index("illegal_id")
+    if broken.any():
+        told = [_told_of_illegal(raw, int(row), illegal) for row in np.flatnonzero(broken)]
+        values = pc.replace_with_mask(values, pa.array(broken), pa.array(told))
     return values
+
+
+def _told_of_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
+    column = next(name for name, rows in illegal.items() if rows[row])
+    value = raw[column][row].as_py()
+    return f"{column} {value[:_SHOWN_CHARS]!r}: {id_fault(value)}"
 
 
 def _session_partitions(sessions: pa.ChunkedArray, num_partitions: int) -> IntArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.errors import DataError
-from contracts.ids import AnyArray
+from contracts.ids import AnyArray, BoolArray
 from training.features.encode import ITEM_ROW
 from training.features.processed import Processed
 from training.records import erased_users
-from training.tables import ColumnMap, find_table, read_files
+from training.tables import ColumnMap, find_table, illegal_ids, read_files
+
+logger = logging.getLogger(__name__)
 
 SUBJECT: str = "subject"
 
@@ -33,7 +36,7 @@ def read_impressions(
     Returns:
         request_id, subject (row of `processed.events()`, -1 = a subject without events), item_row, timestamp, day,
         position, clicked (bool), device_type and propensity (float, null where not logged). Rows of unknown items,
-        of erased users and outside the days of the run are left out.
+        with illegal ids, of erased users and outside the days of the run are left out.
 
     Raises:
         DataError: there is no impressions table, or no impression with known clicks is left.
@@ -46,6 +49,7 @@ def read_impressions(
     inside = (day >= processed.info.first_day) & (day <= processed.info.last_day)
     kept = inside & (item_row >= 0) & table[c.CLICKED].is_valid().to_numpy()
     kept &= _rows(table[c.USER_ID], erased_users(records_dir)) < 0
+    kept &= ~_illegal(table)
     if not kept.any():
         raise DataError(
             f"{len(table)} impressions in {raw_dir / c.IMPRESSIONS.name}, none of them of a known item, of a user who "
@@ -64,6 +68,18 @@ def read_impressions(
         c.PROPENSITY: table[c.PROPENSITY],
     }
     return pa.table(rows).filter(pa.array(kept))
+
+
+def _illegal(table: pa.Table) -> BoolArray:
+    """Whether rows have an illegal id; they are kept out, and that is told."""
+    illegal = np.zeros(len(table), dtype=bool)
+    for name in (column.name for column in c.IMPRESSIONS.columns if column.holds_ids):
+        found = illegal_ids(table[name])
+        if found.any():
+            example = table[name][int(np.argmax(found))].as_py()
+            logger.warning("%d impressions kept out: illegal %s, for example %.60r", found.sum(), name, example)
+        illegal |= found
+    return illegal
 
 
 def _subjects(processed: Processed, table: pa.Table) -> AnyArray:

@@ -17,7 +17,7 @@ from training.features.config import PreprocessConfig
 from training.features.days import complete_days
 from training.records import erased_users, find_records
 from training.splits import make_split
-from training.tables import RawTable, find_table, is_given, pieces, read_files, read_piece
+from training.tables import RawTable, find_table, illegal_ids, is_given, pieces, read_files, read_piece
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,11 @@ def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array
 
 
 def _users_of(sources: Sequence[RawTable]) -> pa.Array:
-    """The users that occur in interactions, sorted."""
+    """The users that occur in interactions, sorted; illegal ids are none, their rows are kept out and counted."""
     ids = [pa.array([], pa.string())]
     for table in sources:
         narrow = table.of_columns([c.USER_ID])
         for piece in pieces(narrow) if narrow.source_names else ():
             ids += [pc.unique(rows[c.USER_ID]) for rows in read_piece(narrow, piece)]
-    return pc.unique(pa.concat_arrays(ids)).drop_null().sort()
+    met = pc.unique(pa.concat_arrays(ids)).drop_null().sort()
+    return met.filter(pa.array(~illegal_ids(pa.chunked_array([met]))))

@@ -20,6 +20,7 @@ from training.simulator.config import SimulatorConfig
 from training.simulator.period import Period
 from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, taste_sentence, write_text
+from training.tables import check_ids, text_column
 
 _ONE_CATEGORY = "all"
 _LOG_PRICE_MEAN, _LOG_PRICE_STD = 3.9, 0.8
@@ -35,7 +36,8 @@ def read_table(path: Path, schema: c.TableSchema, renames: Mapping[str, str]) ->
         renames: raw column to its name in the file.
 
     Raises:
-        SchemaError: there is no such table, the key column is missing, or a column has a wrong type.
+        SchemaError: there is no such table, the key column is missing, a column has a wrong type, or a value is no
+            UTF-8 or no legal id.
         DataError: a key is null or occurs twice, or the table is empty.
     """
     if not path.exists():
@@ -61,7 +63,9 @@ def read_table(path: Path, schema: c.TableSchema, renames: Mapping[str, str]) ->
         raise DataError(
             f"{path}: {schema.key} {twice[0]['values'].as_py()!r} occurs more than once; ids must be unique"
         )
-    return pa.table(columns)
+    given = pa.table(columns)
+    check_ids(given, schema, {name: renames.get(name, name) for name in columns}, path, 0)
+    return given
 
 
 def _cast(values: pa.ChunkedArray, column: c.Column, path: Path) -> pa.ChunkedArray:
@@ -69,9 +73,12 @@ def _cast(values: pa.ChunkedArray, column: c.Column, path: Path) -> pa.ChunkedAr
     try:
         if column.kind is not c.Kind.STRING and not pa.types.is_integer(values.type) and values.type != wanted:
             raise pa.ArrowInvalid(f"type {values.type}")
-        return values.cast(wanted)
+        values = values.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SchemaError(f"{path}: column {column.name} is {values.type}, expected {column.kind}: {error}") from error
+    if column.kind is not c.Kind.STRING:
+        return values
+    return text_column(values, nullable=column.nullable, source=column.name, path=path, first_row=0)
 
 
 def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Generator) -> Catalogue:

@@ -16,6 +16,7 @@ from contracts.columns import TableSchema
 from contracts.errors import DataError, SchemaError
 from training.tables.files import parquet_files
 from training.tables.table import ColumnMap, RawTable, check_files
+from training.tables.texts import check_ids
 from training.tables.values import ARROW_TYPES, canonical_column
 
 _ROWS_AT_ONCE: Final = 500_000
@@ -116,6 +117,10 @@ def read_files(raw: RawTable) -> pa.Table:
                     row = first_row + int(np.flatnonzero(part[column.name].is_null().to_numpy())[0])
                     raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
                 first_row += len(part)
+        first_row = 0
+        for part in parts if raw.schema.key is not None else ():
+            check_ids(part, raw.schema, raw.source_names, path, first_row)
+            first_row += len(part)
         tables.append(pa.concat_tables([_empty(raw.schema), *parts]))
     table = pa.concat_tables(tables).combine_chunks()
     if raw.schema.key is not None:

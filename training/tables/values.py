@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from contracts.columns import UNIX_SECONDS, Column, Kind
 from contracts.errors import SchemaError
+from training.tables.texts import text_column
 
 ARROW_TYPES: Final = {
     Kind.STRING: pa.string(),
@@ -24,7 +25,7 @@ _FINER: Final = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000
 def canonical_column(
     values: pa.ChunkedArray, column: Column, source: str, path: Path, first_row: int = 0
 ) -> pa.ChunkedArray:
-    """A column in the type of its kind; NaN is a missing value, as null is.
+    """A column in the type of its kind; NaN and "" are missing values, as null is.
 
     Args:
         values: [n], of a type that the kind accepts.
@@ -34,7 +35,7 @@ def canonical_column(
         first_row: row of the first value in the file.
 
     Raises:
-        SchemaError: a value lies outside what the column can mean.
+        SchemaError: a value lies outside what the column can mean, or is no UTF-8.
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
@@ -51,7 +52,10 @@ def canonical_column(
                 raise SchemaError(
                     f"{path}: column {source!r} is {value} in row {row}; expected {legal}{_hint(value, column)}"
                 )
-    return values.cast(ARROW_TYPES[column.kind], safe=legal is None)  # numbers are within the range
+    values = values.cast(ARROW_TYPES[column.kind], safe=legal is None)  # numbers are within the range
+    if column.kind is not Kind.STRING:
+        return values
+    return text_column(values, nullable=column.nullable, source=source, path=path, first_row=first_row)
 
 
 def _hint(value: float | Decimal, column: Column) -> str:

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from contracts import columns as c
 from contracts.errors import DataError, SchemaError
 from tests.unit.training.simulator.conftest import START
-from training.simulator import Oracle, SimulatorConfig, simulate
+from training.simulator import Oracle, SimulatorConfig, given, simulate
 
 NUM_ITEMS = 30
 
@@ -122,3 +123,10 @@ def test_the_taste_is_drawn_by_the_seed(tmp_path: Path) -> None:
         told.append(pq.read_table(tmp_path / "raw" / "items")["description"].to_pylist())
     assert told[0] == told[1]
     assert np.mean([a == b for a, b in zip(told[0], told[2], strict=True)]) < 0.5
+
+
+def test_given_items_keep_to_the_same_rule_as_raw_tables(tmp_path: Path) -> None:
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item_id": ["i1", "i2"], "category_l1": ["", "c" * 300]}), path)
+    with pytest.raises(SchemaError, match=r"column 'category_l1' is .* in row 1: it has 300 characters"):
+        given.read_table(path, c.ITEMS, {})

@@ -1,0 +1,119 @@
+"""String columns: bytes that are no UTF-8 are refused by file, row and value, "" is a missing value, and ids are legal.
+
+What a legal id is stands in `contracts.raw_ids`; categories, device types and the like keep to the same rule, because
+requests name them. Only free text does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.columns import TableSchema
+from contracts.errors import SchemaError
+from contracts.ids import BoolArray
+from contracts.raw_ids import MAX_ID_CHARS, id_fault
+
+_SHOWN_CHARS: Final = 60
+
+
+def text_column(values: pa.ChunkedArray, *, nullable: bool, source: str, path: Path, first_row: int) -> pa.ChunkedArray:
+    """A string column whose bytes are UTF-8; "" is a missing value where values may be missing.
+
+    Args:
+        values: [n] strings.
+        nullable: whether values may be missing.
+        source: the column's name in the file.
+        path: the file.
+        first_row: row of the first value in the file.
+
+    Raises:
+        SchemaError: bytes that are no UTF-8.
+    """
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        row, content = _first_broken(values)
+        raise SchemaError(
+            f"{path}: column {source!r} is {content[:_SHOWN_CHARS]!r} in row {first_row + row}, which is no UTF-8; "
+            "write the column in UTF-8"
+        ) from None
+    empty = pc.equal(values, "")
+    if nullable and pc.any(empty).as_py():
+        return pc.if_else(empty, pa.scalar(None, values.type), values)
+    return values
+
+
+def _first_broken(values: pa.ChunkedArray) -> tuple[int, bytes]:
+    row = 0
+    for chunk in values.chunks:
+        for content in chunk.cast(pa.binary()).to_pylist():
+            try:
+                (content or b"").decode()
+            except UnicodeDecodeError:
+                return row, content
+            row += 1
+    raise AssertionError("Arrow found bytes that are no UTF-8, Python found none")
+
+
+def check_ids(
+    table: pa.Table, schema: TableSchema, source_names: Mapping[str, str], path: Path, first_row: int
+) -> None:
+    """Refuses rows that nobody could name: an illegal id, or a category or the like that is none.
+
+    Args:
+        table: canonical rows.
+        schema: what they are.
+        source_names: names of the columns in the file.
+        path: the file.
+        first_row: row of the first one in the file.
+
+    Raises:
+        SchemaError: names file, column, row and value.
+    """
+    for column in schema.columns:
+        is_checked = column.holds_ids and column.name in table.column_names
+        rows = np.flatnonzero(illegal_ids(table[column.name])) if is_checked else ()
+        if len(rows):
+            value = table[column.name][int(rows[0])].as_py()
+            raise SchemaError(
+                f"{path}: column {source_names[column.name]!r} is {value[:_SHOWN_CHARS]!r} in row "
+                f"{first_row + int(rows[0])}: {id_fault(value)}; expected 1 to {MAX_ID_CHARS} characters without "
+                f"control characters, neither '.' nor '..' ({len(rows)} such rows)"
+            )
+
+
+def illegal_ids(values: pa.ChunkedArray) -> BoolArray:
+    """Whether each value [n] is no legal id; a missing one (null) is none that is illegal."""
+    illegal = [_illegal(chunk) for chunk in values.chunks]
+    return np.concatenate([np.zeros(0, dtype=bool), *illegal])
+
+
+def _illegal(values: pa.Array) -> BoolArray:
+    if not _may_be_illegal(values):
+        return np.zeros(len(values), dtype=bool)
+    encoded = values.dictionary_encode()
+    faults = np.array([id_fault(text) is not None for text in encoded.dictionary.to_pylist()] + [False])
+    illegal: BoolArray = faults[pc.fill_null(encoded.indices, len(faults) - 1).to_numpy()]
+    return illegal
+
+
+def _may_be_illegal(values: pa.Array) -> bool:
+    """A fast look at the bytes, so that the one rule is applied to columns only that may break it."""
+    if len(values) == 0 or pa.types.is_null(values.type):
+        return False
+    text = values.cast(pa.large_string())
+    _, ends, content = text.buffers()
+    offsets = np.frombuffer(ends, np.int64)[text.offset : text.offset + len(text) + 1]
+    data = np.frombuffer(content or b"", np.uint8)[offsets[0] : offsets[-1]]
+    controls = (data < 0x20) | (data == 0x7F) | (data == 0xC2)  # the last one leads U+0080 to U+00BF
+    return bool(
+        np.diff(offsets).max() > MAX_ID_CHARS
+        or controls.any()
+        or pc.any(pc.is_in(values, value_set=pa.array(["", ".", ".."]))).as_py()
+    )
