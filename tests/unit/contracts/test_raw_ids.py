@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.raw_ids import ID_PATTERN, MAX_ID_CHARS, id_fault
@@ -38,6 +38,7 @@ def test_some_are_not_and_the_reason_is_told(text: str, fault: str) -> None:
 
 
 @given(st.text() | st.text(".\n\x7f\x80\x9f\xa0 a", max_size=4) | st.integers(250, 260).map("x".__mul__))
+@settings(deadline=None)
 def test_pattern_and_function_agree(text: str) -> None:
     fits = 1 <= len(text) <= MAX_ID_CHARS and re.search(ID_PATTERN, text) is not None
     assert fits == (id_fault(text) is None)

@@ -16,6 +16,7 @@ SEGMENT = st.sampled_from(["v1", "users", "items", "u1", "", "seen", "data", "im
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@settings(deadline=None)
 def test_ids_come_back_from_paths(raw_id: str) -> None:
     encoded = encode_id(raw_id)
     assert "/" not in encoded
@@ -56,7 +57,7 @@ def test_pictures_are_where_ids_are_encoded() -> None:
 
 
 @given(segments=st.lists(SEGMENT, min_size=1, max_size=5), method=st.sampled_from(["GET", "DELETE", "POST", "HEAD"]))
-@settings(suppress_health_check=list(HealthCheck), max_examples=300)
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=300)
 def test_no_route_is_reached_under_the_permission_of_another(shop: Shop, segments: list[str], method: str) -> None:
     path = "/" + "/".join(segments)
     scope = {"type": "http", "method": method, "path": path, "headers": []}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts import columns as c
@@ -31,6 +31,7 @@ def latin(texts: list[str], row: int) -> pa.Array:
 
 
 @given(st.lists(TEXTS), st.integers(0, 3))
+@settings(deadline=None)
 def test_columns_and_the_one_rule_agree(texts: list[str | None], start: int) -> None:
     column = pa.chunked_array([pa.array(texts, pa.string()).slice(start), pa.array(texts, pa.string())])
     expected = [text is not None and id_fault(text) is not None for text in column.to_pylist()]
