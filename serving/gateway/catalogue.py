@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import NotFoundError
 from contracts.ids import BoolArray
+from contracts.pictures import local_picture
 from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
 from serving.gateway.operations import picture_path
 from serving.stages.eligibility import Eligibility
@@ -43,6 +43,7 @@ class Catalogue:
             len(titles), pa.py_buffer(titles.offsets), pa.py_buffer(titles.data)
         )
         self._price = bundle.array("items/price")
+        self._has_image = bundle.array("items/has_image")
         self._eligibility = Eligibility.open(bundle)
         self._similar = Neighbours.open(bundle)
         self._card = lru_cache(maxsize=_CACHED_ITEMS)(self._read_card)
@@ -103,16 +104,20 @@ class Catalogue:
         """File and media type of an item's picture.
 
         Raises:
-            NotFoundError: no such item, no picture, or a path that leads out of the raw tables' folder.
+            NotFoundError: no such item, or no picture that is served.
         """
-        name = self._columns[c.IMAGE_PATH][self._row(item_id)]
-        if name is None:
+        row = self._row(item_id)
+        if self._columns[c.IMAGE_PATH][row] is None:
             raise NotFoundError(f"item {item_id!r} has no picture")
-        path = (self._raw_dir / name).resolve()
-        media_type = mimetypes.guess_type(path.name)[0] or ""
-        if not path.is_relative_to(self._raw_dir) or not media_type.startswith("image/") or not path.is_file():
+        found = self._picture(row)
+        if found is None:
             raise NotFoundError(f"the picture of item {item_id!r} is not there")
-        return path, media_type
+        return found
+
+    def _picture(self, row: int) -> tuple[Path, str] | None:
+        """What is served as the picture of an item: one that could be encoded, and is still there."""
+        location = self._columns[c.IMAGE_PATH][row]
+        return local_picture(self._raw_dir, location) if location is not None and self._has_image[row] else None
 
     def _row(self, item_id: str) -> int:
         row = self._bundle.item_rows.get(item_id)
@@ -140,6 +145,5 @@ class Catalogue:
         item_id = str(self._columns[c.ITEM_ID][row])
         title, l1, l2, gender = (self._columns[name][row] for name in (c.TITLE, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER))
         price = float(self._price[row])
-        has_picture = self._columns[c.IMAGE_PATH][row] is not None
-        image_url = picture_path(item_id) if has_picture else None
+        image_url = None if self._picture(row) is None else picture_path(item_id)
         return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url

@@ -178,7 +178,7 @@ def _embed_images(
     config: EmbedConfig, processed: Processed, identity: EncoderIdentity, cache_dir: Path, base: Path
 ) -> _Embedded:
     locations = processed.items[c.IMAGE_PATH].to_pylist()
-    hashes, errors = hash_pictures(locations, base)
+    hashes, errors = hash_pictures(locations, base, config.image)
     cache = VectorCache(cache_dir / f"image-{identity.key}")
     contents = {key: place for key, place in zip(hashes, locations, strict=True) if key is not None}
     arguments = {"config": config.image, "identity": identity, "seed": config.seed, "base": base}

@@ -55,6 +55,12 @@ class ImageEncoderConfig(PoolConfig):
     """`stand_in` (small, untrained) or the name of an open_clip architecture, for example ViT-B-32."""
     pretrained: str | None = None
     """Weights: an open_clip tag, a local file or an s3:// object; null leaves the model untrained."""
+    max_bytes: int = Field(default=50_000_000, ge=1)
+    """Larger picture files are not read."""
+    max_side: int = Field(default=16_384, ge=1)
+    """Pixels of a picture's longer side; larger ones are refused by their header and never decoded."""
+    max_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
+    """Area of a picture, refused likewise; decoding takes about 8 bytes a pixel."""
 
     @model_validator(mode="after")
     def _stand_in_is_untrained(self) -> ImageEncoderConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlparse
 
 from contracts.errors import DataError
 from contracts.files import atomic_dir
@@ -19,20 +18,25 @@ def is_s3(location: str) -> bool:
     return location.startswith(_S3)
 
 
-def read_content(location: str, base: Path) -> bytes:
+def read_content(location: str, base: Path, max_bytes: int) -> bytes:
     """Bytes of a picture: an s3:// object, or a file whose relative path starts at `base`.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, is no plain file, or larger than `max_bytes`.
     """
     if is_s3(location):
         bucket, key = _split(location)
-        return _get(bucket, key, location)
+        return _get(bucket, key, location, max_bytes)
     path = base / location
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise DataError(f"{path} cannot be read: it is no plain file")
+        size = path.stat().st_size
+        if size <= max_bytes:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    raise _too_large(str(path), size, max_bytes)
 
 
 def fetch_weights(location: str, cache_dir: Path) -> Path:
@@ -74,8 +78,8 @@ def hash_path(path: Path) -> str:
 
 
 def _split(location: str) -> tuple[str, str]:
-    parsed = urlparse(location)
-    return parsed.netloc, parsed.path.lstrip("/")
+    bucket, _, key = location.removeprefix(_S3).partition("/")  # "?" and "#" belong to the key
+    return bucket, key.lstrip("/")
 
 
 def _list(bucket: str, prefix: str, location: str) -> list[str]:
@@ -88,14 +92,21 @@ def _list(bucket: str, prefix: str, location: str) -> list[str]:
         raise DataError(f"{location} cannot be listed: {error}") from error
 
 
-def _get(bucket: str, key: str, location: str) -> bytes:
+def _get(bucket: str, key: str, location: str, max_bytes: int | None = None) -> bytes:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        content: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        answer = _client().get_object(Bucket=bucket, Key=key)
+        if max_bytes is not None and answer["ContentLength"] > max_bytes:
+            raise _too_large(location, answer["ContentLength"], max_bytes)
+        content: bytes = answer["Body"].read()
     except (BotoCoreError, ClientError) as error:
         raise DataError(f"{location} cannot be read: {error}") from error
     return content
+
+
+def _too_large(location: str, size: int, max_bytes: int) -> DataError:
+    return DataError(f"{location} has {size} bytes, expected at most {max_bytes}; shrink it or raise image.max_bytes")
 
 
 def _client() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -17,6 +16,7 @@ from contracts.errors import ConfigError, DataError
 from contracts.ids import FloatArray
 from training.embeddings.config import PACKAGED_MINILM, STAND_IN, ImageEncoderConfig, TextEncoderConfig
 from training.embeddings.content import fetch_weights, hash_path, read_content
+from training.embeddings.pictures import decode_picture
 
 HASH: Final = "content_hash"
 CONTENT: Final = "content"
@@ -180,13 +180,11 @@ class ImageEncoder:
         return encoded
 
     def _load(self, location: str) -> tuple[Any, str | None]:
-        from PIL import Image
-
         try:
-            with Image.open(io.BytesIO(read_content(location, self._base))) as picture:
-                return self._prepare(picture.convert("RGB")), None
-        except (DataError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return None, str(error) or type(error).__name__
+            content = read_content(location, self._base, self._config.max_bytes)
+            return self._prepare(decode_picture(content, location, self._config)), None
+        except DataError as error:
+            return None, error.message
 
 
 def build_vision_tower(model: str, weights: Path | None, seed: int) -> tuple[Any, Any]:

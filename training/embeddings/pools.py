@@ -8,22 +8,28 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 from ray.util.annotations import RayDeprecationWarning
 
 from contracts.errors import DataError
 from training.embeddings.cache import VectorCache
-from training.embeddings.config import PoolConfig
-from training.embeddings.content import read_content
+from training.embeddings.config import ImageEncoderConfig, PoolConfig
 from training.embeddings.encoders import CONTENT, ERROR, HASH
+from training.embeddings.pictures import read_picture
 
 _ROWS_PER_TASK: Final = 128
 _ROWS_PER_SHARD: Final = 4096
 
 
-def hash_pictures(locations: list[str | None], base: Path) -> tuple[list[str | None], list[str | None]]:
-    """Content hashes, and the errors of pictures that cannot be read; both None where an item has no picture."""
+def hash_pictures(
+    locations: list[str | None], base: Path, limits: ImageEncoderConfig
+) -> tuple[list[str | None], list[str | None]]:
+    """Content hashes, and the errors of pictures that cannot be read or are too large; None where there is no picture.
+
+    What is refused here is no content, so that it is looked at again when the limits have changed.
+    """
     rows = [row for row, location in enumerate(locations) if location]
     hashes: list[str | None] = [None] * len(locations)
     errors: list[str | None] = [None] * len(locations)
@@ -31,7 +37,7 @@ def hash_pictures(locations: list[str | None], base: Path) -> tuple[list[str | N
         return hashes, errors
 
     def hash_batch(batch: pa.Table) -> pa.Table:
-        found = [_hash_picture(location, base) for location in batch[CONTENT].to_pylist()]
+        found = [_hash_picture(location, base, limits) for location in batch[CONTENT].to_pylist()]
         columns = [batch["row"], *(pa.array(values, pa.string()) for values in zip(*found, strict=True))]
         return pa.table(columns, names=["row", HASH, ERROR])
 
@@ -44,9 +50,9 @@ def hash_pictures(locations: list[str | None], base: Path) -> tuple[list[str | N
     return hashes, errors
 
 
-def _hash_picture(location: str, base: Path) -> tuple[str | None, str | None]:
+def _hash_picture(location: str, base: Path, limits: ImageEncoderConfig) -> tuple[str | None, str | None]:
     try:
-        return hashlib.sha256(read_content(location, base)).hexdigest(), None
+        return hashlib.sha256(read_picture(location, base, limits)).hexdigest(), None
     except DataError as error:
         return None, error.message
 
@@ -54,7 +60,11 @@ def _hash_picture(location: str, base: Path) -> tuple[str | None, str | None]:
 def encode_missing(
     contents: dict[str, str], cache: VectorCache, encoder: type[Any], arguments: dict[str, Any], pool: PoolConfig
 ) -> int:
-    """Encodes the contents, by hash, that the cache lacks; returns how many."""
+    """Encodes the contents, by hash, that the cache lacks; returns how many.
+
+    Raises:
+        DataError: an encoder was killed; what was encoded before is in the cache.
+    """
     keys = list(contents)
     absent = cache.missing(keys)
     wanted = sorted((key for key, missing in zip(keys, absent, strict=True) if missing), key=lambda k: len(contents[k]))
@@ -74,13 +84,20 @@ def encode_missing(
             max_restarts=pool.max_restarts,
         )
     waiting: list[pa.Table] = []
-    for block in encoded.iter_batches(batch_size=None, batch_format="pyarrow"):
-        waiting.append(block)
-        if sum(len(part) for part in waiting) >= _ROWS_PER_SHARD:
+    try:
+        for block in encoded.iter_batches(batch_size=None, batch_format="pyarrow"):
+            waiting.append(block)
+            if sum(len(part) for part in waiting) >= _ROWS_PER_SHARD:
+                cache.append(pa.concat_tables(waiting))
+                waiting = []
+    except ray.exceptions.RayActorError as error:
+        raise DataError(
+            f"an encoder was killed ({str(error).strip().splitlines()[0]}), most likely because memory was short; what "
+            "was encoded is kept, so run the job again, with a smaller batch_size or pool_size if it happens again"
+        ) from error
+    finally:
+        if waiting:
             cache.append(pa.concat_tables(waiting))
-            waiting = []
-    if waiting:
-        cache.append(pa.concat_tables(waiting))
     return len(wanted)
 
 

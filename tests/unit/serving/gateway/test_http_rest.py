@@ -110,7 +110,7 @@ async def test_one_item(client: httpx.AsyncClient) -> None:
         "category_l2": "b",
         "gender": "F",
         "price": 2.0,
-        "image_url": "/v1/items/i2/image",
+        "image_url": None,  # its picture is not there
         "launched_at": None,
         "available": True,
     }
@@ -152,7 +152,26 @@ def test_no_picture_path_leads_out_of_the_folder(tmp_path: Path, raw_dir: Path) 
     for number in range(1, 8):
         with pytest.raises(NotFoundError, match=f"item 'i{number}'"):
             catalogue.picture(f"i{number}")
-    assert catalogue.item("i7", NOW).image_url is None
+        assert catalogue.item(f"i{number}", NOW).image_url is None
+
+
+def test_an_image_url_is_given_where_the_picture_is_served(tmp_path: Path, raw_dir: Path) -> None:
+    (raw_dir / "images" / "page.png").write_text("<script>alert(1)</script>")
+    (raw_dir / "images" / "drawing.svg").write_text("<svg/>")
+    (raw_dir / "images" / "what?#.dat").write_bytes(PIXEL)
+    paths = ("images/i1.png", "images/page.png", "images/drawing.svg", "images/what?#.dat", "a\x00b", "s3://shop/a.png")
+    catalogue = with_pictures(tmp_path, *paths)
+    served = []
+    for number in range(1, len(paths) + 1):
+        item_id = f"i{number}"
+        assert catalogue.recommendation(1, number - 1, 0.5).image_url == catalogue.item(item_id, NOW).image_url
+        if catalogue.item(item_id, NOW).image_url is not None:
+            served.append(item_id)
+            assert catalogue.picture(item_id)[1] == "image/png"
+        else:
+            with pytest.raises(NotFoundError, match=f"the picture of item '{item_id}' is not there"):
+                catalogue.picture(item_id)
+    assert served == ["i1", "i4"]
 
 
 @pytest.mark.parametrize("path", ["/v1/items/../../secret.png", "/v1/items/%2e%2e%2fsecret.png/image"])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from contracts.clock import DAY_S
 from contracts.errors import DataError
 from tests.fixtures.raw_tables import FIRST_DAY, START
 from training.embeddings import EmbedConfig, catalogue, embed_catalogue, open_embeddings
 from training.embeddings.cache import VectorCache
-from training.embeddings.config import PoolConfig
+from training.embeddings.config import ImageEncoderConfig, PoolConfig
 from training.embeddings.encoders import CONTENT, VECTORS, EncoderIdentity
 from training.embeddings.pools import encode_missing, hash_pictures
 from training.features.processed import ProcessedInfo
@@ -89,7 +92,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             cache.append(FakeEncoder()(table))
         return len(wanted)
 
-    def hash_files(locations: list[str | None], base: Path) -> tuple[list[str | None], list[str | None]]:
+    def hash_files(locations: list[str | None], base: Path, _: Any) -> tuple[list[str | None], list[str | None]]:
         paths = [base / location if location else None for location in locations]
         found = [path and path.is_file() for path in paths]
         hashes = [str(path.read_bytes()) if path and path.is_file() else None for path in paths]
@@ -213,8 +216,10 @@ def test_a_folder_without_embeddings(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")  # Ray's own settings
 def test_pools_hash_pictures_and_encode_what_is_missing(local_ray: None, shop: Path, tmp_path: Path) -> None:
     base = tmp_path / "raw"
-    hashes, errors = hash_pictures(["images/1.png", None, "images/gone.png", "images/1.png"], base)
-    one = hashlib.sha256(b"one").hexdigest()
+    Image.new("RGB", (5, 5)).save(base / "images" / "1.png")
+    locations = ["images/1.png", None, "images/gone.png", "images/1.png"]
+    hashes, errors = hash_pictures(locations, base, ImageEncoderConfig())
+    one = hashlib.sha256((base / "images" / "1.png").read_bytes()).hexdigest()
     assert hashes == [one, None, None, one]
     assert [error and error.split(": ")[-1] for error in errors] == [None, None, "No such file or directory", None]
 
@@ -225,6 +230,18 @@ def test_pools_hash_pictures_and_encode_what_is_missing(local_ray: None, shop: P
     assert encode_missing(contents, cache, encoder, {"size": 2}, pool) == 0
     vectors, _ = cache.vectors(["key 299", "key 7", "absent"])
     assert vectors.tolist() == [[299, 299], [7, 7], [0, 0]]
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")  # Ray's own settings
+def test_a_killed_encoder_ends_the_job_with_a_reason(local_ray: None, tmp_path: Path) -> None:
+    class Killed:
+        def __call__(self, batch: pa.Table) -> pa.Table:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    cache, pool = VectorCache(tmp_path / "cache"), PoolConfig(pool_size=1, num_cpus=1)
+    with pytest.raises(DataError, match=r"an encoder was killed \(.*, most likely because memory was short; what was"):
+        encode_missing({"key": "text"}, cache, Killed, {}, pool)
 
 
 def make_encoder() -> type[Any]:

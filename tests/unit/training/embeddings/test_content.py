@@ -28,20 +28,23 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_relative_paths_start_at_the_base(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"picture")
-    assert read_content("images/a.png", tmp_path) == b"picture"
-    assert read_content(str(tmp_path / "images" / "a.png"), Path("/elsewhere")) == b"picture"
+    assert read_content("images/a.png", tmp_path, 99) == b"picture"
+    assert read_content(str(tmp_path / "images" / "a.png"), Path("/elsewhere"), 99) == b"picture"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"images/b.png cannot be read: No such file or directory"):
-        read_content("images/b.png", tmp_path)
+    with pytest.raises(DataError, match=r"images/b.png' cannot be read: No such file or directory"):
+        read_content("images/b.png", tmp_path, 99)
 
 
 def test_pictures_may_be_s3_objects(s3: Any, tmp_path: Path) -> None:
     s3.put_object(Bucket=BUCKET, Key="pictures/a.png", Body=b"picture")
-    assert read_content(f"s3://{BUCKET}/pictures/a.png", tmp_path) == b"picture"
+    assert read_content(f"s3://{BUCKET}/pictures/a.png", tmp_path, 99) == b"picture"
+    s3.put_object(Bucket=BUCKET, Key="what?#1.png", Body=bytes(100))
+    with pytest.raises(DataError, match=r"what\?#1.png has 100 bytes, expected at most 99"):
+        read_content(f"s3://{BUCKET}/what?#1.png", tmp_path, 99)
     with pytest.raises(DataError, match=rf"s3://{BUCKET}/pictures/b.png cannot be read: .*NoSuchKey"):
-        read_content(f"s3://{BUCKET}/pictures/b.png", tmp_path)
+        read_content(f"s3://{BUCKET}/pictures/b.png", tmp_path, 99)
 
 
 def test_a_prefix_becomes_a_folder_once(s3: Any, tmp_path: Path) -> None:

@@ -192,9 +192,10 @@ def test_pictures_that_cannot_be_decoded_have_an_error(tmp_path: Path) -> None:
     encoder = ImageEncoder(config, identify_image(config, 0, tmp_path), 0, tmp_path)
     answer = encoder(batch(names)).to_pylist()
     assert [row["vector"] is None for row in answer] == [True, False, True, False, True, False]
-    assert answer[2]["error"].startswith("cannot identify image file")
+    assert answer[2]["error"].startswith("text.png is no picture by its first bytes")
+    assert answer[0]["error"].startswith("cut.png cannot be decoded: ")
     assert "truncated" in answer[0]["error"]
-    assert answer[4]["error"].endswith("gone.png cannot be read: No such file or directory")
+    assert answer[4]["error"].endswith("gone.png' cannot be read: No such file or directory")
     assert encoder(batch(["text.png"]))["vector"].to_pylist() == [None]
 
 
