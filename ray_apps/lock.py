@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.errors import RecommenderError
+from contracts.files import private_folder, private_opener
 
 JOBS_LOCK = "jobs.lock"
 SERVER_LOCK = "server.lock"
@@ -33,8 +34,8 @@ def folder_lock(path: Path, what: str) -> Iterator[None]:
     Raises:
         LockedError: somebody else holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
+    private_folder(path.parent)
+    with open(path, "a+", encoding="utf-8", opener=private_opener) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,6 +14,7 @@ from typing import Any
 
 from contracts.config import override_values
 from contracts.errors import BundleError
+from contracts.files import private_process
 from contracts.registry import Registry
 from ray_apps.cluster import ClusterConfig, only_server, serving_cluster
 from ray_apps.console import EXIT_OK, configure_logging, report_error
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file's `args`")
     arguments = parser.parse_args(argv)
+    private_process()
     configure_logging()
     stop_on_signals()
     try:

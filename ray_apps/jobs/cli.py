@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from contracts.files import private_process
 from ray_apps.console import EXIT_OK, EXIT_STOPPED, configure_logging, report_error
 from ray_apps.jobs.config import JobConfig, load_job_config
 from ray_apps.jobs.runner import execute
@@ -33,6 +34,7 @@ def run_command(name: str, description: str, run: Callable[[Workspace], object],
         0; 2 when the input is at fault, with one line on stderr; 130 after Ctrl-C; 1 with a traceback for the rest.
     """
     arguments = build_parser(name, description).parse_intermixed_args(argv)
+    private_process()
     configure_logging()
     try:
         config = load_job_config(arguments.config, arguments.overrides)

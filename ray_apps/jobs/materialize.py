@@ -26,7 +26,7 @@ from training.records import accepted_events, erasures
 
 
 def run(workspace: Workspace, _: Path) -> str:
-    """Fills the stores unless they hold what belongs to this bundle."""
+    """Fills the stores unless they hold what belongs to this bundle, all of it and readable."""
     from serving.interactions.records import RecordWriter  # these bring Feast, which takes seconds to import
     from serving.stores.accepted import AcceptedSource
     from serving.stores.materialize import StoreTables, materialize
@@ -37,8 +37,9 @@ def run(workspace: Workspace, _: Path) -> str:
     version = workspace.output(build_index.JOB).name
     address = resolve_address(config)
     meta = asyncio.run(_marker(config, address))
-    reused = "" if meta is None or meta.bundle_version != version or workspace.force else " (reused)"
-    if meta is None or not reused:
+    reused = " (reused)"
+    if meta is None or (problem := _problem(workspace, address, meta, version)) is not None:
+        reused = "" if meta is None or not problem else f" ({problem})"
         processed = open_processed(workspace.output(preprocess.JOB))
         last_day, calendar = processed.info.last_day, ShopCalendar(processed.info.timezone)
         kept_days = max(config.history_days, config.seen_window_days)
@@ -63,6 +64,16 @@ def run(workspace: Workspace, _: Path) -> str:
         f"{meta.num_users:,} users with features, {meta.num_recent:,} with recent items, {meta.num_seen:,} seen filters"
         + reused
     )
+
+
+def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) -> str | None:
+    """Why the store must be filled although it has a marker: "" goes without saying; None = it need not."""
+    from serving.stores.check import what_is_missing
+
+    if workspace.force or meta.bundle_version != version:
+        return ""
+    missing = what_is_missing(workspace.config.stores, address, meta, workspace.clock.now())
+    return None if missing is None else f"filled anew: {missing}"
 
 
 async def _marker(config: StoreConfig, address: str) -> StoreMeta | None:

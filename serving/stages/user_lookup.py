@@ -34,7 +34,7 @@ class UserFeatureReader(Protocol):
 class RecentItemReader(Protocol):
     """Reads recent items; `serving.stores` has the one on Redis."""
 
-    async def read(self, subjects: Sequence[str]) -> Sequence[RecentItems]: ...
+    async def read(self, subjects: Sequence[str]) -> Sequence[RecentItems | None]: ...
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class UserLookup:
             self._ask(USER_FEATURES, lambda: self._features.read(users), timeout_s) if users else _nothing(),
             self._ask(RECENT_ITEMS, lambda: self._recents.read(subjects), timeout_s) if subjects else _nothing(),
         )
+        recent_of = dict(zip(subjects, recents or [None] * len(subjects), strict=True))
+        unread = set(users) if features is None else {users[place] for place in features.unreadable}
         degraded = tuple(
-            (USER_FEATURES,) * (user is not None and features is None)
-            + (RECENT_ITEMS,) * (subject is not None and recents is None)
+            (USER_FEATURES,) * (user in unread) + (RECENT_ITEMS,) * (subject is not None and recent_of[subject] is None)
             for user, subject in zip(batch.user_ids, batch.subjects, strict=True)
         )
-        recent_of = dict(zip(subjects, recents, strict=True)) if recents is not None else {}
-        recent = tuple(recent_of.get(subject or "", RecentItems()) for subject in batch.subjects)
+        recent = tuple(recent_of.get(subject or "") or RecentItems() for subject in batch.subjects)
         return self._records(batch, features, dict(zip(users, range(len(users)), strict=True)), recent, degraded)
 
     @staticmethod

@@ -66,7 +66,10 @@ def text(value: bytes | None) -> str | None:
         start += 1
     if value[0] != _STRING:
         raise _no("string", value)
-    return value[start:].decode()
+    try:
+        return value[start:].decode()
+    except UnicodeDecodeError:
+        raise _no("string", value) from None
 
 
 def number(value: bytes | None) -> float:

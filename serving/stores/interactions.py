@@ -54,7 +54,8 @@ for id = 3, last_id do
   if redis.call('EXISTS', KEYS[id]) == 1 then return 0 end
 end
 for state = last_id + 1, last_state do
-  if (redis.call('GET', KEYS[state]) or '') ~= take() then return 0 end
+  local found = redis.pcall('GET', KEYS[state])  -- a key of another type counts as none, as MGET has it
+  if ((type(found) == 'string' and found) or '') ~= take() then return 0 end
 end
 for filter = last_state + 1, last_filter do
 {FILE_SEEN}end
@@ -193,18 +194,22 @@ class InteractionStore:
     def _changed(self, old: _Subject, some: Sequence[NewInteraction], seen: Sequence[tuple[Words, int]]) -> _Subject:
         """A subject's values after some interactions, and the ring after what they mark as seen."""
         times = [one.interaction.timestamp for one in some]
-        items = recent.decode(old.recent).with_newer(
+        items = recent.decode_or_nothing(old.recent).with_newer(
             [one.interaction.item_id for one in some],
             times,
             max_age_s=self._config.history_days * DAY_S,
             length=self._config.history_length,
         )
-        categories = recent.decode(old.day).with_newer(
+        categories = recent.decode_or_nothing(old.day).with_newer(
             [one.category or "" for one in some], times, max_age_s=TOP_CATEGORY_WINDOW_S - 1
         )
         ring = old.seen
         if seen:
-            ring = self._rings.add(ring, [hashes.tolist() for hashes, _ in seen], [day for _, day in seen])
+            marks = [hashes.tolist() for hashes, _ in seen], [day for _, day in seen]
+            try:
+                ring = self._rings.add(ring, *marks)
+            except StoreError:  # damaged, or of a window or error rate that was changed since: it cannot be read
+                ring = self._rings.add(None, *marks)
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 

@@ -238,10 +238,21 @@ def _fill_features(
     patient = config.model_copy(update={"read_timeout_ms": int(1000 * config.bulk_timeout_s)})
     store = feast_repo.open_store(patient, address, overwrite=True)
     feast_repo.apply_views(store, config)
+    _remove_others(client, set(feast_repo.online_keys(client, config.shop)))
     if users:
         feast_repo.materialize_views(store, end.as_py())
     ours = feast_repo.online_keys(client, config.shop)
     _remove_stale(client, ours, {Keys(config.shop).features(user) for user in users | live})
+
+
+def _remove_others(client: redis.Redis, found: Set[bytes]) -> None:
+    """Removes rows that are none: Feast cannot replace a key of another type."""
+    keys = iter(found)
+    while chunk := list(islice(keys, CHUNK)):
+        with client.pipeline(transaction=False) as pipe:
+            for key in chunk:
+                pipe.type(key)
+            client.unlink(*(key for key, kind in zip(chunk, pipe.execute(), strict=True) if kind != b"hash"), b"")
 
 
 def _remove_stale(client: redis.Redis, found: Iterator[bytes], fresh: Set[bytes]) -> None:

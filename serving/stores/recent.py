@@ -6,6 +6,7 @@ so that one command reads those of a whole batch and one atomic step replaces th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from msgspec import Struct
 from contracts.errors import StoreError
 from contracts.features import top_category
 from contracts.ids import IntArray
+from serving.seldom import SeldomLogger
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -73,24 +75,32 @@ class RecentItemStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
+        self._warn = SeldomLogger(logging.getLogger(__name__))
 
-    async def read(self, subjects: Sequence[str]) -> list[RecentItems]:
-        """Recent items of each subject; empty for one that the store does not know.
+    async def read(self, subjects: Sequence[str]) -> list[RecentItems | None]:
+        """Recent items of each subject; empty for one that the store does not know, None where they cannot be read.
 
         Raises:
-            StoreError: the store does not answer in time, or holds something else.
+            StoreError: the store does not answer in time.
         """
         return await self._read([self._keys.recent(subject) for subject in subjects])
 
-    async def read_day(self, subjects: Sequence[str]) -> list[RecentItems]:
+    async def read_day(self, subjects: Sequence[str]) -> list[RecentItems | None]:
         """Categories of the 24 hours that end at each subject's last interaction; as `read`."""
         return await self._read([self._keys.day(subject) for subject in subjects])
 
-    async def _read(self, keys: list[str]) -> list[RecentItems]:
+    async def _read(self, keys: list[str]) -> list[RecentItems | None]:
         if not keys:
             return []
         async with store_errors(self._config, self._address):
-            return [decode(value) for value in await self._client.mget(keys)]
+            return [self._readable(value) for value in await self._client.mget(keys)]
+
+    def _readable(self, value: bytes | None) -> RecentItems | None:
+        try:
+            return decode(value)
+        except StoreError as error:  # its own user's alone
+            self._warn.warning("recent items", error)
+            return None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -118,6 +128,14 @@ def decode(value: bytes | None) -> RecentItems:
     if len(recent.item_ids) != len(recent.timestamps):
         raise StoreError("recent items cannot be read: items and times differ in number; run the materialize job")
     return recent
+
+
+def decode_or_nothing(value: bytes | None) -> RecentItems:
+    """The interactions of a value that is going to be replaced; none of one that cannot be read."""
+    try:
+        return decode(value)
+    except StoreError:
+        return _NOTHING
 
 
 def top_category_of(day: RecentItems) -> str | None:

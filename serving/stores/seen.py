@@ -6,6 +6,7 @@ ends today. Keys expire (`StoreConfig.session_days`, `user_days`) to make room; 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -13,7 +14,9 @@ from typing import Protocol
 import redis.asyncio
 
 from contracts.bloom import RingLayout, Rings, Words
+from contracts.errors import StoreError
 from contracts.ids import BoolArray, IntArray, LongArray
+from serving.seldom import SeldomLogger
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -63,13 +66,14 @@ class SeenStore:
         self._keys = Keys(config.shop)
         self._layout = ring_layout(config)
         self._backend = SeenBackend(config, address)
+        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
         """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
 
         Raises:
             ConfigError: the settings want a backend that the server lacks.
-            StoreError: the store does not answer in time, or a ring has another layout.
+            StoreError: the store does not answer in time, or no ring of the batch can be read.
         """
         async with store_errors(self._config, self._address):
             if await self._backend.ask(self._client) == "module":
@@ -78,8 +82,24 @@ class SeenStore:
 
     async def _read_rings(self, subjects: Sequence[str | None], today: int) -> Rings:
         keys = [self._keys.seen(subject) for subject in subjects if subject is not None]
-        values = iter(await self._client.mget(keys) if keys else [])
-        return self._layout.open([None if subject is None else next(values) for subject in subjects], today)
+        found = await self._client.mget(keys) if keys else []
+        values = iter(found)
+        rings = [None if subject is None else next(values) for subject in subjects]
+        try:
+            return self._layout.open(rings, today)
+        except StoreError as error:
+            readable = [ring if self._is_readable(ring) else None for ring in rings]
+            if not any(readable):
+                raise
+            self._warn.warning("seen rings", error)  # of some of several users
+            return self._layout.open(readable, today)
+
+    def _is_readable(self, ring: bytes | None) -> bool:
+        try:
+            self._layout.open([ring], 0)
+        except StoreError:
+            return False
+        return True
 
     async def _read_days(self, subjects: Sequence[str | None], today: int) -> ModuleFilters:
         known = [subject for subject in subjects if subject is not None]

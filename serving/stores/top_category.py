@@ -38,6 +38,8 @@ for user = 1, (#KEYS - 1) / 2 do
   local first = 2 + (user - 1) * (size + 2)
   local fresh = redis.call('GET', KEYS[2 * user]) == ARGV[first]
   if fresh then
+    local kind = redis.call('TYPE', KEYS[2 * user + 1]).ok
+    if kind ~= 'hash' and kind ~= 'none' then redis.call('UNLINK', KEYS[2 * user + 1]) end
     redis.call('HSET', KEYS[2 * user + 1], unpack(ARGV, first + 2, first + 1 + size))
     redis.call('XADD', KEYS[1], '*', '{SERVED_FIELD}', ARGV[first + 1])
   end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,8 +12,10 @@ import redis.asyncio
 from numpy.typing import NDArray
 
 from contracts import columns as c
+from contracts.errors import StoreError
 from contracts.features import FEATURE_VIEWS
 from contracts.ids import BoolArray
+from serving.seldom import SeldomLogger
 from serving.stores import feast_rows
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
@@ -34,6 +37,7 @@ class UserFeatures:
         genders: raw strings.
         top_category: raw strings.
         top_category_long: raw strings.
+        unreadable: places of users about whom the store holds something that cannot be read; they count as unknown.
     """
 
     known: BoolArray
@@ -41,6 +45,7 @@ class UserFeatures:
     genders: tuple[str | None, ...]
     top_category: tuple[str | None, ...]
     top_category_long: tuple[str | None, ...]
+    unreadable: frozenset[int] = frozenset()
 
 
 class UserFeatureStore:
@@ -57,12 +62,13 @@ class UserFeatureStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
+        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def read(self, user_ids: Sequence[str]) -> UserFeatures:
         """Features of B users, in one call; a user may occur more than once.
 
         Raises:
-            StoreError: the store does not answer in time, or holds something else.
+            StoreError: the store does not answer in time.
         """
         if not user_ids:
             return UserFeatures(np.zeros(0, dtype=np.bool_), np.zeros(0), (), (), ())
@@ -70,7 +76,9 @@ class UserFeatureStore:
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
             for user in user_ids:
                 pipe.hmget(self._keys.features(user), fields)
-            rows = await pipe.execute()
+            rows = await pipe.execute(raise_on_error=False)
+            unreadable = frozenset(place for place, row in enumerate(rows) if not self._readable(row))
+        rows = [[None] * len(fields) if place in unreadable else row for place, row in enumerate(rows)]
         columns = dict(zip([*_TIMES, *_VALUES], zip(*rows, strict=True), strict=True))
         return UserFeatures(
             known=np.array([any(times) for times in zip(*(columns[time] for time in _TIMES), strict=True)]),
@@ -78,7 +86,23 @@ class UserFeatureStore:
             genders=_texts(columns[c.GENDER]),
             top_category=_texts(columns[c.TOP_CATEGORY]),
             top_category_long=_texts(columns[c.TOP_CATEGORY_LONG]),
+            unreadable=unreadable,
         )
+
+    def _readable(self, row: list[bytes | None] | redis.RedisError) -> bool:
+        """Whether the row of a user is one; a key of another type is its own user's fault alone, all else is raised."""
+        if isinstance(row, redis.RedisError):
+            if not str(row).startswith("WRONGTYPE"):
+                raise row
+            self._warn.warning("user features", row)
+            return False
+        try:
+            for name, value in zip(_VALUES, row[len(_TIMES) :], strict=True):
+                (feast_rows.number if name == c.AGE else feast_rows.text)(value)
+        except StoreError as error:
+            self._warn.warning("user features", error)
+            return False
+        return True
 
 
 def _texts(values: Sequence[bytes | None]) -> tuple[str | None, ...]:
