@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -33,12 +33,10 @@ class StrictConfig(BaseModel):
         hide_input_in_errors=True,
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_credentials(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            refuse_credentials(values)
-        return values
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Self:
+        refuse_credentials(self.__dict__)
+        return self
 
 
 def _day_name(value: object) -> object:

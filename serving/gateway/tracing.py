@@ -25,7 +25,7 @@ class TracingConfig(StrictConfig):
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
         if value is not None and not (urlsplit(value).scheme in {"http", "https"} and urlsplit(value).hostname):
-            raise ValueError(f"{value!r} is no http address; expected one such as http://collector:4318/v1/traces")
+            raise ValueError("not an http address; expected one such as http://collector:4318/v1/traces")
         return value
 
 

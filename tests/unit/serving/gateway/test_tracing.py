@@ -164,5 +164,5 @@ def test_a_missing_extra_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("endpoint", ["collector:4318", "grpc://collector:4317", "http://"])
 def test_an_address_that_is_none_is_refused(endpoint: str) -> None:
-    with pytest.raises(ConfigError, match="is no http address; expected one such as http://collector:4318/v1/traces"):
+    with pytest.raises(ConfigError, match="not an http address; expected one such as http://collector:4318/v1/traces"):
         validate(TracingConfig, {"endpoint": endpoint}, source="x")
