@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from demo_page.shift import Product
-from demo_page.visit import Visit
+from demo_page.visit import BUDGET_MS, Visit
 from recommender_client import ApiError, Client, NotFoundError, RecommendationResponse, Status
 
 
@@ -49,7 +49,7 @@ class Memory:
         """
         if visit == self.visit and self.acted_at is None:
             return
-        answer = client.recommend(visit.request(status.now, status.bundle.timezone))
+        answer = client.recommend(visit.request(status.now, status.bundle.timezone), budget_ms=BUDGET_MS)
         same_visitor = self.visit is not None and visit.visitor == self.visit.visitor
         if visit != self.visit:
             self.picked, self.acted_at, self.trouble = None, None, ""

@@ -12,6 +12,8 @@ from recommender_client import InteractionEvent, RecommendationRequest
 Kind = Literal["Known user", "New user", "Anonymous"]
 KINDS: Final[tuple[Kind, ...]] = ("Known user", "New user", "Anonymous")
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+BUDGET_MS: Final = 2_000
+"""A person who looks on waits so long for a whole answer; a shop's own page has less."""
 ASKED: Final = 100
 """Items that are asked for, whatever is shown: a newcomer's former rank is known, too."""
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,8 +20,10 @@ from pydantic import Field
 from ray._private import ray_logging
 
 from contracts.config import StrictConfig
+from ray_apps.haproxy.config import HAProxyConfig
+from ray_apps.haproxy.folder import BINARY, fill_folder
 from ray_apps.lock import SERVER_LOCK, folder_lock
-from ray_apps.ports import check_port, port_block
+from ray_apps.ports import check_port
 
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
@@ -32,6 +35,8 @@ class ClusterConfig(StrictConfig):
 
     object_store_memory_mb: int | None = Field(default=None, ge=80)
     """Shared memory for Ray's objects; null lets Ray take its share of the machine's memory."""
+    haproxy: HAProxyConfig = HAProxyConfig()
+    """What stands between clients and gateways where this cluster serves."""
 
 
 def connect(config: ClusterConfig) -> None:
@@ -104,7 +109,7 @@ def only_server(var_dir: Path, port: int, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
+def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, str]) -> Iterator[str]:
     """A local cluster with a dashboard, ready for Serve; whatever runs on it ends with the block.
 
     Must be entered before `ray.serve` is imported: Serve reads its environment at import.
@@ -112,13 +117,16 @@ def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
     Args:
         config: sizes of the cluster.
         var_dir: the folder that it works in.
+        ports: environment variables of `port_block`, which must be held for as long.
 
     Yields:
         Address of the dashboard.
     """
     owner = str(var_dir.resolve())
-    with port_block() as ports:
-        os.environ.update(serve_environment(ports), **{OWNER: owner})
+    # Not below the var folder: the path of a socket has to be short.
+    with tempfile.TemporaryDirectory(prefix="haproxy-", dir="/tmp") as folder:
+        haproxy = fill_folder(Path(folder), config.haproxy)
+        os.environ.update(serve_environment({**ports, **haproxy}), **{OWNER: owner})
         try:
             yield start_local(config, include_dashboard=True)
         finally:
@@ -128,12 +136,17 @@ def serving_cluster(config: ClusterConfig, var_dir: Path) -> Iterator[str]:
             end_processes_of(owner)
 
 
-def serve_environment(ports: Mapping[str, str]) -> dict[str, str]:
-    """What Serve reads from the environment of every Ray process, with its ports; values that are set already win."""
+def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """What Serve reads from the environment of every Ray process; values that are set already win.
+
+    Args:
+        own: what this server has for itself, ports and HAProxy's folder.
+    """
     wanted = {
-        **ports,
+        **own,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",  # else two servers may listen on one port and share its clients
         "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
@@ -142,7 +155,8 @@ def serve_environment(ports: Mapping[str, str]) -> dict[str, str]:
         "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.getenv("PYTHONPATH")])]),
     }
-    return {name: value if name == "PYTHONPATH" else os.environ.get(name, value) for name, value in wanted.items()}
+    kept = wanted.keys() - {"PYTHONPATH", BINARY}  # these two take what is set into what they want
+    return wanted | {name: os.environ[name] for name in kept & os.environ.keys()}
 
 
 def end_processes_of(owner: str) -> None:

@@ -24,6 +24,7 @@ from ray_apps.jobs.pipeline import JOBS, run_pipeline
 from ray_apps.jobs.workspace import Workspace
 from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
+from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
 from training.evaluation import main_table
@@ -69,9 +70,10 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
     with ExitStack() as stack:
         jobs_lock = stack.enter_context(ExitStack())
         jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
+        ports = stack.enter_context(port_block())  # whoever is in the way is named before anything is made
         background = stack.enter_context(ThreadPoolExecutor(1))
         simulated = background.submit(run_pipeline, workspace, JOBS[:1])  # while Ray starts
-        dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root))
+        dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root, ports))
         stop_on_signals()
         position = JOBS.index(evaluate.JOB)
         seconds = {**simulated.result(), **run_pipeline(workspace, JOBS[1:position])}

@@ -1,24 +1,36 @@
 """Ports of one Serve instance: two on a machine must never share one, or a proxy hands its clients to the other's shop.
 
-Serve hands the same ports to the replicas of every instance, and opens them so that two processes may listen on one.
+Serve hands the same ports to the replicas of every instance, and opens some so that two processes may listen on one.
 So each instance takes a block of its own. Blocks lie below 32,768: ports from there on are lent to outgoing
 connections and may be gone when they are needed.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
+
+import psutil
 
 from contracts.errors import ConfigError
 
 FIRST: Final = 23_000
 SIZE: Final = 150
 NUM_BLOCKS: Final = 60
+_PROXY_PORTS: Final = (
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
+"""Taken by the proxies, from the second port of a block on; replicas take the next one if theirs is in use."""
 _FIRST_REPLICA: Final = 10
 _REPLICAS: Final = 70
+_UNSEEN: Final = "a program that this user cannot see"
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -26,7 +38,7 @@ def port_block() -> Iterator[dict[str, str]]:
     """Takes a block that nobody uses for as long as the `with` block runs; the kernel frees it if the process dies.
 
     Whoever has bound a block's first port owns it, so two that start at the same time get different ones. A block in
-    which somebody listens is passed over: a killed instance may have left something running.
+    which somebody listens is passed over and the program named: a killed instance may have left something running.
 
     Yields:
         Environment variables that tell Serve its ports.
@@ -34,31 +46,43 @@ def port_block() -> Iterator[dict[str, str]]:
     Raises:
         ConfigError: all blocks are taken.
     """
-    with ExitStack() as stack:
-        for first in range(FIRST, FIRST + NUM_BLOCKS * SIZE, SIZE):
-            owner = _bind(first, exclusive=True)
-            if owner is not None:
-                stack.enter_context(owner)
-                if all(is_free(port) for port in range(first + 1, first + SIZE)):
-                    yield _environment(first)
+    for first in range(FIRST, FIRST + NUM_BLOCKS * SIZE, SIZE):
+        with _bind(first, exclusive=True) or nullcontext() as owner:
+            listeners = _listeners()
+            users = {port: name for port, name in listeners.items() if first <= port < first + SIZE}
+            if owner is not None and not users:
+                users = port_users(range(first + 1, first + SIZE))
+                if not users:
+                    yield block_environment(first)
                     return
-        raise ConfigError(
-            f"{NUM_BLOCKS} blocks of ports from {FIRST} on are all in use; stop servers that nobody needs"
-        )
+        if owner is not None or first in users:  # else another server's
+            port, last = min(users), first + SIZE - 1
+            _log.warning("port %d is used by %s; ports %d to %d are passed over", port, users[port], first, last)
+    raise ConfigError(f"{NUM_BLOCKS} blocks of ports from {FIRST} on are all in use; stop servers that nobody needs")
 
 
-def _environment(first: int) -> dict[str, str]:
+def block_environment(first: int) -> dict[str, str]:
+    """The environment variables that tell Serve the ports of a block.
+
+    Args:
+        first: port of the block.
+    """
     http = first + _FIRST_REPLICA
     grpc = http + _REPLICAS
-    ports = {
-        "HAPROXY_STATS_PORT": first + 1,
-        "HAPROXY_METRICS_PORT": first + 2,
-        "DIRECT_INGRESS_MIN_HTTP_PORT": http,
-        "DIRECT_INGRESS_MAX_HTTP_PORT": grpc,
-        "DIRECT_INGRESS_MIN_GRPC_PORT": grpc,
-        "DIRECT_INGRESS_MAX_GRPC_PORT": first + SIZE,
+    replicas = {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": http,
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": grpc,
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": grpc,
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": first + SIZE,
     }
-    return {f"RAY_SERVE_{name}": str(port) for name, port in ports.items()}
+    proxies = {name: first + place for place, name in enumerate(_PROXY_PORTS, start=1)}
+    return {name: str(port) for name, port in (proxies | replicas).items()}
+
+
+def check_proxy_ports(environment: Mapping[str, str]) -> None:
+    """Raises ConfigError if somebody listens on a port that Serve's proxies are about to take."""
+    for port, user in port_users([int(environment[name]) for name in _PROXY_PORTS if name in environment]).items():
+        raise ConfigError(f"port {port}, which the server needs, is used by {user}; stop it, or start the server again")
 
 
 def free_port(first: int) -> int:
@@ -67,24 +91,44 @@ def free_port(first: int) -> int:
     Raises:
         ConfigError: a hundred ports are in use.
     """
-    for port in range(first, first + 100):
-        if is_free(port):
+    ports = range(first, first + 100)
+    used = port_users(ports)
+    for port in ports:
+        if port not in used:
             return port
     raise ConfigError(f"ports {first} to {first + 99} are all in use; stop what listens there")
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port."""
+def check_port(port: int) -> None:
+    """Raises ConfigError if somebody listens on the port."""
+    for user in port_users([port]).values():
+        raise ConfigError(f"port {port} is in use by {user}; stop what listens there or choose another, PORT=8001")
+
+
+def port_users(ports: Iterable[int]) -> dict[int, str]:
+    """Who listens on ports, at whatever address: port → name and number of the process, as far as they can be seen."""
+    listeners = _listeners()
+    return {port: listeners.get(port, _UNSEEN) for port in ports if port in listeners or not _can_be_bound(port)}
+
+
+def _listeners() -> dict[int, str]:
+    connections = psutil.net_connections("tcp")
+    return {one.laddr.port: _name(one.pid) for one in connections if one.status == psutil.CONN_LISTEN}
+
+
+def _name(pid: int | None) -> str:
+    with suppress(psutil.Error):
+        if pid is not None:
+            return f"{psutil.Process(pid).name()} (process {pid})"
+    return _UNSEEN
+
+
+def _can_be_bound(port: int) -> bool:
+    """Also asks for programs that have bound a port and do not listen yet."""
     probe = _bind(port, exclusive=False)
     if probe is not None:
         probe.close()
     return probe is not None
-
-
-def check_port(port: int) -> None:
-    """Raises ConfigError if somebody listens on the port."""
-    if not is_free(port):
-        raise ConfigError(f"port {port} is in use; stop what listens there or choose another, PORT=8001")
 
 
 def _bind(port: int, *, exclusive: bool) -> socket.socket | None:

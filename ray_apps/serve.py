@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contracts.config import override_values
+from contracts.config import load_config, override_values
 from contracts.errors import BundleError
 from contracts.files import private_process
 from contracts.registry import Registry
 from ray_apps.cluster import ClusterConfig, only_server, serving_cluster
 from ray_apps.console import EXIT_OK, configure_logging, report_error
+from ray_apps.haproxy.config import HAProxyConfig
+from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
 from serving.placement import PLACEMENTS, Placement
 
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--placement", choices=tuple(PLACEMENTS), default="staged")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument("--var", type=Path, default=Path("var"), help="folder of bundles and stores")
+    parser.add_argument("--haproxy", type=Path, help="YAML file with settings of HAProxy, see docs/guides/serving.md")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings laid over the file's `args`")
     arguments = parser.parse_args(argv)
     private_process()
@@ -37,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop_on_signals()
     try:
         settings = override_values(arguments.overrides)
-        serve(arguments.placement, arguments.port, arguments.var.resolve(), settings)
+        haproxy = load_config(HAProxyConfig, arguments.haproxy) if arguments.haproxy else HAProxyConfig()
+        serve(arguments.placement, arguments.port, arguments.var.resolve(), settings, haproxy)
     except KeyboardInterrupt:
         print("stopped")
     except Exception as error:
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str, Any]) -> None:
+def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str, Any], haproxy: HAProxyConfig) -> None:
     """Serves until Ctrl-C.
 
     Args:
@@ -53,6 +57,7 @@ def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str,
         port: on 127.0.0.1.
         var_dir: folder of bundles and stores.
         settings: laid over the application's arguments.
+        haproxy: what stands between clients and gateways.
 
     Raises:
         BundleError: nothing is in production in the folder.
@@ -62,8 +67,12 @@ def serve(placement: Placement, port: int, var_dir: Path, settings: Mapping[str,
         raise BundleError(
             f"nothing is in production in {var_dir / 'bundles'}; run `make demo` or the pipeline job first"
         )
-    cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)
-    with only_server(var_dir, port, "serve"), serving_cluster(cluster, var_dir) as dashboard:
+    cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB, haproxy=haproxy)
+    with (
+        only_server(var_dir, port, "serve"),
+        port_block() as ports,
+        serving_cluster(cluster, var_dir, ports) as dashboard,
+    ):
         stop_on_signals()
         server = Server.start(placement, port, var_dir, settings)
         print(f"API {server.url}/v1/recommendations, documentation {server.url}/docs, Ray dashboard {dashboard}")

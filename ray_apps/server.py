@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import time
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contracts.config import merge
-from contracts.errors import NotReadyError
+from ray_apps.ports import check_port, check_proxy_ports
+from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
 from serving.placement import Placement
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
@@ -45,12 +46,14 @@ class Server:
             settings: laid over the application's arguments.
 
         Raises:
-            ConfigError: the file is not legal.
+            ConfigError: the file is not legal, or somebody listens on a port.
             NotReadyError: the application does not start; Serve's reason is in the message.
         """
         from ray_apps.serve_config import read_serve_config  # it imports Serve, see `deploy`
 
         started = time.perf_counter()
+        check_port(port)  # once more: a pipeline may have run since
+        check_proxy_ports(os.environ)
         stores = {
             "feast_dir": str(var_dir / "feast"),
             "records_dir": str(var_dir / "records"),
@@ -71,7 +74,7 @@ class Server:
 
 
 def deploy(values: dict[str, Any], *, source: str) -> str:
-    """Starts Serve as a config file says, deploys its applications and waits until all are ready.
+    """Starts Serve as a config file says, deploys its applications and waits until all are ready and warm.
 
     Args:
         values: of the file.
@@ -81,17 +84,19 @@ def deploy(values: dict[str, Any], *, source: str) -> str:
         Address of Serve.
 
     Raises:
-        ConfigError: the values are not legal.
+        ConfigError: the values are not legal, or Ray writes a configuration for HAProxy that is not known here.
         NotReadyError: an application does not start.
     """
     # Serve reads its environment at import, and the cluster sets it.
     from ray.serve._private.api import serve_start
     from ray.serve.config import gRPCOptions
 
+    from ray_apps.haproxy.check import check_haproxy
     from ray_apps.serve_config import check_serve_config
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     schema = check_serve_config(values, source=source)
+    check_haproxy()
     client = serve_start(
         http_options=schema.http_options.model_dump(),
         proxy_location=schema.proxy_location,
@@ -101,29 +106,9 @@ def deploy(values: dict[str, Any], *, source: str) -> str:
     url = f"http://127.0.0.1:{schema.http_options.port}"
     for application in schema.applications:
         wait_until_ready(f"{url}{application.route_prefix}".rstrip("/"), READY_TIMEOUT_S)
+    for application in schema.applications:
+        wait_until_warm(f"{url}{application.route_prefix}".rstrip("/"), num_gateways(application.name))
     return url
-
-
-def wait_until_ready(url: str, timeout_s: float) -> None:
-    """Waits until all replicas run and /v1/ready answers 200: the first replica answers before the last one is there.
-
-    Raises:
-        NotReadyError: it does not come in time, or Serve gives up; with Serve's reasons.
-    """
-    from ray import serve
-
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        applications = serve.status().applications
-        for name, application in applications.items():
-            if application.status == "DEPLOY_FAILED":
-                reasons = [application.message, *(part.message for part in application.deployments.values())]
-                raise NotReadyError(f"the application {name!r} did not start: {' '.join(filter(None, reasons))}")
-        if all(application.status == "RUNNING" for application in applications.values()):
-            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
-                return
-        time.sleep(0.2)
-    raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {serve.status()}")
 
 
 def stop_on_signals() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ray_apps.cluster import ClusterConfig, serving_cluster
+from ray_apps.ports import port_block
 from ray_apps.server import CONFIGS, deploy, stop_on_signals, wait_until_stopped
 from serving.placement import CONSUMER, Placement
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True)
     parser.add_argument("--with-empty", action="store_true", help="also a deployment that does nothing")
     arguments = parser.parse_args(argv)
-    with serving_cluster(ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB), arguments.var):
+    cluster = ClusterConfig(object_store_memory_mb=OBJECT_STORE_MB)
+    with port_block() as ports, serving_cluster(cluster, arguments.var, ports):
         stop_on_signals()
         settings = json.loads(arguments.settings)
         num_replicas = deploy_fixed(arguments.placement, arguments.replicas, arguments.port, settings)

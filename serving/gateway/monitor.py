@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 import msgspec
@@ -18,7 +19,12 @@ from serving.gateway.interactions import InteractionService
 from serving.gateway.service import RecommendationService
 from serving.stores.meta import read_meta
 
+WHOLE_IN_A_ROW: Final = 5
+"""Answers that are whole within the budget, one after the other, until a gateway counts as warm."""
+WARM_TIMEOUT_S: Final = 60.0
+"""After so long a gateway whose models answer is ready, however slow they are."""
 _PROBE_PAUSE_S: Final = 0.5
+_WARM_PAUSE_S: Final = 0.02
 _MODEL_PARTS: Final = frozenset({"query_features", "retrieval", "ranking", "reranking"})
 _log = logging.getLogger(__name__)
 
@@ -53,20 +59,34 @@ class Monitor:
         self._ready = False
 
     async def probe(self) -> None:
-        """Asks for made-up recommendations until every model answers; from then on the gateway is ready."""
-        asked = [Asked("probe", RecommendationRequest())]
-        while not self._ready:
-            try:
-                result = await self._service.run(asked, [float("inf")])
-                self._ready = not _MODEL_PARTS.intersection(result.degraded[0])
-            except StageError as error:
-                _log.info("not ready: %s", error)
-            if not self._ready:
-                await asyncio.sleep(_PROBE_PAUSE_S)
+        """Asks for made-up recommendations until all models answer, and then several times in a row within the budget.
+
+        From then on the gateway is ready, or after a minute if the machine stays too slow for the budget: the first
+        calls take longer than all later ones, and stages that were slow are left out for a while.
+        """
+        while await self._lacking(float("inf")):
+            await asyncio.sleep(_PROBE_PAUSE_S)
+        deadline, row = time.monotonic() + WARM_TIMEOUT_S, 0
+        while row < WHOLE_IN_A_ROW and time.monotonic() < deadline:
+            lacking = await self._lacking(self._service.budget_ms)
+            row = 0 if lacking else row + 1
+            await asyncio.sleep(_WARM_PAUSE_S)
+        if row < WHOLE_IN_A_ROW:
+            _log.warning("too slow for service.budget_ms=%g: answers lack %s", self._service.budget_ms, sorted(lacking))
+        self._ready = True
+
+    async def _lacking(self, budget_ms: float) -> frozenset[str]:
+        """The models that do not answer a made-up request in so many milliseconds."""
+        try:
+            result = await self._service.run([Asked("probe", RecommendationRequest())], [budget_ms])
+        except StageError as error:
+            _log.info("not ready: %s", error)
+            return _MODEL_PARTS
+        return _MODEL_PARTS.intersection(result.degraded[0])
 
     @property
     def ready(self) -> bool:
-        """Whether every model has answered since the start."""
+        """Whether every model has answered since the start, and is warm."""
         return self._ready
 
     @property

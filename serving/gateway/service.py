@@ -168,6 +168,11 @@ class RecommendationService:
         return result
 
     @property
+    def budget_ms(self) -> float:
+        """Milliseconds of a request that names no budget."""
+        return self._config.budget_ms
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """Parts that were replaced or left out in the last minute."""
         since = time.monotonic() - _DEGRADED_WINDOW_S

@@ -44,6 +44,7 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.budgets_ms: list[str | None] = []
         self.events: list[dict[str, Any]] = []
         self.flushed: list[str] = []
         self.broken: dict[str, httpx.Response] = {}
@@ -67,6 +68,7 @@ class FakeApi:
             status = {"ready": True, "bundle": BUNDLE, "placement": "here", "now": NOW, "stores": {}, "degraded": []}
             return httpx.Response(200, json=status)
         if path == "/v1/recommendations":
+            self.budgets_ms.append(request.headers.get("x-budget-ms"))
             return httpx.Response(200, json=self._recommend(json.loads(request.content)))
         if path == "/v1/interactions":
             self.events += json.loads(request.content)

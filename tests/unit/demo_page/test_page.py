@@ -64,6 +64,7 @@ def test_it_shows_recommendations_and_catalogue(page: AppTest, api: FakeApi) -> 
     assert "data:image/png;base64" in bodies(page)
     (asked,) = api.requests
     assert (asked["user_id"], asked["device_type"], asked["k"], asked["explain"]) == ("u1", "mobile", 100, True)
+    assert api.budgets_ms == ["2000"]  # a person waits longer than a shop
 
 
 def test_interest_is_told_and_moves_the_next_answer(page: AppTest, api: FakeApi) -> None:

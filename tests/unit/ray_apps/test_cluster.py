@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from ray_apps.cluster import OWNER, end_processes_of, keeping_ctrl_c, serve_environment
+from ray_apps.haproxy.folder import BINARY
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 ORPHAN = f"""
@@ -46,7 +47,11 @@ def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", "8404")
-    environment = serve_environment({"RAY_SERVE_HAPROXY_STATS_PORT": "1", "RAY_SERVE_HAPROXY_METRICS_PORT": "2"})
+    monkeypatch.setenv(BINARY, "/elsewhere/haproxy")
+    own = {"RAY_SERVE_HAPROXY_STATS_PORT": "1", "RAY_SERVE_HAPROXY_METRICS_PORT": "2", BINARY: "/ours/haproxy"}
+    environment = serve_environment(own)
+    assert environment[BINARY] == "/ours/haproxy"  # which becomes the other
+    assert environment["SERVE_SOCKET_REUSE_PORT_ENABLED"] == "0"
     assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
     assert environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
     assert environment["RAY_SERVE_HAPROXY_STATS_PORT"] == "8404"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, NotFoundError
-from serving.gateway import api, routes
+from contracts.messages import PipelineResult
+from serving.gateway import api, monitor, routes
+from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.monitor import WHOLE_IN_A_ROW
 from serving.stores.keys import Keys
 from serving.stores.meta import StoreMeta
 from tests.fixtures.fake_stores import Fault
@@ -51,6 +55,37 @@ async def test_ready_comes_with_the_first_answer_of_all_models(client: httpx.Asy
     await shop.monitor.probe()
     response = await client.get("/v1/ready")
     assert (response.status_code, response.json()) == (200, {"ready": True, "interactions": "ok"})
+
+
+async def test_ready_comes_when_answers_are_whole_within_the_budget_several_times_in_a_row(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, budgets, late = shop.service.run, [], {2, 5}  # of those that have a budget
+
+    async def slow_at_times(asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
+        budgets.append(budget_ms[0])
+        return await run(asked, [0.001] if len(budgets) - 1 in late else [float("inf")])
+
+    monkeypatch.setattr(shop.service, "run", slow_at_times)
+    await shop.monitor.probe()
+    assert budgets == [float("inf"), *[shop.config.service.budget_ms] * (5 + WHOLE_IN_A_ROW)]
+    assert shop.monitor.ready
+
+
+async def test_a_machine_that_stays_too_slow_is_ready_after_a_while_and_told_so(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shop.service.run
+
+    async def slow(asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
+        return await run(asked, budget_ms if budget_ms[0] == float("inf") else [0.001])
+
+    monkeypatch.setattr(shop.service, "run", slow)
+    monkeypatch.setattr(monitor, "WARM_TIMEOUT_S", 0.2)
+    await shop.monitor.probe()
+    assert shop.monitor.ready
+    assert "too slow for service.budget_ms=" in caplog.text
+    assert "retrieval" in caplog.text
 
 
 async def test_pages_lead_through_the_whole_catalogue(client: httpx.AsyncClient) -> None:

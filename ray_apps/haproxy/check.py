@@ -1,0 +1,60 @@
+"""Whether Ray's HAProxy configuration is the one that the rules are made for, asked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+from ray.serve.config import HTTPOptions
+
+from contracts.errors import ConfigError
+from ray_apps.haproxy.folder import BINARY
+
+
+def check_haproxy() -> None:
+    """Lets the launcher complete a configuration of Ray's, and HAProxy read it; nothing is started.
+
+    Raises:
+        ConfigError: Ray writes something else by now, or HAProxy does not take it or does not start.
+    """
+    launcher = os.environ.get(BINARY)
+    if launcher is None:  # Ray's Python proxies, or Ray's own HAProxy
+        return
+    with tempfile.TemporaryDirectory(prefix="haproxy-check-") as folder:
+        path = write_sample(Path(folder))
+        try:
+            done = subprocess.run([launcher, "-c", "-f", str(path)], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise ConfigError(f"{launcher} ({BINARY}) does not start: {error}") from error
+    if done.returncode != 0:
+        raise ConfigError(f"{launcher} cannot serve: {(done.stderr or done.stdout).strip()}")
+
+
+def write_sample(folder: Path, port: int = 1, gateway_port: int = 2) -> Path:
+    """Writes, as Ray does, the configuration of an application with one gateway and a fallback.
+
+    Args:
+        folder: of everything that it names.
+        port: for clients.
+        gateway_port: of gateway and fallback.
+
+    Returns:
+        Path of the configuration.
+    """
+    gateway = ServerConfig("gateway", "127.0.0.1", gateway_port)
+    fallback = ServerConfig("fallback", "127.0.0.1", gateway_port)
+    backend = BackendConfig("http-app", "/", servers=[gateway], fallback_server=fallback, app_name="app")
+    config = HAProxyConfig(
+        socket_path=str(folder / "admin.sock"),
+        server_state_base=str(folder),
+        server_state_file=str(folder / "server-state"),
+        http_options=HTTPOptions(host="127.0.0.1", port=port),
+        has_received_routes=True,
+        has_received_servers=True,
+    )
+    path = folder / "haproxy.cfg"
+    HAProxyApi(config, {"http-app": backend}, str(path))._generate_config_file_internal()
+    return path

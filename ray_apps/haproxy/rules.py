@@ -1,0 +1,103 @@
+"""Completes the configuration that Ray Serve writes for HAProxy, where Ray has no setting; then becomes HAProxy.
+
+Ray starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names, at the start and at every reload. The launcher that
+`ray_apps.haproxy.folder` writes names this module, which uses the standard library only: it is on the way of every
+replica that comes or goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+MARK: Final = "# completed by ray_apps.haproxy.rules\n"
+_FALLBACK: Final = re.compile(
+    r"^    (# Fallback to head node's Serve proxy.*|server \S+ \S+( proto h2)? check backup)\n", re.M
+)
+
+
+class UnknownTemplateError(Exception):
+    """Ray writes another configuration than the one that the rules are made for."""
+
+
+def complete(text: str, settings: Mapping[str, Any]) -> str:
+    """The configuration with what Ray cannot be told.
+
+    Args:
+        text: as Ray has written it.
+        settings: the fields of `HAProxyConfig`, and `unavailable_file`, the answer while no gateway runs.
+
+    Raises:
+        UnknownTemplateError: a line that a rule needs is not there.
+    """
+    if text.startswith(MARK):
+        return text
+    for what, pattern, replacement in _rules(settings):
+        text, found = re.subn(pattern, replacement, text, flags=re.M)
+        if not found:
+            raise _unknown(what, pattern)
+    # A server without gateways answers 503 at once. Ray's fallback would let requests wait for a replica to come.
+    text = _FALLBACK.sub("", text)
+    if re.search(r"^\s*server .* backup\b", text, flags=re.M):
+        raise _unknown("no fallback", _FALLBACK.pattern)
+    return MARK + text
+
+
+def _rules(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What each rule is for, the lines that it needs, and what stands there afterwards."""
+    head, idle, host = settings["head_timeout_s"], settings["idle_timeout_s"], settings["stats_host"]
+    others = f" if !{{ src {' '.join(settings['proxies'])} }}" if settings["proxies"] else ""
+    limits = [
+        "stick-table type ipv6 size 100k expire 10m store conn_cur",
+        f"tcp-request connection track-sc0 src{others}",
+        f"tcp-request connection reject if {{ sc0_conn_cur gt {settings['connections_per_address']} }}",
+        # Paths hold ids of users: below the level of the log, as Ray does it for health checks.
+        "http-request set-log-level debug",
+    ]
+    times = [f"timeout http-request {head}s", f"timeout http-keep-alive {idle}s", "option http-buffer-request"]
+    return [
+        ("the admin socket is its owner's", r"^(    stats socket \S+ mode) 666 level admin", r"\1 600 level admin"),
+        ("times of clients", r"^    timeout http-keep-alive \d+s$", _lines(times)),
+        ("no paths in the log", r"^    option httplog\n", ""),
+        ("503 while no gateway runs", r"^    errorfile 503 .*$", f"    errorfile 503 {settings['unavailable_file']}"),
+        ("metrics are local", r"^(frontend prometheus\n    bind) :", rf"\1 {host}:"),
+        ("statistics are local", r"^(listen stats\n  bind) \*:", rf"\1 {host}:"),
+        (
+            "limits by address",
+            r"^(frontend (?:http|grpc)_frontend\n(?:    #.*\n)*    bind .*)$",
+            rf"\1\n{_lines(limits)}",
+        ),
+    ]
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _unknown(what: str, pattern: str) -> UnknownTemplateError:
+    return UnknownTemplateError(
+        f"Ray's HAProxy configuration has no line for {what!r}, expected {pattern!r}; "
+        "use the Ray release that requirements name, or adapt ray_apps/haproxy/rules.py"
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """`rules.py SETTINGS BINARY ARGUMENTS...`: completes the file behind `-f` and runs the binary in this process."""
+    settings, binary, *arguments = argv
+    if "-f" in arguments:
+        path = Path(arguments[arguments.index("-f") + 1])
+        completed = complete(path.read_text(encoding="utf-8"), json.loads(Path(settings).read_text(encoding="utf-8")))
+        path.write_text(completed, encoding="utf-8")
+    os.execv(binary, [binary, *arguments])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UnknownTemplateError as error:
+        sys.exit(str(error))
