@@ -18,6 +18,7 @@ import ray
 import ray.data
 from pydantic import Field
 from ray._private import ray_logging
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from contracts.config import StrictConfig
 from ray_apps.haproxy.config import HAProxyConfig
@@ -28,6 +29,7 @@ from ray_apps.ports import check_port
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
 _END_TIMEOUT_S = 10.0
+_VITAL = frozenset({PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET})
 
 
 class ClusterConfig(StrictConfig):
@@ -131,9 +133,17 @@ def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, st
             yield start_local(config, include_dashboard=True)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
-            # Serve's own shutdown drains for half a minute; nobody is left to be served here.
-            ray.shutdown()
+            if not lost_processes():  # else it would wait for them
+                # Serve's own shutdown drains for half a minute; nobody is left to be served here.
+                ray.shutdown()
             end_processes_of(owner)
+
+
+def lost_processes() -> list[str]:
+    """Processes of a local cluster that have ended and that nobody starts again: Ray's head process, its node's."""
+    node = ray._private.worker._global_node
+    ended = {name for name, _ in node.dead_processes()} if node is not None else set()
+    return sorted(ended & _VITAL)
 
 
 def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -149,6 +159,7 @@ def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
         "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",  # else two servers may listen on one port and share its clients
         "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is started anew after three in vain; Ray's 10 are 30
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.config import merge
+from contracts.errors import NotReadyError
+from ray_apps.cluster import lost_processes
 from ray_apps.ports import check_port, check_proxy_ports
 from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
 from serving.placement import Placement
@@ -21,6 +23,7 @@ from serving.placement import Placement
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
 READY_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 60.0
+_WATCH_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ def stop_on_signals() -> None:
 
 
 def wait_until_stopped() -> None:
-    """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt."""
-    while True:
-        signal.pause()
+    """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt.
+
+    Raises:
+        NotReadyError: the cluster has lost a process without which it cannot go on.
+    """
+    while not (lost := lost_processes()):
+        time.sleep(_WATCH_PAUSE_S)
+    raise NotReadyError(f"Ray's {' and '.join(lost)} ended, and with it this server's cluster; start the server again")

@@ -51,22 +51,22 @@ class Load:
     def statuses(self) -> Counter[int]:
         return Counter(one.status for one in self.got)
 
-    def wait(self, enough: Callable[[list[Got]], bool], what: str) -> list[Got]:
+    def wait(self, enough: Callable[[list[Got]], bool], what: str, patience_s: float = PATIENCE_S) -> list[Got]:
         """Waits until the answers from now on are enough; these answers."""
-        start, deadline = len(self.got), time.monotonic() + PATIENCE_S
+        start, deadline = len(self.got), time.monotonic() + patience_s
         while not enough(self.got[start:]):
-            assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}; last: {self.got[-3:]}"
+            assert time.monotonic() < deadline, f"waited {patience_s} s for {what}; last: {self.got[-3:]}"
             time.sleep(0.05)
         return self.got[start:]
 
-    def wait_until_whole(self, row: int = 60) -> float:
+    def wait_until_whole(self, row: int = 60, patience_s: float = PATIENCE_S) -> float:
         """Waits until so many answers in a row are whole; seconds until the first of them."""
         began = time.monotonic()
 
         def whole(got: list[Got]) -> bool:
             return len(got) >= row and all(one.status == 200 and not one.degraded for one in got[-row:])
 
-        return self.wait(whole, "whole answers")[-row].at - began
+        return self.wait(whole, "whole answers", patience_s)[-row].at - began
 
     def wait_until_degraded(self, *parts: str, count: int = 20) -> None:
         """Waits for so many answers that lack all these parts."""
