@@ -60,10 +60,11 @@ def _rules(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         "http-request set-log-level debug",
     ]
     times = [f"timeout http-request {head}s", f"timeout http-keep-alive {idle}s", "option http-buffer-request"]
+    address = "    option forwardfor\n"  # at the end of what the client may have sent itself
     return [
         ("the admin socket is its owner's", r"^(    stats socket \S+ mode) 666 level admin", r"\1 600 level admin"),
         ("times of clients", r"^    timeout http-keep-alive \d+s$", _lines(times)),
-        ("no paths in the log", r"^    option httplog\n", ""),
+        ("no paths in the log, clients' addresses to gateways", r"^    option httplog\n", address),
         ("503 while no gateway runs", r"^    errorfile 503 .*$", f"    errorfile 503 {settings['unavailable_file']}"),
         ("metrics are local", r"^(frontend prometheus\n    bind) :", rf"\1 {host}:"),
         ("statistics are local", r"^(listen stats\n  bind) \*:", rf"\1 {host}:"),

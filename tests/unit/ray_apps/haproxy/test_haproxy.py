@@ -1,4 +1,4 @@
-"""The real HAProxy behind the launcher, with a gateway that answers everything with its requests' first line."""
+"""The real HAProxy behind the launcher; the gateway answers with the first line of a request and the addresses told."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Gateway(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = self.requestline.encode()
+        body = " ".join([self.requestline, *self.headers.get_all("X-Forwarded-For", [])]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -98,9 +98,9 @@ def connects(port: int) -> bool:
     return True
 
 
-def ask(port: int, path: str = "/v1/status", source: str = "127.0.0.1") -> tuple[int, bytes]:
+def ask(port: int, path: str = "/v1/status", source: str = "127.0.0.1", **headers: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S, source_address=(source, 0))
-    connection.request("GET", path)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
@@ -176,6 +176,13 @@ def test_one_address_may_not_take_all_connections(folder: Path) -> None:
         assert ask(port, source="127.0.0.9")[0] == 200
         held[0].close()
         wait_for(lambda: answers(port, "127.0.0.2"))
+
+
+def test_the_gateway_is_told_who_connects_after_whatever_the_client_says(folder: Path) -> None:
+    with gateway() as port_behind, haproxy(folder, HAProxyConfig(), port_behind) as port:
+        wait_for(lambda: ask(port)[0] == 200)
+        _, body = ask(port, "/a", "127.0.0.3", X_Forwarded_For="6.6.6.6")
+        assert body == b"GET /a HTTP/1.1 6.6.6.6 127.0.0.3"
 
 
 def answers(port: int, source: str) -> bool:

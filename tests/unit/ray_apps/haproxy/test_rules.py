@@ -28,6 +28,7 @@ def test_what_ray_writes_is_completed(written: str) -> None:
         "timeout http-request 5s",
         "timeout http-keep-alive 20s",
         "option http-buffer-request",
+        "option forwardfor",
         "errorfile 503 /somewhere/503.http",
         "bind 127.0.0.1:9101",
         "bind 127.0.0.1:8404",
