@@ -81,7 +81,7 @@ def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
         seconds |= run_pipeline(workspace, JOBS[position + 1 :])
         users = some_users(workspace)
         page = stack.enter_context(page_beside(f"http://127.0.0.1:{port}", users))  # it starts while the server does
-        server = Server.start(placement, port, workspace.root)
+        server = Server.start(placement, port, workspace.root, beside=judged.result)
         say("serve", f"placement {placement}", server.seconds)
         seconds |= judged.result()
         jobs_lock.close()

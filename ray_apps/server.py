@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,22 @@ class Server:
     seconds: float
 
     @classmethod
-    def start(cls, placement: Placement, port: int, var_dir: Path, settings: Mapping[str, Any] | None = None) -> Server:
-        """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready.
+    def start(
+        cls,
+        placement: Placement,
+        port: int,
+        var_dir: Path,
+        settings: Mapping[str, Any] | None = None,
+        beside: Callable[[], object] = lambda: None,
+    ) -> Server:
+        """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready and warm.
 
         Args:
             placement: which file.
             port: on 127.0.0.1.
             var_dir: folder of bundles and stores.
             settings: laid over the application's arguments.
+            beside: waits for what keeps the machine busy until then; asked before the server has to be warm.
 
         Raises:
             ConfigError: the file is not legal, or somebody listens on a port.
@@ -64,7 +72,7 @@ class Server:
         }
         args = merge({"registry": str(var_dir / "bundles"), "stores": stores}, settings or {})
         path = CONFIGS / f"{placement}.yaml"
-        url = deploy(read_serve_config(path, args=args, port=port), source=str(path))
+        url = deploy(read_serve_config(path, args=args, port=port), source=str(path), beside=beside)
         return cls(url, time.perf_counter() - started)
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -76,12 +84,13 @@ class Server:
             return dict(json.load(answer))
 
 
-def deploy(values: dict[str, Any], *, source: str) -> str:
+def deploy(values: dict[str, Any], *, source: str, beside: Callable[[], object] = lambda: None) -> str:
     """Starts Serve as a config file says, deploys its applications and waits until all are ready and warm.
 
     Args:
         values: of the file.
         source: its name, for errors.
+        beside: see `Server.start`.
 
     Returns:
         Address of Serve.
@@ -109,6 +118,7 @@ def deploy(values: dict[str, Any], *, source: str) -> str:
     url = f"http://127.0.0.1:{schema.http_options.port}"
     for application in schema.applications:
         wait_until_ready(f"{url}{application.route_prefix}".rstrip("/"), READY_TIMEOUT_S)
+    beside()
     for application in schema.applications:
         wait_until_warm(f"{url}{application.route_prefix}".rstrip("/"), num_gateways(application.name))
     return url
