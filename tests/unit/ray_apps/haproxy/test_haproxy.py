@@ -110,7 +110,8 @@ def ask(port: int, path: str = "/v1/status", source: str = "127.0.0.1", **header
 def connect(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
     """A connection on which so much has been sent."""
     client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S, source_address=(source, 0))
-    client.sendall(sent)
+    if sent:
+        client.sendall(sent)
     return client
 
 
