@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator
 
 from contracts.config import StrictConfig
 from contracts.errors import BundleError
@@ -24,7 +24,7 @@ class FileEntry(StrictConfig):
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hex digest of the content."""
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, strict=True)
     """Bytes."""
 
 
@@ -35,9 +35,9 @@ class EncoderEntry(StrictConfig):
     """Name as the library knows it."""
     weights_hash: str
     """SHA-256 of the weights."""
-    pretrained: bool
+    pretrained: StrictBool
     """False for the seeded stand-in of the offline demo."""
-    dim: int
+    dim: StrictInt
     """Components after the PCA."""
 
 
@@ -64,15 +64,15 @@ class Manifest(StrictConfig):
     """First day of the data window, YYYY-MM-DD."""
     last_day: str
     """Last day of the data window, YYYY-MM-DD."""
-    num_items: int = Field(ge=0)
+    num_items: int = Field(ge=0, strict=True)
     """Rows of the catalogue."""
-    dims: dict[str, int]
+    dims: dict[str, StrictInt]
     """Named sizes: embedding, text, image, history_length …"""
     vocabulary_hashes: dict[str, str]
     """Digest of each vocabulary."""
     files: dict[str, FileEntry]
     """Every file but the manifest, by relative path."""
-    metrics: dict[str, float]
+    metrics: dict[str, StrictFloat]
     """Headline figures of training."""
     encoders: dict[str, EncoderEntry]
     """By `text` and `image`."""
@@ -109,7 +109,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found != SCHEMA_VERSION:
             raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; build it anew")
-        return Manifest.model_validate_json(content, strict=True)
+        return Manifest.model_validate(values)
     except ValueError as error:
         raise BundleError(f"{source} is no manifest of a bundle: {first_fault(error)}; build it anew") from error
 

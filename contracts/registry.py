@@ -149,8 +149,7 @@ class Registry:
         if content is None:
             return RegistryState(), revision
         try:
-            parse_json(content)
-            state = RegistryState.model_validate_json(content, strict=True)
+            state = RegistryState.model_validate(parse_json(content))
             _promoted(state)
         except ValueError as error:
             raise RegistryError(
