@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,9 @@ def private_folder(path: Path) -> Path:
     Raises:
         OSError: it cannot be made, or is open to others and belongs to somebody else.
     """
-    _make_folders(path)
-    if path.stat().st_mode & _OTHERS:
+    make_folders(path)
+    mode = path.stat().st_mode
+    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a common one, such as /tmp, stays as it is
         path.chmod(_FOLDER)
     return path
 
@@ -53,7 +55,8 @@ def make_private(folder: Path) -> None:
             path.chmod(_FOLDER if path.is_dir() else _FILE)
 
 
-def _make_folders(path: Path) -> None:
+def make_folders(path: Path) -> None:
+    """Makes what is missing of a path, for its owner alone; folders that exist are left as they are."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(_FOLDER, exist_ok=True)
@@ -94,7 +97,7 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
             that what it replaces may go.
     """
     missing = [folder for folder in (target.parent, *target.parent.parents) if durable and not folder.exists()]
-    _make_folders(target.parent)
+    make_folders(target.parent)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     os.close(private_opener(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
     try:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Protocol
 from contracts.bundle import check_parts, open_bundle
 from contracts.config import StrictConfig
 from contracts.errors import BundleError, RegistryError
-from contracts.files import atomic_file
+from contracts.files import atomic_file, private_folder
 from contracts.json_text import first_fault, parse_json
 from contracts.manifest import MANIFEST, check_version, parse_manifest
 
@@ -197,7 +197,7 @@ class FolderBackend:
         return content, content.decode(errors="replace")
 
     def write(self, content: bytes, revision: str | None) -> bool:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         with self._lock():
             if self.read()[1] != revision:
                 return False

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from contracts.columns import USER_ID
-from contracts.files import write_atomic
+from contracts.files import private_process, write_atomic
 from ray_apps.cluster import only_server, serving_cluster
 from ray_apps.console import EXIT_OK, configure_logging, report_error, say
 from ray_apps.jobs import evaluate, preprocess
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = build_parser().parse_args(argv)
     placement: Placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
+    private_process()
     configure_logging()
     stop_on_signals()
     try:

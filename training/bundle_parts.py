@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from contracts.bundle import INDEX, STRING_COLUMNS, open_bundle, seal
 from contracts.catalogue import ItemFeatures
 from contracts.errors import BundleError, DataError
+from contracts.files import make_private, private_folder
 from contracts.ids import BoolArray, FloatArray, IntArray
 from contracts.manifest import SCHEMA_VERSION, TRANSFORMS, EncoderEntry, Manifest
 from contracts.strings import StringColumn
@@ -97,13 +98,14 @@ def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
         BundleError: the version exists with other files, or what was written does not open.
         DataError: a model, index or PCA file is missing.
     """
-    bundles_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(bundles_dir)
     final = bundles_dir / version
     with tempfile.TemporaryDirectory(dir=bundles_dir, prefix=f".{version}.") as temporary:
         folder = Path(temporary) / version
         _write_files(parts, folder)
         sealed = seal(folder, _manifest(parts, version))
         open_bundle(folder)
+        make_private(folder)
         if final.exists():
             _refuse_other(final, sealed)
             return final

