@@ -30,6 +30,7 @@ from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.api import RecommendationRequest
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.request_ids import RequestId
 from serving.gateway.service import Asked, RecommendationService
 from serving.groups import GROUPS, GroupName, open_group
 from serving.load import ComputeThread
@@ -101,7 +102,10 @@ async def opened(
         stages, fallbacks = StageGroups(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
         pipeline = RecommenderPipeline(stages, reader, fallbacks, config.pipeline)
         service = RecommendationService(bundle, pipeline, Catalogue(bundle), config.clock(), config.service)
-        requests = [service.check(msgspec.convert(body, RecommendationRequest), "request") for body in asked]
+        requests = [
+            service.check(msgspec.convert(body, RecommendationRequest), RequestId("request", "request"))
+            for body in asked
+        ]
         yield Direct(service, bundle, requests)
     await stores.client.aclose()
 

@@ -30,6 +30,8 @@ ITEM_CONTINUOUS: Final = (PRICE_LOG_NORM,)
 SESSION_GAP_S: Final = 1_800
 """A session ends after this many quiet seconds."""
 TOP_CATEGORY_WINDOW_S: Final = DAY_S
+TOP_CATEGORY_EVENTS: Final = 200
+"""Newest events that `top_category` looks at, at most: what is kept of a subject online has a bound (decision 9)."""
 ITEM_AGE_EDGES_DAYS: Final = (1, 2, 3, 4, 6, 8, 11, 15, 31)
 """Upper bounds of the item age buckets in whole days; the last bucket is open, and also that of unknown launches."""
 NUM_ITEM_AGE_BUCKETS: Final = len(ITEM_AGE_EDGES_DAYS) + 1
@@ -128,6 +130,8 @@ def item_age_bucket(launched_at: LongArray, now: LongArray) -> IntArray:
 def top_category(categories: IntArray, timestamps: LongArray) -> int:
     """The most frequent category of the 24 hours that end at the last event; ties go to the newest.
 
+    Of more than `TOP_CATEGORY_EVENTS` events the newest count.
+
     Args:
         categories: codes [n] in order of time; 0 = the item has no category, it does not count.
         timestamps: Unix seconds [n], ascending; the window ends at the last of them and is (last - 24 h, last].
@@ -137,6 +141,7 @@ def top_category(categories: IntArray, timestamps: LongArray) -> int:
     """
     if len(categories) == 0:
         return 0
+    categories, timestamps = categories[-TOP_CATEGORY_EVENTS:], timestamps[-TOP_CATEGORY_EVENTS:]
     inside = (timestamps > timestamps[-1] - TOP_CATEGORY_WINDOW_S) & (categories > 0)
     return most_frequent(categories[inside])
 

@@ -41,6 +41,13 @@ def session_subject(session_id: str) -> str:
     return _SESSION + session_id
 
 
+def subject_of(user_id: str | None, session_id: str | None) -> str | None:
+    """Whose history something belongs to: the user, else the session, else nobody; "" is no id."""
+    if user_id:
+        return user_subject(user_id)
+    return session_subject(session_id) if session_id else None
+
+
 def user_of_subject(subject: str) -> str | None:
     """Raw id of a subject that is a user; None for a session."""
     return subject.removeprefix(_USER) if subject.startswith(_USER) else None

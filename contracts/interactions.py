@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.errors import DataError
-from contracts.ids import session_subject, user_subject
+from contracts.ids import subject_of
 
 STREAM_FIELD: Final = b"interaction"
 """The one field of a stream's entry."""
@@ -23,7 +23,7 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that a subject did with an item, as it was accepted.
 
     Attributes:
-        event_id: tells it from all others.
+        event_id: tells it from all others of its subject.
         item_id: raw id of the item.
         event: one of `contracts.columns.EVENTS`.
         timestamp: Unix seconds at which it happened, not after `accepted_at`.
@@ -47,9 +47,7 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def subject(self) -> str:
         """Whose history it belongs to: the user, or the session of a visitor without a user id; '' for neither."""
-        if self.user_id:
-            return user_subject(self.user_id)
-        return session_subject(self.session_id) if self.session_id else ""
+        return subject_of(self.user_id, self.session_id) or ""
 
 
 class Erasure(Struct, frozen=True, kw_only=True):

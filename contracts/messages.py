@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS, History
-from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array, session_subject, user_subject
+from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array, subject_of
 from contracts.options import Constraints, Ragged, RerankOptions
 
 
@@ -90,11 +90,7 @@ class RequestBatch:
     @property
     def subjects(self) -> tuple[str | None, ...]:
         """Whose history and seen items count: the user, else the session, else nobody."""
-        pairs = zip(self.user_ids, self.session_ids, strict=True)
-        return tuple(
-            user_subject(user) if user is not None else None if session is None else session_subject(session)
-            for user, session in pairs
-        )
+        return tuple(map(subject_of, self.user_ids, self.session_ids))
 
 
 @dataclass(frozen=True)

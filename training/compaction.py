@@ -28,6 +28,7 @@ from contracts.config import StrictConfig
 from contracts.files import atomic_file
 from contracts.ids import BoolArray, LongArray
 from training.records import erased_users, find_records
+from training.subjects import name_subjects, subjects_of
 from training.tables import RawTable, read_files
 
 _DONE: Final = "compacted-"
@@ -74,7 +75,8 @@ class _Table:
 
     Attributes:
         schema: the table.
-        key: columns that tell a row from its repeats; of repeats the first in `order` stays.
+        key: columns that tell a row from its repeats; of repeats the first in `order` stays. `_SUBJECT` stands for
+            user or session.
         order: columns that the rows are sorted by.
     """
 
@@ -83,11 +85,14 @@ class _Table:
     order: tuple[str, ...]
 
 
-_INTERACTIONS: Final = _Table(r.INTERACTIONS, (c.EVENT_ID,), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS))
+_SUBJECT: Final = "subject"
+_INTERACTIONS: Final = _Table(
+    r.INTERACTIONS, (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.TIMESTAMP), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS)
+)
 _ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
 _SNAPSHOTS: Final = _Table(r.SNAPSHOTS, (c.USER_ID, r.SERVED_MS), (r.SERVED_MS, c.USER_ID))
 _IMPRESSIONS: Final = _Table(
-    r.IMPRESSIONS, (c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
+    r.IMPRESSIONS, (_SUBJECT, c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)
 )
 
 
@@ -137,12 +142,12 @@ def _compact_day(day: RawTable, table: _Table, erased: pa.Array, digest: str) ->
 
 def _first_of_each(rows: pa.Table, key: Sequence[str]) -> BoolArray:
     """Whether no earlier row has the same key [R]; rows without the key are all their own."""
-    number = pa.array(np.arange(len(rows)))
-    firsts = rows.select(list(key)).append_column("row", number).group_by(list(key)).aggregate([("row", "min")])
+    columns = {name: _subjects(rows) if name == _SUBJECT else rows[name] for name in key}
+    numbered = pa.table(columns | {"row": pa.array(np.arange(len(rows)))})
     first = np.zeros(len(rows), dtype=bool)
-    first[firsts["row_min"].to_numpy()] = True
-    for name in key:
-        first |= rows[name].is_null().to_numpy()
+    first[numbered.group_by(list(key)).aggregate([("row", "min")])["row_min"].to_numpy()] = True
+    for column in columns.values():
+        first |= column.is_null().to_numpy()
     return first
 
 
@@ -206,12 +211,15 @@ def _true(column: pa.ChunkedArray) -> BoolArray:
 
 
 def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[str], window_s: int) -> BoolArray:
-    """Whether an event of some kinds with the same request and item follows each impression within a time [R].
+    """Whether the visitor's event with the same request and item follows each impression within a time [R].
+
+    What was shown to a user is clicked by that user; what was shown in a session without one, by whoever is in that
+    session; what was shown to nobody that has a name, by whoever names the request.
 
     An event that names a request comes after it: what is earlier by its own time has a clock that is slow.
 
     Args:
-        impressions: request_id, item_id and timestamp of each.
+        impressions: request_id, item_id, timestamp, user_id and session_id of each.
         events: recorded interactions; None = there are none.
         kinds: values of `event`; an event without one is a view.
         window_s: seconds, the last one included.
@@ -227,14 +235,23 @@ def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[s
             "shown": impressions[c.TIMESTAMP],
             c.REQUEST_ID: impressions[c.REQUEST_ID],
             c.ITEM_ID: impressions[c.ITEM_ID],
+            _SUBJECT: _subjects(impressions),
         }
     )
-    pairs = shown.join(
-        events.select([c.REQUEST_ID, c.ITEM_ID, c.TIMESTAMP]), [c.REQUEST_ID, c.ITEM_ID], join_type="inner"
-    )
+    key = [c.REQUEST_ID, c.ITEM_ID]
+    answers = events.select([*key, c.TIMESTAMP])
+    in_session = name_subjects(events[c.SESSION_ID], np.zeros(len(events), dtype=bool))
+    credits = [subjects_of(events), in_session, pa.repeat("", len(events))]
+    clicks = pa.concat_tables([answers.append_column(_SUBJECT, column) for column in credits])
+    pairs = shown.join(clicks, [*key, _SUBJECT], join_type="inner")
     wait_s = pairs[c.TIMESTAMP].to_numpy() - pairs["shown"].to_numpy()
     clicked[pairs["row"].to_numpy()[wait_s <= window_s]] = True
     return clicked
+
+
+def _subjects(rows: pa.Table) -> pa.ChunkedArray:
+    """Whose each row is; "" for nobody's."""
+    return pc.fill_null(subjects_of(rows), "")
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts import records as r
 from contracts.columns import TableSchema
-from contracts.ids import IntArray, LongArray, session_subject, user_subject
+from contracts.ids import IntArray, LongArray
 from contracts.vocabulary import Vocabulary
+from training.subjects import subjects_of
 from training.tables import ARROW_TYPES, RawTable, find_table, read_files
 
 
@@ -53,10 +54,7 @@ def accepted_events(folder: Path | None, first_day: int) -> pa.Table:
     if found is None:
         return pa.table({name: [] for name in (c.SUBJECT_ID, *columns)})
     rows = read_files(found.of_days([day for day in found.days if day >= first_day]))
-    users, sessions = (rows[name].fill_null("") for name in (c.USER_ID, c.SESSION_ID))
-    named = zip(users.to_pylist(), sessions.to_pylist(), strict=True)
-    subjects = [user_subject(user) if user else session_subject(session) for user, session in named]
-    return rows.select(columns).append_column(c.SUBJECT_ID, pa.array(subjects, pa.string()))
+    return rows.select(columns).append_column(c.SUBJECT_ID, subjects_of(rows))
 
 
 def erasures(folder: Path | None) -> dict[str, int]:

@@ -28,6 +28,7 @@ from serving.connection import StoreConnection
 from serving.gateway.api import RecommendationRequest
 from serving.gateway.build import build_gateway, build_pipeline
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.request_ids import RequestId
 from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, GroupName, open_group, warm_up
 from serving.load import ComputeThread
@@ -151,7 +152,9 @@ def fastapi_application(
     @app.post("/v1/recommendations")
     async def recommend(question: Question) -> Answer:
         request = RecommendationRequest(**question.model_dump())
-        result = await service.run([service.check(request, "request")], [config.service.budget_ms])
+        result = await service.run(
+            [service.check(request, RequestId("request", "request"))], [config.service.budget_ms]
+        )
         ranked = zip(result.ranked.rows.tolist(), result.ranked.scores.tolist(), strict=True)
         items = [catalogue.recommendation(rank, row, score) for rank, (row, score) in enumerate(ranked, start=1)]
         return Answer(

@@ -52,7 +52,7 @@ class GatewayReplica:
         limit_threads()
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
-        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics(), echo=False)
+        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
         spare_collector()
         self._app = built.app
         self._telemetry = built.telemetry

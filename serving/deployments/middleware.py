@@ -1,7 +1,8 @@
-"""What Ray Serve's HTTP server does around a request for recommendations, made less.
+"""What Ray Serve's HTTP server does around a request, made less.
 
 Serve watches every connection for a client that leaves and every request for its time limit, with two tasks each. The
 gateway reads the whole body at once and keeps a budget of its own, so its requests ask Serve to leave both out.
+Serve adds the client's `X-Request-Id` to every answer, also where the gateway has told its own: the first one stays.
 Serve calls `middlewares` where `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names it.
 """
 
@@ -10,8 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.gateway.http import REQUEST_ID
 from serving.gateway.operations import RECOMMENDATIONS_PATH
 
 _ADDED: Final = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))
@@ -33,6 +35,27 @@ class Unwatched:
         await self._app(scope, receive, send)
 
 
+class NamedOnce:
+    """Leaves an answer the first of its `X-Request-Id`s.
+
+    Args:
+        app: Serve's application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_once(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                named = [place for place, (name, _) in enumerate(headers) if name.lower() == REQUEST_ID]
+                message["headers"] = [pair for place, pair in enumerate(headers) if place not in named[1:]]
+            await send(message)
+
+        await self._app(scope, receive, send_once)
+
+
 def middlewares() -> list[Middleware]:
     """What Serve wraps its HTTP servers with."""
-    return [Middleware(Unwatched)]
+    return [Middleware(Unwatched), Middleware(NamedOnce)]

@@ -157,7 +157,7 @@ class Recommendation(Struct, frozen=True, omit_defaults=True):
 class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
     """Ranked items, best first."""
 
-    request_id: str
+    request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
     user_id: str | None
     bundle_version: str
     degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
@@ -168,7 +168,7 @@ class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
 class RankingResponse(Struct, frozen=True, omit_defaults=True):
     """Given items, best first."""
 
-    request_id: str
+    request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
     user_id: str | None
     bundle_version: str
     degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]

@@ -22,13 +22,18 @@ class InteractionEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     session_id: Annotated[Id | None, Meta(description="Whose history it is when there is no user id.")] = None
     event_id: Annotated[
         Id | None,
-        Meta(description="Tells it from all others: an event that is sent again counts once. Null = one is made."),
+        Meta(
+            description="Tells it from all others of the user or session: one that is sent again counts once. "
+            "Null = one is made."
+        ),
     ] = None
     timestamp: Annotated[
         Annotated[int, Meta(ge=0, le=2**53)] | None, Meta(description="Unix seconds; missing or 0 = now.")
     ] = None
     device_type: Annotated[Id | None, Meta(description="For example mobile, desktop or tablet.")] = None
-    request_id: Annotated[Id | None, Meta(description="Of the recommendations that it answers.")] = None
+    request_id: Annotated[Id | None, Meta(description="The `request_id` in the recommendations that it answers.")] = (
+        None
+    )
 
 
 Interactions = Annotated[list[InteractionEvent], Meta(min_length=1, max_length=MAX_EVENTS)] | InteractionEvent
@@ -85,7 +90,9 @@ class UserData(Struct, frozen=True):
     top_category: str | None
     top_category_long: str | None
     recent_items: Annotated[list[TimedItem], Meta(description="Newest first.")]
-    recent_categories: Annotated[list[TimedCategory], Meta(description="Of the last event's 24 hours, newest first.")]
+    recent_categories: Annotated[
+        list[TimedCategory], Meta(description="Of the last event's 24 hours, newest first, 200 at most.")
+    ]
     seen: list[SeenDay]
     erased_at: Annotated[int | None, Meta(description="Unix seconds; null = never erased.")]
 

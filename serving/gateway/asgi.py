@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import Final
@@ -19,7 +18,6 @@ from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
     ClientGoneError,
-    Headers,
     check_json,
     error_answer,
     header,
@@ -28,6 +26,7 @@ from serving.gateway.http import (
 )
 from serving.gateway.interactions import InteractionService
 from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH, path_of
+from serving.gateway.request_ids import RequestId, request_id_of
 from serving.gateway.service import Answer, RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import TracingConfig
@@ -39,8 +38,6 @@ ANSWER_KEY: Final = "recommender.answer"
 MAX_BUDGET_MS: Final = 60_000
 HOT_PATHS: Final = (RECOMMENDATIONS_PATH, INTERACTIONS_PATH)
 _NO_ROUTE: Final = "none"
-_SCOPE_KEY: Final = "recommender.request_id"
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class GatewayConfig(StrictConfig):
@@ -73,7 +70,6 @@ class Gateway:
         config: limits.
         access: who may call what; None = everybody everything.
         telemetry: told about every answer.
-        echo: whether answers carry the request's id as a header; Ray Serve adds that header itself.
     """
 
     def __init__(
@@ -84,10 +80,7 @@ class Gateway:
         config: GatewayConfig,
         access: Access | None = None,
         telemetry: Telemetry | None = None,
-        *,
-        echo: bool = True,
     ) -> None:
-        self._echo = echo
         self._service = service
         self._interactions = interactions
         self._rest = rest
@@ -105,7 +98,7 @@ class Gateway:
         answer, content, status = None, None, 200
         try:
             if self._access is not None:
-                caller = await self._access.check(scope, path, request_id)
+                caller = await self._access.check(scope, path, request_id.own)
                 if caller is not None:
                     scope[CALLER_KEY] = caller.name
             if path == RECOMMENDATIONS_PATH:
@@ -117,22 +110,19 @@ class Gateway:
         except ClientGoneError:
             return
         except Exception as error:
-            status, content, headers = error_answer(error, request_id)
-            await send_json(send, status, content, [*self._named(request_id), *headers])
+            status, content, headers = error_answer(error, request_id.own)
+            await send_json(send, status, content, [_named(request_id), *headers])
         else:
             if content is None:
                 scope["path"] = scope.get("root_path", "") + path  # routes split it before it is decoded
                 await self._pass_on(scope, receive, send, request_id, started)
                 return
-            await send_json(send, status, content, self._named(request_id))
+            await send_json(send, status, content, [_named(request_id)])
         if self._telemetry is not None:
             route = path if path in HOT_PATHS else _NO_ROUTE
-            self._telemetry.answered(request_id, scope["method"], route, status, started, answer)
+            self._telemetry.answered(request_id.own, scope["method"], route, status, started, answer)
 
-    def _named(self, request_id: str) -> Headers:
-        return ((REQUEST_ID, request_id.encode()),) if self._echo else ()
-
-    async def _recommend(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+    async def _recommend(self, scope: Scope, receive: Receive, request_id: RequestId) -> Answer:
         request = decode_request(await self._posted(scope, receive, RECOMMENDATIONS_PATH))
         return await self._service.recommend(request, request_id, budget_of(scope))
 
@@ -145,15 +135,14 @@ class Gateway:
         check_json(scope)
         return await read_body(scope, receive, self._config.max_body_bytes)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float) -> None:
-        scope[_SCOPE_KEY] = request_id
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: RequestId, started: float) -> None:
         status = 500
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), *self._named(request_id)]}
+                message = {**message, "headers": [*message.get("headers", ()), _named(request_id)]}
             await send(message)
 
         try:
@@ -161,7 +150,7 @@ class Gateway:
         finally:
             if self._telemetry is not None:
                 route = getattr(scope.get("route"), "path_format", _NO_ROUTE)  # a template, never an id of somebody
-                self._telemetry.answered(request_id, scope["method"], route, status, started, scope.get(ANSWER_KEY))
+                self._telemetry.answered(request_id.own, scope["method"], route, status, started, scope.get(ANSWER_KEY))
 
 
 def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
@@ -177,12 +166,9 @@ def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
     )
 
 
-def request_id_of(scope: Scope) -> str:
-    """The request's id: noted before, the client's X-Request-Id if it is a sane one, else a new one."""
-    if (noted := scope.get(_SCOPE_KEY)) is not None:
-        return str(noted)
-    given = header(scope, REQUEST_ID)
-    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+def _named(request_id: RequestId) -> tuple[bytes, bytes]:
+    """The header that tells the id."""
+    return REQUEST_ID, request_id.own.encode()
 
 
 def budget_of(scope: Scope) -> float | None:

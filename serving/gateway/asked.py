@@ -10,6 +10,7 @@ import numpy as np
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, Clock, name_to_day
 from contracts.errors import RequestError
+from contracts.ids import subject_of
 from contracts.messages import RequestBatch
 from contracts.options import Ragged
 from serving.gateway.api import MAX_CANDIDATES, RankingRequest, RecommendationRequest
@@ -17,6 +18,7 @@ from serving.gateway.draws import Draw, DrawReader, gather_draws
 from serving.gateway.exploration import ExplorationConfig, Explorer
 from serving.gateway.given import Given
 from serving.gateway.limits import LimitReader, Limits, gather_limits
+from serving.gateway.request_ids import RequestId
 from serving.stages.reranking import RerankingConfig
 
 
@@ -24,7 +26,7 @@ class Asked(NamedTuple):
     """A checked request.
 
     Attributes:
-        request_id: its id.
+        request_id: its own id, see `RequestId`.
         request: what was sent.
         limits: items that it limits itself to; None = none.
         draw: how its list is drawn; None = greedily.
@@ -47,9 +49,9 @@ class Asked(NamedTuple):
         return MAX_CANDIDATES if self.request.k is None else self.request.k
 
     @property
-    def has_subject(self) -> bool:
-        """Whether somebody's history and seen items count."""
-        return self.request.user_id is not None or self.request.session_id is not None
+    def subject(self) -> str | None:
+        """Whose history and seen items count; None = nobody's."""
+        return subject_of(self.request.user_id, self.request.session_id)
 
 
 class RequestReader:
@@ -72,7 +74,7 @@ class RequestReader:
         self._explores = Explorer(exploration)
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
 
-    def __call__(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
+    def __call__(self, request: RecommendationRequest | RankingRequest, request_id: RequestId) -> Asked:
         """A request that can be answered.
 
         Raises:
@@ -82,10 +84,10 @@ class RequestReader:
         limits = self._limits(request)
         if isinstance(request, RankingRequest):
             given = Given.read(request.candidate_ids, self._bundle)
-            return Asked(request_id, request, limits, self._draws(request, request_id), given)
-        explored = self._explores(request, request_id)
-        draw = explored or self._draws(request, request_id)
-        return Asked(request_id, request, limits, draw, explored=explored is not None)
+            return Asked(request_id.own, request, limits, self._draws(request, request_id.sent), given)
+        explored = self._explores(request, request_id.sent)
+        draw = explored or self._draws(request, request_id.sent)
+        return Asked(request_id.own, request, limits, draw, explored=explored is not None)
 
     def _check_time(self, timestamp: int) -> None:
         last = self._clock.now() + DAY_S

@@ -81,8 +81,6 @@ def build_gateway(
     placement: str,
     stores: StoreConnection,
     metrics: MetricSink | None = None,
-    *,
-    echo: bool = True,
 ) -> BuiltGateway:
     """The gateway's application.
 
@@ -93,7 +91,6 @@ def build_gateway(
         placement: its name, for the status.
         stores: the stores.
         metrics: where measurements go; None = nowhere.
-        echo: see `Gateway`.
 
     Raises:
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
@@ -116,7 +113,7 @@ def build_gateway(
     audit = AuditLog(config.access.audit_file, config.access.max_audited_refusals_per_s)
     users = UserDataEndpoints(UserDataStore(*opened), UserFeatureStore(*opened), clock, audit)
     rest = rest_application(service, catalogue, users, clock, monitor, config.gateway.max_body_bytes)
-    gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry, echo=echo)
+    gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry)
     app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
     popularity = FreshPopularity(lately, fallbacks.popular, bundle, clock)

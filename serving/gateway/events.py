@@ -16,6 +16,7 @@ from contracts.bundle import Bundle
 from contracts.clock import DAY_S, Clock
 from contracts.errors import MalformedError, RequestError
 from contracts.features import ITEM_CATEGORICALS
+from contracts.ids import subject_of
 from contracts.interactions import Interaction
 from serving.gateway.api_events import MAX_EVENTS, InteractionEvent, Interactions, RefusedEvent
 from serving.gateway.decoding import refusal
@@ -107,7 +108,7 @@ class EventReader:
         ]
 
     def _refusal(self, index: int, event: InteractionEvent, now: int) -> RefusedEvent | None:
-        if event.user_id is None and event.session_id is None:
+        if subject_of(event.user_id, event.session_id) is None:
             return RefusedEvent(index, "no_subject", "neither user_id nor session_id is given; give one")
         if event.item_id not in self._item_rows:
             return RefusedEvent(index, "unknown_item", f"the catalogue has no item {event.item_id!r}")
@@ -148,7 +149,7 @@ def _made_id(event: InteractionEvent, equal: Counter[tuple[object, ...]]) -> str
     """The hash of subject, item, time, event and ordinal among equal ones; without a time nothing tells repeats."""
     if not event.timestamp:
         return os.urandom(_ID_BYTES).hex()
-    told = (event.user_id or event.session_id, event.item_id, event.timestamp, event.event)
+    told = (subject_of(event.user_id, event.session_id), event.item_id, event.timestamp, event.event)
     ordinal = equal[told]
     equal[told] += 1
     return hashlib.blake2b(msgspec.json.encode((*told, ordinal)), digest_size=_ID_BYTES).hexdigest()

@@ -37,7 +37,7 @@ class Explained:
         self._source: Literal["retrieval", "popular", "given"] = (
             "given" if is_given else "retrieval" if self._retrieval_answers else "popular"
         )
-        seen: Verdict = "kept" if asked.has_subject and not is_given else "not_asked"
+        seen: Verdict = "kept" if asked.subject is not None and not is_given else "not_asked"
         self._filters: dict[str, Verdict] = {
             "eligibility": "kept",
             "exclude": "kept" if limits is not None and len(limits.excluded) else "not_asked",

@@ -11,6 +11,7 @@ import hashlib
 from pydantic import Field
 
 from contracts.config import StrictConfig
+from contracts.ids import subject_of
 from contracts.options import NO_CAP, Order
 from serving.gateway.api import RecommendationRequest
 from serving.gateway.draws import Draw, seed_of
@@ -55,7 +56,7 @@ class Explorer:
         config = self._config
         if config.share == 0:
             return None
-        visitor = request.user_id or request.session_id or request_id
+        visitor = subject_of(request.user_id, request.session_id) or request_id
         if not falls_in_share(config.share, config.salt, visitor):
             return None
         return Draw(Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed_of(request_id))

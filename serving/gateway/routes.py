@@ -26,13 +26,14 @@ from contracts.errors import (
     RequestError,
 )
 from serving.gateway.api import ItemQuery, Ready, SimilarQuery, encode
-from serving.gateway.asgi import ANSWER_KEY, budget_of, request_id_of
+from serving.gateway.asgi import ANSWER_KEY, budget_of
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.decoding import decode_query, decode_ranking
 from serving.gateway.http import ClientGoneError, check_json, error_answer, read_body
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
 from serving.gateway.operations import OPERATIONS, decode_id, encode_id
+from serving.gateway.request_ids import request_id_of
 from serving.gateway.service import RecommendationService
 from serving.gateway.users import Endpoint, UserDataEndpoints
 
@@ -192,7 +193,7 @@ def _json(value: Any) -> Response:
 async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         error = _as_ours(request, error)
-    status, content, headers = error_answer(error, request_id_of(request.scope))
+    status, content, headers = error_answer(error, request_id_of(request.scope).own)
     return Response(
         content, status, {key.decode(): value.decode() for key, value in headers}, media_type="application/json"
     )

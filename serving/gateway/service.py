@@ -21,6 +21,7 @@ from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.exploration import ExplorationConfig
 from serving.gateway.refusals import RefusalConfig, RefusalPace
+from serving.gateway.request_ids import RequestId
 from serving.load import LoadMeter
 from serving.pipeline import RecommenderPipeline
 from serving.stages.reranking import RerankingConfig
@@ -127,13 +128,13 @@ class RecommendationService:
         self._degraded_at: dict[str, float] = {}
 
     async def recommend(
-        self, request: RecommendationRequest, request_id: str, budget_ms: float | None = None
+        self, request: RecommendationRequest, request_id: RequestId, budget_ms: float | None = None
     ) -> Answer:
         """The answer.
 
         Args:
             request: what is asked.
-            request_id: its id.
+            request_id: how it is called.
             budget_ms: milliseconds from arrival to answer; None = as configured.
 
         Raises:
@@ -143,7 +144,7 @@ class RecommendationService:
         """
         return await self._submit(self._batcher, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
-    async def rank(self, request: RankingRequest, request_id: str, budget_ms: float | None = None) -> Answer:
+    async def rank(self, request: RankingRequest, request_id: RequestId, budget_ms: float | None = None) -> Answer:
         """Given items, ranked; takes and raises as `recommend`."""
         return await self._submit(self._rankings, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
@@ -152,7 +153,7 @@ class RecommendationService:
         if running := self._batcher.running | self._rankings.running:
             await asyncio.wait(running, timeout=timeout_s)
 
-    def check(self, request: RecommendationRequest | RankingRequest, request_id: str) -> Asked:
+    def check(self, request: RecommendationRequest | RankingRequest, request_id: RequestId) -> Asked:
         """The request with its names looked up.
 
         Raises:
@@ -196,6 +197,6 @@ class RecommendationService:
         batch = BatchFacts(result.ranked.bundle_version, len(asked), result.stage_ms, result.removed)
         contents = write_answers(asked, result, self._catalogue)
         return [
-            Answer(content, one.request.user_id or one.request.session_id, degraded, waited, batch)
+            Answer(content, one.subject, degraded, waited, batch)
             for content, one, degraded, waited in zip(contents, asked, result.degraded, waited_ms, strict=True)
         ]

@@ -16,8 +16,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.asgi import ANSWER_KEY, HOT_PATHS
-from serving.gateway.http import REQUEST_ID, header
+from serving.gateway.http import header
 from serving.gateway.operations import path_of
+from serving.gateway.request_ids import request_id_of
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
 from serving.steps import SEQUENCE
@@ -111,8 +112,9 @@ def _attributes(scope: Scope, route: str | None, status: int, answer: Answer | N
     yield "http.response.status_code", status
     if route is not None:
         yield "http.route", route
-    if (request_id := header(scope, REQUEST_ID)) is not None:
-        yield "recommender.request_id", request_id.decode("latin-1")
+    request_id = request_id_of(scope)
+    yield "recommender.request_id", request_id.own
+    yield "recommender.client_request_id", request_id.sent
     if answer is not None:
         yield "recommender.bundle_version", answer.batch.bundle_version
         yield "recommender.batch_size", answer.batch.size

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from contracts.clock import Clock, day_to_name
 from serving.gateway.api import encode
 from serving.gateway.api_events import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
-from serving.gateway.asgi import CALLER_KEY, request_id_of
+from serving.gateway.asgi import CALLER_KEY
 from serving.gateway.audit import AuditLog
+from serving.gateway.request_ids import request_id_of
 from serving.stages.user_lookup import UserFeatureReader
 from serving.stores.user_data import UserDataStore
 
@@ -49,7 +50,7 @@ class UserDataEndpoints:
     def _audited(self, event: str, act: Callable[[str], Awaitable[FlushedSeen | UserData | ErasedUser]]) -> Endpoint:
         async def answer(request: Request) -> Response:
             user_id = request.path_params["user_id"]
-            fields = {"caller": request.scope.get(CALLER_KEY), "request_id": request_id_of(request.scope)}
+            fields = {"caller": request.scope.get(CALLER_KEY), "request_id": request_id_of(request.scope).own}
             await asyncio.to_thread(lambda: self._audit.event(event, user_id=user_id, **fields))
             return Response(encode(await act(user_id)), media_type="application/json")
 

@@ -113,9 +113,11 @@ def _event(content: bytes | None) -> Interaction | None:
 
 
 def _first_of_each(rows: pa.Table) -> pa.Table:
-    """Without later rows of the same subject and event id."""
+    """Without later rows of the same event."""
     rows = rows.append_column("row", pa.array(np.arange(len(rows))))
-    first = rows.group_by([c.SUBJECT_ID, c.EVENT_ID]).aggregate([("row", "min")])["row_min"]
+    first = rows.group_by([c.SUBJECT_ID, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP]).aggregate([("row", "min")])[
+        "row_min"
+    ]
     return rows.drop_columns("row").take(first.take(pc.sort_indices(first)))
 
 
@@ -137,9 +139,9 @@ def _whole_subjects(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def _lacking(table: pa.Table, accepted: pa.Table) -> pa.Table:
-    """Accepted events that a table lacks, in its columns: it has neither their id nor the item at the same second."""
+    """Accepted events that a table lacks, in its columns: it has the item neither by their id nor at their time."""
     known = table.filter(pc.is_in(table[c.SUBJECT_ID], accepted[c.SUBJECT_ID].combine_chunks()))
-    for names in ([c.SUBJECT_ID, c.EVENT_ID], [c.SUBJECT_ID, c.ITEM_ID, c.TIMESTAMP]):
+    for names in ([c.SUBJECT_ID, c.EVENT_ID, c.ITEM_ID], [c.SUBJECT_ID, c.ITEM_ID, c.TIMESTAMP]):
         if set(names) <= set(table.column_names):
             keys = known.select(names).cast(pa.schema([ACCEPTED.field(name) for name in names]))
             accepted = accepted.join(keys, names, join_type="left anti")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from contracts.clock import DAY_S
+from contracts.clock import DAY_S, HOUR_S
 from contracts.config import StrictConfig
 from contracts.ids import user_of_subject
 from contracts.secrets import read_secret, refuse_secret
@@ -72,6 +72,9 @@ class StoreConfig(StrictConfig):
     """Share of unseen items that the seen filter may hide, over the whole window."""
     session_days: int = Field(default=7, ge=1)
     """Keys of a visitor without a user id expire so many days after the last interaction."""
+    first_event_hours: int = Field(default=6, ge=1)
+    """Keys of a session of which there is one event expire so many hours after it: most visitors never come back, and
+    made-up sessions cost little."""
     user_days: int = Field(default=90, ge=1)
     """Recent items, categories and seen ring of a user expire so many days after the last interaction."""
     event_memory_hours: int = Field(default=24, ge=1)
@@ -79,9 +82,20 @@ class StoreConfig(StrictConfig):
     popularity_half_life_days: float = Field(default=3.0, gt=0)
     """An interaction counts half after so many days."""
 
-    def lifetime_s(self, subject: str) -> int:
-        """Seconds after the last interaction at which the keys of a subject expire."""
-        return DAY_S * (self.session_days if user_of_subject(subject) is None else self.user_days)
+    def lifetime_s(self, subject: str, *, first: bool = False) -> int:
+        """Seconds after the last interaction at which the keys of a subject expire; `first` = it is the only one."""
+        if user_of_subject(subject) is not None:
+            return DAY_S * self.user_days
+        return HOUR_S * self.first_event_hours if first else DAY_S * self.session_days
+
+    @model_validator(mode="after")
+    def _first_events_go_first(self) -> StoreConfig:
+        if self.first_event_hours * HOUR_S > self.session_days * DAY_S:
+            raise ValueError(
+                f"first_event_hours={self.first_event_hours} is longer than session_days={self.session_days}: of "
+                f"two sessions the one that did more would go first; set at most {self.session_days * DAY_S // HOUR_S}"
+            )
+        return self
 
     def password(self) -> str | None:
         """The password at the configured address, None = it asks for none; read anew by each call.

@@ -130,7 +130,8 @@ class _ModuleFiller:
                 if before:
                     pipe.unlink(*(self._keys.seen_on(subject, day) for day in before))
                     pipe.zrem(self._keys.seen_days(subject), *before)
-                for command in self._commands.replaced(subject, days, self._config.lifetime_s(subject)) if days else []:
+                lifetime_s = self._config.lifetime_s(subject) if names else self._state.lifetime_s(subject)
+                for command in self._commands.replaced(subject, days, lifetime_s) if days else []:
                     pipe.execute_command(*command)
             pipe.execute()
 

@@ -45,9 +45,10 @@ class StateFiller:
         self.erased = erased
         self._accepted = accepted
         keys, merge = Keys(config.shop), Merge(config, tables_end)
-        self._day = keys.day("")
-        self._merges = {keys.recent(""): merge.recent, self._day: merge.day, keys.seen(""): merge.seen}
+        self._recent, self._day = keys.recent(""), keys.day("")
+        self._merges = {self._recent: merge.recent, self._day: merge.day, keys.seen(""): merge.seen}
         self._written: set[bytes] = set()
+        self._single: set[str] = set()
         self._counts: Counter[str] = Counter()
 
     @property
@@ -75,6 +76,10 @@ class StateFiller:
             found = self._client.scan_iter(prefix + "*", CHUNK)
             self._set((Change(key, None, merge) for key in found if key not in self._written), "stale keys")
 
+    def lifetime_s(self, subject: str) -> int:
+        """Seconds until keys of a subject expire that come out of tables."""
+        return self._config.lifetime_s(subject, first=subject in self._single)
+
     def _changes(self, values: Iterable[tuple[str, bytes]]) -> Iterator[Change]:
         for name, value in values:
             prefix, subject = self._split(name)
@@ -84,7 +89,10 @@ class StateFiller:
             if key in self._written:
                 raise DataError(f"{name} comes twice; a table must hold all rows of its subjects")
             self._written.add(key)
-            yield Change(key, value, self._merges[prefix], self._config.lifetime_s(subject))
+            if prefix == self._recent and len(recent.decode(value).timestamps) < 2 <= self._config.history_length:
+                self._single.add(subject)
+            first = subject in self._single
+            yield Change(key, value, self._merges[prefix], self.lifetime_s(subject), prolongs=not first)
 
     def _set(self, changes: Iterator[Change], what: str) -> None:
         with tqdm(desc=what, unit=" keys", disable=None) as progress:

@@ -17,7 +17,6 @@ from contracts.bloom import Words
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, HOUR_S
 from contracts.errors import StoreError
-from contracts.features import TOP_CATEGORY_WINDOW_S
 from contracts.interactions import STREAM_FIELD, Interaction, encode
 from serving.stores import recent
 from serving.stores.client import store_errors
@@ -121,8 +120,8 @@ class InteractionStore:
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
         """Writes a batch, all or nothing: ids, recent items, categories, seen items, popularity and the stream.
 
-        Of interactions with the same id the first one counts, whether in this batch or in an earlier one; those of
-        erased users are left out.
+        Of interactions of a subject with the same id the first one counts, whether in this batch or in an earlier one;
+        those of erased users are left out.
 
         Returns:
             What became of each.
@@ -143,7 +142,7 @@ class InteractionStore:
 
     async def _read(self, new: Sequence[NewInteraction]) -> tuple[list[Outcome], dict[str, _Subject]]:
         """What would become of each now, and the states of the subjects."""
-        events = [self._keys.event(one.interaction.event_id) for one in new]
+        events = self._event_keys(new)
         subjects = list(dict.fromkeys(one.interaction.subject for one in new))
         users = list({one.interaction.user_id for one in new if one.interaction.user_id is not None})
         async with self._client.pipeline(transaction=False) as pipe:
@@ -154,7 +153,7 @@ class InteractionStore:
         erased = {user for user, stamp in zip(users, chain(*stamps), strict=True) if stamp is not None}
         values = iter(found[len(events) :])
         states = dict(zip(subjects, map(_Subject, values, values, values), strict=True))
-        return _outcomes(new, found[: len(events)], erased), states
+        return _outcomes(new, events, found[: len(events)], erased), states
 
     async def _write(
         self, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject], backend: Backend
@@ -165,8 +164,8 @@ class InteractionStore:
             of_subject.setdefault(one.interaction.subject, []).append(one)
         changed, old, new, filters, filed = [], [], [], [], []
         for subject, some in of_subject.items():
-            lifetime_s = self._config.lifetime_s(subject)
             before, seen = states[subject], [one.seen for one in some if one.seen is not None]
+            lifetime_s = self._config.lifetime_s(subject, first=before.recent is None and len(some) == 1)
             if backend == "module":
                 for day, hashes in _by_day(seen).items():
                     filters.append(self._keys.seen_days(subject))
@@ -180,12 +179,16 @@ class InteractionStore:
                     new += [value, lifetime_s]
         users = {one.interaction.user_id for one in accepted if one.interaction.user_id is not None}
         days, popular = _popular(accepted)
-        ids = [self._keys.event(one.interaction.event_id) for one in accepted]
+        ids = self._event_keys(accepted)
         keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *filters, *map(self._keys.popular, days)]
         lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
         entries = [encode(one.interaction) for one in accepted]
         numbers = len(users), len(ids), len(changed), len(filters)
         return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *filed, *entries, *new, *popular]))
+
+    def _event_keys(self, new: Sequence[NewInteraction]) -> list[str]:
+        """Keys under which events are remembered."""
+        return [self._keys.event(one.interaction.subject, one.interaction.event_id) for one in new]
 
     def _state_keys(self, subject: str) -> tuple[str, ...]:
         """Keys of a subject, in the order of `_Subject`."""
@@ -200,9 +203,8 @@ class InteractionStore:
             max_age_s=self._config.history_days * DAY_S,
             length=self._config.history_length,
         )
-        categories = recent.decode_or_nothing(old.day).with_newer(
-            [one.category or "" for one in some], times, max_age_s=TOP_CATEGORY_WINDOW_S - 1
-        )
+        day = recent.decode_or_nothing(old.day)
+        categories = recent.with_newer_categories(day, [one.category or "" for one in some], times)
         ring = old.seen
         if seen:
             marks = [hashes.tolist() for hashes, _ in seen], [day for _, day in seen]
@@ -213,19 +215,20 @@ class InteractionStore:
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 
-def _outcomes(new: Sequence[NewInteraction], known: Sequence[bytes | None], erased: set[str]) -> list[Outcome]:
-    """What becomes of each, given the remembered ids and the erased users."""
+def _outcomes(
+    new: Sequence[NewInteraction], keys: Sequence[str], known: Sequence[bytes | None], erased: set[str]
+) -> list[Outcome]:
+    """What becomes of each, given the keys that remember them, what is there, and the erased users."""
     outcomes: list[Outcome] = []
     met: set[str] = set()
-    for one, remembered in zip(new, known, strict=True):
-        event_id = one.interaction.event_id
+    for one, key, remembered in zip(new, keys, known, strict=True):
         if one.interaction.user_id in erased:
             outcomes.append("erased")
-        elif remembered is not None or event_id in met:
+        elif remembered is not None or key in met:
             outcomes.append("duplicate")
         else:
             outcomes.append("accepted")
-        met.add(event_id)
+        met.add(key)
     return outcomes
 
 

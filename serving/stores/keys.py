@@ -5,6 +5,7 @@ Feast's own keys end with the project, which is the shop.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ ERASURES: Final = "embedded:erasures"
 """Counter in the embedded server: erasures, of all its shops."""
 REWRITTEN: Final = "embedded:rewritten"
 """String: the count of erasures that have left the embedded server's append-only file."""
+_HASH_BYTES: Final = 16
 _FEAST_STRING: Final = 2
 """Feast's number for the type of a raw id."""
 
@@ -35,7 +37,7 @@ class Keys:
         return f"{self.shop}:{VERSION}:recent:{subject}"
 
     def day(self, subject: str) -> str:
-        """String: time and category of the 24 hours that end at the last interaction, newest first; as `recent`."""
+        """String: time and category of the last interactions, within 24 hours, newest first; as `recent`."""
         return f"{self.shop}:{VERSION}:day:{subject}"
 
     def seen(self, subject: str) -> str:
@@ -50,9 +52,10 @@ class Keys:
         """Scalable Bloom filter of RedisBloom: what the subject saw on a shop-local day."""
         return f"{self.shop}:{VERSION}:seen_on:{subject}:{day}"
 
-    def event(self, event_id: str) -> str:
-        """String: there while an accepted event is remembered."""
-        return f"{self.shop}:{VERSION}:event:{event_id}"
+    def event(self, subject: str, event_id: str) -> str:
+        """String: there while an accepted event of a subject is remembered; a hash, so that it tells nobody's id."""
+        named = f"{len(subject)}:{subject}:{event_id}".encode()  # the length tells where the subject ends
+        return f"{self.shop}:{VERSION}:event:{hashlib.blake2b(named, digest_size=_HASH_BYTES).hexdigest()}"
 
     def popular(self, day: int) -> str:
         """Hash: interactions of a shop-local day that mark items as seen, by item."""

@@ -18,7 +18,6 @@ import redis
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, ShopCalendar
 from contracts.errors import StoreError
-from contracts.features import TOP_CATEGORY_WINDOW_S
 from serving.stores import recent
 from serving.stores.config import StoreConfig
 from serving.stores.recent import RecentItems
@@ -70,10 +69,9 @@ class Merge:
         return recent.encode(items) if items.timestamps else None
 
     def day(self, table: bytes | None, online: bytes | None) -> bytes | None:
-        """Categories of the 24 hours that end at the last interaction."""
+        """Categories of the last interactions."""
         known = recent.decode(table)
-        newer = _oldest_first(self.newer(known, online))
-        items = known.with_newer(*newer, max_age_s=TOP_CATEGORY_WINDOW_S - 1)
+        items = recent.with_newer_categories(known, *_oldest_first(self.newer(known, online)))
         return recent.encode(items) if items.timestamps else None
 
     def seen(self, table: bytes | None, online: bytes | None) -> bytes | None:
@@ -104,12 +102,14 @@ class Change(NamedTuple):
         value: of the tables, None = they have none.
         merge: takes what is online into account.
         lifetime_s: seconds until it expires; None = as it does now.
+        prolongs: whether that is so of a key that is online, too; else it expires as it does now.
     """
 
     key: bytes
     value: bytes | None
     merge: MergeValue
     lifetime_s: int | None = None
+    prolongs: bool = True
 
 
 def rewrite(client: redis.Redis, changes: Sequence[Change]) -> list[bytes | None]:
@@ -128,11 +128,12 @@ def rewrite(client: redis.Redis, changes: Sequence[Change]) -> list[bytes | None
             found = pipe.mget(keys)
             merged = [change.merge(change.value, online) for change, online in zip(changes, found, strict=True)]
             pipe.multi()
-            for change, value in zip(changes, merged, strict=True):
+            for change, online, value in zip(changes, found, merged, strict=True):
                 if value is None:
                     pipe.unlink(change.key)
-                else:
-                    pipe.set(change.key, value, ex=change.lifetime_s, keepttl=change.lifetime_s is None)
+                    continue
+                lifetime_s = change.lifetime_s if change.prolongs or online is None else None
+                pipe.set(change.key, value, ex=lifetime_s, keepttl=lifetime_s is None)
             try:
                 pipe.execute()
             except redis.WatchError:

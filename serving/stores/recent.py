@@ -1,4 +1,4 @@
-"""Timed raw strings per subject, newest first: recent items, and the categories of the last 24 hours.
+"""Timed raw strings per subject, newest first: recent items, and the categories that `top_category` looks at.
 
 A value is a MessagePack array of two arrays of equal length, the strings and their Unix seconds. One string a subject,
 so that one command reads those of a whole batch and one atomic step replaces them.
@@ -16,7 +16,7 @@ import redis.asyncio
 from msgspec import Struct
 
 from contracts.errors import StoreError
-from contracts.features import top_category
+from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, top_category
 from contracts.ids import IntArray
 from serving.seldom import SeldomLogger
 from serving.stores.client import store_errors
@@ -28,7 +28,7 @@ class RecentItems(Struct, frozen=True, array_like=True):
     """A subject's last interactions, newest first, repeats kept.
 
     Attributes:
-        item_ids: raw ids; categories in the list of the last 24 hours, empty = none.
+        item_ids: raw ids; in the list of categories those, empty = none.
         timestamps: Unix seconds, one an item.
     """
 
@@ -86,7 +86,7 @@ class RecentItemStore:
         return await self._read([self._keys.recent(subject) for subject in subjects])
 
     async def read_day(self, subjects: Sequence[str]) -> list[RecentItems | None]:
-        """Categories of the 24 hours that end at each subject's last interaction; as `read`."""
+        """Categories of each subject's last interactions, within 24 hours; as `read`."""
         return await self._read([self._keys.day(subject) for subject in subjects])
 
     async def _read(self, keys: list[str]) -> list[RecentItems | None]:
@@ -101,6 +101,11 @@ class RecentItemStore:
         except StoreError as error:  # its own user's alone
             self._warn.warning("recent items", error)
             return None
+
+
+def with_newer_categories(day: RecentItems, categories: Sequence[str], timestamps: Sequence[int]) -> RecentItems:
+    """What `contracts.features.top_category` looks at after more interactions; as `RecentItems.with_newer`."""
+    return day.with_newer(categories, timestamps, max_age_s=TOP_CATEGORY_WINDOW_S - 1, length=TOP_CATEGORY_EVENTS)
 
 
 _encoder = msgspec.msgpack.Encoder()

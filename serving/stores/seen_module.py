@@ -40,9 +40,10 @@ FILE_SEEN: Final = f"""
         'ITEMS', item)
     end
   end
-  if day > gone then redis.call('EXPIRE', filters .. day, filter_s) end
+  for _, left in ipairs(redis.call('ZRANGE', days, 0, -1)) do redis.call('EXPIRE', filters .. left, filter_s) end
 """
-"""Lua: files items of a subject and day, as `FilterCommands.filed` names them; days that left the window are removed.
+"""Lua: files items of a subject and day, as `FilterCommands.filed` names them; days that left the window are removed,
+and those that stay expire as the last one does.
 
 It stands where `KEYS[filter]` is the subject's `Keys.seen_days` and `take` the next argument.
 """
@@ -70,20 +71,21 @@ class FilterCommands:
     def filed(self, subject: str, day: int, hashes: Sequence[Words], lifetime_s: int) -> list[Any]:
         """Arguments of `FILE_SEEN` that file items, n hashes of [2], under a day."""
         own = (self._keys.seen_on(subject, ""), day, lifetime_s)
-        every = (self._window_days, self._error_rate, self._lifetime_s)
+        every = (self._window_days, self._error_rate, min(self._lifetime_s, lifetime_s))
         return [*own, *every, len(hashes), *item_names(np.stack(hashes))]
 
     def replaced(self, subject: str, days: Mapping[int, Words], lifetime_s: int) -> list[Command]:
         """Commands that give a subject filters of days that it has none of; of each day the items' hashes, [n, 2]."""
-        commands = [command for day, hashes in days.items() for command in self._add(subject, day, hashes)]
+        filter_s = min(self._lifetime_s, lifetime_s)
+        commands = [command for day, hashes in days.items() for command in self._add(subject, day, hashes, filter_s)]
         index = self._keys.seen_days(subject)
         pairs = [value for day in days for value in (day, day)]
         return [*commands, ("ZADD", index, *pairs), ("EXPIRE", index, lifetime_s)]
 
-    def _add(self, subject: str, day: int, hashes: Words) -> list[Command]:
+    def _add(self, subject: str, day: int, hashes: Words, filter_s: int) -> list[Command]:
         key = self._keys.seen_on(subject, day)
         shape = ("ERROR", self._error_rate, "CAPACITY", FIRST_CAPACITY, "EXPANSION", _GROWTH)
-        return [("BF.INSERT", key, *shape, "ITEMS", *item_names(hashes)), ("EXPIRE", key, self._lifetime_s)]
+        return [("BF.INSERT", key, *shape, "ITEMS", *item_names(hashes)), ("EXPIRE", key, filter_s)]
 
 
 @dataclass(frozen=True)

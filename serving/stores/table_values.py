@@ -12,7 +12,7 @@ from contracts import columns as c
 from contracts.bloom import Words, item_hashes
 from contracts.clock import DAY_S
 from contracts.errors import SchemaError
-from contracts.features import TOP_CATEGORY_WINDOW_S, FeatureViewSpec
+from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, FeatureViewSpec
 from contracts.ids import LongArray
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -44,7 +44,7 @@ def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Tabl
 
 
 def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
-    """Keys and values of recent items and of 24-hour categories of every subject in a table."""
+    """Keys and values of recent items and of categories of every subject in a table."""
     types = {c.SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
     rows = _select(table, types, "recent")
     if rows.num_rows == 0:
@@ -60,7 +60,7 @@ def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, by
         age_s = times[newest_first[0]] - times[newest_first]
         kept = newest_first[age_s <= config.history_days * DAY_S][: config.history_length].tolist()
         yield keys.recent(subject), encode(_recent(items, times, kept))
-        of_day = newest_first[age_s < TOP_CATEGORY_WINDOW_S].tolist()
+        of_day = newest_first[age_s < TOP_CATEGORY_WINDOW_S][:TOP_CATEGORY_EVENTS].tolist()
         yield keys.day(subject), encode(_recent(categories, times, of_day))
 
 

@@ -16,6 +16,7 @@ from serving.gateway.answers import write_answers
 from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.build import build_pipeline
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.request_ids import RequestId
 from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, open_group
 from serving.load import ComputeThread
@@ -95,7 +96,9 @@ async def called_directly(bundle: Bundle, config: ServingConfig, address: str, b
         pipeline = build_pipeline(groups, bundle, config, stores)
         service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
         asked = [
-            service.check(msgspec.convert(body, RankingRequest if path == RANK else RecommendationRequest), "r")
+            service.check(
+                msgspec.convert(body, RankingRequest if path == RANK else RecommendationRequest), RequestId("r", "r")
+            )
             for path, body in visitors()
         ]
         for start in range(0, len(asked), batch_size):

@@ -27,10 +27,20 @@ from contracts.ids import AnyArray
 from training.compaction import attributed
 from training.evaluation.bootstrap import Estimate
 from training.records import erased_users, read_records
+from training.subjects import subjects_of
 
 REWARD = "reward"
-_KEY = (c.REQUEST_ID, c.POSITION)
-_COLUMNS = (*_KEY, c.ITEM_ID, c.USER_ID, c.SESSION_ID, c.TIMESTAMP, c.BUNDLE_VERSION, c.ARM, c.PROPENSITY)
+_COLUMNS = (
+    c.REQUEST_ID,
+    c.POSITION,
+    c.ITEM_ID,
+    c.USER_ID,
+    c.SESSION_ID,
+    c.TIMESTAMP,
+    c.BUNDLE_VERSION,
+    c.ARM,
+    c.PROPENSITY,
+)
 _DEVIATIONS = 1.96
 
 logger = logging.getLogger(__name__)
@@ -52,7 +62,7 @@ class OffPolicyEstimate:
 
 
 def read_explored(folder: Path, events: Sequence[str], window_s: int, now: int) -> pa.Table:
-    """The impressions of visitors who explored, in order of request and position.
+    """The impressions of visitors who explored, in order of request, subject and position.
 
     Args:
         folder: of the shop's records.
@@ -72,7 +82,7 @@ def read_explored(folder: Path, events: Sequence[str], window_s: int, now: int) 
     shown = shown.filter(pc.and_(pc.fill_null(shown[c.EXPLORED], False), pc.less(shown[c.TIMESTAMP], now - window_s)))
     shown = shown.filter(pc.invert(pc.is_in(shown[c.USER_ID], erased_users(folder))))
     shown = shown.select(_COLUMNS).group_by(list(_COLUMNS)).aggregate([])  # repeats are equal
-    shown = shown.sort_by([(name, "ascending") for name in _KEY])
+    shown = shown.take(np.lexsort((shown[c.POSITION].to_numpy(), _lists(shown))))
     propensity = pc.fill_null(shown[c.PROPENSITY], np.nan).to_numpy()
     wrong = np.flatnonzero(~((propensity > 0) & (propensity <= 1)))
     if len(wrong):
@@ -81,7 +91,7 @@ def read_explored(folder: Path, events: Sequence[str], window_s: int, now: int) 
             f"{len(wrong)} explored impressions without a propensity in (0, 1], for example {where[c.PROPENSITY]} of "
             f"request {where[c.REQUEST_ID]!r} at position {where[c.POSITION]}"
         )
-    _, starts, sizes = np.unique(shown[c.REQUEST_ID].to_numpy(), return_index=True, return_counts=True)
+    _, starts, sizes = np.unique(_lists(shown), return_index=True, return_counts=True)
     in_turn = shown[c.POSITION].to_numpy() == np.arange(len(shown)) - np.repeat(starts, sizes)
     whole = np.logical_and.reduceat(in_turn, starts)
     if not whole.all():
@@ -102,7 +112,7 @@ def estimate(explored: pa.Table, target: AnyArray, num_positions: int) -> OffPol
     """
     if target.shape != (len(explored),) or not ((target >= 0) & (target <= 1)).all():
         raise ValueError(f"target must be [{len(explored)}] probabilities, got {target.shape}, {target}")
-    _, request = np.unique(explored[c.REQUEST_ID].to_numpy(), return_inverse=True)
+    request = _lists(explored)
     position = explored[c.POSITION].to_numpy()
     shallow = position < num_positions
     weights = np.ones((int(request.max(initial=-1)) + 1, num_positions))
@@ -113,13 +123,21 @@ def estimate(explored: pa.Table, target: AnyArray, num_positions: int) -> OffPol
     weights = weights.cumprod(axis=1)
     sums, squares = weights.sum(axis=0), float((weights[:, -1] ** 2).sum())
     some = len(weights) > 0 and (sums > 0).all()
-    visitors = pc.coalesce(explored[c.USER_ID], explored[c.SESSION_ID], explored[c.REQUEST_ID]).combine_chunks()
+    visitors = pc.coalesce(subjects_of(explored), explored[c.REQUEST_ID]).combine_chunks()
     visitor = visitors.dictionary_encode().indices.to_numpy()[position == 0]
     return OffPolicyEstimate(
         ips=_mean((weights * rewards).sum(axis=1), visitor),
         snips=float(((weights * rewards).sum(axis=0) / sums).sum()) if some else None,
         effective_sample_size=float(sums[-1] ** 2 / squares) if squares else 0.0,
     )
+
+
+def _lists(rows: pa.Table) -> AnyArray:
+    """Which list each row belongs to [n], 0, 1, … in order of request id and subject."""
+    _, request = np.unique(rows[c.REQUEST_ID].to_numpy(), return_inverse=True)
+    subjects, subject = np.unique(pc.fill_null(subjects_of(rows), "").to_numpy(), return_inverse=True)
+    lists: AnyArray = np.unique(request * len(subjects) + subject, return_inverse=True)[1]
+    return lists
 
 
 def _mean(values: AnyArray, visitor: AnyArray) -> Estimate:

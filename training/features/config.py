@@ -58,6 +58,9 @@ class PreprocessConfig(StrictConfig):
     """Events that mark the item as seen."""
     masks: MaskConfig = MaskConfig()
     """Masking of training rows."""
+    max_duplicate_share: float = Field(default=0.2, ge=0, le=1)
+    """Largest share of the interactions that may repeat another one of the same user or session, with equal event_id,
+    item, event and time; a larger one is an error. The shop's rows of recorded events are not counted."""
     num_partitions: int = Field(default=4, ge=1, le=4096)
     """Parts by hash of the subject; a part is held in memory by one task."""
     seed: int = Field(default=0, ge=0)

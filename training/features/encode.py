@@ -15,6 +15,7 @@ from contracts.ids import AnyArray, BoolArray, IntArray
 from contracts.raw_ids import id_fault
 from contracts.records import ACCEPTED_MS, LATE_S
 from training.features.hashing import partitions_of
+from training.subjects import are_users, subjects_of
 from training.tables import illegal_ids
 
 PARTITION: Final = "partition"
@@ -90,14 +91,15 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
         if name not in raw.column_names:  # labels are never recorded, the other two always
             raw = raw.append_column(name, pa.nulls(len(raw), kind))
-    user_row = _index(raw[c.USER_ID], spec.user_ids)
+    subjects = subjects_of(raw)
+    has_user = are_users(subjects)
+    user_row = np.where(has_user, _index(raw[c.USER_ID], spec.user_ids), -1).astype(np.int32)
     item_row = _index(raw[c.ITEM_ID], spec.item_ids)
     event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
     illegal = {column.name: illegal_ids(raw[column.name]) for column in c.INTERACTIONS.columns if column.holds_ids}
-    verdict = _verdicts(raw, user_row, item_row, event, np.any(list(illegal.values()), axis=0), spec)
+    verdict = _verdicts(raw, subjects, user_row, item_row, event, np.any(list(illegal.values()), axis=0), spec)
     kept = verdict == 0
 
-    has_user = ~_is_null(raw[c.USER_ID])
     session = pc.if_else(pa.array(has_user), pa.scalar(None, pa.string()), raw[c.SESSION_ID])
     partition = np.full(len(raw), REJECTED, dtype=np.int32)
     known = kept & has_user
@@ -121,16 +123,21 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
 
 
 def _verdicts(
-    raw: pa.Table, user_row: IntArray, item_row: IntArray, event: IntArray, illegal: BoolArray, spec: EncodeSpec
+    raw: pa.Table,
+    subjects: pa.ChunkedArray,
+    user_row: IntArray,
+    item_row: IntArray,
+    event: IntArray,
+    illegal: BoolArray,
+    spec: EncodeSpec,
 ) -> AnyArray:
-    no_user = _is_null(raw[c.USER_ID])
     no_time = _is_null(raw[c.TIMESTAMP])
     timestamp = pc.fill_null(raw[c.TIMESTAMP], spec.start).to_numpy()
     reasons = [
-        no_user & _is_null(raw[c.SESSION_ID]),
+        _is_null(subjects),
         _index(raw[c.USER_ID], spec.erased) >= 0,
         illegal,
-        ~no_user & (user_row < 0),
+        are_users(subjects) & (user_row < 0),
         item_row < 0,
         event < 0,
         no_time,

@@ -15,6 +15,7 @@ from contracts.ids import AnyArray, BoolArray
 from training.features.encode import ITEM_ROW
 from training.features.processed import Processed
 from training.records import erased_users
+from training.subjects import subjects_of
 from training.tables import ColumnMap, find_table, illegal_ids, read_files
 
 logger = logging.getLogger(__name__)
@@ -83,18 +84,7 @@ def _illegal(table: pa.Table) -> BoolArray:
 
 
 def _subjects(processed: Processed, table: pa.Table) -> AnyArray:
-    """Users and sessions are looked up apart, since their ids may be equal."""
-    ids = pa.array(processed.events().subject_ids, pa.string())
-    is_user = processed.is_user()
-    user = table[c.USER_ID].is_valid().to_numpy()
-    users, sessions = np.flatnonzero(is_user), np.flatnonzero(~is_user)
-    of_user = _rows(table[c.USER_ID], ids.take(pa.array(users)))
-    of_session = _rows(table[c.SESSION_ID], ids.take(pa.array(sessions)))
-    subject = np.full(len(table), -1, dtype=np.int32)
-    known_user, known_session = user & (of_user >= 0), ~user & (of_session >= 0)
-    subject[known_user] = users[of_user[known_user]]
-    subject[known_session] = sessions[of_session[known_session]]
-    return subject
+    return _rows(subjects_of(table), processed.subjects())
 
 
 def _rows(values: pa.ChunkedArray, known: pa.Array | pa.ChunkedArray) -> AnyArray:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts.clock import ShopCalendar
-from contracts.features import TOP_CATEGORY_WINDOW_S
-from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, session_subject, user_subject
+from contracts.features import TOP_CATEGORY_EVENTS
+from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
 from training.features.events import EventTable
 from training.features.point_in_time import last_window_mode, window_mode
 from training.features.processed import USERS, Processed
@@ -41,7 +41,7 @@ def recent_interactions(processed: Processed, last: int = 200) -> Iterator[pa.Ta
 
     Args:
         processed: the processed run.
-        last: interactions of a subject, at least; those of the 24 hours before its last one are always there.
+        last: interactions of a subject, at least; as many as `top_category` looks at are always there.
 
     Yields:
         subject_id (`contracts.ids`), item_id, timestamp, category_l1, day, event_id.
@@ -49,9 +49,8 @@ def recent_interactions(processed: Processed, last: int = 200) -> Iterator[pa.Ta
     for number in range(processed.num_partitions):
         events = processed.events([number])
         ends = events.offsets[1:][events.subject]
-        newest = ends - np.arange(len(events)) <= last
-        of_last_day = events.timestamp > events.timestamp[ends - 1] - TOP_CATEGORY_WINDOW_S
-        yield _interactions(processed, number, events, newest | of_last_day)
+        newest = ends - np.arange(len(events)) <= max(last, TOP_CATEGORY_EVENTS)
+        yield _interactions(processed, number, events, newest)
 
 
 def seen_interactions(processed: Processed, window_days: int = 7) -> Iterator[pa.Table]:
@@ -79,13 +78,10 @@ def _activity(processed: Processed, number: int) -> pa.Table:
 
 
 def _interactions(processed: Processed, number: int, events: EventTable, kept: BoolArray) -> pa.Table:
-    is_user = processed.is_user([number]).tolist()
-    named = zip(events.subject_ids, is_user, strict=True)
-    subjects = pa.array([user_subject(name) if user else session_subject(name) for name, user in named], pa.string())
     rows: LongArray = np.flatnonzero(kept)
     items: IntArray = events.item_row[rows]
     columns = {
-        c.SUBJECT_ID: subjects.take(pa.array(events.subject[rows])),
+        c.SUBJECT_ID: processed.subjects([number]).take(pa.array(events.subject[rows])),
         c.ITEM_ID: processed.items[c.ITEM_ID].take(pa.array(items)),
         c.TIMESTAMP: events.timestamp[rows],
         c.CATEGORY_L1: processed.items[c.CATEGORY_L1].take(pa.array(items)),

@@ -19,13 +19,14 @@ from training.features.encode import HAPPENED_MS, ITEM_ROW, PARTITION, REJECTED,
 from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
 from training.features.hashing import event_id_column, hash_strings
 from training.features.point_in_time import top_categories
+from training.features.repeats import NUM_EXAMPLES, find_repeats, tell_repeats
 from training.records import ServedValues
+from training.subjects import name_subjects
 
 EVENTS_DIR: Final = "events"
 SUBJECTS_DIR: Final = "subjects"
 NUM_EVENTS: Final = "num_events"
 _SUBJECT: Final = "subject"
-_EXAMPLES: Final = 5
 
 STATISTICS: Final = pa.schema(
     [
@@ -35,7 +36,9 @@ STATISTICS: Final = pa.schema(
         ("num_train_positives", pa.int64()),
         ("num_seen", pa.int64()),
         ("num_before_launch", pa.int64()),
-        ("num_duplicates", pa.int64()),
+        ("num_duplicate_events", pa.int64()),
+        ("num_recorded_events", pa.int64()),
+        ("num_reused_event_ids", pa.int64()),
         ("events_of_day", pa.list_(pa.int64())),
         ("positives_of_day", pa.list_(pa.int64())),
         ("train_user_rows", pa.list_(pa.int32())),
@@ -100,15 +103,18 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     rows = rows.append_column(_SUBJECT, pa.array(owner))
     order = (_SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
     rows = rows.sort_by([(name, "ascending") for name in order])
-    first = _first_occurrences(rows[c.EVENT_ID])
-    rows, num_all = rows.filter(pa.array(first)), len(rows)
+    day = ShopCalendar(spec.config.timezone).day(rows[c.TIMESTAMP].to_numpy())
+    owner = rows[_SUBJECT].to_numpy()
+    repeats = find_repeats(rows, owner, day)
+    told = tell_repeats(rows, repeats, owner, _names_of(subjects))
+    rows = rows.filter(pa.array(repeats.kept))
     num_events = np.bincount(rows[_SUBJECT].to_numpy(), minlength=len(subjects))
     subjects = subjects.append_column(NUM_EVENTS, pa.array(num_events))
     events = _features(rows, np.concatenate([[0], np.cumsum(num_events)]), partition, spec)
     name = f"part-{partition:05d}.parquet"
     pq.write_table(subjects, spec.out_dir / SUBJECTS_DIR / name)
     pq.write_table(events, spec.out_dir / EVENTS_DIR / name)
-    return _statistics(num_duplicates=num_all - len(rows), **_fitted_on(events, subjects, rows, spec))
+    return _statistics(**told, **_fitted_on(events, subjects, rows, spec))
 
 
 def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
@@ -155,16 +161,13 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
     ordinal = np.empty(len(order), dtype=np.int64)
     starts = np.flatnonzero(new)
     ordinal[order] = np.arange(len(order)) - starts[np.cumsum(new) - 1]
-    hashes = hash_strings(subjects[c.SUBJECT_ID].to_pylist())
-    is_user = rows[USER_ROW].to_numpy()[missing] >= 0  # a session may be called like a user
-    made = event_id_column([hashes[subject], is_user, spec.item_hash[item], timestamp, event, ordinal])
+    hashes = hash_strings(_names_of(subjects).to_pylist())
+    made = event_id_column([hashes[subject], spec.item_hash[item], timestamp, event, ordinal])
     return pc.replace_with_mask(given, pa.array(missing), made)
 
 
-def _first_occurrences(ids: pa.ChunkedArray) -> AnyArray:
-    """Whether no earlier row has the same id [E]."""
-    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()  # codes count up by first occurrence
-    return np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
+def _names_of(subjects: pa.Table) -> pa.Array:
+    return name_subjects(subjects[c.SUBJECT_ID], subjects[USER_ROW].to_numpy() >= 0)
 
 
 def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: PartitionSpec) -> pa.Table:
@@ -265,8 +268,8 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "train_user_rows": users,
         "train_user_events": user_events,
         "num_before_launch": len(early),
-        "early_item_rows": item_row[early[:_EXAMPLES]],
-        "early_times": timestamp[early[:_EXAMPLES]],
+        "early_item_rows": item_row[early[:NUM_EXAMPLES]],
+        "early_times": timestamp[early[:NUM_EXAMPLES]],
         "item_rows": items,
         "first_events": first,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
@@ -279,7 +282,7 @@ def _rejected(rows: pa.Table) -> dict[str, object]:
     examples = []
     for number in np.unique(verdict):
         values = pc.unique(rows[VALUE].filter(pa.array(verdict == number))).drop_null().to_pylist()
-        examples += [f"{VERDICTS[number]}: {value}" for value in sorted(values)[:_EXAMPLES]]
+        examples += [f"{VERDICTS[number]}: {value}" for value in sorted(values)[:NUM_EXAMPLES]]
     return {"verdicts": np.bincount(verdict, minlength=len(VERDICTS)), "examples": examples}
 
 

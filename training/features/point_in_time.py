@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from contracts.features import TOP_CATEGORY_WINDOW_S
+from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S
 from contracts.ids import IntArray, LongArray
 
 _MAX_CELLS: Final = 2_000_000  # (window, category) pairs held at a time; bounds the memory
@@ -37,7 +37,7 @@ def top_categories(
         offsets: [S + 1].
 
     Returns:
-        `top_category` [E]: most frequent code of the 24 hours that end at the subject's previous event; and
+        `top_category` [E]: as of just after the subject's previous event (`contracts.features.top_category`); and
         `top_category_long` [E]: the same over all events of earlier days. Ties go to the newest, 0 = none.
     """
     subject = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -52,7 +52,7 @@ def top_categories(
 def last_window_mode(
     codes: IntArray, timestamps: LongArray, offsets: LongArray, rows: LongArray, subject: LongArray
 ) -> IntArray:
-    """Most frequent code of the 24 hours that end with each of the rows [Q], which belong to subjects [Q] ascending."""
+    """`top_category` as of just after each of the rows [Q], which belong to subjects [Q] ascending."""
     if len(rows) == 0:
         return np.zeros(0, dtype=np.int32)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -60,7 +60,8 @@ def last_window_mode(
     stride = int(relative.max()) + TOP_CATEGORY_WINDOW_S + 1  # so that no window reaches into another subject
     keys = owner * stride + relative
     starts = np.searchsorted(keys, keys[rows] - TOP_CATEGORY_WINDOW_S, side="right")
-    return window_mode(codes, offsets, subject, np.maximum(starts, offsets[subject]), rows + 1)
+    starts = np.maximum.reduce([starts, offsets[subject], rows + 1 - TOP_CATEGORY_EVENTS])
+    return window_mode(codes, offsets, subject, starts, rows + 1)
 
 
 def window_mode(

@@ -33,10 +33,12 @@ from training.features.config import PreprocessConfig
 from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
+from training.features.kept_out import check_positives, check_repeats, gather_examples, told
 from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
+from training.features.repeats import DUPLICATE, REPEATS
 from training.records import ServedValues
 from training.splits import Split
 from training.tables import RawTable, pieces, read_piece
@@ -100,8 +102,6 @@ def preprocess(
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
     for warning in report["warnings"]:
         logger.warning("%s", warning)
-    for reason, count in info.kept_out.items():
-        logger.warning("%d interactions kept out: %s; examples in %s", count, reason, REPORT)
     logger.info("processed %d events of %d subjects", info.counts["events"], info.counts["subjects"])
     return info
 
@@ -208,7 +208,8 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
 
 def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
     kept_out = sum(count for counts in statistics["verdicts"].to_pylist() for count in counts)
-    arrived = kept_out + sum(int(pc.sum(statistics[name]).as_py()) for name in ("num_events", "num_duplicates"))
+    counted = ["num_events", *(f"num_{reason}s" for reason in REPEATS)]
+    arrived = kept_out + sum(int(pc.sum(statistics[name]).as_py()) for name in counted)
     if arrived != raw.num_rows:
         raise DataError(
             f"{arrived} interactions arrived, the footers of the files in {raw.raw_dir} promise {raw.num_rows}; "
@@ -224,25 +225,19 @@ def _summarise(
     per_day = _sum_lists(statistics["events_of_day"], lengths)
     verdicts = _sum_lists(statistics["verdicts"], len(VERDICTS))
     kept_out = dict(zip(VERDICTS, verdicts.tolist(), strict=True))
-    kept_out["duplicate_event"] = int(statistics["num_duplicates"].to_numpy().sum())
+    kept_out |= {name: int(statistics[f"num_{name}s"].to_numpy().sum()) for name in REPEATS}
     kept_out = {reason: count for reason, count in kept_out.items() if count}
     counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
     doubts = list(doubtful_launches(raw.items, statistics, _end(config, raw)))
     counts |= {"users": len(raw.users), "items": len(raw.items)}
-    examples = [example for part in statistics["examples"].to_pylist() for example in part]
+    reused = int(statistics["num_reused_event_ids"].to_numpy().sum())
+    of_reason = gather_examples(statistics["examples"])
+    examples = [example for some in of_reason.values() for example in some]
+    check_repeats(counts["events"], kept_out.get(DUPLICATE, 0), config.max_duplicate_share, of_reason[DUPLICATE])
     positives = _sum_lists(statistics["positives_of_day"], lengths)
     lacking = "; ".join([f"kept out: {kept_out or 'nothing'}, for example {examples[:5]}", *doubts])
     examples += early_events(raw.items, statistics)
-    if counts["train_positives"] == 0:
-        raise DataError(
-            f"empty training window: no positive between {day_to_name(raw.split.first_day)} and "
-            f"{day_to_name(raw.split.train_end_day)}; {lacking}"
-        )
-    if positives[-1] == 0:
-        raise DataError(
-            f"no positive on the test day {day_to_name(raw.split.last_day)}, so nothing could be judged; export the "
-            f"day, or choose other days by split.first_day, split.train_days and split.test_days; {lacking}"
-        )
+    check_positives(raw.split, positives, counts["train_positives"], lacking)
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
     info = ProcessedInfo(
         fingerprint=_fingerprint(config, raw, shop),
@@ -255,8 +250,9 @@ def _summarise(
         missing=raw.missing,
         has_labels=raw.has_labels,
     )
-    warnings = [*_doubts(raw.split, positives, empty), *doubts]
-    return info, {"kept_out": kept_out, "examples": examples, "empty_days": empty, "warnings": warnings}
+    warnings = [*_doubts(raw.split, positives, empty), *doubts, *told(kept_out, reused, of_reason, REPORT)]
+    report = {"kept_out": kept_out, "reused_event_ids": reused, "examples": examples, "empty_days": empty}
+    return info, report | {"warnings": warnings}
 
 
 def _doubts(split: Split, positives: LongArray, empty: Sequence[str]) -> Iterator[str]:

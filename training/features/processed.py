@@ -34,6 +34,7 @@ from training.features.encode import ITEM_ROW, USER_ROW
 from training.features.events import EventTable
 from training.features.launches import launch_times
 from training.features.partition import EVENTS_DIR, NUM_EVENTS, SUBJECTS_DIR
+from training.subjects import name_subjects
 
 INFO: Final = "processed.json"
 TRANSFORMS: Final = "transforms.json"
@@ -167,6 +168,11 @@ class Processed:
         """Whether each subject [S] of `events` is a user; the others are sessions without one."""
         user: BoolArray = self._read(SUBJECTS_DIR, partitions, [USER_ROW])[USER_ROW].to_numpy() >= 0
         return user
+
+    def subjects(self, partitions: Sequence[int] | None = None) -> pa.ChunkedArray:
+        """Names of the subjects [S] of `events`, as `contracts.ids` names them."""
+        rows = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW])
+        return name_subjects(rows[c.SUBJECT_ID], rows[USER_ROW].to_numpy() >= 0)
 
     def _user_codes(self, subjects: pa.Table) -> IntArray:
         codes = self.transforms.encode(c.USER_ID, subjects[c.SUBJECT_ID].to_pylist())

@@ -51,6 +51,8 @@ def test_top_category_counts_the_last_24_hours() -> None:
     assert top_category(np.array([1, 2, 1, 3]), np.array([10, 11, 12, 13])) == 1
     assert top_category(np.array([0, 0]), np.array([10, 11])) == 0
     assert top_category(np.array([], dtype=np.int32), np.array([], dtype=np.int64)) == 0
+    many = np.array([1] * 300 + [2] * 101 + [3] * 99)
+    assert top_category(many, np.arange(500)) == 2, "of 500 events within a day the last 200 count"
 
 
 def test_most_frequent_breaks_ties_by_recency() -> None:

@@ -69,7 +69,7 @@ def test_it_needs_neither_ray_nor_torch() -> None:
 
 def test_a_tour_of_the_service(client: Client, shop: Shop) -> None:
     answer = client.recommend(rc.RecommendationRequest(user_id="u1", k=3), request_id="r1")
-    assert (answer.request_id, answer.user_id, len(answer.recommendations)) == ("r1", "u1", 3)
+    assert (answer.request_id.split(".")[0], answer.user_id, len(answer.recommendations)) == ("r1", "u1", 3)
     toys = client.recommend(rc.RecommendationRequest(filters=rc.Filters(category_l1=["toys"]), exclude=["i3"]))
     assert {item.category_l1 for item in toys.recommendations} == {"toys"}
     assert "i3" not in {item.item_id for item in toys.recommendations}
@@ -95,7 +95,7 @@ async def test_a_tour_without_blocking(async_client: AsyncClient, shop: Shop) ->
     await shop.monitor.probe()
     assert await async_client.ready() is True
     answer = await async_client.recommend(rc.RecommendationRequest(k=2), request_id="r2")
-    assert (answer.request_id, len(answer.recommendations)) == ("r2", 2)
+    assert (answer.request_id.split(".")[0], len(answer.recommendations)) == ("r2", 2)
     assert len((await async_client.rank(rc.RankingRequest(candidate_ids=["i5"]))).rankings) == 1
     event = rc.InteractionEvent(session_id="s1", item_id="i5", event="cart", event_id="e1")
     assert [(await async_client.record([event])).duplicates for _ in range(2)] == [0, 1]
@@ -123,7 +123,7 @@ async def test_refusals_are_typed(async_client: AsyncClient) -> None:
     with pytest.raises(rc.RefusedError, match="Expected `int` <= 100") as refused:
         await async_client.recommend(rc.RecommendationRequest(k=101), request_id="r3")
     error = refused.value
-    assert (error.status, error.code, error.request_id) == (422, "invalid_request", "r3")
+    assert (error.status, error.code, (error.request_id or "").split(".")[0]) == (422, "invalid_request", "r3")
     with pytest.raises(rc.RefusedError) as unknown:
         await async_client.recommend(rc.RecommendationRequest(filters=rc.Filters(category_l1=["nothing"])))
     assert "toys" in unknown.value.details["legal"]

@@ -168,6 +168,41 @@ def test_clicks_follow_within_the_minutes_of_the_request(tmp_path: Path) -> None
     assert compact(tmp_path, CONFIG, LATER).clicks == 0
 
 
+def test_an_event_id_of_one_subject_says_nothing_about_another(tmp_path: Path) -> None:
+    same = [event("1"), event("1", user_id="u2"), event("1", user_id=None, session_id="u1"), event("1", item_id="i2")]
+    write(tmp_path, r.INTERACTIONS, [*same, event("1", 60), *same], "part-1")
+    assert compact(tmp_path, CONFIG, LATER).repeats == 4
+    assert len(read_records(tmp_path, r.INTERACTIONS)) == 5
+
+
+def test_visitors_under_one_request_id_keep_what_they_saw_and_a_third_one_clicks_for_nobody(tmp_path: Path) -> None:
+    nobody = {"user_id": None, "session_id": None}
+    impressions = [
+        shown("r", 0),
+        shown("r", 0, user_id="u2"),
+        shown("r", 0, user_id=None, session_id="u1"),
+        shown("r", 0, user_id=None, session_id="s2"),
+        shown("own", 0, **nobody),
+        shown("own", 0, **nobody),
+    ]
+    write(tmp_path, r.IMPRESSIONS, impressions, "part-1")
+    events = [
+        event("1", 5, "u1", request_id="r", session_id="s2"),  # somebody who logged in
+        event("2", 5, "u3", request_id="r", session_id="s3"),
+        event("3", 5, None, request_id="own", session_id="s4"),
+    ]
+    write(tmp_path, r.INTERACTIONS, events, "part-1")
+    assert compact(tmp_path, CONFIG, LATER).repeats == 1
+    rows = read_records(tmp_path, r.IMPRESSIONS).select(["request_id", "user_id", "session_id", "clicked"]).to_pylist()
+    assert {tuple(row.values())[:3]: row["clicked"] for row in rows} == {
+        ("r", "u1", None): True,
+        ("r", "u2", None): False,
+        ("r", None, "u1"): False,
+        ("r", None, "s2"): True,
+        ("own", None, None): True,
+    }
+
+
 def test_clicks_that_may_still_come_are_not_known(tmp_path: Path) -> None:
     write(tmp_path, c.IMPRESSIONS, [shown("r1", 0), shown("r2", 0, position=1), shown("r3", 60, position=2)], "part-1")
     write(tmp_path, r.INTERACTIONS, [event("1", 10, request_id="r1")], "part-1")

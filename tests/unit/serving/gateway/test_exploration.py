@@ -53,10 +53,10 @@ def test_who_explores_is_the_user_then_the_session_then_the_request() -> None:
         return explorer(RecommendationRequest(**who), request_id) is not None  # type: ignore[arg-type]
 
     for visitor in VISITORS[:50]:
-        wanted = falls_in_share(0.5, "exploration", visitor)
-        assert explores("r", user_id=visitor, session_id="s") == wanted
-        assert explores("r", session_id=visitor) == wanted
-        assert explores(visitor) == wanted
+        user, session, request = (falls_in_share(0.5, "exploration", kind + visitor) for kind in ("u:", "s:", ""))
+        assert explores("r", user_id=visitor, session_id="s") == user
+        assert explores("r", session_id=visitor) == session
+        assert explores(visitor) == request
 
 
 def test_an_exploring_list_is_sampled_whatever_the_request_wishes() -> None:
@@ -81,11 +81,11 @@ async def ask(shop: Shop, request_id: str, **body: Any) -> dict[str, Any]:
 async def test_what_was_shown_is_recorded(bundle: Bundle, raw_dir: Path) -> None:
     shop = Shop(bundle, raw_dir)
     shown = await ask(shop, "r-1", user_id="u1", device_type="mobile", k=3)
-    await ask(shop, "r-2", session_id="s9", k=2)
+    other = await ask(shop, "r-2", session_id="s9", k=2)
     await shop.impressions.flush()
     table = recorded(shop.records)
     assert set(r.IMPRESSIONS.names) <= set(table.column_names)
-    assert table[c.REQUEST_ID].to_pylist() == ["r-1"] * 3 + ["r-2"] * 2
+    assert table[c.REQUEST_ID].to_pylist() == [shown["request_id"]] * 3 + [other["request_id"]] * 2
     assert table[c.USER_ID].to_pylist() == ["u1"] * 3 + [None] * 2
     assert table[c.SESSION_ID].to_pylist() == [None] * 3 + ["s9"] * 2
     assert table[c.ITEM_ID].to_pylist()[:3] == [item["item_id"] for item in shown["recommendations"]]

@@ -12,6 +12,7 @@ import pytest
 from serving.gateway import answers
 from serving.gateway.api import Filters, RecommendationRequest
 from serving.gateway.asked import Asked
+from serving.gateway.request_ids import RequestId
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
@@ -90,7 +91,7 @@ async def test_each_request_of_a_batch_has_its_own_story(shop: Shop) -> None:
         RecommendationRequest(k=4, exclude=["i2", "i3"]),
         RecommendationRequest(user_id="u2", filters=Filters(category_l1=["books"]), explain=True),
     ]
-    asked = [shop.service.check(visitor, "r") for visitor in visitors]
+    asked = [shop.service.check(visitor, RequestId("r", "r")) for visitor in visitors]
     together = await told_of(shop, asked)
     for one, story in zip(asked, together, strict=True):
         (alone,) = await told_of(shop, [one])

@@ -51,7 +51,7 @@ async def test_one_event_is_accepted_as_it_was_sent(client: httpx.AsyncClient, s
     sent = event(session_id="s", event_id="e1", timestamp=NOW - 5, device_type="mobile", request_id="r1")
     response = await client.post(PATH, json=sent, headers={"x-request-id": "r2"})
     assert (response.status_code, response.json()) == (202, {"accepted": 1, "duplicates": 0, "refused": []})
-    assert response.headers["x-request-id"] == "r2"
+    assert response.headers["x-request-id"].startswith("r2.")
     assert await stream(shop) == [Interaction(accepted_at=NOW, **sent)]
 
 
@@ -154,6 +154,17 @@ async def test_repeats_change_nothing(client: httpx.AsyncClient, shop: Shop) -> 
     ids = [one.event_id for one in await stream(shop)]
     assert ids[0] == "e1"
     assert all(len(made) == 32 for made in ids[1:])
+
+
+async def test_a_user_and_a_session_of_one_name_are_two(client: httpx.AsyncClient, shop: Shop) -> None:
+    both = [event("i1", timestamp=NOW - 9) | {"user_id": "77"}, event("i1", timestamp=NOW - 9, session_id="77")]
+    del both[1]["user_id"]
+    assert (await client.post(PATH, json=both)).json()["accepted"] == 2
+    ids = [one.event_id for one in await stream(shop)]
+    assert ids[0] != ids[1]
+    named = [one | {"event_id": "e1"} for one in both]
+    assert (await client.post(PATH, json=named)).json()["accepted"] == 2
+    assert (await client.post(PATH, json=[*both, *named])).json()["duplicates"] == 4
 
 
 async def test_without_id_and_time_every_event_is_a_new_one(client: httpx.AsyncClient) -> None:

@@ -246,7 +246,7 @@ async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, m
 @pytest.mark.parametrize("path", ["/v1/status", "/v1/items/i2", "/v1/items/i1/image", "/v1/nothing", "/docs"])
 async def test_every_answer_has_one_request_id(client: httpx.AsyncClient, path: str) -> None:
     given = await client.get(path, headers={"X-Request-Id": "r9"})
-    assert given.headers.get_list("x-request-id") == ["r9"]
+    assert [name.split(".")[0] for name in given.headers.get_list("x-request-id")] == ["r9"]
     assert len((await client.get(path)).headers["x-request-id"]) == 32
 
 

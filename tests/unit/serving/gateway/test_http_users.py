@@ -76,12 +76,16 @@ async def test_an_erased_user_is_served_as_unknown_and_stays_so(client: httpx.As
 
 
 async def test_every_call_is_audited(client: httpx.AsyncClient, tmp_path: Path) -> None:
-    await client.delete("/v1/users/u1/seen", headers={"x-request-id": "r1"})
-    await client.get("/v1/users/u1/data", headers={"x-request-id": "r2"})
-    await client.delete("/v1/users/u1", headers={"x-request-id": "r3"})
+    calls = {
+        "r1": ("DELETE", "/v1/users/u1/seen"),
+        "r2": ("GET", "/v1/users/u1/data"),
+        "r3": ("DELETE", "/v1/users/u1"),
+    }
+    answers = {name: await client.request(*call, headers={"x-request-id": name}) for name, call in calls.items()}
+    ids = {name: answer.headers["x-request-id"] for name, answer in answers.items()}
     lines = [{key: line[key] for key in ("event", "user_id", "request_id", "caller")} for line in audited(tmp_path)]
     assert lines == [
-        {"event": name, "user_id": "u1", "request_id": request, "caller": None}
+        {"event": name, "user_id": "u1", "request_id": ids[request], "caller": None}
         for name, request in (("flush_seen", "r1"), ("export", "r2"), ("erase", "r3"))
     ]
 

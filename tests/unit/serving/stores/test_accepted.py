@@ -73,6 +73,7 @@ WHOLE_DAY = TablesEnd(TODAY, (TODAY + 1) * 86_400)
         pytest.param([MORNING], TablesEnd(47_116, 47_117 * 86_400), id="an end in 2099"),
         pytest.param([MORNING, row("bought", BOUGHT_AT)], WHOLE_DAY, id="the shop logs it too"),
         pytest.param([MORNING, row("bought", BOUGHT_AT - 2, "e1")], WHOLE_DAY, id="the same id at another second"),
+        pytest.param([row("old", NOON - 9_000, "e1")], WHOLE_DAY, id="the same id of another item"),
         pytest.param([MORNING | {"subject_id": "u:u2"}], WHOLE_DAY, id="the tables do not know the user"),
     ],
 )

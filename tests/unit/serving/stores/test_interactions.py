@@ -12,11 +12,13 @@ import redis.asyncio
 
 from contracts.bloom import item_hashes
 from contracts.errors import StoreAccessError, StoreError
+from contracts.features import TOP_CATEGORY_EVENTS
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
+from serving.stores.keys import Keys
 from serving.stores.recent import RecentItems, RecentItemStore, encode
 from serving.stores.seen import SeenStore
 from tests.fixtures.seen import are_seen
@@ -110,19 +112,30 @@ async def test_repeated_ids_change_nothing(
         "accepted",
     ]
     before = {key: await client.dump(key) for key in await client.keys()}
-    assert await store.add([event("e2", "z"), event("e1", "z", subject="v")]) == ["duplicate", "duplicate"]
+    assert await store.add([event("e2", "z"), event("e1", "z")]) == ["duplicate", "duplicate"]
     assert {key: await client.dump(key) for key in await client.keys()} == before
     assert await store.add([event("e1", "z"), event("e3", "d")]) == ["duplicate", "accepted"]
     assert (await reader.recent()).item_ids == ("d", "c", "a")
     assert [one.event_id for one in await reader.stream()] == ["e1", "e2", "e3"]
 
 
+async def test_an_id_of_one_subject_says_nothing_about_another(
+    store: InteractionStore, client: redis.asyncio.Redis, reader: Reader
+) -> None:
+    await client.hset("toys:v3:erased", "gone", NOW)
+    batch = [event("1", subject="gone"), event("1", subject="77"), event("1", subject="77", session=True)]
+    assert await store.add(batch) == ["erased", "accepted", "accepted"]
+    assert await store.add([event("1", subject="78"), *batch[1:]]) == ["accepted", "duplicate", "duplicate"]
+    assert [one.subject for one in await reader.stream()] == ["u:77", "s:77", "u:78"]
+
+
 async def test_ids_are_forgotten_after_their_time_and_keys_after_theirs(
     store: InteractionStore, client: redis.asyncio.Redis
 ) -> None:
-    await store.add([event("e1"), event("e2", subject="s", session=True)])
-    lifetimes = {"event:e1": 1} | {f"{kind}:u:u": 90 for kind in ("recent", "day", "seen")}
-    lifetimes |= {f"{kind}:s:s": 7 for kind in ("recent", "day", "seen")}
+    await store.add([event("e1")])
+    lifetimes = {Keys("toys").event("u:u", "e1").removeprefix("toys:v3:"): 1} | {
+        f"{kind}:u:u": 90 for kind in ("recent", "day", "seen")
+    }
     for key, days in lifetimes.items():
         assert days * DAY_S - 600 < await client.ttl(f"toys:v3:{key}") <= days * DAY_S, key
     assert await client.ttl("toys:v3:interactions") == -1
@@ -140,6 +153,31 @@ async def test_recent_items_and_categories_are_trimmed(client: redis.asyncio.Red
     assert (await reader.day()).item_ids == ("now", "late", "in")
 
 
+async def test_what_a_busy_session_leaves_has_a_bound(
+    store: InteractionStore, reader: Reader, client: redis.asyncio.Redis
+) -> None:
+    sizes = []
+    for batch in range(8):
+        new = [event(f"{batch}-{n}", f"i{n}", "busy", session=True, category=f"c{n % 7}") for n in range(100)]
+        assert await store.add(new) == ["accepted"] * 100
+        sizes.append([await client.strlen(f"toys:v3:{kind}:s:busy") for kind in ("recent", "day", "seen")])
+    assert sizes[2:] == [sizes[1]] * 6
+    assert len((await reader.day("s:busy")).timestamps) == TOP_CATEGORY_EVENTS
+
+
+async def test_keys_of_a_session_with_one_event_expire_in_hours(
+    store: InteractionStore, client: redis.asyncio.Redis
+) -> None:
+    async def hours(subject: str) -> set[int]:
+        return {-(-await client.ttl(f"toys:v3:{kind}:{subject}") // 3_600) for kind in ("recent", "day", "seen")}
+
+    await store.add([event("1", subject="s", session=True), event("1", subject="u")])
+    await store.add([event(str(n), subject="two", session=True) for n in range(2)])
+    assert (await hours("s:s"), await hours("u:u"), await hours("s:two")) == ({6}, {90 * 24}, {7 * 24})
+    await store.add([event("2", subject="s", session=True, seen=False)])
+    assert await hours("s:s") == {7 * 24}
+
+
 async def test_an_event_goes_into_the_day_on_which_it_happened(store: InteractionStore, reader: Reader) -> None:
     await store.add([event("e1", "a", ago=6 * DAY_S), event("e2", "b", ago=7 * DAY_S)])
     await store.add([event("e3", "c")])
@@ -155,7 +193,7 @@ async def test_events_of_erased_users_are_left_out(
     batch = [event("e1", subject="gone"), event("e2"), event("e3", subject="gone", session=True)]
     assert await store.add(batch) == ["erased", "accepted", "accepted"]
     assert [one.event_id for one in await reader.stream()] == ["e2", "e3"]
-    assert await client.get("toys:v3:event:e1") is None
+    assert len(await client.keys("toys:v3:event:*")) == 2
 
 
 def interrupted(client: redis.asyncio.Redis, between: Callable[[], Any], times: int = 1) -> None:
@@ -243,9 +281,9 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
 
     await asyncio.gather(*(write(number) for number in range(40)))
     accepted = [decode(fields[STREAM_FIELD]) for _, fields in bulk.xrange("toys:v3:interactions")]
-    ids = [one.event_id for one in accepted]
+    ids = [(one.subject, one.event_id) for one in accepted]
     assert len(ids) == len(set(ids)) == outcomes.count("accepted")
-    assert set(ids) == {one.interaction.event_id for batch in batches for one in batch}
+    assert set(ids) == {(one.interaction.subject, one.interaction.event_id) for batch in batches for one in batch}
     recents = await RecentItemStore(config, server.address, clients[0]).read(["u:u0", "u:u1", "u:u2"])
     kept = sum(min(config.history_length, sum(one.subject == f"u:u{user}" for one in accepted)) for user in range(3))
     assert sum(len(one.item_ids) for one in recents) == kept

@@ -85,7 +85,9 @@ def test_key_names() -> None:
     assert keys.recent("u1") == "toys:v3:recent:u1"
     assert keys.day("u1") == "toys:v3:day:u1"
     assert keys.seen("u1") == "toys:v3:seen:u1"
-    assert keys.event("e1") == "toys:v3:event:e1"
+    assert keys.event("u:u1", "e1").startswith("toys:v3:event:")
+    assert "u1" not in keys.event("u:u1", "e1").removeprefix("toys:v3:event:")
+    assert len({keys.event("u:a", "b:c"), keys.event("u:a:b", "c"), keys.event("s:a", "b:c")}) == 3
     assert keys.popular(20_000) == "toys:v3:popular:20000"
     assert keys.erased == "toys:v3:erased"
     assert keys.interactions == "toys:v3:interactions"

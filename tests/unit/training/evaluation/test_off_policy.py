@@ -142,6 +142,7 @@ def test_explored_impressions_are_read_with_their_rewards(tmp_path: Path) -> Non
         shown("hole", 2, "i3"),
         shown("twice", 0, "i1"),
         shown("twice", 0, "i2"),  # another list under the same request id
+        shown("r1", 0, "i3", user_id="u0"),  # somebody else's list under the same request id
         shown("erased", 0, "i1", user_id="u2"),
         shown("late", 0, "i1", timestamp=START + 5_000),
     ]
@@ -156,9 +157,9 @@ def test_explored_impressions_are_read_with_their_rewards(tmp_path: Path) -> Non
     write(tmp_path, r.TOMBSTONES, [{"user_id": "u2", "erased_at": START}])
     table = read_explored(tmp_path, ("click", "purchase"), 1_800, START + 6_000)
     rows = [tuple(row.values()) for row in table.select(["request_id", "position", "item_id", "reward"]).to_pylist()]
-    assert rows == [("r1", 0, "i1", 0.0), ("r1", 1, "i2", 1.0), ("r2", 0, "i1", 0.0)]
-    assert read_explored(tmp_path, ("click",), 1_801, START + 6_000)["reward"].to_pylist() == [0.0, 0.0, 1.0]
-    assert estimate(table, np.array([1.0, 1.0, 0.0]), 2).ips.value == pytest.approx(4 / 2)
+    assert rows == [("r1", 0, "i3", 0.0), ("r1", 0, "i1", 0.0), ("r1", 1, "i2", 1.0), ("r2", 0, "i1", 0.0)]
+    assert read_explored(tmp_path, ("click",), 1_801, START + 6_000)["reward"].to_pylist() == [0.0, 0.0, 0.0, 1.0]
+    assert estimate(table, np.array([1.0, 1.0, 1.0, 0.0]), 2).ips.value == pytest.approx(4 / 3)
     assert len(read_explored(tmp_path / "nothing", ("click",), 1_800, START)) == 0
 
 

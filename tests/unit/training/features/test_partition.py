@@ -71,7 +71,27 @@ def test_an_event_that_was_delivered_twice_counts_once(encode_rows: Encode, spec
     statistics, subjects, events = finish(encode_rows([row, {**row, "event_id": "b"}, row, row]), spec())
     assert [row["event_id"] for row in events] == ["a", "b"]
     assert subjects[0]["num_events"] == 2
-    assert (statistics["num_events"], statistics["num_duplicates"]) == (2, 2)
+    assert (statistics["num_events"], statistics["num_duplicate_events"]) == (2, 2)
+    assert statistics["examples"] == [f"duplicate_event: 'a' of u:u1 at {START}"] * 2
+
+
+def test_an_id_belongs_to_its_subject_and_another_item_or_time_is_another_event(
+    encode_rows: Encode, spec: Spec
+) -> None:
+    row = {"user_id": "u1", "item_id": "i1", "event_id": "7", "timestamp": START}
+    others = [
+        {**row, "user_id": "u2"},
+        {"session_id": "u1", **{name: row[name] for name in ("item_id", "event_id", "timestamp")}},
+        {**row, "item_id": "i2"},
+        {**row, "timestamp": START + DAY_S},
+    ]
+    statistics, _, events = finish(encode_rows([row, *others, row]), spec())
+    assert (len(events), statistics["num_duplicate_events"], statistics["num_reused_event_ids"]) == (5, 1, 2)
+    assert statistics["examples"] == [
+        f"duplicate_event: '7' of u:u1 at {START}",
+        f"reused_event_id: '7' of u:u1 at {START}",
+        f"reused_event_id: '7' of u:u1 at {START + DAY_S}",
+    ]
 
 
 def test_missing_event_ids_are_stable_and_differ_for_equal_rows(encode_rows: Encode, spec: Spec) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import contracts.features
 from contracts.clock import DAY_S
 from contracts.features import most_frequent, top_category
 from training.features import point_in_time
@@ -60,20 +61,24 @@ def test_no_events() -> None:
 subject_events = st.lists(st.tuples(st.integers(0, 8 * 12), st.integers(0, 4)), max_size=25)
 
 
-@given(st.lists(subject_events, max_size=6), st.integers(1, 40))
-def test_equal_to_what_serving_computes_one_by_one(subjects: list[list[tuple[int, int]]], max_cells: int) -> None:
+@given(st.lists(subject_events, max_size=6), st.integers(1, 40), st.integers(1, 30))
+def test_equal_to_what_serving_computes_one_by_one(
+    subjects: list[list[tuple[int, int]]], max_cells: int, max_events: int
+) -> None:
     events = [[(half_day * DAY_S // 8, code) for half_day, code in sorted(subject)] for subject in subjects]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(point_in_time, "_MAX_CELLS", max_cells)  # so that small tables need many chunks, too
+        for module in (point_in_time, contracts.features):
+            patch.setattr(module, "TOP_CATEGORY_EVENTS", max_events)
         day, long = features(events)
-    expected_day, expected_long = [], []
-    for subject in events:
-        timestamps = np.array([timestamp for timestamp, _ in subject], dtype=np.int64)
-        codes = np.array([code for _, code in subject], dtype=np.int32)
-        for row, timestamp in enumerate(timestamps):
-            expected_day.append(top_category(codes[:row], timestamps[:row]))
-            earlier = codes[:row][timestamps[:row] // DAY_S < timestamp // DAY_S]
-            expected_long.append(most_frequent(earlier[earlier > 0]))
+        expected_day, expected_long = [], []
+        for subject in events:
+            timestamps = np.array([timestamp for timestamp, _ in subject], dtype=np.int64)
+            codes = np.array([code for _, code in subject], dtype=np.int32)
+            for row, timestamp in enumerate(timestamps):
+                expected_day.append(top_category(codes[:row], timestamps[:row]))
+                earlier = codes[:row][timestamps[:row] // DAY_S < timestamp // DAY_S]
+                expected_long.append(most_frequent(earlier[earlier > 0]))
     assert day == expected_day
     assert long == expected_long
 

@@ -14,6 +14,7 @@ from contracts.clock import DAY_S
 from contracts.errors import DataError
 from contracts.features import PRICE_LOG_NORM
 from tests.fixtures.raw_tables import FIRST_DAY, START, write_events, write_shop, write_table
+from training.features import online
 from training.features.config import PreprocessConfig
 from training.features.impressions import read_impressions
 from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
@@ -162,7 +163,8 @@ def test_final_features_are_what_the_next_event_would_see(shop: Processed) -> No
     }
 
 
-def test_recent_interactions_keep_the_last_and_the_last_day(shop: Processed) -> None:
+def test_recent_interactions_keep_the_last(shop: Processed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online, "TOP_CATEGORY_EVENTS", 1)
     tables = list(recent_interactions(shop, last=1))
     kept = sorted((row["subject_id"], row["item_id"]) for table in tables for row in table.to_pylist())
     assert kept == [("s:s1", "i1"), ("u:u1", "i4"), ("u:u2", "i2")]
@@ -274,16 +276,72 @@ def test_bad_rows_are_counted_and_reported(without_ray: None, tmp_path: Path) ->
     assert info.counts["events"] == 10
     assert info.has_labels
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["examples"] == [
+    assert report["examples"][:5] == [
         "unknown_user: nobody",
         "unknown_item: nothing",
         "unknown_event: like",
         "outside_window: -3",
+        f"duplicate_event: 'same' of u:u1 at {START + DAY_S}",
     ]
     label = open_processed(tmp_path / "out").events().label
     assert label is not None
     assert np.nansum(label) == 1.0
     assert np.isnan(label).sum() == 9
+
+
+@pytest.mark.parametrize("num_partitions", [1, 3, 32])
+def test_ids_that_number_the_rows_of_a_day_lose_nothing(
+    without_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, num_partitions: int
+) -> None:
+    raw = tmp_path / "raw"
+    write_shop(raw)
+    shutil.rmtree(raw / "interactions")
+    users, items = ("u1", "u2", "u3"), ("i1", "i2", "i3")
+    rows = [
+        {"at": day + 0.1 + number / 100, "user_id": users[number], "item_id": items[day % 3], "event_id": str(number)}
+        for day in range(5)
+        for number in range(3)
+    ]
+    again = {**rows[0], "at": rows[0]["at"]}
+    write_events(raw, [*rows, again])
+    info = preprocess(PreprocessConfig(num_partitions=num_partitions), raw, tmp_path / "out", shop="tiny")
+    assert (info.counts["events"], info.kept_out) == (15, {"duplicate_event": 1})
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["reused_event_ids"] == 12
+    assert len(report["examples"]) == 1 + 5, "as many as are promised, however many partitions there are"
+    assert "1 interactions kept out: duplicate_event; for example '0' of u:u1 at" in caplog.text
+    assert "12 interactions have an event_id that another one of their user or session has" in caplog.text
+
+
+def test_empty_ids_are_missing_ones(without_ray: None, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_shop(raw)
+    extra = tmp_path / "extra"
+    write_events(extra, [{"at": 1.0 + n / 10, "user_id": "u1", "item_id": "i1", "event_id": ""} for n in (0, 0, 1)])
+    file = next(extra.rglob("*.parquet"))
+    shutil.copy(file, raw / "interactions" / file.parent.name / "extra.parquet")
+    info = preprocess(CONFIG, raw, tmp_path / "out", shop="tiny")
+    assert (info.counts["events"], info.kept_out) == (12, {})
+    assert len(set(open_processed(tmp_path / "out").event_ids())) == 12
+
+
+def test_a_table_that_is_there_twice_is_refused(without_ray: None, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_shop(raw)
+    rows = [{"at": 1.0 + n / 10, "user_id": "u1", "item_id": "i1", "event_id": f"e{n}"} for n in range(9)]
+    extra = tmp_path / "extra"
+    write_events(extra, rows)
+    file = next(extra.rglob("*.parquet"))
+    for name in ("one.parquet", "two.parquet"):
+        shutil.copy(file, raw / "interactions" / file.parent.name / name)
+    message = (
+        r"9 of 27 interactions repeat .* max_duplicate_share=0.2; for example duplicate_event: 'e0' of u:u1 at \d+"
+    )
+    with pytest.raises(DataError, match=message):
+        preprocess(CONFIG, raw, tmp_path / "out", shop="tiny")
+    assert not (tmp_path / "out").exists()
+    patient = CONFIG.model_copy(update={"max_duplicate_share": 0.4})
+    assert preprocess(patient, raw, tmp_path / "out", shop="tiny").kept_out == {"duplicate_event": 9}
 
 
 def test_empty_days_are_reported_and_later_days_left_out(without_ray: None, tmp_path: Path) -> None:

@@ -85,8 +85,17 @@ def test_an_event_that_the_shop_logs_too_counts_once_and_as_recorded(folder: Pat
     write(folder / "records", r.INTERACTIONS, [online("o1", 4.6, "u1", "i1")], FIRST_DAY + 4)
     write(folder / "records", r.USER_ACTIVITY, [value("u1", 4.5, "tables")], FIRST_DAY + 4)
     processed = run(folder, folder / "records")
-    assert processed.info.kept_out == {"duplicate_event": 1}
+    assert processed.info.kept_out == {"recorded_event": 1}
     assert tops(processed)["o1"] == "tables"
+
+
+def test_the_shops_own_row_may_tell_another_second(folder: Path) -> None:
+    rows = [online("o1", 4.6, "u1", "i1"), online("o1", 4.6, "u2", "i1"), online("o1", 4.6, "u1", "i2")]
+    write(folder / "raw", c.INTERACTIONS, rows, FIRST_DAY + 4)
+    write(folder / "records", r.INTERACTIONS, [online("o1", 4.61, "u1", "i1")], FIRST_DAY + 4)
+    processed = run(folder, folder / "records")
+    assert processed.info.kept_out == {"recorded_event": 1}
+    assert processed.event_ids().tolist().count("o1") == 3
 
 
 def test_features_are_those_that_were_served(folder: Path) -> None:

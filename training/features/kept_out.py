@@ -1,0 +1,91 @@
+"""What a run of preprocessing tells of interactions that it kept out, or that look odd: counts and a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import pyarrow as pa
+
+from contracts.clock import day_to_name
+from contracts.errors import DataError
+from contracts.ids import LongArray
+from training.features.encode import VERDICTS
+from training.features.repeats import NUM_EXAMPLES, REPEATS, REUSED
+from training.splits import Split
+
+Examples = Mapping[str, Sequence[str]]
+"""By reason; each begins with its reason."""
+_REASONS: Final = (*VERDICTS, *REPEATS, REUSED)
+
+
+def gather_examples(parts: pa.ChunkedArray) -> Examples:
+    """The first examples of all partitions by reason, in the order of the reasons; at most `NUM_EXAMPLES` of each."""
+    of_reason: dict[str, list[str]] = {reason: [] for reason in _REASONS}
+    for example in sorted(example for part in parts.to_pylist() for example in part):
+        of_reason.setdefault(example.partition(":")[0], []).append(example)
+    return {reason: examples[:NUM_EXAMPLES] for reason, examples in of_reason.items()}
+
+
+def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str) -> Iterator[str]:
+    """Messages, which promise the examples of a file where it has some.
+
+    Args:
+        kept_out: interactions by reason.
+        reused: interactions under an event id that another one of their subject has.
+        examples: by reason.
+        file: where they are.
+    """
+    found = {reason: (count, f"kept out: {reason}") for reason, count in kept_out.items()}
+    if reused:
+        found[REUSED] = reused, "have an event_id that another one of their user or session has, and count all the same"
+    for reason, (count, what) in found.items():
+        some = examples[reason]
+        more = f"; for example {some[0].partition(': ')[2]}; {len(some)} in {file}" if some else ""
+        yield f"{count} interactions {what}{more}"
+
+
+def check_repeats(num_events: int, repeated: int, largest_share: float, examples: Sequence[str]) -> None:
+    """Refuses tables whose rows repeat each other too often.
+
+    Args:
+        num_events: events that are kept.
+        repeated: rows that repeat one of them.
+        largest_share: of all rows.
+        examples: of repeated rows.
+
+    Raises:
+        DataError: more rows repeat others.
+    """
+    num_rows = num_events + repeated
+    if repeated > largest_share * num_rows:
+        raise DataError(
+            f"{repeated} of {num_rows} interactions repeat event_id, item, event and time of another one of the same "
+            f"user or session, expected at most a share of max_duplicate_share={largest_share:g}; for example "
+            f"{'; '.join(examples)}. Write each event once, or raise preprocess.max_duplicate_share if they are "
+            "really sent so often"
+        )
+
+
+def check_positives(split: Split, positives: LongArray, num_train: int, lacking: str) -> None:
+    """Refuses a split that nothing could be trained or judged on.
+
+    Args:
+        split: its days.
+        positives: of each day from the first on.
+        num_train: positives of the training days.
+        lacking: what was kept out, for the message.
+
+    Raises:
+        DataError: there is no positive to train on, or none on the test day.
+    """
+    if num_train == 0:
+        raise DataError(
+            f"empty training window: no positive between {day_to_name(split.first_day)} and "
+            f"{day_to_name(split.train_end_day)}; {lacking}"
+        )
+    if positives[-1] == 0:
+        raise DataError(
+            f"no positive on the test day {day_to_name(split.last_day)}, so nothing could be judged; export the "
+            f"day, or choose other days by split.first_day, split.train_days and split.test_days; {lacking}"
+        )
