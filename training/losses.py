@@ -3,6 +3,8 @@
 `log_q` is log(Q * I): the log of the probability that a draw takes the item, relative to a uniform draw over the I
 items of the catalogue. Subtracting it from a logit makes a sampled loss estimate the full one (for in-batch negatives:
 Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", 2019).
+
+A query whose positive must not count, by `excluded` or by its logit, does not count: its loss would be a billion.
 """
 
 from __future__ import annotations
@@ -16,6 +18,12 @@ from torch.nn import functional as F
 
 EXCLUDED = -1e9
 """Logit of a candidate that must not count."""
+_MASKED = EXCLUDED / 2
+
+
+def counted_mean(losses: Tensor, counted: Tensor) -> Tensor:
+    """Mean of the losses [B] of queries that count [B] bool; 0 where none does."""
+    return losses.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def accidental_hits(positives: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
@@ -71,9 +79,11 @@ class _ProductSoftmax(torch.autograd.Function):
         highest = logits.amax(dim=1, keepdim=True)
         positive = logits.gather(1, column)
         partition = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
-        loss = (partition.log() + highest - positive).mean()
-        gradient = logits.div_(partition * len(logits))
-        gradient.scatter_add_(1, column, gradient.new_full((len(logits), 1), -1 / len(logits)))
+        counted = ~(positive <= _MASKED)  # NaN counts: whoever trains must see it
+        share = 1 / counted.sum().clamp(min=1).to(logits.dtype)
+        loss = counted_mean(partition.log() + highest - positive, counted)
+        gradient = logits.div_((partition / share).where(counted, torch.inf))
+        gradient.scatter_add_(1, column, (-share).where(counted, 0.0))
         of_own = gradient[owners, own_target][:, None]
         gradient[owners, own_target] = 0.0
         of_queries = (gradient @ candidates).index_add_(0, owners, of_own * own)
@@ -126,7 +136,8 @@ def sampled_softmax_loss(
         logits = logits - log_q
     if excluded is not None:
         logits = logits.masked_fill(excluded, EXCLUDED)
-    return F.cross_entropy(logits, target)
+    counted = ~(logits.gather(1, target[:, None])[:, 0] <= _MASKED)
+    return counted_mean(F.cross_entropy(logits, target, reduction="none"), counted)
 
 
 def sampled_bce_loss(
@@ -145,8 +156,11 @@ def sampled_bce_loss(
     """
     if log_q is not None:
         logits = logits - log_q
+    column = target[:, None]
+    counted = ~(logits.gather(1, column) <= _MASKED)
     labels = F.one_hot(target, logits.shape[1]).to(logits.dtype)
     losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     if excluded is not None:
+        counted &= ~excluded.gather(1, column)
         losses = losses.masked_fill(excluded, 0.0)
-    return losses.sum(dim=1).mean()
+    return counted_mean(losses.sum(dim=1), counted[:, 0])

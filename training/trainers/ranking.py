@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from contracts.config import StrictConfig
 from contracts.history import HistoryReach
 from contracts.ids import LongArray
-from training.losses import sampled_bce_loss, sampled_softmax_loss
+from training.losses import counted_mean, sampled_bce_loss, sampled_softmax_loss
 from training.models.inputs import CandidateGroup, as_tensor
 from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
@@ -87,12 +87,13 @@ class RankingTask:
         positives, queries = batch.positives[:, None], self._retrieval_queries(batch)
         negatives, log_q = self._draw(batch, queries, generator)
         logits = self._logits(batch, queries, positives, negatives, hidden=batch.hidden[:, None])
-        excluded = (negatives == positives) | (self._launched_at[negatives] > batch.now[:, None])
+        hits = F.pad(negatives == positives, (1, 0))
+        late = [self._launched_at[rows] > batch.now[:, None] for rows in (positives, negatives)]
         loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
         return loss(
             logits,
             torch.zeros_like(batch.positives),
-            excluded=F.pad(excluded, (1, 0)),
+            excluded=hits | torch.cat(late, dim=1),
             log_q=log_q if self.config.logq_correction else None,
         )
 
@@ -205,4 +206,5 @@ class LabelTask(RankingTask):
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         queries, hidden = self._retrieval_queries(batch), batch.hidden[:, None]
         logits = self._logits(batch, queries, batch.positives[:, None], hidden=hidden)
-        return F.binary_cross_entropy_with_logits(logits[:, 0], batch.label)
+        losses = F.binary_cross_entropy_with_logits(logits[:, 0], batch.label, reduction="none")
+        return counted_mean(losses, self._launched_at[batch.positives] <= batch.now)

@@ -50,7 +50,7 @@ def are_broken(scores: Tensor) -> Tensor:
 
 
 def averages(names: Sequence[str], sums: Tensor, broken: Tensor, counts: Tensor) -> dict[str, float]:
-    """Means over the rows of all workers.
+    """Means over the rows of all workers; a metric of no row is left out.
 
     Args:
         names: of M metrics.
@@ -68,4 +68,4 @@ def averages(names: Sequence[str], sums: Tensor, broken: Tensor, counts: Tensor)
             "lower learning_rate or look for extreme values in the features"
         )
     pairs = zip(whole[: len(names)], whole[len(names) : -1], strict=True)
-    return {name: value / max(count, 1) for name, (value, count) in zip(names, pairs, strict=True)}
+    return {name: value / count for name, (value, count) in zip(names, pairs, strict=True) if count}

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from training.losses import (
@@ -146,3 +148,41 @@ def test_a_positive_with_an_embedding_of_its_own_by_autograd() -> None:
     torch.testing.assert_close(loss, expected)
     for value, tensor in zip(found, (queries, candidates, own), strict=True):
         torch.testing.assert_close(value, tensor.grad)
+
+
+@pytest.mark.parametrize("loss", [sampled_softmax_loss, sampled_bce_loss])
+def test_a_query_whose_positive_must_not_count_does_not_count(loss: Callable[..., Tensor]) -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [0.3, -1.0, 4.0]], requires_grad=True)
+    target = torch.tensor([0, 1])
+    excluded = torch.tensor([[False, False, False], [False, True, False]])
+    value = loss(logits, target, excluded=excluded)
+    value.backward()
+    torch.testing.assert_close(value, loss(logits[:1], target[:1]))
+    assert value < 4
+    assert logits.grad is not None
+    assert (logits.grad[1] == 0).all()
+    masked = logits.detach().masked_fill(excluded, EXCLUDED)
+    torch.testing.assert_close(loss(masked, target), value)
+    assert loss(masked[1:], target[1:]) == 0, "nobody counts"
+    assert loss(logits.detach() * torch.nan, target).isnan()
+
+
+def test_product_softmax_leaves_queries_with_masked_positives_out() -> None:
+    """The last component is a bias by day: item 1 is not launched for query 1, whose positive it is."""
+    queries = torch.tensor([[1.0, 1.0, 0.0], [2.0, 0.0, 1.0], [0.5, 1.0, 0.0]], requires_grad=True)
+    candidates = torch.tensor([[0.2, 0.1, 0.0], [0.4, 0.3, EXCLUDED], [1.0, 0.0, 0.0]], requires_grad=True)
+    target = torch.tensor([0, 1, 1])
+    value = product_softmax_loss(queries, candidates, target)
+    value.backward()
+    rows = [[0.3, 0.7, 1.0], [0.2, 0.5, 0.5]]  # products of queries 0 and 2 with the three candidates
+    logs = [math.log(sum(map(math.exp, row))) for row in rows]
+    assert value.item() == pytest.approx((logs[0] - 0.3 + logs[1] - 0.5) / 2, rel=1e-6)
+    assert queries.grad is not None
+    assert (queries.grad[1] == 0).all()
+    assert candidates.grad is not None
+    assert candidates.grad.abs().max() < 1
+    plain = [tensor.detach().clone().requires_grad_() for tensor in (queries, candidates)]
+    sampled_softmax_loss(plain[0] @ plain[1].T, target).backward()
+    for tensor, other in zip((queries, candidates), plain, strict=True):
+        torch.testing.assert_close(tensor.grad, other.grad)
+    assert product_softmax_loss(queries[1:2], candidates, target[1:2]).item() == 0

@@ -59,5 +59,7 @@ def test_averages_are_over_each_metrics_rows_and_refuse_broken_scores() -> None:
     sums, counts = torch.tensor([3.0, 1.0], dtype=torch.float64), torch.tensor([4.0, 2.0])
 
     assert averages(["a", "b"], sums, torch.tensor(0), counts) == {"a": 0.75, "b": 0.5}
+    nothing = torch.tensor([4.0, 0.0], dtype=torch.float64)
+    assert averages(["a", "b"], sums, torch.tensor(0), nothing) == {"a": 0.75}, "a metric of nothing is left out"
     with pytest.raises(TrainingError, match="the scores of 2 validation rows are NaN or infinite; lower learning_rate"):
         averages(["a", "b"], sums, torch.tensor(2), counts)
