@@ -31,7 +31,7 @@ SESSION_GAP_S: Final = 1_800
 """A session ends after this many quiet seconds."""
 TOP_CATEGORY_WINDOW_S: Final = DAY_S
 TOP_CATEGORY_EVENTS: Final = 200
-"""Newest events that `top_category` looks at, at most: what is kept of a subject online has a bound (decision 9)."""
+"""Newest events that `top_category` looks at, at most: what is kept of a subject online has a bound (decision 11)."""
 ITEM_AGE_EDGES_DAYS: Final = (1, 2, 3, 4, 6, 8, 11, 15, 31)
 """Upper bounds of the item age buckets in whole days; the last bucket is open, and also that of unknown launches."""
 NUM_ITEM_AGE_BUCKETS: Final = len(ITEM_AGE_EDGES_DAYS) + 1
