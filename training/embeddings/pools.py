@@ -19,6 +19,11 @@ from training.embeddings.config import ImageEncoderConfig, PoolConfig
 from training.embeddings.encoders import CONTENT, ERROR, HASH
 from training.embeddings.pictures import read_picture
 
+_KILLED: Final = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+)
 _ROWS_PER_TASK: Final = 128
 _ROWS_PER_SHARD: Final = 4096
 
@@ -90,7 +95,7 @@ def encode_missing(
             if sum(len(part) for part in waiting) >= _ROWS_PER_SHARD:
                 cache.append(pa.concat_tables(waiting))
                 waiting = []
-    except ray.exceptions.RayActorError as error:
+    except _KILLED as error:
         raise DataError(
             f"an encoder was killed ({str(error).strip().splitlines()[0]}), most likely because memory was short; what "
             "was encoded is kept, so run the job again, with a smaller batch_size or pool_size if it happens again"
