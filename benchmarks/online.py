@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, HOUR_S
+from contracts.config import merge
 from contracts.ids import user_subject
 from contracts.messages import Candidates
 from serving.connection import StoreConnection
@@ -52,6 +54,8 @@ OFFERED: Final = 3_100
 _ROUNDS: Final = 3
 _PER_USER: Final = 200
 _CLIENTS: Final = 8
+_NO_QUOTAS: Final = {"interactions": {"quotas": {"events_at_once": 1_000_000_000}}}
+"""The visitors of the benchmark are few and send more events than people do."""
 _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.002
 
@@ -62,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trials, seconds, users = (10, 1.0, 500) if arguments.quick else (200, 10.0, 10_000)
     with open_shop(quick=arguments.quick, num_requests=20_000, scratch=True) as shop:
         figures = asyncio.run(seen_filter_figures(shop, trials))
-        with running(placement("fused", os.cpu_count() or 1), shop) as target:
+        system = placement("fused", os.cpu_count() or 1)
+        with running(replace(system, settings=merge(system.settings, _NO_QUOTAS)), shop) as target:
             figures |= asyncio.run(change_figures(shop, target.port, trials))
             figures |= load_figures(shop, target, seconds)
         figures |= remembered_figures(shop)

@@ -109,6 +109,12 @@ class ForbiddenError(RequestError):
     http_status = 403
 
 
+class PageError(ForbiddenError):
+    """A web page may have sent the call: its host or its origin is none that the config names."""
+
+    code = "unknown_host"
+
+
 class NotFoundError(RequestError):
     """The named thing does not exist."""
 
@@ -158,6 +164,20 @@ class KeysUnavailableError(RecommenderError):
     http_status = 503
 
 
+class SlowBrowseError(RecommenderError):
+    """The catalogue could not be searched in time; a more special question may be."""
+
+    code = "browse_timeout"
+    http_status = 503
+
+
+class AuditError(RecommenderError):
+    """The audit log takes no lines, so what it would tell of is not done."""
+
+    code = "audit_unavailable"
+    http_status = 503
+
+
 class NotReadyError(RecommenderError):
     """No bundle is loaded yet, or the asked version is not."""
 
@@ -176,3 +196,10 @@ class AllRefusedError(RequestError):
     """Not one of the events was accepted; `refused` in the details says why, one by one."""
 
     code = "all_refused"
+
+
+class TooManyEventsError(RequestError):
+    """Every event was one too many of its visitor, caller or address; try again after `retry_after_s`."""
+
+    code = "too_many"
+    http_status = 429

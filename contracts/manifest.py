@@ -76,9 +76,9 @@ class Manifest(StrictConfig):
     """Headline figures of training."""
     encoders: dict[str, EncoderEntry]
     """By `text` and `image`."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = Field(default=(), strict=False)  # JSON has arrays only
     """Optional columns that the shop does not have: their features are out."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = Field(default=(), strict=False)
     """What a reader should know before trusting it."""
     config: dict[str, Any] = Field(default_factory=dict)
     """The whole job config, as values."""

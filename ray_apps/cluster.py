@@ -160,6 +160,7 @@ def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
         "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is started anew after three in vain; Ray's 10 are 30
+        "FORWARDED_ALLOW_IPS": "none",  # else uvicorn lets whoever comes through HAProxy choose an address
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",

@@ -1,8 +1,12 @@
-"""Changes of the production pointer, each with a line in the audit log: who, from what, to what, and why."""
+"""Changes of the production pointer, which are in the audit log, or do not happen.
+
+A line before each tells who wants it and why, one after it from what and to what.
+"""
 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from pathlib import Path
 
 from contracts.bundle import Bundle
@@ -14,8 +18,6 @@ from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SeenFilter
-
-AUDIT_FILE = "audit.jsonl"
 
 
 def check_servable(bundle: Bundle) -> None:
@@ -40,7 +42,7 @@ class Promotions:
 
     Args:
         registry: has the pointer.
-        audit_file: JSON lines, one a change.
+        audit_file: JSON lines.
     """
 
     def __init__(self, registry: Registry, audit_file: Path) -> None:
@@ -48,20 +50,21 @@ class Promotions:
         self._audit = AuditLog(audit_file)
 
     def promote(self, version: str, reason: str) -> RegistryEntry:
-        """Makes a version production; raises as `Registry.promote`."""
-        return self._note(self._registry.promote(version, reason))
+        """Makes a version production.
+
+        Raises:
+            AuditError: the audit log cannot be written.
+            RegistryError: as `Registry.promote`.
+        """
+        return self._audited("promotion", lambda: self._registry.promote(version, reason), reason, version=version)
 
     def roll_back(self, reason: str) -> RegistryEntry:
-        """Makes the version production that was so before; raises as `Registry.rollback`."""
-        return self._note(self._registry.rollback(reason))
+        """Makes the version production that was so before; raises as `promote`."""
+        return self._audited("rollback", lambda: self._registry.rollback(reason), reason)
 
-    def _note(self, entry: RegistryEntry) -> RegistryEntry:
-        self._audit.event(
-            "promotion" if entry.action == "promote" else "rollback",
-            caller=getpass.getuser(),
-            registry=self._registry.uri,
-            version=entry.version,
-            previous=entry.previous,
-            reason=entry.reason,
-        )
+    def _audited(self, event: str, act: Callable[[], RegistryEntry], reason: str, **known: str) -> RegistryEntry:
+        common = {"caller": getpass.getuser(), "registry": self._registry.uri, "reason": reason}
+        self._audit.event(f"{event}_begun", **common, **known)
+        entry = act()
+        self._audit.event(event, **common, version=entry.version, previous=entry.previous)
         return entry

@@ -12,6 +12,7 @@ from serving.device import Device
 from serving.gateway.access import AccessConfig
 from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
+from serving.gateway.audit import AUDIT_FILE
 from serving.gateway.exploration import ExplorationConfig
 from serving.gateway.impressions import ImpressionConfig
 from serving.gateway.interactions import InteractionConfig
@@ -75,6 +76,11 @@ class ServingConfig(StrictConfig):
                 f"service.budget_ms={self.service.budget_ms}; lower the one or raise the other"
             )
         return self
+
+    @property
+    def audit_file(self) -> Path:
+        """Where refusals, erasures and exports are noted."""
+        return self.access.audit_file or self.stores.records_dir.absolute().parent / AUDIT_FILE
 
     def clock(self) -> Clock:
         """The clock that all code takes now from."""

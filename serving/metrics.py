@@ -54,7 +54,11 @@ REMOVED: Final = Metric("recommender_candidates_removed", "counter", "Candidates
 DEGRADED: Final = Metric(
     "recommender_degraded", "counter", "Answers with a part that was replaced or left out.", ("part",)
 )
-SHED: Final = Metric("recommender_shed", "counter", "Requests refused with 429 because too many waited.")
+SHED: Final = Metric(
+    "recommender_shed",
+    "counter",
+    "Requests refused with 429, because too many waited or a visitor sent too many events.",
+)
 EVENTS: Final = Metric(
     "recommender_events",
     "counter",

@@ -89,7 +89,8 @@ class RecommenderPipeline:
     async def run(self, batch: RequestBatch) -> PipelineResult:
         """Recommends for a batch of requests.
 
-        The batch has the budget of its most patient request, so that a hasty one does not spoil the others.
+        The batch has the budget of its most patient request, so that a hasty one does not spoil the others; whoever
+        forms batches puts similar budgets together.
 
         Raises:
             StageError: a stage failed and its policy is `fail`.

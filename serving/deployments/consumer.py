@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
+from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores
 from serving.interactions.build import open_consumer
@@ -26,6 +27,7 @@ class ConsumerReplica:
     """
 
     async def __init__(self, bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+        keep_logs_written()
         timezone = open_bundle(bundle_path, verify=False).transforms.calendar.timezone
         stores = await connect_stores(config)
         meter = ConsumerMeter(RayMetrics(CONSUMER_METRICS))

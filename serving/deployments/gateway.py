@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from contracts.bundle import open_bundle
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
+from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.gateway.build import build_gateway
@@ -53,6 +54,7 @@ class GatewayReplica:
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
+        keep_logs_written(built.telemetry.write_lines)
         spare_collector()
         self._app = built.app
         self._telemetry = built.telemetry

@@ -7,6 +7,7 @@ from typing import Any
 
 from contracts.bundle import open_bundle
 from serving.config import ServingConfig
+from serving.deployments.logs import keep_logs_written
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.groups import PartName, open_part, reads_stores, warm_up
 from serving.load import ComputeThread
@@ -22,6 +23,7 @@ class StageReplica:
     """
 
     async def __init__(self, parts: Sequence[PartName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+        keep_logs_written()
         config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config) if reads_stores(parts) else None

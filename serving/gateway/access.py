@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -70,7 +71,8 @@ class AccessConfig(StrictConfig):
     jwt: JwtConfig | None = None
     """Whose tokens are taken, for `auth: jwt`."""
     audit_file: Path | None = None
-    """JSON lines of refusals, erasures, exports and promotions; unset = the log of the service."""
+    """JSON lines of refusals, erasures and exports; unset = audit.jsonl beside `stores.records_dir`, where jobs note
+    promotions. While it cannot be written, erasures and exports are refused with 503."""
     max_audited_refusals_per_s: int = Field(default=MAX_REFUSALS_PER_S, ge=1)
     """Further refusals are only counted, so that no caller can fill the disk."""
 
@@ -128,25 +130,26 @@ class Access:
     Args:
         authenticate: finds out who calls.
         audit: told about refusals.
+        address: tells where a call is from, for the audit log.
     """
 
-    def __init__(self, authenticate: Authenticator, audit: AuditLog) -> None:
+    def __init__(self, authenticate: Authenticator, audit: AuditLog, address: Callable[[Scope], str]) -> None:
         self._authenticate = authenticate
+        self._address = address
         self._audit = audit
 
     @classmethod
-    def open(cls, config: AccessConfig) -> Access | None:
+    def open(cls, config: AccessConfig, audit: AuditLog, address: Callable[[Scope], str]) -> Access | None:
         """As configured; None where everybody may do everything.
 
         Raises:
             ConfigError: the file with the keys that sign tokens cannot be read.
         """
-        audit = AuditLog(config.audit_file, config.max_audited_refusals_per_s)
         if config.jwt is not None:
             from serving.gateway.tokens import TokenVerifier  # its libraries are large, and few need them
 
-            return cls(TokenVerifier(config.jwt), audit)
-        return cls(KeyAuthenticator(config.api_keys), audit) if config.api_keys else None
+            return cls(TokenVerifier(config.jwt), audit, address)
+        return cls(KeyAuthenticator(config.api_keys), audit, address) if config.api_keys else None
 
     async def check(self, scope: Scope, path: str, request_id: str) -> Caller | None:
         """Who calls; None where the path, which is still percent-encoded, is open to everybody.
@@ -169,14 +172,14 @@ class Access:
                     needed=needed,
                 )
         except (UnauthenticatedError, ForbiddenError) as error:
-            self._audit.refusal(
+            await self._audit.refusal(
                 request_id=request_id,
                 caller=caller.name if caller else None,
                 code=error.code,
                 reason=error.message,
                 method=scope["method"],
                 path=path,
-                client=(scope.get("client") or ("",))[0],
+                client=self._address(scope),
             )
             raise
         return caller

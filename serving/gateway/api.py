@@ -204,7 +204,7 @@ class ItemQuery(Struct, frozen=True, forbid_unknown_fields=True):
     category_l2: Id | None = None
     text: Annotated[
         Annotated[str, Meta(max_length=MAX_TEXT)] | None,
-        Meta(description="Words that the title contains, all of them, in upper or lower case."),
+        Meta(description="Up to 8 words that the title contains, all of them, in upper or lower case."),
     ] = None
     min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
     max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from ipaddress import ip_network
 from typing import Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +15,8 @@ from contracts.config import StrictConfig
 from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import MAX_BODY_BYTES
+from serving.gateway.bodies import Bodies
+from serving.gateway.clients import ClientAddress
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
@@ -21,11 +24,12 @@ from serving.gateway.http import (
     check_json,
     error_answer,
     header,
-    read_body,
     send_json,
 )
 from serving.gateway.interactions import InteractionService
 from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH, path_of
+from serving.gateway.pages import LOOPBACK_HOSTS, PageGuard, split_host
+from serving.gateway.quotas import Sender, countable
 from serving.gateway.request_ids import RequestId, request_id_of
 from serving.gateway.service import Answer, RecommendationService
 from serving.gateway.telemetry import Telemetry
@@ -46,10 +50,49 @@ class GatewayConfig(StrictConfig):
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1_024)
     """Larger bodies are refused with 413; the default takes every request that the API's fields allow, so a shop with
     short ids can lower it."""
+    max_held_body_mb: int = Field(default=64, ge=1)
+    """Megabytes of bodies that are read or answered at once, without the first 16 KB of each; a request whose body
+    would be too much is refused with 429."""
+    max_browsing: int = Field(default=16, ge=1)
+    """Searches, pages and similar items that may wait for one another: one thread computes them; more are refused with
+    429."""
+    browse_timeout_ms: float = Field(default=1_000, gt=0)
+    """Longest that one of them may wait and compute; then it is refused with 503."""
+    hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    """Names and addresses that the service is called by, each with a port or for all ports. Where `access.auth` is
+    `none`, everything but the catalogue wants one of them in the Host header, so that web pages cannot call under a
+    name that leads here."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies in front, each of which adds the address of whoever calls it at the end of
+    X-Forwarded-For. From anybody else that header counts for nothing."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
     tracing: TracingConfig = TracingConfig()
     """OpenTelemetry traces; off by default."""
+
+    @model_validator(mode="after")
+    def _a_body_can_be_held(self) -> GatewayConfig:
+        if self.max_held_body_mb * 2**20 < self.max_body_bytes:
+            raise ValueError(
+                f"max_held_body_mb={self.max_held_body_mb} is below max_body_bytes={self.max_body_bytes}; "
+                "raise the one or lower the other"
+            )
+        return self
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if host.count(":") < 2 and split_host(host) is None:
+                raise ValueError(f"{host!r} is no host; expected a name or an address, such as shop.internal:8000")
+        return value
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            ip_network(proxy)  # its error says what is wrong
+        return value
 
     @field_validator("cors_origins")
     @classmethod
@@ -68,6 +111,8 @@ class Gateway:
         interactions: takes events.
         rest: the application for all other paths and the lifespan.
         config: limits.
+        bodies: reads bodies.
+        address: tells where calls are from.
         access: who may call what; None = everybody everything.
         telemetry: told about every answer.
     """
@@ -78,14 +123,18 @@ class Gateway:
         interactions: InteractionService,
         rest: ASGIApp,
         config: GatewayConfig,
+        bodies: Bodies,
+        address: ClientAddress,
         access: Access | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._service = service
         self._interactions = interactions
         self._rest = rest
-        self._config = config
+        self._bodies = bodies
+        self._address = address
         self._access = access
+        self._guard = PageGuard(config.hosts, config.cors_origins) if access is None else None
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,6 +146,8 @@ class Gateway:
         request_id = request_id_of(scope)
         answer, content, status = None, None, 200
         try:
+            if self._guard is not None:
+                self._guard.check(scope, path)
             if self._access is not None:
                 caller = await self._access.check(scope, path, request_id.own)
                 if caller is not None:
@@ -123,17 +174,15 @@ class Gateway:
             self._telemetry.answered(request_id.own, scope["method"], route, status, started, answer)
 
     async def _recommend(self, scope: Scope, receive: Receive, request_id: RequestId) -> Answer:
-        request = decode_request(await self._posted(scope, receive, RECOMMENDATIONS_PATH))
-        return await self._service.recommend(request, request_id, budget_of(scope))
+        _check_posted(scope, RECOMMENDATIONS_PATH)
+        async with self._bodies.read(scope, receive) as body:
+            return await self._service.recommend(decode_request(body), request_id, budget_of(scope))
 
     async def _record(self, scope: Scope, receive: Receive) -> bytes:
-        return await self._interactions.record(await self._posted(scope, receive, INTERACTIONS_PATH))
-
-    async def _posted(self, scope: Scope, receive: Receive, path: str) -> bytes:
-        if scope["method"] != "POST":
-            raise MethodError(f"{scope['method']} {path} does not exist, use POST", allowed=["POST"])
-        check_json(scope)
-        return await read_body(scope, receive, self._config.max_body_bytes)
+        _check_posted(scope, INTERACTIONS_PATH)
+        async with self._bodies.read(scope, receive) as body:
+            address = countable(self._address(scope), self._address.is_proxy)
+            return await self._interactions.record(body, Sender(scope.get(CALLER_KEY), address))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: RequestId, started: float) -> None:
         status = 500
@@ -151,6 +200,12 @@ class Gateway:
             if self._telemetry is not None:
                 route = getattr(scope.get("route"), "path_format", _NO_ROUTE)  # a template, never an id of somebody
                 self._telemetry.answered(request_id.own, scope["method"], route, status, started, scope.get(ANSWER_KEY))
+
+
+def _check_posted(scope: Scope, path: str) -> None:
+    if scope["method"] != "POST":
+        raise MethodError(f"{scope['method']} {path} does not exist, use POST", allowed=["POST"])
+    check_json(scope)
 
 
 def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:

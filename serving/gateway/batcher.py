@@ -71,6 +71,7 @@ class Batcher(Generic[RequestT, AnswerT]):
 
     Attributes:
         load: how long requests wait.
+        num_held: requests that wait or are under way.
 
     Args:
         run: answers a batch, in its order; gets the milliseconds that each request has waited.
@@ -96,6 +97,7 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.num_held = 0
 
     @property
     def num_queued(self) -> int:
@@ -122,7 +124,11 @@ class Batcher(Generic[RequestT, AnswerT]):
         waiting: Waiting[RequestT, AnswerT] = Waiting(request, time.perf_counter(), loop.create_future())
         self._queue.append(waiting)
         loop.call_soon(self._start_batches)  # after whatever else arrived in this turn of the loop
-        return await waiting.answer
+        self.num_held += 1
+        try:
+            return await waiting.answer
+        finally:
+            self.num_held -= 1
 
     def _expected_wait_ms(self) -> float:
         """Milliseconds until a request that comes now starts, if batches take long; 0 if it rides in the next one.

@@ -14,7 +14,9 @@ from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
+from serving.gateway.bodies import Bodies
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.clients import ClientAddress
 from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
@@ -95,7 +97,8 @@ def build_gateway(
     Raises:
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
     """
-    clock = config.clock()
+    clock, limits = config.clock(), config.gateway
+    bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
     catalogue = Catalogue(bundle, config.raw_dir)
     telemetry = Telemetry(config.request_log, metrics)
     fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
@@ -110,11 +113,13 @@ def build_gateway(
         bundle, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
-    audit = AuditLog(config.access.audit_file, config.access.max_audited_refusals_per_s)
+    audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
+    address = ClientAddress(limits.proxies)
+    access = Access.open(config.access, audit, address)
     users = UserDataEndpoints(UserDataStore(*opened), UserFeatureStore(*opened), clock, audit)
-    rest = rest_application(service, catalogue, users, clock, monitor, config.gateway.max_body_bytes)
-    gateway = Gateway(service, interactions, rest, config.gateway, Access.open(config.access), telemetry)
-    app = with_traces(with_cors(gateway, config.gateway), config.gateway.tracing)
+    rest = rest_application(service, catalogue, users, clock, monitor, bodies, limits)
+    gateway = Gateway(service, interactions, rest, limits, bodies, address, access, telemetry)
+    app = with_traces(with_cors(gateway, limits), limits.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
     popularity = FreshPopularity(lately, fallbacks.popular, bundle, clock)
     return BuiltGateway(app, monitor, service.load, telemetry, popularity, impressions)

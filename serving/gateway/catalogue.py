@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,15 +13,19 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.bundle import Bundle
-from contracts.errors import NotFoundError
-from contracts.ids import BoolArray
+from contracts.errors import NotFoundError, RequestError
+from contracts.ids import BoolArray, LongArray
 from contracts.pictures import local_picture
 from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
+from serving.gateway.browser import Deadline
 from serving.gateway.operations import picture_path
 from serving.stages.eligibility import Eligibility
 from serving.stages.similar import Neighbours
 
 _CACHED_ITEMS = 100_000
+_CHUNK: Final = 50_000
+"""Titles that are searched between two looks at the clock."""
+MAX_WORDS: Final = 8
 Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None]
 
 
@@ -65,9 +71,22 @@ class Catalogue:
         """
         return self._item(self._row(item_id), now)
 
-    def page(self, query: ItemQuery, now: int) -> ItemPage:
-        """Available items under a filter; an unknown category has none. Looks at the whole catalogue."""
-        rows = np.flatnonzero(self._wanted(query, now))
+    def page(self, query: ItemQuery, now: int, deadline: Deadline) -> ItemPage:
+        """Available items under a filter; an unknown category has none. Looks at the whole catalogue.
+
+        Raises:
+            RequestError: the text has too many words.
+            SlowBrowseError: the deadline came before the end.
+        """
+        words = set((query.text or "").split())
+        if len(words) > MAX_WORDS:
+            raise RequestError(f"text has {len(words)} different words, at most {MAX_WORDS} are looked for")
+        rows = np.flatnonzero(self._wanted(query, now)).astype(np.int64)
+        if words:
+            parts = [
+                self._containing(rows[start : start + _CHUNK], words) for start in deadline.steps(len(rows), _CHUNK)
+            ]
+            rows = np.concatenate([rows[:0], *parts])
         shown = rows[query.offset : query.offset + query.limit]
         return ItemPage(len(rows), query.offset, query.limit, [self._item(int(row), now) for row in shown])
 
@@ -83,16 +102,23 @@ class Catalogue:
             mask &= self._price >= query.min_price
         if query.max_price is not None:
             mask &= self._price <= query.max_price
-        for word in set((query.text or "").split()):
-            mask &= pc.match_substring(self._titles, word, ignore_case=True).to_numpy(zero_copy_only=False)
         return mask
 
-    def similar(self, item_id: str, k: int, now: int) -> SimilarItems:
+    def _containing(self, rows: LongArray, words: Collection[str]) -> LongArray:
+        """Those of some rows whose titles contain all words; each word is looked for where the ones before were."""
+        for word in sorted(words, key=len, reverse=True):
+            titles = self._titles.take(pa.array(rows))
+            rows = rows[pc.match_substring(titles, word, ignore_case=True).to_numpy(zero_copy_only=False)]
+        return rows
+
+    def similar(self, item_id: str, k: int, now: int, deadline: Deadline) -> SimilarItems:
         """The available items nearest to an item.
 
         Raises:
             NotFoundError: the catalogue does not have it.
+            SlowBrowseError: the deadline has come.
         """
+        deadline.check()
         rows, scores = self._similar(self._row(item_id), k, now)
         items = [
             self.recommendation(rank, row, score)

@@ -1,20 +1,17 @@
-"""Plain ASGI helpers: reading a bounded body, writing JSON, and the one shape of errors."""
+"""Plain ASGI helpers: reading headers, writing JSON, and the one shape of errors."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
-from contracts.errors import BodyTooLargeError, MediaTypeError, MethodError, RecommenderError, SlowBodyError
+from contracts.errors import MediaTypeError, MethodError, RecommenderError
 from serving.gateway.api import ErrorBody, ErrorResponse, encode
 
 MAX_MESSAGE_CHARS: Final = 1_000
-BODY_TIMEOUT_S: Final = 10.0
-"""Longest that a request's body may take to arrive; clients that stall hold no place for longer."""
 _log = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
 _JSON = (b"content-type", b"application/json")
@@ -31,45 +28,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def check_json(scope: Scope) -> None:
-    """Refuses a body that is declared as something else than JSON.
+    """Refuses a body that is not declared as JSON, which no web page can send without asking first.
 
     Raises:
-        MediaTypeError: a content type other than application/json.
+        MediaTypeError: no content type, or one other than application/json.
     """
-    content_type = header(scope, b"content-type")
-    if content_type is not None and content_type.split(b";")[0].strip().lower() != b"application/json":
-        raise MediaTypeError(f"content type is {content_type.decode('latin-1')!r}, expected application/json")
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
-    """The body of a request, refused as soon as it is known to be too large or does not arrive in time.
-
-    Raises:
-        BodyTooLargeError: more than `limit` bytes.
-        SlowBodyError: it is not there after `timeout_s`.
-        ClientGoneError: the client left.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(scope, receive, limit)
-    except TimeoutError:
-        raise SlowBodyError(f"the body did not arrive within {timeout_s:g} s") from None
-
-
-async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    declared = header(scope, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise BodyTooLargeError(f"the body has {int(declared)} bytes, at most {limit} are taken")
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLargeError(f"the body has more than the {limit} bytes that are taken")
-        if not message.get("more_body", False):
-            return bytes(body)
+    content_type = header(scope, b"content-type") or b""
+    if content_type.split(b";")[0].strip().lower() != b"application/json":
+        raise MediaTypeError(f"content type is {content_type[:100].decode('latin-1')!r}, expected application/json")
 
 
 async def send_json(send: Send, status: int, content: bytes, headers: Headers = ()) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate, pairwise
@@ -12,11 +13,12 @@ from pydantic import Field
 from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.config import StrictConfig
-from contracts.errors import AllRefusedError, StoreError
+from contracts.errors import AllRefusedError, StoreError, TooManyEventsError
 from serving.gateway.api import encode
 from serving.gateway.api_events import InteractionsResponse, RefusedEvent
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.events import EventReader, decode_events
+from serving.gateway.quotas import TOO_MANY, EventQuotas, QuotaConfig, Sender
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import InteractionStore, NewInteraction, Outcome
 
@@ -41,6 +43,8 @@ class InteractionConfig(StrictConfig):
     """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
     batch: InteractionBatcherConfig = InteractionBatcherConfig()
     """How requests with events gather."""
+    quotas: QuotaConfig = QuotaConfig()
+    """How many events are taken of whom."""
     yield_ms: float = Field(default=50, ge=0)
     """Events that have waited less than this let the recommendations under way go first: one core computes both."""
 
@@ -77,6 +81,7 @@ class InteractionService:
         until_idle: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._read = EventReader(bundle, clock, stores, config.max_future_s)
+        self._quotas = EventQuotas(config.quotas)
         self._store = store
         self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(
             self._write, config.batch, yield_first=self._let_go_first
@@ -86,15 +91,16 @@ class InteractionService:
         self._yield_ms = config.yield_ms
         self._failure: tuple[float, StoreError] | None = None
 
-    async def record(self, body: bytes) -> bytes:
+    async def record(self, body: bytes, sender: Sender) -> bytes:
         """The answer to a body with one or more events, as JSON; accepted events are durable.
 
         Raises:
             RequestError: the body is not of the right form, or all events are refused.
+            TooManyEventsError: all events are refused because they are too many.
             OverloadedError: too many requests wait.
             StoreError: the store does not take them; nothing is written.
         """
-        checked = self._read(decode_events(body))
+        checked, wait_s = self._quotas(self._read(decode_events(body)), sender)
         new = [one for one in checked if isinstance(one, NewInteraction)]
         outcomes = iter(await self._batcher.submit(new) if new else ())
         told = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]
@@ -107,10 +113,10 @@ class InteractionService:
         if self._observe is not None:
             self._observe(EventCounts(answer.accepted, answer.duplicates, len(answer.refused)))
         if len(answer.refused) == len(checked):
-            first = answer.refused[0]
-            raise AllRefusedError(
-                f"none of {len(checked)} events was accepted; the first: {first.message}", refused=answer.refused
-            )
+            message = f"none of {len(checked)} events was accepted; the first: {answer.refused[0].message}"
+            if all(one.code == TOO_MANY for one in answer.refused):
+                raise TooManyEventsError(message, refused=answer.refused, retry_after_s=math.ceil(wait_s))
+            raise AllRefusedError(message, refused=answer.refused)
         return encode(answer)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +25,12 @@ from contracts.errors import (
     RequestError,
 )
 from serving.gateway.api import ItemQuery, Ready, SimilarQuery, encode
-from serving.gateway.asgi import ANSWER_KEY, budget_of
+from serving.gateway.asgi import ANSWER_KEY, GatewayConfig, budget_of
+from serving.gateway.bodies import Bodies
+from serving.gateway.browser import Browser
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.decoding import decode_query, decode_ranking
-from serving.gateway.http import ClientGoneError, check_json, error_answer, read_body
+from serving.gateway.http import ClientGoneError, check_json, error_answer
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
 from serving.gateway.operations import OPERATIONS, decode_id, encode_id
@@ -40,6 +41,13 @@ from serving.gateway.users import Endpoint, UserDataEndpoints
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
 _CLIENT_GONE: Final = 499
 """Nobody reads it."""
+_PICTURE_HEADERS: Final = {
+    "cache-control": "public, max-age=3600",
+    "content-disposition": "attachment",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+}
+"""Pages may show a picture; as a document of its own, which SVG could fill with scripts, nobody opens it here."""
 _DOCS_PAGE: Final = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Recommender API</title>
@@ -73,13 +81,15 @@ class _Endpoints:
         catalogue: Catalogue,
         clock: Clock,
         monitor: Monitor,
-        max_body_bytes: int,
+        bodies: Bodies,
+        browser: Browser,
     ) -> None:
         self._service = service
         self._catalogue = catalogue
         self._clock = clock
         self._monitor = monitor
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
+        self._browser = browser
         self._description = msgspec.json.encode(openapi_document())
 
     def by_operation(self) -> dict[str, Endpoint]:
@@ -103,19 +113,19 @@ class _Endpoints:
         return _json(Ready(ready=True, interactions=self._monitor.interactions_code))
 
     async def rank(self, request: Request) -> Response:
-        check_json(request.scope)
+        scope = request.scope
+        check_json(scope)
         try:
-            body = await read_body(request.scope, request.receive, self._max_body_bytes)
+            async with self._bodies.read(scope, request.receive) as body:
+                answer = await self._service.rank(decode_ranking(body), request_id_of(scope), budget_of(scope))
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
-        scope = request.scope
-        answer = await self._service.rank(decode_ranking(body), request_id_of(scope), budget_of(scope))
         scope[ANSWER_KEY] = answer
         return Response(answer.content, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
         query = decode_query(request.scope["query_string"], ItemQuery)
-        return _json(await asyncio.to_thread(self._catalogue.page, query, self._clock.now()))
+        return _json(await self._browser.run(self._catalogue.page, query, self._clock.now()))
 
     async def item(self, request: Request) -> Response:
         return _json(self._catalogue.item(request.path_params["item_id"], self._clock.now()))
@@ -123,11 +133,11 @@ class _Endpoints:
     async def similar(self, request: Request) -> Response:
         query = decode_query(request.scope["query_string"], SimilarQuery)
         item_id = request.path_params["item_id"]
-        return _json(await asyncio.to_thread(self._catalogue.similar, item_id, query.k, self._clock.now()))
+        return _json(await self._browser.run(self._catalogue.similar, item_id, query.k, self._clock.now()))
 
     async def picture(self, request: Request) -> Response:
         path, media_type = self._catalogue.picture(request.path_params["item_id"])
-        return FileResponse(path, media_type=media_type, headers={"cache-control": "public, max-age=3600"})
+        return FileResponse(path, media_type=media_type, headers=_PICTURE_HEADERS)
 
     async def description(self, request: Request) -> Response:
         return Response(self._description, media_type="application/json")
@@ -142,7 +152,8 @@ def rest_application(
     users: UserDataEndpoints,
     clock: Clock,
     monitor: Monitor,
-    max_body_bytes: int,
+    bodies: Bodies,
+    config: GatewayConfig,
 ) -> Starlette:
     """The application for all paths but the recommendations; it takes them percent-encoded in `scope["path"]`.
 
@@ -152,9 +163,11 @@ def rest_application(
         users: personal data.
         clock: tells now.
         monitor: knows how the service does.
-        max_body_bytes: larger bodies are refused.
+        bodies: reads bodies.
+        config: limits.
     """
-    endpoints = _Endpoints(service, catalogue, clock, monitor, max_body_bytes)
+    browser = Browser(config.max_browsing, config.browse_timeout_ms / 1000)
+    endpoints = _Endpoints(service, catalogue, clock, monitor, bodies, browser)
     by_operation = endpoints.by_operation() | users.endpoints()
     register_url_convertor("id", _IdConvertor())
     application = Starlette(

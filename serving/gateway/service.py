@@ -20,6 +20,7 @@ from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.exploration import ExplorationConfig
+from serving.gateway.lanes import BudgetLanes
 from serving.gateway.refusals import RefusalConfig, RefusalPace
 from serving.gateway.request_ids import RequestId
 from serving.load import LoadMeter
@@ -120,8 +121,7 @@ class RecommendationService:
         self._config = config
         self._read = RequestReader(bundle, clock, reranking or RerankingConfig(), exploration or ExplorationConfig())
         self.load = LoadMeter()
-        self._batcher: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
-        self._rankings: Batcher[Asked, Answer] = Batcher(self._answer, config.batching, self.load)
+        self._recommendations, self._rankings = self._lanes(), self._lanes()
         self._refusals = RefusalPace(config.refusals)
         self._observe = observe
         self._shown = shown
@@ -142,7 +142,7 @@ class RecommendationService:
             OverloadedError: too many requests wait.
             StageError: a stage failed and its policy is `fail`.
         """
-        return await self._submit(self._batcher, self.check(request, request_id)._replace(budget_ms=budget_ms))
+        return await self._submit(self._recommendations, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     async def rank(self, request: RankingRequest, request_id: RequestId, budget_ms: float | None = None) -> Answer:
         """Given items, ranked; takes and raises as `recommend`."""
@@ -150,7 +150,7 @@ class RecommendationService:
 
     async def until_idle(self, timeout_s: float) -> None:
         """Waits until the batches that are under way now are answered, at most so long."""
-        if running := self._batcher.running | self._rankings.running:
+        if running := self._recommendations.running | self._rankings.running:
             await asyncio.wait(running, timeout=timeout_s)
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: RequestId) -> Asked:
@@ -179,9 +179,13 @@ class RecommendationService:
         since = time.monotonic() - _DEGRADED_WINDOW_S
         return tuple(sorted(part for part, at in self._degraded_at.items() if at > since))
 
-    async def _submit(self, batcher: Batcher[Asked, Answer], asked: Asked) -> Answer:
+    def _lanes(self) -> BudgetLanes[Asked, Answer]:
+        batching = self._config.batching
+        return BudgetLanes(lambda: Batcher(self._answer, batching, self.load), batching, self._config.budget_ms)
+
+    async def _submit(self, lanes: BudgetLanes[Asked, Answer], asked: Asked) -> Answer:
         try:
-            return await batcher.submit(asked)
+            return await lanes.submit(asked, asked.budget_ms or self._config.budget_ms)
         except OverloadedError:
             await self._refusals.turn()
             raise

@@ -1,4 +1,4 @@
-"""Metrics and the request log of a gateway: collected on the event loop, handed on once a second by a thread."""
+"""Metrics and the request log of a gateway: collected on the event loop, handed on by a thread within a second."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ import numpy as np
 from contracts.bloom import item_hashes
 from contracts.messages import PipelineResult, RequestBatch
 from serving.gateway.interactions import EventCounts
-from serving.gateway.request_log import Line, RequestLog, RequestLogConfig
+from serving.gateway.request_log import RequestLog, RequestLogConfig
 from serving.gateway.service import Answer
 from serving.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
 from serving.seldom import SeldomLogger
 from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.stores.seen import SeenFilters
 
-_PAUSE_S: Final = 1.0
+_LOG_PAUSE_S: Final = 0.5
+_PAUSES: Final = 2
+"""Measurements are handed on with every second batch of log lines."""
 _NUM_PROBES: Final = 1_024
 _NUM_KEPT: Final = 60
 
@@ -84,14 +86,26 @@ class Telemetry:
         return read
 
     async def run(self) -> None:
-        """Hands everything on once a second, and a last time when it is cancelled."""
+        """Hands log lines on twice a second and measurements once, and all a last time when it is cancelled."""
         try:
             while True:
-                await asyncio.sleep(_PAUSE_S)
+                for _ in range(_PAUSES):
+                    await asyncio.sleep(_LOG_PAUSE_S)
+                    await asyncio.to_thread(self.write_lines)
                 await self._estimate()
-                await asyncio.to_thread(self._hand_on, *self._take())
+                await asyncio.to_thread(self._measured, self._recorder.take())
         finally:
-            self._hand_on(*self._take())
+            self.write_lines()
+            self._measured(self._recorder.take())
+
+    def write_lines(self) -> None:
+        """Writes the log lines that wait; also for a process that is about to end."""
+        if self._log is None:
+            return
+        try:
+            self._log.write(self._log.take())
+        except Exception as error:
+            self._warn.warning("request log", error)
 
     async def close(self) -> None:
         """Hands on what is left."""
@@ -109,18 +123,14 @@ class Telemetry:
         except Exception as error:
             self._warn.warning("error rate of the seen filter", error)
 
-    def _take(self) -> tuple[list[Line], Snapshot]:
-        return self._log.take() if self._log is not None else [], self._recorder.take()
-
-    def _hand_on(self, lines: list[Line], snapshot: Snapshot) -> None:
+    def _measured(self, snapshot: Snapshot) -> None:
+        if self._sink is None:
+            return
         try:
-            if self._log is not None:
-                self._log.write(lines)
-            if self._sink is not None:
-                rate = self._seen.mean
-                self._sink(replace(snapshot, current={} if rate is None else {(SEEN_ERROR_RATE, ()): rate}))
+            rate = self._seen.mean
+            self._sink(replace(snapshot, current={} if rate is None else {(SEEN_ERROR_RATE, ()): rate}))
         except Exception as error:
-            self._warn.warning("metrics or request log", error)
+            self._warn.warning("metrics", error)
 
 
 class SeenErrorRate:

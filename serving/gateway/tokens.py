@@ -6,19 +6,25 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 import jwt
 
 from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
 from serving.gateway.access import Caller, JwtConfig
+from serving.gateway.operations import Permission
 
 _MAX_REMEMBERED: Final = 4_096
 _MAX_TOKEN_CHARS: Final = 8_192
 _TRUST_S: Final = 60.0
 _RETRY_S: Final = 5.0
+_TIMES: Final = ("exp", "nbf", "iat")
+_LAST_TIME: Final = 2.0**53
+"""Larger numbers are no times that anybody means."""
+_KNOWN: Final = frozenset(get_args(Permission))
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +32,8 @@ class TokenVerifier:
     """Tells bearer and permissions of tokens.
 
     Signature, issuer, audience and expiry are checked once; for a minute after that, the same token costs a look-up.
+    Keys are fetched beside the calls, by one fetch at a time and every few seconds at most: only a call with a key that
+    is not known waits for it.
 
     Args:
         config: whose tokens.
@@ -40,7 +48,7 @@ class TokenVerifier:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = float("-inf")
         self._failure: str | None = None
-        self._fetching = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
         self._remembered: dict[str, tuple[float, Caller]] = {}
         if urlsplit(config.jwks).scheme in {"http", "https"}:
             self._client = jwt.PyJWKClient(config.jwks, cache_jwk_set=False, timeout=config.fetch_timeout_s)
@@ -60,62 +68,93 @@ class TokenVerifier:
         if len(token) > _MAX_TOKEN_CHARS:
             raise UnauthenticatedError(f"the token has {len(token)} characters, at most {_MAX_TOKEN_CHARS} are read")
         try:
-            key = await self._key(jwt.get_unverified_header(token).get("kid"))
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=list(self._config.algorithms),
-                issuer=self._config.issuer,
-                audience=self._config.audience,
-                leeway=self._config.leeway_s,
-                options={"require": ["exp", "iss", "aud", "sub"]},
-            )
-        except jwt.PyJWTError as error:
-            raise UnauthenticatedError(f"the token is not valid: {error}") from None
-        found = Caller(str(claims["sub"]), _names(claims.get(self._config.permissions_claim)))
+            key_id = jwt.get_unverified_header(token).get("kid")
+        except Exception as error:  # whatever a stranger's token makes of the library
+            raise _not_valid(error) from None
+        key = await self._key(key_id)
+        try:
+            claims = self._claims(token, key)
+        except Exception as error:
+            raise _not_valid(error) from None
+        found = Caller(claims["sub"], _names(claims.get(self._config.permissions_claim)))
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[token] = min(time.time() + _TRUST_S, claims["exp"] + self._config.leeway_s), found
         return found
 
+    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        """The claims of a valid token; its times are numbers, which PyJWT does not insist on."""
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=list(self._config.algorithms),
+            issuer=self._config.issuer,
+            audience=self._config.audience,
+            leeway=self._config.leeway_s,
+            options={"require": ["exp", "iss", "aud", "sub"]},
+        )
+        for name in _TIMES:
+            time_s = claims.get(name, 0)
+            if isinstance(time_s, bool) or not isinstance(time_s, int | float) or not 0 <= time_s <= _LAST_TIME:
+                raise ValueError(f"{name} is no number of Unix seconds within [0, 2^53]")
+        claims["sub"].encode()  # a lone surrogate could not be told to anybody
+        return claims
+
     async def _key(self, key_id: str | None) -> jwt.PyJWK:
         name = key_id or ""
         if self._fetch_is_due(name):
-            async with self._fetching:
-                if self._fetch_is_due(name):  # nobody has fetched them meanwhile
-                    await self._fetch()
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch())
+        if name not in self._keys and self._fetching is not None:
+            await asyncio.wait({self._fetching}, timeout=self._config.fetch_timeout_s)
         if name in self._keys:
             return self._keys[name]
-        if self._failure is not None:
-            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be had: {self._failure}")
+        if self._failure is not None or not self._keys:
+            reason = self._failure or "they have not come yet"
+            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be had: {reason}")
         raise UnauthenticatedError(f"the token is signed with a key {key_id!r} that the issuer does not have")
 
     def _fetch_is_due(self, name: str) -> bool:
+        if self._client is None or (self._fetching is not None and not self._fetching.done()):
+            return False
         pause_s = self._config.refresh_s if name in self._keys else _RETRY_S
-        return self._client is not None and time.monotonic() >= self._asked_at + pause_s
+        return time.monotonic() >= self._asked_at + pause_s
 
     async def _fetch(self) -> None:
         assert self._client is not None
         try:
-            keys = await asyncio.to_thread(self._client.get_signing_keys)
-        except (jwt.PyJWTError, OSError, ValueError) as error:  # PyJWT lets broken JSON and connections through
+            keys = _signing_keys((await asyncio.to_thread(self._client.get_jwk_set)).keys)
+            if not keys:
+                raise ValueError("the key set has no key that signs")
+        except Exception as error:  # PyJWT lets through what broken connections and broken JSON raise
             self._failure = str(error)
             _log.warning("keys of tokens cannot be fetched, %d old ones stay: %s", len(self._keys), error)
         else:
             self._failure = None
-            self._keys = {key.key_id or "": key for key in keys}
+            self._keys = keys
         self._asked_at = time.monotonic()
+
+
+def _signing_keys(keys: Iterable[jwt.PyJWK]) -> dict[str, jwt.PyJWK]:
+    """Keys by their ids, without those that are for encryption."""
+    return {key.key_id or "": key for key in keys if key.public_key_use in {None, "sig"}}
 
 
 def _keys_of_file(path: Path) -> dict[str, jwt.PyJWK]:
     try:
-        keys = jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys
-    except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:  # PyJWT expects an object
+        keys = _signing_keys(jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys)
+    except Exception as error:  # PyJWT expects an object of objects
         raise ConfigError(f"access.jwt.jwks: {path} holds no JSON Web Key Set: {error}") from error
-    return {key.key_id or "": key for key in keys}
+    if not keys:
+        raise ConfigError(f"access.jwt.jwks: {path} has no key that signs, only keys with another `use`")
+    return keys
+
+
+def _not_valid(error: Exception) -> UnauthenticatedError:
+    """A refusal whose message can be told, whatever the token had in it."""
+    return UnauthenticatedError(f"the token is not valid: {error}".encode(errors="backslashreplace").decode())
 
 
 def _names(claim: Any) -> frozenset[str]:
-    if isinstance(claim, str):
-        return frozenset(claim.split())
-    return frozenset(name for name in claim if isinstance(name, str)) if isinstance(claim, list) else frozenset()
+    """The permissions in a claim; names of other services are none of ours."""
+    names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else ()
+    return frozenset(name for name in names if isinstance(name, str)) & _KNOWN

@@ -132,7 +132,9 @@ async def opened(folder: Path, server: EmbeddedRedis) -> AsyncIterator[Shop]:
         stack.push_async_callback(connection.client.aclose)
         app = (await asyncio.to_thread(open_gateway, folder, config, connection)).app
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://x", timeout=60))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
+        )
         features = UserFeatureStore(config.stores, server.address, connection.client)
         yield Shop(http, admin, server, config, features)
 

@@ -55,6 +55,7 @@ def test_what_is_set_already_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
     assert environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
     assert environment["RAY_SERVE_HAPROXY_STATS_PORT"] == "8404"
+    assert environment["FORWARDED_ALLOW_IPS"] == "none", "uvicorn leaves X-Forwarded-For to the gateway"
     assert environment["RAY_SERVE_HAPROXY_METRICS_PORT"] == "2"
     root, *others = environment["PYTHONPATH"].split(os.pathsep)
     assert (Path(root) / "ray_apps" / "cluster.py").is_file()

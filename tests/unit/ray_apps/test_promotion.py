@@ -1,4 +1,4 @@
-"""Promotions and roll-backs leave a line each in the audit log."""
+"""Promotions and roll-backs leave a line in the audit log before and after them, or do not happen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from contracts.bundle import open_bundle, seal
-from contracts.errors import RecommenderError, RegistryError
+from contracts.errors import AuditError, RecommenderError, RegistryError
 from contracts.manifest import MANIFEST, Manifest
 from contracts.registry import Registry
 from ray_apps.console import EXIT_OK, EXIT_REFUSED
@@ -52,10 +52,15 @@ def test_who_changed_what_and_why_is_written(var_dir: Path, capsys: pytest.Captu
     assert "v1 is in production again, instead of v2" in capsys.readouterr().out
     assert registry.production() == "v1"
     written = lines(workspace.audit_file)
-    assert [(line["event"], line["previous"], line["version"], line["reason"]) for line in written] == [
+    asked = "asked for on the command line"
+    assert [(line["event"], line.get("previous"), line.get("version"), line["reason"]) for line in written] == [
+        ("promotion_begun", None, "v1", "first"),
         ("promotion", None, "v1", "first"),
+        ("promotion_begun", None, "v2", "better"),
         ("promotion", "v1", "v2", "better"),
-        ("rollback", "v2", "v1", "asked for on the command line"),
+        ("promotion_begun", None, "v3", "not there"),
+        ("rollback_begun", None, None, asked),
+        ("rollback", "v2", "v1", asked),
     ]
     assert {line["caller"] for line in written} == {getpass.getuser()}
     assert {line["registry"] for line in written} == {str(var_dir / "bundles")}
@@ -94,4 +99,15 @@ def test_a_bundle_that_cannot_be_served_is_refused_before_it_is_promoted(
 def test_nothing_to_go_back_to_is_refused(var_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rollback.main(["--config", str(var_dir.parent / "job.yaml"), f"var_dir={var_dir}"]) == EXIT_REFUSED
     assert capsys.readouterr().err.startswith("error: ")
-    assert not (var_dir / "audit.jsonl").exists()
+    assert [line["event"] for line in lines(var_dir / "audit.jsonl")] == ["rollback_begun"]
+
+
+def test_nothing_is_promoted_or_rolled_back_without_a_line(var_dir: Path) -> None:
+    registry = Registry.open(var_dir / "bundles")
+    for version in ("v1", "v2"):
+        registry.promote(version, "before")
+    blocked = Promotions(registry, var_dir)  # a folder
+    for change in (lambda: blocked.promote("v1", "no"), lambda: blocked.roll_back("no")):
+        with pytest.raises(AuditError, match=r"the audit log .* takes no lines"):
+            change()
+    assert registry.production() == "v2"

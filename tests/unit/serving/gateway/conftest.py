@@ -16,10 +16,13 @@ from serving.connection import StoreConnection
 from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
+from serving.gateway.bodies import Bodies
 from serving.gateway.catalogue import Catalogue
+from serving.gateway.clients import ClientAddress
 from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
+from serving.gateway.pages import LOOPBACK_HOSTS
 from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
@@ -48,7 +51,8 @@ class Shop:
 
     def __init__(self, bundle: Bundle, raw_dir: Path, *, online: bool = False, **changed: Any) -> None:
         self.config = ServingConfig.model_validate(
-            {"service": {"budget_ms": 60_000}, "stores": {"read_timeout_ms": 60_000}, **changed}
+            {"service": {"budget_ms": 60_000}, "stores": {"read_timeout_ms": 60_000}}
+            | {**changed, "gateway": {"hosts": ["shop", *LOOPBACK_HOSTS], **changed.get("gateway", {})}}
         )
         self.users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes")})
         self.recent = FakeRecentItems(RECENT)
@@ -86,15 +90,15 @@ class Shop:
         watching: tuple[Any, ...] = (self.telemetry.events, self.service.until_idle)
         self.interactions = InteractionService(bundle, writer, self.clock, *settings, *watching)
         self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
-        limits = self.config.gateway
-        audit = AuditLog(self.config.access.audit_file, 20)
+        limits, address = self.config.gateway, ClientAddress(self.config.gateway.proxies)
+        audit = AuditLog(self.config.access.audit_file or raw_dir.parent / "audit.jsonl", 20)
         users = UserDataEndpoints(UserDataStore(*opened), self.users, self.clock, audit)
         own = (self.service, self.catalogue, users, self.clock, self.monitor)
-        self.rest = rest_application(*own, limits.max_body_bytes)
-        self.access = Access.open(self.config.access)
-        self.app = with_cors(
-            Gateway(self.service, self.interactions, self.rest, limits, self.access, self.telemetry), limits
-        )
+        bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
+        self.rest = rest_application(*own, bodies, limits)
+        self.access = Access.open(self.config.access, audit, address)
+        parts = (self.service, self.interactions, self.rest, limits, bodies, address)
+        self.app = with_cors(Gateway(*parts, self.access, self.telemetry), limits)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from serving.gateway.api import MAX_BODY_BYTES
 from serving.gateway.batcher import Batcher, BatcherConfig
+from serving.gateway.lanes import BudgetLanes
 from serving.gateway.service import Answer, BatchFacts
 from tests.fixtures.fake_stores import Fault
 from tests.fixtures.served_bundle import DAY_S, NOW
@@ -191,7 +192,7 @@ async def test_large_bodies_are_refused_declared_or_not(client: httpx.AsyncClien
 
     streamed = await client.post(PATH, content=in_pieces(), headers={"content-type": "application/json"})
     assert streamed.status_code == 413
-    assert streamed.json()["error"]["message"] == f"the body has more than the {MAX_BODY_BYTES} bytes that are taken"
+    assert streamed.json()["error"]["message"].endswith(f"bytes or more, at most {MAX_BODY_BYTES} are taken")
 
 
 async def test_a_body_in_pieces_is_put_together(client: httpx.AsyncClient) -> None:
@@ -212,8 +213,8 @@ async def test_a_client_that_leaves_in_mid_request_is_no_error(shop: Shop) -> No
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": PATH, "headers": []}
-    await shop.app(scope, receive, send)
+    headers = [(b"host", b"shop"), (b"content-type", b"application/json")]
+    await shop.app({"type": "http", "method": "POST", "path": PATH, "headers": headers}, receive, send)
     assert sent == []
 
 
@@ -251,7 +252,7 @@ async def test_overload_is_429_with_a_time_to_come_back(client: httpx.AsyncClien
         return [Answer(b"{}", None, (), 0.0, BatchFacts("tiny-1", len(asked), {}, {}))] * len(asked)
 
     config = BatcherConfig(max_batch_size=1, max_running_batches=1, max_queued=1)
-    shop.service._batcher = Batcher(slow, config)
+    shop.service._recommendations = BudgetLanes(lambda: Batcher(slow, config), config, 60_000)
     tasks = [asyncio.create_task(client.post(PATH, json={}))]
     await asyncio.wait_for(started.wait(), timeout=20)
     tasks += [asyncio.create_task(client.post(PATH, json={})) for _ in range(9)]

@@ -168,6 +168,13 @@ async def test_pictures_come_with_their_type(client: httpx.AsyncClient) -> None:
     assert response.content == PIXEL
 
 
+async def test_no_picture_is_opened_as_a_document(client: httpx.AsyncClient) -> None:
+    response = await client.get("/v1/items/i1/image")
+    assert response.headers["content-disposition"] == "attachment"
+    assert response.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
 def with_pictures(folder: Path, *paths: str | None) -> Catalogue:
     """A catalogue whose first items have given picture paths."""
     names = [f"images/i{row + 1}.png" for row in range(40)]

@@ -36,7 +36,8 @@ async def post(
 async def handed_on(shop: Shop) -> Snapshot:
     """Everything measured so far."""
     await shop.telemetry._estimate()
-    shop.telemetry._hand_on(*shop.telemetry._take())
+    shop.telemetry.write_lines()
+    shop.telemetry._measured(shop.telemetry._recorder.take())
     return shop.snapshots[-1]
 
 
@@ -128,9 +129,26 @@ async def test_a_broken_sink_is_told_and_stops_nothing(shop: Shop, caplog: pytes
 
     shop.telemetry._sink = broken
     (response,) = await post(shop, {})
-    shop.telemetry._hand_on(*shop.telemetry._take())
+    shop.telemetry._measured(shop.telemetry._recorder.take())
     assert response.status_code == 200
-    assert "metrics or request log" in caplog.text
+    assert "metrics" in caplog.text
+
+
+async def test_lines_that_the_disk_does_not_take_are_counted_in_the_next_one(
+    bundle: Bundle, raw_dir: Path, log_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_file.mkdir(parents=True)
+    shop = Shop(bundle, raw_dir, request_log={"file": log_file})
+    await post(shop, {}, {})
+    snapshot = await handed_on(shop)
+    assert observed(snapshot, m.BATCH_SIZE) == {"": [2]}, "measurements do not depend on the log"
+    assert "request log" in caplog.text
+    log_file.rmdir()
+    await post(shop, {})
+    await handed_on(shop)
+    (line,) = lines_of(log_file)
+    assert line["left_out_before"] == 2
+    assert log_file.stat().st_mode & 0o077 == 0
 
 
 def test_metrics_are_named_and_explained_alike() -> None:

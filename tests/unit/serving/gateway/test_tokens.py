@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -83,6 +85,74 @@ async def test_other_tokens_are_refused_with_the_reason(with_tokens: Shop, says:
     assert says in response.json()["error"]["message"]
 
 
+def signed(claims: str, header: str = '{"alg": "RS256", "kid": "one"}') -> str:
+    """A token with any text for claims and header."""
+    parts = [base64.urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, claims)]
+    signature = RSAAlgorithm(RSAAlgorithm.SHA256).sign(b".".join(parts), RSA_KEY)
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+def claims(**changed: str) -> str:
+    """Claims as JSON text, of which some are replaced by any text."""
+    texts = {"iss": f'"{ISSUER}"', "aud": f'"{AUDIENCE}"', "sub": '"shop"', "exp": "9999999999", "scope": '"recommend"'}
+    return "{" + ", ".join(f'"{name}": {text}' for name, text in (texts | changed).items()) + "}"
+
+
+HUGE, DEEP = "1" + "0" * 400, "[" * 2_000 + "]" * 2_000
+ODD_CLAIMS: list[dict[str, str]] = [
+    *({"exp": text} for text in ('"9999999999"', HUGE, "NaN", "Infinity", "1e999", "true", "-1", "[]", "{}", DEEP)),
+    *({"nbf": text} for text in ('"1"', "NaN", "-Infinity", f"-{HUGE}", "true", "[1]")),
+    *({"iat": text} for text in ('"1"', "NaN", f"-{HUGE}", "false")),
+    *({"sub": text} for text in ('"\\ud800"', "7", "[]", "null")),
+    *({"iss": text} for text in ("[]", "{}", "7", '"\\ud800"')),
+    *({"aud": text} for text in ("{}", "7", "[[]]", "[7]")),
+    {"jti": "7"},
+]
+ODD_HEADERS = [
+    '{"alg": "RS256", "kid": 7}',
+    '{"alg": "RS256", "kid": ["one"]}',
+    '{"alg": "RS256", "kid": "\\ud800"}',
+    '{"alg": ["RS256"], "kid": "one"}',
+    '{"alg": "none", "kid": "one"}',
+    '{"alg": "ES256", "kid": "one"}',
+    '{"alg": "RS256", "kid": "two"}',
+    '{"alg": "RS256", "kid": "one", "crit": ["\\ud800"]}',
+    '{"alg": "RS256", "kid": "one", "b64": false}',
+    f'{{"alg": "RS256", "kid": "one", "x": {"9" * 5_000}}}',
+    '{"alg": "RS256", "kid": "one", "x": ' + DEEP + "}",
+    "[]",
+    "",
+]
+
+
+async def test_a_token_that_is_signed_and_odd_is_refused_like_any_other(with_tokens: Shop) -> None:
+    assert (await ask(with_tokens, signed(claims()))).status_code == 200
+    odd = [signed(claims(**changed)) for changed in ODD_CLAIMS]
+    odd += [signed(text) for text in ("[]", "7", "", "{", DEEP)]
+    odd += [signed(claims(), header) for header in ODD_HEADERS]
+    for given in odd:
+        response = await ask(with_tokens, given)
+        assert (response.status_code, code_of(response)) == (401, "unauthenticated"), given
+
+
+async def test_names_that_are_no_permissions_are_not_told(with_tokens: Shop) -> None:
+    response = await ask(with_tokens, signed(claims(scope='"\\ud800 write_events"')))
+    assert response.json()["error"]["message"].endswith("'shop' has write_events")
+
+
+async def test_keys_for_encryption_verify_nothing(bundle: Bundle, raw_dir: Path, tmp_path: Path) -> None:
+    keys = key_set(one=RSA_KEY, two=EC_KEY)
+    keys["keys"][0]["use"] = "enc"
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(keys))
+    shop = Shop(bundle, raw_dir, access=jwt_access(str(file)))
+    assert "a key 'one' that the issuer does not have" in (await ask(shop, token())).text
+    assert (await ask(shop, token(EC_KEY, "two", "ES256"))).status_code == 200
+    file.write_text(json.dumps({"keys": keys["keys"][:1]}))
+    with pytest.raises(ConfigError, match=r"keys\.json has no key that signs, only keys with another `use`"):
+        Shop(bundle, raw_dir, access=jwt_access(str(file)))
+
+
 @pytest.mark.parametrize("scope", ["other", "", None, 7, ["admin", 7], "recommendations"])
 async def test_a_token_without_the_permission_is_forbidden(with_tokens: Shop, scope: Any) -> None:
     assert code_of(await ask(with_tokens, token(scope=scope))) == "forbidden"
@@ -107,10 +177,13 @@ class Issuer:
         self.keys: dict[str, Any] | None = key_set(one=RSA_KEY)
         self.page = b""
         self.asked = 0
+        self.held = False
         self.app = Starlette(routes=[Route("/keys", self.show)])
 
     async def show(self, request: Request) -> Response:
         self.asked += 1
+        while self.held:
+            await asyncio.sleep(0.01)
         if self.page:
             return Response(self.page)
         return JSONResponse(self.keys, 200 if self.keys is not None else 500)
@@ -127,12 +200,35 @@ def fetching(issuer: Issuer, bundle: Bundle, raw_dir: Path) -> Iterator[Shop]:
         yield Shop(bundle, raw_dir, access=jwt_access(f"{address}/keys"))
 
 
+async def fetched(shop: Shop) -> None:
+    """Waits for the fetch beside the calls."""
+    await shop.access._authenticate._fetching  # type: ignore[union-attr, attr-defined]
+
+
 async def test_keys_are_fetched_once(fetching: Shop, issuer: Issuer) -> None:
     for number in range(3):
         assert (await ask(fetching, token(number=number))).status_code == 200
-    for _ in range(3):
-        assert (await ask(fetching, token(kid="three"))).status_code == 401
+    for number in range(3):
+        assert (await ask(fetching, token(kid=f"unknown {number}"))).status_code == 401
     assert issuer.asked == 1, "unknown keys do not make us ask all the time"
+
+
+async def test_who_has_a_known_key_never_waits_for_the_issuer(
+    fetching: Shop, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: now)
+    assert (await ask(fetching, token())).status_code == 200
+    issuer.keys = key_set(one=RSA_KEY, two=EC_KEY)
+    issuer.held = True
+    now += 301
+    for number in range(3):
+        assert (await ask(fetching, token(number=number))).status_code == 200
+    waiting = [asyncio.create_task(ask(fetching, token(EC_KEY, "two", "ES256", number=n))) for n in range(3)]
+    assert (await ask(fetching, token(number=9))).status_code == 200
+    issuer.held = False
+    assert [response.status_code for response in await asyncio.gather(*waiting)] == [200, 200, 200]
+    assert issuer.asked == 2, "one fetch for all"
 
 
 async def test_new_keys_are_found_and_old_ones_outlive_the_issuer(
@@ -147,12 +243,19 @@ async def test_new_keys_are_found_and_old_ones_outlive_the_issuer(
     issuer.keys = None
     now += 301
     assert (await ask(fetching, token(number=2))).status_code == 200
+    await fetched(fetching)
     assert issuer.asked == 3
     issuer.page = b"<html>maintenance</html>"
     now += 301
     for number in (3, 4):
         assert (await ask(fetching, token(number=number))).status_code == 200
+        await fetched(fetching)
     assert issuer.asked == 4
+    issuer.page = b"[" * 100_000
+    now += 301
+    assert (await ask(fetching, token(number=5))).status_code == 200
+    await fetched(fetching)
+    assert (await ask(fetching, token(number=6))).status_code == 200
 
 
 async def test_without_any_key_the_service_is_not_available(fetching: Shop, issuer: Issuer) -> None:

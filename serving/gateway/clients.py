@@ -1,0 +1,59 @@
+"""The address of a client, which proxies tell in X-Forwarded-For: believed only from proxies that the config names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+from starlette.types import Scope
+
+_CACHED: Final = 4_096
+
+
+class ClientAddress:
+    """Tells clients' addresses.
+
+    Args:
+        proxies: addresses and networks of proxies, each of which adds the address of whoever connected to it at the end
+            of X-Forwarded-For.
+    """
+
+    def __init__(self, proxies: Sequence[str]) -> None:
+        self._networks = [ip_network(proxy) for proxy in proxies]
+        self.is_proxy = lru_cache(_CACHED)(self._is_proxy)
+
+    def __call__(self, scope: Scope) -> str:
+        """The nearest address that is no proxy's; the farthest proxy's where it does not tell, '' for no address."""
+        client = scope.get("client")
+        address = (client and _normal(client[0])) or ""
+        if not self.is_proxy(address):
+            return address
+        told = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
+        for hop in reversed(told.split(",")):
+            before = _normal(hop.strip())
+            if before is None:
+                return address
+            address = before
+            if not self.is_proxy(address):
+                return address
+        return address
+
+    def _is_proxy(self, address: str) -> bool:
+        return address != "" and any(ip_address(address) in network for network in self._networks)
+
+
+@lru_cache(_CACHED)
+def _normal(text: str) -> str | None:
+    """An address as it is written normally, without a port; None for no address."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

@@ -1,0 +1,81 @@
+"""Who may call where nobody has to say who they are: programs and our own pages, never a web page of somebody else.
+
+A browser lets any page send requests to a server on the visitor's own machine or network. What it cannot hide is
+where it is from, and the host that it believes to talk to, even if that host's name leads here (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from starlette.types import Scope
+
+from contracts.errors import PageError
+from serving.gateway.operations import OPEN, permission_for
+
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(:\d{1,5})?")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN: Final = frozenset({b"cross-site", b"same-site"})
+_CATALOGUE: Final = "recommend"
+
+
+def split_host(value: str) -> tuple[str, str] | None:
+    """Name and `:port` of a host, without brackets and in lower case; '' where there is no port, None for no host."""
+    found = _HOST.fullmatch(value.strip().lower())
+    return None if found is None else (found[1] or found[2], found[3] or "")
+
+
+class PageGuard:
+    """Refuses what a web page of another origin may have sent; reading the catalogue is free.
+
+    Args:
+        hosts: names and addresses that the service is called by, with or without a port.
+        origins: of pages that may call.
+    """
+
+    def __init__(self, hosts: Collection[str], origins: Collection[str]) -> None:
+        self._listed = ", ".join(hosts)
+        self._hosts = {host for one in hosts if (host := _as_listed(one)) is not None}
+        self._origins = frozenset(origin.encode() for origin in origins)
+
+    def check(self, scope: Scope, path: str) -> None:
+        """Lets a call pass.
+
+        Raises:
+            PageError: its Host is not one of ours, or a page of another origin sent it.
+        """
+        needed = permission_for(scope["method"], path)
+        if needed == OPEN or (needed == _CATALOGUE and scope["method"] in _SAFE):
+            return
+        hosts, origin, is_foreign = [], None, False
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value.decode("latin-1"))
+            elif name == b"origin":
+                origin = value
+            elif name == b"sec-fetch-site":
+                is_foreign = value in _FOREIGN
+        if len(hosts) != 1 or not self._is_ours(hosts[0]):
+            raise PageError(
+                f"Host is {', '.join(hosts)[:100]!r}, without access control the service answers to {self._listed}; "
+                "add it to gateway.hosts, or set access.auth",
+                hosts=self._listed,
+            )
+        if origin in self._origins:
+            return
+        if is_foreign if origin is None else origin.partition(b"://")[2].decode("latin-1").lower() != hosts[0].lower():
+            raise PageError(
+                f"a page of {(origin or b'another site')[:100].decode('latin-1')} sent this; "
+                "pages that may are named in gateway.cors_origins"
+            )
+
+    def _is_ours(self, given: str) -> bool:
+        split = split_host(given)
+        return split is not None and ((split[0], "") in self._hosts or split in self._hosts)
+
+
+def _as_listed(host: str) -> tuple[str, str] | None:
+    return (host, "") if host.count(":") > 1 and "[" not in host else split_host(host)

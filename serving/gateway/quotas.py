@@ -1,0 +1,192 @@
+"""How many events a visitor may have taken, and how many new visitors a caller or an address may bring."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Final, NamedTuple
+
+from pydantic import Field
+
+from contracts.config import StrictConfig
+from contracts.ids import user_of_subject
+from serving.gateway.api_events import RefusedEvent
+from serving.stores.interactions import NewInteraction
+
+TOO_MANY: Final = "too_many"
+_HOUR_S: Final = 3_600.0
+_MINUTE_S: Final = 60.0
+_CACHED: Final = 4_096
+
+
+class QuotaConfig(StrictConfig):
+    """How many events are taken of whom, so that nobody fills the stores.
+
+    Every gateway counts for itself and forgets when it ends: a server with n of them takes up to n times as many.
+    """
+
+    events_per_min: float = Field(default=60.0, gt=0)
+    """Events of one user or session that are taken each minute, on average."""
+    events_at_once: int = Field(default=600, ge=1)
+    """Events of one user or session that are taken at once, when it had none before."""
+    visitors_per_address_h: int | None = Field(default=20_000, ge=1)
+    """New users and sessions that events from one client address may bring within an hour (of IPv6 one /64 network);
+    unset = any number. Loopback addresses and `gateway.proxies` are not counted: everybody may stand behind them."""
+    visitors_per_caller_h: int | None = Field(default=None, ge=1)
+    """New users and sessions that events of one caller, an API key's `name` or a token's `sub`, may bring within an
+    hour; unset = any number."""
+    callers: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """The same for callers by name, in place of both bounds above: a shop's own backend brings all visitors."""
+    max_tracked: int = Field(default=200_000, ge=1_000)
+    """Visitors that a gateway remembers; with more, the ones that it met longest ago count as new again."""
+
+
+class Sender(NamedTuple):
+    """Who sends events: the caller's name, None where nobody has to say it, and the address; '' = not to be counted."""
+
+    caller: str | None = None
+    address: str = ""
+
+
+class Pace:
+    """Lets so many things a second happen to each of many, after a burst (generic cell rate algorithm, ITU-T I.371).
+
+    It remembers a time for each that lately had something, and at most so many of these.
+
+    Args:
+        per_s: things a second.
+        burst: things at once.
+        max_tracked: times that are remembered.
+    """
+
+    def __init__(self, per_s: float, burst: int, max_tracked: int) -> None:
+        self._step_s = 1 / per_s
+        self._burst_s = burst / per_s
+        self._max_tracked = max_tracked
+        self._due: OrderedDict[int, float] = OrderedDict()
+
+    def wait_s(self, who: int, now: float) -> float:
+        """Seconds until the next thing may happen; 0 = now, which is noted.
+
+        Args:
+            who: hash of the one that it happens to.
+            now: monotonic seconds.
+        """
+        due = max(self._due.get(who, now), now) + self._step_s
+        if due - now > self._burst_s + 1e-6:
+            return due - now - self._burst_s
+        self._due[who] = due
+        self._due.move_to_end(who)
+        while len(self._due) > self._max_tracked or next(iter(self._due.values())) <= now:
+            self._due.popitem(last=False)
+        return 0.0
+
+
+class _Known:
+    """Remembers whom it met: of two halves, the older one is forgotten when the newer one is full."""
+
+    def __init__(self, max_tracked: int) -> None:
+        self._half = max_tracked // 2
+        self._new: set[int] = set()
+        self._old: set[int] = set()
+
+    def __contains__(self, who: int) -> bool:
+        return who in self._new or who in self._old
+
+    def add(self, who: int) -> None:
+        """Remembers one."""
+        self._new.add(who)
+        if len(self._new) >= self._half:
+            self._old, self._new = self._new, set()
+
+
+class EventQuotas:
+    """Takes events or refuses them as too many.
+
+    Args:
+        config: the bounds.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, config: QuotaConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._events = Pace(config.events_per_min / _MINUTE_S, config.events_at_once, config.max_tracked)
+        self._known = _Known(config.max_tracked)
+        self._visitors: dict[int, Pace] = {}
+
+    def __call__(
+        self, checked: Sequence[NewInteraction | RefusedEvent], sender: Sender
+    ) -> tuple[list[NewInteraction | RefusedEvent], float]:
+        """The events, those that are too many refused, and the seconds after which none of these would be."""
+        now, longest_s = self._clock(), 0.0
+        bounds = self._bounds(sender)
+        answer: list[NewInteraction | RefusedEvent] = []
+        for index, event in enumerate(checked):
+            if isinstance(event, NewInteraction):
+                subject = event.interaction.subject
+                reason, wait_s = self._refusal(subject, hash(subject), bounds, now)
+                if reason:
+                    longest_s = max(longest_s, wait_s)
+                    event = RefusedEvent(index, TOO_MANY, reason)
+            answer.append(event)
+        return answer, longest_s
+
+    def _refusal(self, subject: str, who: int, bounds: Sequence[tuple[str, int]], now: float) -> tuple[str, float]:
+        """Why an event is too many, and for how long; '' = it is not."""
+        if bounds and who not in self._known:
+            for name, per_h in bounds:
+                wait_s = self._pace(per_h).wait_s(hash(name), now)
+                if wait_s:
+                    return (
+                        f"{name} brought more than {per_h} new visitors within an hour; see interactions.quotas",
+                        wait_s,
+                    )
+            self._known.add(who)
+        wait_s = self._events.wait_s(who, now)
+        if not wait_s:
+            return "", 0.0
+        kind = "session" if user_of_subject(subject) is None else "user"
+        return (
+            f"this {kind} has sent {self._config.events_at_once} events at once or more than "
+            f"{self._config.events_per_min:g} a minute; send it again after {math.ceil(wait_s)} s",
+            wait_s,
+        )
+
+    def _bounds(self, sender: Sender) -> list[tuple[str, int]]:
+        """What is counted for new visitors of a sender, and the most of each within an hour."""
+        config = self._config
+        if sender.caller is not None and (own := config.callers.get(sender.caller)) is not None:
+            return [(f"caller {sender.caller!r}", own)]
+        bounds = []
+        if sender.caller is not None and config.visitors_per_caller_h is not None:
+            bounds.append((f"caller {sender.caller!r}", config.visitors_per_caller_h))
+        if sender.address and config.visitors_per_address_h is not None:
+            bounds.append((f"address {_network(sender.address)}", config.visitors_per_address_h))
+        return bounds
+
+    def _pace(self, per_h: int) -> Pace:
+        pace = self._visitors.get(per_h)  # as many as the config names
+        if pace is None:
+            pace = self._visitors[per_h] = Pace(per_h / _HOUR_S, per_h, self._config.max_tracked)
+        return pace
+
+
+def countable(address: str, is_proxy: Callable[[str], bool]) -> str:
+    """An address that stands for one client; '' for one that many may stand behind."""
+    return "" if not address or is_proxy(address) or _is_loopback(address) else address
+
+
+@lru_cache(_CACHED)
+def _is_loopback(address: str) -> bool:
+    return ip_address(address).is_loopback
+
+
+@lru_cache(_CACHED)
+def _network(address: str) -> str:
+    """An IPv4 address, or the IPv6 network that one client has as a rule."""
+    return address if ip_address(address).version == 4 else str(ip_network(f"{address}/64", strict=False))
