@@ -64,14 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def two_tower_figures(data: WorkerData, rounds: int, seconds: float) -> dict[str, Figure]:
     """The reference's recipe, its plain loops, and our default history on top."""
-    negatives = NegativesConfig(source="in_batch", logq_correction=False)
-
-    def task(config: TwoTowerConfig) -> RetrievalTask:
-        return RetrievalTask(_two_tower(data, config), data, negatives, BATCH)
-
     steps = {
-        "ours": ours(task(REFERENCE_TOWERS), BATCH, 1),
-        "history": ours(task(TwoTowerConfig()), BATCH, 1),
+        "ours": ours(two_tower_task(data, REFERENCE_TOWERS), BATCH, 1),
+        "history": ours(two_tower_task(data, TwoTowerConfig()), BATCH, 1),
         "dense": plain(_two_tower(data, REFERENCE_TOWERS), data, plain_softmax, BATCH, 1, sparse=False),
         "sparse": plain(_two_tower(data, REFERENCE_TOWERS), data, plain_softmax, BATCH, 1, sparse=True),
     }
@@ -87,10 +82,8 @@ def two_tower_figures(data: WorkerData, rounds: int, seconds: float) -> dict[str
 def dlrm_figures(data: WorkerData, rounds: int, seconds: float) -> dict[str, Figure]:
     """The reference's recipe and its plain loops; a positive with 5 negatives is 6 scored rows."""
     scored, batch = NUM_NEGATIVES + 1, SCORED_ROWS // (NUM_NEGATIVES + 1)
-    loss = RankerLossConfig(loss="bce", negatives="in_batch", num_negatives=NUM_NEGATIVES, logq_correction=False)
-    retrieval = _two_tower(data, TwoTowerConfig(history_length=0))
     steps = {
-        "ours": ours(RankingTask(_dlrm(data), retrieval, data, loss), batch, scored),
+        "ours": ours(dlrm_task(data), batch, scored),
         "dense": plain(_dlrm(data), data, plain_bce, batch, scored, sparse=False),
         "sparse": plain(_dlrm(data), data, plain_bce, batch, scored, sparse=True),
     }
@@ -100,6 +93,19 @@ def dlrm_figures(data: WorkerData, rounds: int, seconds: float) -> dict[str, Fig
         "dlrm_vs_dense_adam": ratio(rates["ours"], rates["dense"]),
         "dlrm_vs_sparse_adam": ratio(rates["ours"], rates["sparse"]),
     }
+
+
+def two_tower_task(data: WorkerData, config: TwoTowerConfig) -> RetrievalTask:
+    """The reference's retrieval task: in-batch softmax without logQ correction."""
+    return RetrievalTask(
+        _two_tower(data, config), data, NegativesConfig(source="in_batch", logq_correction=False), BATCH
+    )
+
+
+def dlrm_task(data: WorkerData) -> RankingTask:
+    """The reference's ranking task: a positive with its in-batch negatives, each a scored row."""
+    loss = RankerLossConfig(loss="bce", negatives="in_batch", num_negatives=NUM_NEGATIVES, logq_correction=False)
+    return RankingTask(_dlrm(data), _two_tower(data, TwoTowerConfig(history_length=0)), data, loss)
 
 
 def simulator_figure(*, quick: bool) -> Figure:
