@@ -142,8 +142,7 @@ def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, st
 def lost_processes() -> list[str]:
     """Processes of a local cluster that have ended and that nobody starts again: Ray's head process, its node's."""
     node = ray._private.worker._global_node
-    ended = {name for name, _ in node.dead_processes()} if node is not None else set()
-    return sorted(ended & _VITAL)
+    return [] if node is None else sorted({name for name, _ in node.dead_processes()} & _VITAL)
 
 
 def serve_environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -113,7 +113,7 @@ def port_users(ports: Iterable[int]) -> dict[int, str]:
 
 def _listeners() -> dict[int, str]:
     connections = psutil.net_connections("tcp")
-    return {one.laddr.port: _name(one.pid) for one in connections if one.status == psutil.CONN_LISTEN}
+    return {one.laddr.port: _name(one.pid) for one in connections if one.laddr and one.status == psutil.CONN_LISTEN}
 
 
 def _name(pid: int | None) -> str:

@@ -45,8 +45,10 @@ def wait_until_ready(url: str, timeout_s: float) -> None:
 def num_gateways(application: str) -> int:
     """How many gateways of an application run."""
     from ray import serve
+    from ray.serve._private.common import ReplicaState
 
-    return serve.status().applications[application].deployments[GATEWAY].replica_states.get("RUNNING", 0)
+    states = serve.status().applications[application].deployments[GATEWAY].replica_states
+    return int(states.get(ReplicaState.RUNNING, 0))
 
 
 def wait_until_warm(url: str, gateways: int) -> bool:

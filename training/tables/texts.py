@@ -77,8 +77,9 @@ def check_ids(
         SchemaError: names file, column, row and value.
     """
     for column in schema.columns:
-        is_checked = column.holds_ids and column.name in table.column_names
-        rows = np.flatnonzero(illegal_ids(table[column.name])) if is_checked else ()
+        if not column.holds_ids or column.name not in table.column_names:
+            continue
+        rows = np.flatnonzero(illegal_ids(table[column.name]))
         if len(rows):
             value = table[column.name][int(rows[0])].as_py()
             raise SchemaError(
