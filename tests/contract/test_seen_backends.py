@@ -266,7 +266,7 @@ def fill(
 ) -> int:
     """Fills the seen items of a store from tables that end yesterday; how many subjects have some afterwards."""
     client, end = fakeredis.FakeRedis(server=server), TablesEnd(TODAY - 1, TODAY * DAY_S)
-    state = StateFiller(client, config, end, erased or set())
+    state = StateFiller(client, config, end, erased or set(), accepted=set())
     filler = seen_filler(client, config, "redis://test", state, end)
     filler.fill(tables)
     filler.clear()
