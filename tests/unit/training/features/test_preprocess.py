@@ -98,9 +98,9 @@ def test_info_and_transforms(shop: Processed) -> None:
     assert info.counts == {
         "events": 9,
         "subjects": 3,
-        "positives": 9,
+        "positives": 7,  # two events of i3 were before its launch
         "seen": 9,
-        "train_positives": 7,
+        "train_positives": 5,
         "users": 3,
         "items": 4,
     }
@@ -110,12 +110,12 @@ def test_info_and_transforms(shop: Processed) -> None:
         "interactions.request_id",
         "interactions.label",
     )
-    assert shop.transforms.default_age == 33.0  # (4 · 30 + 2 · 41) / 6 = 33.67
+    assert shop.transforms.default_age == 35.0  # (2 · 30 + 2 · 41) / 4 = 35.5
     assert shop.transforms.vocabularies["user_id"].tokens == ("u1", "u2")
 
 
 def test_items_and_their_features(shop: Processed) -> None:
-    assert shop.item_encoded_id.tolist() == [1, 2, 3, 0]  # i4 has no training positive
+    assert shop.item_encoded_id.tolist() == [1, 2, 0, 0]  # i3 and i4 have no training positive
     assert shop.item_category.tolist() == [1, 1, 2, 0]
     assert shop.launched_at.tolist() == [0, START, START + DAY_S, START + 4 * DAY_S]
     text, image = np.ones((4, 3), dtype=np.float32), np.zeros((4, 2), dtype=np.float32)
