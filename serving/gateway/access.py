@@ -50,7 +50,7 @@ class JwtConfig(StrictConfig):
     refresh_s: float = Field(default=300.0, ge=10)
     """After that many seconds keys are fetched again; while that fails, the old ones stay."""
     fetch_timeout_s: float = Field(default=3.0, gt=0)
-    """Longest that a fetch may take."""
+    """Longest that a fetch of the whole key set may take; one of more than 1 MB is not read."""
 
     @field_validator("jwks")
     @classmethod

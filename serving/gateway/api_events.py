@@ -45,7 +45,7 @@ class RefusedEvent(Struct, frozen=True):
 
     index: Annotated[int, Meta(description="Its place in the list, from 0.")]
     code: Annotated[
-        Literal["invalid_event", "no_subject", "unknown_item", "in_the_future", "too_old", "erased_user"],
+        Literal["invalid_event", "no_subject", "unknown_item", "in_the_future", "too_old", "too_many", "erased_user"],
         Meta(description="Stable name of the reason."),
     ]
     message: str

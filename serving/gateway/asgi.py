@@ -16,7 +16,7 @@ from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import MAX_BODY_BYTES
 from serving.gateway.bodies import Bodies
-from serving.gateway.clients import ClientAddress
+from serving.gateway.clients import OWN_PROXIES, ClientAddress
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
@@ -62,9 +62,10 @@ class GatewayConfig(StrictConfig):
     """Names and addresses that the service is called by, each with a port or for all ports. Where `access.auth` is
     `none`, everything but the catalogue wants one of them in the Host header, so that web pages cannot call under a
     name that leads here."""
-    proxies: tuple[str, ...] = ()
-    """Addresses and networks of proxies in front, each of which adds the address of whoever calls it at the end of
-    X-Forwarded-For. From anybody else that header counts for nothing."""
+    proxies: tuple[str, ...] = OWN_PROXIES
+    """Addresses and networks of proxies, each of which adds the address of whoever calls it at the end of
+    X-Forwarded-For. From anybody else that header counts for nothing. Loopback, where the server's own HAProxy calls
+    from, is always among them; name those in front of it, and the cluster's other machines."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
     tracing: TracingConfig = TracingConfig()
@@ -92,7 +93,7 @@ class GatewayConfig(StrictConfig):
     def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for proxy in value:
             ip_network(proxy)  # its error says what is wrong
-        return value
+        return tuple(dict.fromkeys((*OWN_PROXIES, *value)))
 
     @field_validator("cors_origins")
     @classmethod

@@ -1,4 +1,4 @@
-"""The address of a client, which proxies tell in X-Forwarded-For: believed only from proxies that the config names."""
+"""The address of a client, which proxies tell in X-Forwarded-For: believed from known proxies only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Final
 
 from starlette.types import Scope
 
+OWN_PROXIES: Final = ("127.0.0.0/8", "::1")
+"""Where a server's own HAProxy calls its gateways from."""
 _CACHED: Final = 4_096
 
 

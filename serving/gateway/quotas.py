@@ -20,6 +20,7 @@ from serving.stores.interactions import NewInteraction
 TOO_MANY: Final = "too_many"
 _HOUR_S: Final = 3_600.0
 _MINUTE_S: Final = 60.0
+_ROUNDING_S: Final = 1e-6
 _CACHED: Final = 4_096
 
 
@@ -35,7 +36,7 @@ class QuotaConfig(StrictConfig):
     """Events of one user or session that are taken at once, when it had none before."""
     visitors_per_address_h: int | None = Field(default=20_000, ge=1)
     """New users and sessions that events from one client address may bring within an hour (of IPv6 one /64 network);
-    unset = any number. Loopback addresses and `gateway.proxies` are not counted: everybody may stand behind them."""
+    unset = any number. `gateway.proxies`, loopback among them, are not counted: everybody may stand behind them."""
     visitors_per_caller_h: int | None = Field(default=None, ge=1)
     """New users and sessions that events of one caller, an API key's `name` or a token's `sub`, may bring within an
     hour; unset = any number."""
@@ -70,20 +71,21 @@ class Pace:
         self._due: OrderedDict[int, float] = OrderedDict()
 
     def wait_s(self, who: int, now: float) -> float:
-        """Seconds until the next thing may happen; 0 = now, which is noted.
+        """Seconds until the next thing may happen; 0 = now.
 
         Args:
             who: hash of the one that it happens to.
             now: monotonic seconds.
         """
-        due = max(self._due.get(who, now), now) + self._step_s
-        if due - now > self._burst_s + 1e-6:
-            return due - now - self._burst_s
-        self._due[who] = due
+        wait_s = self._due.get(who, now) - now + self._step_s - self._burst_s
+        return wait_s if wait_s > _ROUNDING_S else 0.0
+
+    def note(self, who: int, now: float) -> None:
+        """Notes that a thing happens now."""
+        self._due[who] = max(self._due.get(who, now), now) + self._step_s
         self._due.move_to_end(who)
         while len(self._due) > self._max_tracked or next(iter(self._due.values())) <= now:
             self._due.popitem(last=False)
-        return 0.0
 
 
 class _Known:
@@ -146,9 +148,12 @@ class EventQuotas:
                         f"{name} brought more than {per_h} new visitors within an hour; see interactions.quotas",
                         wait_s,
                     )
+            for name, per_h in bounds:  # a visitor whom one bound refuses does not count for the other
+                self._pace(per_h).note(hash(name), now)
             self._known.add(who)
         wait_s = self._events.wait_s(who, now)
         if not wait_s:
+            self._events.note(who, now)
             return "", 0.0
         kind = "session" if user_of_subject(subject) is None else "user"
         return (
@@ -178,12 +183,7 @@ class EventQuotas:
 
 def countable(address: str, is_proxy: Callable[[str], bool]) -> str:
     """An address that stands for one client; '' for one that many may stand behind."""
-    return "" if not address or is_proxy(address) or _is_loopback(address) else address
-
-
-@lru_cache(_CACHED)
-def _is_loopback(address: str) -> bool:
-    return ip_address(address).is_loopback
+    return "" if is_proxy(address) else address
 
 
 @lru_cache(_CACHED)

@@ -33,7 +33,7 @@ from serving.gateway.decoding import decode_query, decode_ranking
 from serving.gateway.http import ClientGoneError, check_json, error_answer
 from serving.gateway.monitor import Monitor
 from serving.gateway.openapi import openapi_document
-from serving.gateway.operations import OPERATIONS, decode_id, encode_id
+from serving.gateway.operations import OPERATIONS, decode_id, encode_id, path_of
 from serving.gateway.request_ids import request_id_of
 from serving.gateway.service import RecommendationService
 from serving.gateway.users import Endpoint, UserDataEndpoints
@@ -213,11 +213,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _as_ours(request: Request, error: HTTPException) -> Exception:
+    path = path_of(request.scope)  # `request.url` believes the Host header and fails with one that is none
     if error.status_code == 404:
-        return NotFoundError(f"no path {request.url.path!r}; see /docs for those that exist")
+        return NotFoundError(f"no path {path!r}; see /docs for those that exist")
     if error.status_code == 405:
         allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))  # Starlette gives a set
-        return MethodError(
-            f"{request.method} {request.url.path} does not exist, use {', '.join(allowed)}", allowed=allowed
-        )
+        return MethodError(f"{request.method} {path} does not exist, use {', '.join(allowed)}", allowed=allowed)
     return error

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import ssl
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
+import httpx
 import jwt
 
 from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
+from contracts.json_text import parse_json
 from serving.gateway.access import Caller, JwtConfig
 from serving.gateway.operations import Permission
 
 _MAX_REMEMBERED: Final = 4_096
 _MAX_TOKEN_CHARS: Final = 8_192
+_MAX_KEY_SET_BYTES: Final = 2**20
 _TRUST_S: Final = 60.0
 _RETRY_S: Final = 5.0
 _TIMES: Final = ("exp", "nbf", "iat")
@@ -44,14 +46,14 @@ class TokenVerifier:
 
     def __init__(self, config: JwtConfig) -> None:
         self._config = config
-        self._client: jwt.PyJWKClient | None = None
+        self._tls: ssl.SSLContext | None = None
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = float("-inf")
         self._failure: str | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._remembered: dict[str, tuple[float, Caller]] = {}
         if urlsplit(config.jwks).scheme in {"http", "https"}:
-            self._client = jwt.PyJWKClient(config.jwks, cache_jwk_set=False, timeout=config.fetch_timeout_s)
+            self._tls = ssl.create_default_context()
         else:
             self._keys = _keys_of_file(Path(config.jwks))
 
@@ -105,27 +107,25 @@ class TokenVerifier:
         if self._fetch_is_due(name):
             self._fetching = asyncio.get_running_loop().create_task(self._fetch())
         if name not in self._keys and self._fetching is not None:
-            await asyncio.wait({self._fetching}, timeout=self._config.fetch_timeout_s)
+            await asyncio.wait({self._fetching})
         if name in self._keys:
             return self._keys[name]
-        if self._failure is not None or not self._keys:
-            reason = self._failure or "they have not come yet"
-            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be had: {reason}")
+        if self._failure is not None:
+            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be had: {self._failure}")
         raise UnauthenticatedError(f"the token is signed with a key {key_id!r} that the issuer does not have")
 
     def _fetch_is_due(self, name: str) -> bool:
-        if self._client is None or (self._fetching is not None and not self._fetching.done()):
+        if self._tls is None or (self._fetching is not None and not self._fetching.done()):
             return False
         pause_s = self._config.refresh_s if name in self._keys else _RETRY_S
         return time.monotonic() >= self._asked_at + pause_s
 
     async def _fetch(self) -> None:
-        assert self._client is not None
         try:
-            keys = _signing_keys((await asyncio.to_thread(self._client.get_jwk_set)).keys)
+            keys = await asyncio.to_thread(_keys_of, await self._download())
             if not keys:
                 raise ValueError("the key set has no key that signs")
-        except Exception as error:  # PyJWT lets through what broken connections and broken JSON raise
+        except Exception as error:  # whatever connections, JSON and PyJWT raise
             self._failure = str(error)
             _log.warning("keys of tokens cannot be fetched, %d old ones stay: %s", len(self._keys), error)
         else:
@@ -133,15 +133,36 @@ class TokenVerifier:
             self._keys = keys
         self._asked_at = time.monotonic()
 
+    async def _download(self) -> bytes:
+        """The key set, from the address itself: redirects could lead anywhere."""
+        assert self._tls is not None
+        content, timeout_s = bytearray(), self._config.fetch_timeout_s
+        headers = {"accept-encoding": "identity"}  # a packed answer may unpack to anything
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                httpx.AsyncClient(verify=self._tls, headers=headers, timeout=None) as client,
+                client.stream("GET", self._config.jwks) as response,
+            ):
+                response.raise_for_status()
+                async for piece in response.aiter_raw():
+                    content += piece
+                    if len(content) > _MAX_KEY_SET_BYTES:
+                        raise ValueError(f"the key set has more than {_MAX_KEY_SET_BYTES} bytes")
+        except TimeoutError:
+            raise ValueError(f"the key set was not there within {timeout_s:g} s") from None
+        return bytes(content)
 
-def _signing_keys(keys: Iterable[jwt.PyJWK]) -> dict[str, jwt.PyJWK]:
-    """Keys by their ids, without those that are for encryption."""
+
+def _keys_of(content: bytes) -> dict[str, jwt.PyJWK]:
+    """Keys of a key set by their ids, without those that are for encryption."""
+    keys = jwt.PyJWKSet.from_dict(parse_json(content)).keys
     return {key.key_id or "": key for key in keys if key.public_key_use in {None, "sig"}}
 
 
 def _keys_of_file(path: Path) -> dict[str, jwt.PyJWK]:
     try:
-        keys = _signing_keys(jwt.PyJWKSet.from_dict(json.loads(path.read_text(encoding="utf-8"))).keys)
+        keys = _keys_of(path.read_bytes())
     except Exception as error:  # PyJWT expects an object of objects
         raise ConfigError(f"access.jwt.jwks: {path} holds no JSON Web Key Set: {error}") from error
     if not keys:

@@ -47,13 +47,19 @@ def test_no_address_is_none() -> None:
     assert ClientAddress(PROXIES)(scope) == ""
 
 
-@pytest.mark.parametrize(("proxies", "noted"), [([], "127.0.0.1"), (["127.0.0.1"], "1.2.3.4")])
+@pytest.mark.parametrize(("proxies", "noted"), [([], "1.2.3.4"), (["1.2.3.0/24"], "6.6.6.6")])
 async def test_the_audit_log_has_the_address(bundle: Bundle, raw_dir: Path, proxies: list[str], noted: str) -> None:
     shop = Shop(bundle, raw_dir, access={"auth": "api_key", "api_keys": KEYS}, gateway={"proxies": proxies})
     transport = httpx.ASGITransport(app=shop.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         await client.get("/v1/status", headers={"x-forwarded-for": "6.6.6.6, 1.2.3.4"})
     assert json.loads((raw_dir.parent / "audit.jsonl").read_text())["client"] == noted
+
+
+def test_our_own_haproxy_is_always_among_the_proxies() -> None:
+    assert GatewayConfig().proxies == ("127.0.0.0/8", "::1")
+    named = GatewayConfig.model_validate({"proxies": ("10.0.0.1", "::1")})
+    assert named.proxies == ("127.0.0.0/8", "::1", "10.0.0.1")
 
 
 def test_proxies_are_addresses_or_networks() -> None:

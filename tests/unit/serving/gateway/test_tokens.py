@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from contracts.bundle import Bundle
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, KeysUnavailableError
 from serving.gateway import tokens
+from serving.gateway.access import JwtConfig
+from serving.gateway.tokens import TokenVerifier
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.calls import AUDIENCE, ISSUER, PATH, call, code_of, jwt_access
 from tests.unit.serving.gateway.conftest import Shop
@@ -176,6 +178,8 @@ class Issuer:
     def __init__(self) -> None:
         self.keys: dict[str, Any] | None = key_set(one=RSA_KEY)
         self.page = b""
+        self.pieces = b""
+        self.moved_to = ""
         self.asked = 0
         self.held = False
         self.app = Starlette(routes=[Route("/keys", self.show)])
@@ -186,7 +190,17 @@ class Issuer:
             await asyncio.sleep(0.01)
         if self.page:
             return Response(self.page)
+        if self.pieces:
+            return StreamingResponse(self.dripped())
+        if self.moved_to:
+            return RedirectResponse(self.moved_to)
         return JSONResponse(self.keys, 200 if self.keys is not None else 500)
+
+    async def dripped(self) -> AsyncIterator[bytes]:
+        """The same again and again, slowly, and never an end."""
+        while True:
+            yield self.pieces
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -262,6 +276,33 @@ async def test_without_any_key_the_service_is_not_available(fetching: Shop, issu
     issuer.keys = None
     response = await ask(fetching, token())
     assert (response.status_code, code_of(response)) == (503, "keys_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        ({"pieces": b" " * 100_000}, "the key set has more than 1048576 bytes"),
+        ({"pieces": b" "}, "the key set was not there within 0.5 s"),
+        ({"held": True}, "the key set was not there within 0.5 s"),
+        ({"moved_to": "/other"}, "307 Temporary Redirect"),
+        ({"page": b"[" * 100_000}, "nested too deep"),
+        ({"page": b"<html>"}, "Expecting value"),
+        ({"page": b"[]"}, "cannot be had: "),
+    ],
+)
+async def test_an_issuer_that_answers_with_anything_else_is_left_in_bounded_time_and_memory(
+    issuer: Issuer, sent: dict[str, Any], says: str
+) -> None:
+    """What counts is the time for the whole: an issuer that sends a byte now and then has no end."""
+    issuer.__dict__.update(sent)
+    with served_locally(issuer.app) as address:
+        jwks = {"jwks": f"{address}/keys", "issuer": ISSUER, "audience": AUDIENCE, "fetch_timeout_s": 0.5}
+        verifier = TokenVerifier(JwtConfig.model_validate(jwks))
+        try:
+            with pytest.raises(KeysUnavailableError, match=says):
+                await verifier(token())
+        finally:
+            issuer.held = False
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"keys": []}', '{"keys": [{"kty": "RSA"}]}'])
