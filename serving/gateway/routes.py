@@ -213,7 +213,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _as_ours(request: Request, error: HTTPException) -> Exception:
-    path = path_of(request.scope)  # `request.url` believes the Host header and fails with one that is none
+    path = path_of(request.scope)  # as it was sent; `request.url` is put together from the Host header
     if error.status_code == 404:
         return NotFoundError(f"no path {path!r}; see /docs for those that exist")
     if error.status_code == 405:

@@ -238,9 +238,9 @@ async def test_a_bug_shows_no_traceback(client: httpx.AsyncClient, shop: Shop, m
     monkeypatch.setattr(shop.catalogue, "recommendation", broken)
     response = await client.post(PATH, json={}, headers={"X-Request-Id": "r7"})
     assert response.status_code == 500
-    assert response.json() == {
-        "error": {"code": "internal_error", "message": "request r7 could not be answered", "details": {}}
-    }
+    message = f"request {response.headers['x-request-id']} could not be answered"
+    assert response.json() == {"error": {"code": "internal_error", "message": message, "details": {}}}
+    assert message.startswith("request r7.")
 
 
 async def test_overload_is_429_with_a_time_to_come_back(client: httpx.AsyncClient, shop: Shop) -> None:

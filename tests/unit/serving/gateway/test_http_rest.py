@@ -221,15 +221,16 @@ async def test_no_url_leads_out_of_the_folder(client: httpx.AsyncClient, path: s
     assert (await client.get(path)).status_code == 404
 
 
-async def test_ids_of_any_kind_find_their_item(tmp_path: Path) -> None:
+async def test_ids_of_any_kind_find_their_item(tmp_path: Path, raw_dir: Path) -> None:
     odd = "a/b c?ä"
     names = [odd, *(f"i{row + 1}" for row in range(1, 40))]
     bundle = write_served_bundle(tmp_path, "odd", strings_changed={"item_id": names})
-    shop = Shop(bundle, tmp_path)
+    shop = Shop(bundle, raw_dir)
     transport = httpx.ASGITransport(app=shop.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
         image_url = shop.catalogue.item(odd, NOW).image_url
         assert image_url == "/v1/items/a%2Fb%20c%3F%C3%A4/image"
+        assert (await client.get(image_url)).content == PIXEL
         assert (await client.get(image_url.removesuffix("/image"))).json()["item_id"] == odd
 
 
