@@ -85,7 +85,7 @@ def check_refusal(response: httpx.Response) -> None:
     assert len(response.content) < 2_000, "a refusal does not echo what was sent"
 
 
-@hypothesis.given(body=st.binary(max_size=200))
+@hypothesis.given(body=st.binary(max_size=200).filter(lambda body: body.strip() != b"{}"))  # which is legal
 @SETTINGS
 def test_bytes_of_any_kind_are_refused(shop: Shop, body: bytes) -> None:
     (response,) = send(shop, [body])
