@@ -15,9 +15,10 @@ from typing import Final
 from contracts.errors import ConfigError
 
 _CREDENTIALS: Final = re.compile(
-    r"^(?!s3:)\w+://(\S*@|\S*[?&][^=&\s]*(key|token|secret|password|sig|auth|credential)[^=&\s]*=)", re.IGNORECASE
+    r"^\w+://([^/\s]*@|(?<!s3://)(\S*@|\S*[?&][^=&\s]*(key|token|secret|password|sig|auth|credential)[^=&\s]*=))",
+    re.IGNORECASE,
 )
-"""Addresses that name a user, or a secret in their query."""
+"""Addresses that name a user, or a secret in their query; behind an S3 bucket, "@" and "?" belong to the key."""
 
 
 def read_secret(file: Path | None, variable: str) -> str | None:
@@ -47,7 +48,7 @@ def refuse_credentials(values: Mapping[str, object]) -> None:
             raise ValueError(
                 f"{name} holds credentials, which would be shown in logs and in the dashboard; leave them out: those "
                 "of a store go into username and password_file, those of a trace collector into the environment "
-                "variable OTEL_EXPORTER_OTLP_HEADERS"
+                "variable OTEL_EXPORTER_OTLP_HEADERS, those of S3 into its usual variables and files"
             )
 
 

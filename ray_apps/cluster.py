@@ -17,8 +17,7 @@ import psutil
 import ray
 import ray.data
 from pydantic import Field
-from ray._private import ray_logging
-from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
+from ray._private import ray_constants, ray_logging
 
 from contracts.config import StrictConfig
 from ray_apps.haproxy.config import HAProxyConfig
@@ -29,7 +28,7 @@ from ray_apps.ports import check_port
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
 _END_TIMEOUT_S = 10.0
-_VITAL = frozenset({PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET})
+_VITAL = frozenset({ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET})
 
 
 class ClusterConfig(StrictConfig):
@@ -53,8 +52,10 @@ def connect(config: ClusterConfig) -> None:
 
 
 def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
-    """Starts a cluster of this process; returns the address of its dashboard."""
+    """Starts a cluster of this process, on loopback alone; returns the address of its dashboard."""
     calm_libraries()
+    # Else control store, node and workers listen on all interfaces. Ray itself does this on macOS and Windows.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
     memory = config.object_store_memory_mb

@@ -1,6 +1,6 @@
 """The one Ray actor that owns the embedded Redis of a machine; jobs and replicas share it.
 
-The embedded Redis listens on loopback only, so everything that uses it runs on one machine; a cluster sets an address.
+The embedded Redis listens on a Unix socket, so everything that uses it runs on one machine; a cluster sets an address.
 """
 
 from __future__ import annotations
