@@ -33,20 +33,24 @@ def check_haproxy() -> None:
         raise ConfigError(f"{launcher} cannot serve: {(done.stderr or done.stdout).strip()}")
 
 
-def write_sample(folder: Path, port: int = 1, gateway_port: int = 2) -> Path:
+def write_sample(folder: Path, port: int = 1, gateway_port: int | None = 2) -> Path:
     """Writes, as Ray does, the configuration of an application with one gateway and a fallback.
 
     Args:
         folder: of everything that it names.
         port: for clients.
-        gateway_port: of gateway and fallback.
+        gateway_port: of gateway and fallback; None = Serve has told HAProxy of no application yet.
 
     Returns:
         Path of the configuration.
     """
-    gateway = ServerConfig("gateway", "127.0.0.1", gateway_port)
-    fallback = ServerConfig("fallback", "127.0.0.1", gateway_port)
-    backend = BackendConfig("http-app", "/", servers=[gateway], fallback_server=fallback, app_name="app")
+    backends = {}
+    if gateway_port is not None:
+        gateway = ServerConfig("gateway", "127.0.0.1", gateway_port)
+        fallback = ServerConfig("fallback", "127.0.0.1", gateway_port)
+        backends["http-app"] = BackendConfig(
+            "http-app", "/", servers=[gateway], fallback_server=fallback, app_name="app"
+        )
     config = HAProxyConfig(
         socket_path=str(folder / "admin.sock"),
         server_state_base=str(folder),
@@ -56,5 +60,5 @@ def write_sample(folder: Path, port: int = 1, gateway_port: int = 2) -> Path:
         has_received_servers=True,
     )
     path = folder / "haproxy.cfg"
-    HAProxyApi(config, {"http-app": backend}, str(path))._generate_config_file_internal()
+    HAProxyApi(config, backends, str(path))._generate_config_file_internal()
     return path

@@ -19,6 +19,8 @@ MARK: Final = "# completed by ray_apps.haproxy.rules\n"
 _FALLBACK: Final = re.compile(
     r"^    (# Fallback to head node's Serve proxy.*|server \S+ \S+( proto h2)? check backup)\n", re.M
 )
+_NOBODY: Final = re.compile(r"(?<=^backend default_backend\n)    http-request return status 404 .*\n", re.M)
+"""An answer 404 to every path, which clients would take for "no such user"; a backend without servers answers 503."""
 
 
 class UnknownTemplateError(Exception):
@@ -45,7 +47,11 @@ def complete(text: str, settings: Mapping[str, Any]) -> str:
     text = _FALLBACK.sub("", text)
     if re.search(r"^\s*server .* backup\b", text, flags=re.M):
         raise _unknown("no fallback", _FALLBACK.pattern)
-    return MARK + text
+    without, found = _NOBODY.subn("", text)
+    if not found:
+        raise _unknown("503 before gateways are known", _NOBODY.pattern)
+    knows = re.search(r"^    use_backend ", text, flags=re.M)  # when it starts, Serve has told it of nobody yet
+    return MARK + (text if knows else without)
 
 
 def _rules(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:

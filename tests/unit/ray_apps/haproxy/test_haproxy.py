@@ -30,7 +30,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from ray_apps.haproxy.check import write_sample
-print(write_sample(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+print(write_sample(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None))
 """
 
 
@@ -65,7 +65,7 @@ def gateway() -> Iterator[int]:
 
 @contextmanager
 def haproxy(folder: Path, config: HAProxyConfig, gateway_port: int, **environment: str) -> Iterator[int]:
-    """HAProxy as Serve would start it; the port for clients."""
+    """HAProxy as Serve would start it, for no application if the gateway's port is 0; the port for clients."""
     port = free_port(FIRST_PORT)
     own = {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(port + 1)),
@@ -228,6 +228,13 @@ def test_without_a_gateway_the_answer_is_503_in_the_shape_of_errors(folder: Path
         status, body = ask(port)
         assert (status, json.loads(body)["error"]["code"]) == (503, "unavailable")
         assert stat.S_IMODE((folder / "admin.sock").stat().st_mode) == 0o600
+
+
+def test_before_serve_has_told_it_of_gateways_the_answer_is_503(folder: Path) -> None:
+    with haproxy(folder, HAProxyConfig(), 0) as port:
+        for path in ("/v1/users/u1", "/v1/items"):
+            status, body = ask(port, path)
+            assert (status, json.loads(body)["error"]["code"]) == (503, "unavailable")
 
 
 def _bound(nobody: socket.socket) -> int:

@@ -36,6 +36,7 @@ def test_what_ray_writes_is_completed(written: str) -> None:
         "tcp-request connection reject if { sc0_conn_cur gt 256 }",
     ):
         assert [kept.strip() for kept in completed.splitlines()].count(line) == 1, line
+    assert "status 404" in completed, "a path that no application has"
     for gone in ("mode 666", "option httplog", "backup", "bind *:", "bind :"):
         assert gone in written
         assert gone not in completed
@@ -44,7 +45,14 @@ def test_what_ray_writes_is_completed(written: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["mode 666 level admin", "option httplog", "    errorfile 503", "frontend prometheus\n", "listen stats\n"],
+    [
+        "status 404 content-type",
+        "mode 666 level admin",
+        "option httplog",
+        "    errorfile 503",
+        "frontend prometheus\n",
+        "listen stats\n",
+    ],
 )
 def test_another_template_is_noticed(written: str, line: str) -> None:
     assert line in written
@@ -55,6 +63,12 @@ def test_another_template_is_noticed(written: str, line: str) -> None:
 def test_a_fallback_of_another_form_is_noticed(written: str) -> None:
     with pytest.raises(UnknownTemplateError, match="'no fallback'"):
         complete(written.replace("check backup", "check weight 1 backup"), SETTINGS)
+
+
+def test_before_gateways_are_known_nothing_answers_404(tmp_path: Path) -> None:
+    written = write_sample(tmp_path, gateway_port=None).read_text(encoding="utf-8")
+    assert "status 404" in written
+    assert "status 404" not in complete(written, SETTINGS)
 
 
 def test_the_launcher_is_asked_before_anything_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
