@@ -68,7 +68,6 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         logging_level=logging.ERROR,
         log_to_driver=sys.stderr.isatty(),
     )
-    Path(ray._private.worker._global_node.get_session_dir_path()).chmod(0o700)  # Ray's logs and sockets, 0777 at first
     return f"http://{context.dashboard_url}"
 
 
