@@ -27,6 +27,7 @@ from ray_apps.ports import check_port
 
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
+_REPLICA = "ray::ServeReplica:"
 _END_TIMEOUT_S = 10.0
 _VITAL = frozenset({ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET})
 
@@ -135,6 +136,7 @@ def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, st
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
             if not lost_processes():  # else it would wait for them
+                end_processes_of(owner, _REPLICA)  # they write their last log lines; Ray would kill them at once
                 # Serve's own shutdown drains for half a minute; nobody is left to be served here.
                 ray.shutdown()
             end_processes_of(owner)
@@ -171,9 +173,14 @@ def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
     return wanted | {name: os.environ[name] for name in kept & os.environ.keys()}
 
 
-def end_processes_of(owner: str) -> None:
-    """Ends every process but this one that was started for a var folder, however it lost its parent."""
-    found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _belongs(process, owner)]
+def end_processes_of(owner: str, title: str = "") -> None:
+    """Ends every process but this one that was started for a var folder, however it lost its parent.
+
+    Args:
+        owner: the folder.
+        title: what the command line of those that shall end holds.
+    """
+    found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _is(process, owner, title)]
     for process in found:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -198,8 +205,8 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _belongs(process: psutil.Process, owner: str) -> bool:
+def _is(process: psutil.Process, owner: str, title: str) -> bool:
     try:
-        return process.environ().get(OWNER) == owner
+        return process.environ().get(OWNER) == owner and title in " ".join(process.cmdline())
     except (psutil.Error, OSError):
         return False
