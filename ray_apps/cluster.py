@@ -27,6 +27,8 @@ from ray_apps.ports import check_port
 
 OWNER = "RECOMMENDER_VAR"
 """Environment variable that everything started here inherits: the var folder that it belongs to."""
+TOKEN = Path("~/.ray/auth_token")
+"""What Ray asks for, which makes it where there is none."""
 _REPLICA = "ray::ServeReplica:"
 _END_TIMEOUT_S = 10.0
 _VITAL = frozenset({ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET})
@@ -69,6 +71,8 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
         logging_level=logging.ERROR,
         log_to_driver=sys.stderr.isatty(),
     )
+    with suppress(FileNotFoundError):  # it may be in the environment instead
+        TOKEN.expanduser().chmod(0o600)  # whoever reads it runs programs here; Ray writes it as the umask allows
     return f"http://{context.dashboard_url}"
 
 

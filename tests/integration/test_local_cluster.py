@@ -1,10 +1,12 @@
-"""What a local cluster opens to the network: nothing."""
+"""What a local cluster opens to the network and to other users of the machine."""
 
 from __future__ import annotations
 
+import stat
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -38,10 +40,14 @@ _PROGRAM = textwrap.dedent(
 )
 
 
-def test_everything_of_a_local_cluster_listens_on_loopback() -> None:
+def test_everything_of_a_local_cluster_listens_on_loopback_and_its_token_is_private(tmp_path: Path) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("0" * 64, encoding="utf-8")
+    token.chmod(0o644)
     run = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
-        env=user_environment(),
+        env=user_environment() | {"HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=400,
@@ -49,3 +55,4 @@ def test_everything_of_a_local_cluster_listens_on_loopback() -> None:
     )
     assert "KNOWN True" in run.stdout, run.stdout + run.stderr[-2_000:]
     assert "OPEN []" in run.stdout
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
