@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
 from contracts.errors import OverloadedError, SlowBrowseError
@@ -73,6 +74,6 @@ class Browser:
         self._num_waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, answer, *question, Deadline(self._timeout_s))
+            return await loop.run_in_executor(self._thread, partial(answer, *question, Deadline(self._timeout_s)))
         finally:
             self._num_waiting -= 1
