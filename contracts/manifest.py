@@ -15,8 +15,9 @@ SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_DIGEST: Final = "manifest.sha256"
 TRANSFORMS: Final = "transforms.json"
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\:]+")
-"""Characters of a path: a backslash and a colon lead elsewhere on some systems."""
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\:\ud800-\udfff]+")
+"""Characters of a path: a backslash and a colon lead elsewhere on some systems, halves of a surrogate pair nowhere."""
+_MAX_NAME_BYTES: Final = 255
 
 
 class FileEntry(StrictConfig):
@@ -87,9 +88,9 @@ class Manifest(StrictConfig):
     @classmethod
     def _stays_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
-            if not _NAME.fullmatch(name) or {"", ".", ".."} & set(name.split("/")):
+            if not _is_path(name):
                 raise ValueError(
-                    f"{name!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
+                    f"{name[:300]!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
                 )
         return files
 
@@ -120,5 +121,14 @@ def check_version(version: str) -> None:
     Raises:
         BundleError: it is empty, or not one plain name.
     """
-    if not _NAME.fullmatch(version) or "/" in version or version in {".", ".."}:
-        raise BundleError(f"{version!r} is not the name of a bundle; expected a plain name")
+    if not _is_path(version) or "/" in version:
+        raise BundleError(f"{version[:300]!r} is not the name of a bundle; expected a plain name")
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name stays below a folder and can be there on any system."""
+    return (
+        _NAME.fullmatch(name) is not None
+        and len(name.encode()) <= _MAX_NAME_BYTES
+        and not {"", ".", ".."} & set(name.split("/"))
+    )

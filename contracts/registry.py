@@ -163,13 +163,17 @@ def _promoted(state: RegistryState) -> list[str]:
     """Versions that a roll-back goes through, production last; a version that was promoted twice in a row is one.
 
     Raises:
-        ValueError: the history does not lead to what is in production.
+        ValueError: the history does not lead to what is in production, or names something that is no bundle.
     """
     promoted: list[str] = []
     production = None
     for number, entry in enumerate(state.history):
         if entry.previous != production:
             raise ValueError(f"history[{number}] follows {entry.previous!r}, but {production!r} was in production")
+        try:
+            check_version(entry.version)
+        except BundleError as error:
+            raise ValueError(f"history[{number}]: {error}") from None
         production = entry.version
         if entry.action == "rollback":
             if production not in promoted:

@@ -99,6 +99,19 @@ def entry(action: str, version: str, previous: str | None) -> dict[str, Any]:
         (json.dumps({"production": "v1", "history": []}), "'v1' is in production, the history leads to None"),
         (json.dumps({"history": [entry("rollback", "v1", None)]}), "which was not promoted before"),
         (json.dumps({"history": [entry("promote", "v1", "v0")]}), r"history\[0\] follows 'v0', but None was"),
+        *(
+            (
+                json.dumps({"production": name, "history": [entry("promote", name, None)]}),
+                r"history\[0\]: .* is not the",
+            )
+            for name in ("../v1", "/srv/v1", "", "..", "v1/../../v1", "v\x001")
+        ),
+        (json.dumps({"production": "v1", "history": [entry("remove", "v1", None)]}), r"history\.0\.action: Input"),
+        (json.dumps({"history": {"0": entry("promote", "v1", None)}}), "history: Input"),
+        (json.dumps({"production": None, "other": 1}), "other: Extra"),
+        ('{"production": 1e999}', "1e999 is no finite number"),
+        ('{"production": "\\ud800"}', "is in production, the history leads to None"),
+        ("null", "Input should be"),
         (json.dumps({"production": 1}), "production: Input should be a valid string"),
         ("[" * 100_000, "it is nested too deep"),
         ('{"production": ' + "1" * 5_000 + "}", "Exceeds the limit"),
@@ -128,7 +141,7 @@ def test_a_change_is_on_the_disk_before_it_is_told(bundles: Path, tmp_path: Path
     assert folder in synced
 
 
-@pytest.mark.parametrize("version", ["", ".", "..", "a/b", "../bundles/v1", "a\x00", "a\\b"])
+@pytest.mark.parametrize("version", ["", ".", "..", "a/b", "../bundles/v1", "a\x00", "a\\b", "\ud800", "a" * 256])
 def test_names_that_lead_elsewhere_are_no_bundles(uri: str, version: str) -> None:
     with pytest.raises(RegistryError, match="is not the name of a bundle"):
         Registry.open(uri).promote(version, "first")

@@ -54,7 +54,23 @@ def check_refused(folder: Path, says: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../outside", "/etc/hosts", "items/../../outside", "items\\price", "a\x00b", "", ".", "items//price", "C:x"],
+    [
+        "../outside",
+        "/etc/hosts",
+        "items/../../outside",
+        "items\\price",
+        "a\x00b",
+        "",
+        ".",
+        "items//price",
+        "C:x",
+        "./items/x",
+        "items/",
+        "~/x\n",
+        "\ud800",
+        "x" * 256,
+        "ä" * 128,
+    ],
 )
 def test_a_path_that_leaves_the_folder(folder: Path, name: str) -> None:
     (folder.parent / "outside").write_bytes(b"secret")
