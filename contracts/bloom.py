@@ -160,15 +160,15 @@ class RingLayout:
         """Rings of B subjects, ready to be asked about the window that ends today.
 
         Raises:
-            StoreError: a ring is of another layout.
+            StoreError: a ring is of another layout, or damaged.
         """
-        values = [ring or b"" for ring in rings]
+        values = [b"" if ring is None else ring for ring in rings]
         sizes = np.array([len(value) // 8 for value in values], dtype=np.int64)
         words = np.frombuffer(b"".join(value[: len(value) // 8 * 8] for value in values), dtype="<u8")
         heads = np.cumsum(sizes) - sizes
         counts = np.zeros((len(rings), self.window_days), dtype=np.int64)
         starts = np.zeros_like(counts)
-        there = np.flatnonzero(sizes)
+        there = np.array([row for row, ring in enumerate(rings) if ring is not None], dtype=np.int64)
         if len(there):
             self._check(words, heads[there], sizes[there])
             slots = words[heads[there, None] + 1 + np.arange(self.window_days)]
@@ -183,6 +183,8 @@ class RingLayout:
         return Rings(self, words.astype(np.uint64, copy=False), starts, counts)
 
     def _check(self, words: Words, heads: LongArray, sizes: LongArray) -> None:
+        if not sizes.all():
+            raise damaged()
         other = (words[heads] != self.header) | (sizes < self.head_words)
         if other.any():
             found = int(words[heads[np.argmax(other)]])
@@ -205,12 +207,14 @@ class Rings:
         words: all rings, one after the other.
         starts: first word of the filters of each slot, [B, W].
         counts: items of each slot, [B, W]; 0 where the slot's day is outside the window.
+        unreadable: those of the B subjects whose ring cannot be read; they count as having seen nothing.
     """
 
     layout: RingLayout
     words: Words
     starts: LongArray
     counts: LongArray
+    unreadable: frozenset[int] = frozenset()
 
     @property
     def filled(self) -> LongArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -58,4 +58,20 @@ def refuse_secret(values: object, name: str, variable: str) -> None:
         raise ValueError(
             f"{name} would be shown in logs and in the dashboard; write it into a file that only the service can read "
             f"and set {name}_file, or set {variable} in the environment of the process that starts Ray"
+        )
+
+
+def refuse_secret_variables(runtime_env: object, variables: Collection[str], *, source: str) -> None:
+    """Raises ConfigError if a `runtime_env` sets an environment variable that holds a secret; its value is not shown.
+
+    Args:
+        runtime_env: as Ray takes it; whatever is no mapping sets nothing.
+        variables: names of the variables.
+        source: where it stands, for the message.
+    """
+    env_vars = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
+    if shown := sorted(set(variables) & set(env_vars or ())):
+        raise ConfigError(
+            f"{source} sets {', '.join(shown)} in the env_vars of a runtime_env, which Ray shows in its logs and "
+            "dashboard; set it in the environment of the process that starts Ray or write the secret into a file"
         )

@@ -7,6 +7,7 @@ out of this module, it would turn them into an unchecked dict.
 
 from pathlib import Path
 
+import ray
 from pydantic import model_validator
 from ray import serve
 from ray.serve import Application
@@ -14,7 +15,8 @@ from ray.serve import Application
 from contracts.bundle import open_bundle
 from contracts.errors import BundleError, ConfigError
 from contracts.registry import Registry
-from serving.config import ServingConfig
+from contracts.secrets import refuse_secret_variables
+from serving.config import SECRET_VARIABLES, ServingConfig
 from serving.deployments.consumer import ConsumerReplica
 from serving.deployments.gateway import GatewayReplica
 from serving.deployments.stage import StageReplica
@@ -41,8 +43,11 @@ def build_app(args: RecommenderArgs) -> Application:
 
     Raises:
         BundleError: no such bundle, or it is damaged.
-        ConfigError: the stores are set to another shop than the bundle's.
+        ConfigError: the stores are set to another shop than the bundle's, or a `runtime_env` shows a secret.
     """
+    if ray.is_initialized():
+        own = dict(ray.get_runtime_context().runtime_env)
+        refuse_secret_variables(own, SECRET_VARIABLES, source="the application")
     path = find_bundle(args)
     config = with_shop(args, open_bundle(path).manifest.shop)
     remote: dict[PartName, Application] = {}

@@ -12,9 +12,10 @@ from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
+from contracts.secrets import refuse_secret_variables
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
-from serving.config import ServingConfig
+from serving.config import SECRET_VARIABLES, ServingConfig
 from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
 from serving.queue_time_policy import QueueTimePolicy
 
@@ -31,7 +32,8 @@ def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: i
         port: replaces the port.
 
     Raises:
-        ConfigError: an unknown key, a value that is not legal, or deployments that the placement does not have.
+        ConfigError: an unknown key, a value that is not legal, deployments that the placement does not have, or a
+            secret in a `runtime_env`.
     """
     values = read_values(path)
     if port is not None:
@@ -57,6 +59,10 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         lines = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
     for application in schema.applications:
+        options = [deployment.ray_actor_options for deployment in application.deployments]
+        shown = [getattr(one, "runtime_env", None) for one in options if one]
+        for runtime_env in [application.runtime_env, *shown]:
+            refuse_secret_variables(runtime_env, SECRET_VARIABLES, source=source)
         if application.import_path != IMPORT_PATH:
             raise ConfigError(f"{source}: import_path is {application.import_path!r}, expected {IMPORT_PATH!r}")
         arguments = validate(RecommenderArgs, application.args, source=f"{source}: args")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, model_validator
 
@@ -16,13 +17,16 @@ from serving.gateway.audit import AUDIT_FILE
 from serving.gateway.exploration import ExplorationConfig
 from serving.gateway.impressions import ImpressionConfig
 from serving.gateway.interactions import InteractionConfig
-from serving.gateway.request_log import RequestLogConfig
+from serving.gateway.request_log import SUBJECT_KEY_VARIABLE, RequestLogConfig
 from serving.gateway.service import ServiceConfig
 from serving.interactions.config import ConsumerConfig
 from serving.stages.reranking import RerankingConfig
 from serving.stages.retrieval import RetrievalConfig
 from serving.steps import PipelineConfig
-from serving.stores.config import StoreConfig
+from serving.stores.config import PASSWORD_VARIABLE, StoreConfig
+
+SECRET_VARIABLES: Final = (PASSWORD_VARIABLE, SUBJECT_KEY_VARIABLE, "OTEL_EXPORTER_OTLP_HEADERS")
+"""Environment variables that hold secrets."""
 
 
 class ServingConfig(StrictConfig):

@@ -73,6 +73,12 @@ SEEN_ERROR_RATE: Final = Metric(
     "gauge",
     "Share of made-up items that the seen filters of recent visitors call seen: the error rate of the Bloom filters.",
 )
+BROKEN_KEYS: Final = Metric(
+    "recommender_broken_keys",
+    "counter",
+    "Keys of the online store that were met and could not be read; `materialize` repairs them.",
+    ("kind",),
+)
 METRICS: Final = (
     REQUEST_MS,
     WAITED_MS,
@@ -86,6 +92,7 @@ METRICS: Final = (
     EVENTS,
     IMPRESSIONS,
     SEEN_ERROR_RATE,
+    BROKEN_KEYS,
 )
 Labels = tuple[str, ...]
 

@@ -101,6 +101,8 @@ class RecommenderPipeline:
             async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
                 async with asyncio.timeout(timeout_s):
                     answers = await (await early).about(candidates)
+                    if answers.unreadable:
+                        steps.left_out("seen_filter", [place in answers.unreadable for place in range(len(batch))])
                     return await self._stages.seen_filter(candidates, answers, timeout_s=timeout_s)  # type: ignore[no-any-return]
 
             looked_up: LookedUp = await steps.run(

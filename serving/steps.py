@@ -116,8 +116,12 @@ class Steps:
     def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
         """Notes that a part was replaced or left out, for the requests that notice."""
         self.replaced_stages.add(name)
+        self.left_out(name, affects)
+
+    def left_out(self, name: str, affects: Sequence[bool] | None = None) -> None:
+        """Notes, once, that requests [B] lack a part; None = all."""
         for request, names in enumerate(self._degraded):
-            if affects is None or affects[request]:
+            if (affects is None or affects[request]) and name not in names:
                 names.append(name)
 
     def note_degraded(self, degraded: Sequence[Sequence[str]]) -> None:

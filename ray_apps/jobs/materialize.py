@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from contracts.clock import ShopCalendar
@@ -18,9 +19,9 @@ from ray_apps.jobs.workspace import Job, Workspace
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
 from serving.stores.merge import TablesEnd
-from serving.stores.meta import StoreMeta, read_meta
+from serving.stores.meta import BrokenMarkerError, StoreMeta, read_meta
 from serving.stores.owner import resolve_address
-from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions
+from training.features.online import final_activity, final_profiles, recent_interactions, seen_interactions, some_users
 from training.features.processed import open_processed
 from training.records import accepted_events, erasures
 
@@ -68,17 +69,22 @@ def run(workspace: Workspace, _: Path) -> str:
 
 def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) -> str | None:
     """Why the store must be filled although it has a marker: "" goes without saying; None = it need not."""
-    from serving.stores.check import what_is_missing
+    from serving.stores.check import Sample, what_is_missing
 
     if workspace.force or meta.bundle_version != version:
         return ""
-    missing = what_is_missing(workspace.config.stores, address, meta, workspace.clock.now())
+    config, processed = workspace.config.stores, open_processed(workspace.output(preprocess.JOB))
+    sample = Sample(*some_users(processed, config.seen_window_days))
+    missing = what_is_missing(config, address, meta, workspace.clock.now(), sample)
     return None if missing is None else f"filled anew: {missing}"
 
 
 async def _marker(config: StoreConfig, address: str) -> StoreMeta | None:
+    """The marker; None where there is none that can be read."""
     async with async_client(config, address) as client:
-        return await read_meta(config, address, client)
+        with suppress(BrokenMarkerError):
+            return await read_meta(config, address, client)
+    return None
 
 
 JOB = Job(

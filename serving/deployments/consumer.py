@@ -8,6 +8,7 @@ import uuid
 from contextlib import ExitStack
 
 from contracts.bundle import open_bundle
+from contracts.files import private_process
 from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
@@ -27,6 +28,7 @@ class ConsumerReplica:
     """
 
     async def __init__(self, bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+        private_process()
         keep_logs_written()
         timezone = open_bundle(bundle_path, verify=False).transforms.calendar.timezone
         stores = await connect_stores(config)

@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from contracts.bundle import open_bundle
+from contracts.files import private_process
 from serving.calls import RemoteCall
 from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
@@ -42,6 +43,7 @@ class GatewayReplica:
         remote: dict[PartName, DeploymentHandle[Any]],
         beside: Sequence[DeploymentHandle[Any]] = (),
     ) -> None:
+        private_process()
         config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config)

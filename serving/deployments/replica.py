@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
+from typing import Final
 
 import ray
 
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
+from serving.deployments.ray_metrics import RayMetrics
+from serving.metrics import BROKEN_KEYS, MetricSink, Snapshot
+from serving.stores.broken import BROKEN
 from serving.stores.owner import resolve_address
+
+_PAUSE_S: Final = 1.0
 
 
 def limit_threads() -> None:
@@ -44,7 +51,16 @@ async def connect_stores(config: ServingConfig) -> StoreConnection:
     Raises:
         ConfigError: the store's server lacks what the settings want.
     """
+    threading.Thread(target=_report_broken_keys, args=(RayMetrics((BROKEN_KEYS,)),), name="keys", daemon=True).start()
     address = await asyncio.to_thread(resolve_address, config.stores)
     stores = StoreConnection.open(config.stores, address)
     await stores.check()
     return stores
+
+
+def _report_broken_keys(sink: MetricSink) -> None:
+    """Hands on, once a second and as long as the process lives, how many broken keys it met."""
+    pause = threading.Event()
+    while not pause.wait(_PAUSE_S):
+        if found := BROKEN.take():
+            sink(Snapshot({}, found))

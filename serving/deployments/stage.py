@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from contracts.bundle import open_bundle
+from contracts.files import private_process
 from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
@@ -23,6 +24,7 @@ class StageReplica:
     """
 
     async def __init__(self, parts: Sequence[PartName], bundle_path: str, config: ServingConfig) -> None:  # type: ignore[misc]
+        private_process()
         keep_logs_written()
         config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)

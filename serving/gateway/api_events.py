@@ -94,7 +94,8 @@ class UserData(Struct, frozen=True):
         list[TimedCategory], Meta(description="Of the last event's 24 hours, newest first, 200 at most.")
     ]
     seen: list[SeenDay]
-    erased_at: Annotated[int | None, Meta(description="Unix seconds; null = never erased.")]
+    erased_at: Annotated[int | None, Meta(description="Unix seconds, 0 = not known when; null = never erased.")]
+    unreadable: Annotated[list[str], Meta(description="What is stored, too, and cannot be read any more.")]
 
 
 class FlushedSeen(Struct, frozen=True):

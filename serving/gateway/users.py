@@ -78,4 +78,5 @@ class UserDataEndpoints:
             recent_categories=[TimedCategory(category or None, time) for category, time in state.day],
             seen=[SeenDay(day_to_name(day), count) for day, count in sorted(state.seen.items())],
             erased_at=state.erased_at,
+            unreadable=[*state.unreadable, *(["user_features"] if features.unreadable else [])],
         )

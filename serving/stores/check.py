@@ -1,8 +1,14 @@
-"""Whether a store still holds what `materialize` wrote: its keys are counted and read, for a marker proves nothing."""
+"""Whether a store still holds what `materialize` wrote, for a marker proves nothing.
+
+All keys are counted and read. New ones may stand for lost ones in the counts, so the keys of some subjects of the
+tables are looked for by name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -12,28 +18,46 @@ from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S
 from contracts.errors import StoreError
 from contracts.features import FEATURE_VIEWS
+from contracts.ids import user_subject
 from serving.stores import feast_repo, feast_rows, recent
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.meta import StoreMeta
+from serving.stores.popular import broken_counts
 from serving.stores.seen import ring_layout
 from serving.stores.seen_backend import SeenBackend
+from serving.stores.seen_module import FILTER_TYPE
 
 _CHUNK: Final = 1000
 
 
-def what_is_missing(config: StoreConfig, address: str, meta: StoreMeta, now: int) -> str | None:
+@dataclass(frozen=True)
+class Sample:
+    """Some users of whom the tables have something, by raw id.
+
+    Attributes:
+        features: they are users at all.
+        recent: interactions.
+        seen: interactions of the seen window that mark items as seen.
+    """
+
+    features: Sequence[str] = ()
+    recent: Sequence[str] = ()
+    seen: Sequence[str] = ()
+
+
+def what_is_missing(config: StoreConfig, address: str, meta: StoreMeta, now: int, sample: Sample) -> str | None:
     """Why the store must be filled again, or None.
 
-    Keys that are new since the fill may stand for lost ones in the counts, erased users are taken into account, and a
-    marker that is older than the shortest lifetime of keys says nothing.
+    Erased users are taken into account, and a marker that is older than the shortest lifetime of keys says nothing.
 
     Args:
         config: the store's settings.
         address: of the store.
         meta: its marker.
         now: the clock's now, Unix seconds.
+        sample: of the tables that the store was filled from.
 
     Raises:
         StoreError: the store does not answer.
@@ -43,29 +67,61 @@ def what_is_missing(config: StoreConfig, address: str, meta: StoreMeta, now: int
     client = bulk_client(config, address)
     try:
         with bulk_errors(address):
-            return _missing(client, config, address, meta)
+            return _missing(client, config, address, meta, sample)
     finally:
         client.close()
 
 
-def _missing(client: redis.Redis, config: StoreConfig, address: str, meta: StoreMeta) -> str | None:
+def _missing(client: redis.Redis, config: StoreConfig, address: str, meta: StoreMeta, sample: Sample) -> str | None:
     keys, rings = Keys(config.shop), RingEditor(ring_layout(config))
-    erased = sum(int(stamp) >= meta.written_at for stamp in client.hvals(keys.erased))
+    if client.type(keys.erased) not in (b"none", b"hash"):
+        return "the key of erased users cannot be read"
+    stamps = client.hgetall(keys.erased)
+    if not all(stamp.isdigit() for stamp in stamps.values()):
+        return "times of erased users cannot be read"
+    erased = sum(int(stamp) >= meta.written_at for stamp in stamps.values())
     rows = _rows(client, config)
     recents = _values(client, keys.recent("*"), recent.decode)
     days = _values(client, keys.day("*"), recent.decode)
+    seen_key = keys.seen
     if SeenBackend(config, address).ask_blocking(client) == "module":
-        seen = sum(1 for _ in client.scan_iter(keys.seen_days("*"), _CHUNK, _type="zset")), 0
+        seen_key, seen = keys.seen_days, _filters(client, keys)
     else:
         seen = _values(client, keys.seen("*"), rings.num_items)
     wanted = {"features": (rows, meta.num_users), "recent items": (recents, meta.num_recent)}
     wanted |= {"categories": (days, 0), "seen items": (seen, meta.num_seen)}
+    wanted["popular items"] = (0, len(broken_counts(client, keys))), 0
     for name, ((found, broken), written) in wanted.items():
         if broken:
             return f"{broken:,} keys of {name} cannot be read"
         if found + erased < written:
             return f"{written - erased - found:,} of {written:,} keys of {name} are gone"
+    return _lost(client, keys, sample, seen_key, stamps.keys())
+
+
+def _lost(
+    client: redis.Redis, keys: Keys, sample: Sample, seen_key: Callable[[str], str], erased: Set[bytes]
+) -> str | None:
+    """What is gone of a sample, or None."""
+    living = [
+        [user for user in users if user.encode() not in erased]
+        for users in (sample.features, sample.recent, sample.seen)
+    ]
+    named = {"features": [keys.features(user) for user in living[0]]}
+    named["recent items"] = [keys.recent(user_subject(user)).encode() for user in living[1]]
+    named["seen items"] = [seen_key(user_subject(user)).encode() for user in living[2]]
+    for name, some in named.items():
+        there = sum(client.exists(*chunk) for chunk in _chunks(iter(some)))
+        if there < len(some):
+            return f"keys of {name} are gone, {len(some) - there:,} of {len(some):,} that were looked for"
     return None
+
+
+def _filters(client: redis.Redis, keys: Keys) -> tuple[int, int]:
+    """Subjects with filters of RedisBloom; keys of another type among these."""
+    found = Counter(client.type(key) for key in client.scan_iter(keys.seen_days("*"), _CHUNK))
+    filters = Counter(client.type(key) for key in client.scan_iter(keys.seen_on("*", "*"), _CHUNK))
+    return found[b"zset"], found.total() - found[b"zset"] + filters.total() - filters[FILTER_TYPE]
 
 
 def _values(client: redis.Redis, pattern: str, read: Callable[[bytes], object]) -> tuple[int, int]:

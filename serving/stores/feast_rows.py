@@ -64,7 +64,7 @@ def text(value: bytes | None) -> str | None:
     start = 2
     while start < len(value) and value[start - 1] > 0x7F:  # the last byte of the length has no upper bit
         start += 1
-    if value[0] != _STRING:
+    if value[0] != _STRING or value[1:start] != _varint(len(value) - start):
         raise _no("string", value)
     try:
         return value[start:].decode()

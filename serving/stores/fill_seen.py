@@ -12,12 +12,13 @@ import redis
 from contracts.bloom import Words
 from contracts.errors import DataError
 from contracts.ids import user_of_subject
+from serving.stores.broken import readable
 from serving.stores.config import StoreConfig
 from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
 from serving.stores.seen_backend import SeenBackend
-from serving.stores.seen_module import FilterCommands
+from serving.stores.seen_module import FILTER_TYPE, FilterCommands, filed_days
 from serving.stores.table_values import seen_days, seen_rings
 
 _SCANNED: Final = 500
@@ -119,21 +120,34 @@ class _ModuleFiller:
 
     def _replace(self, wanted: Mapping[str, Mapping[int, Words]]) -> None:
         """Gives subjects these days and the later ones that are online."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for subject in wanted:
-                pipe.zrange(self._keys.seen_days(subject), 0, -1)
-            online = pipe.execute()
+        online = self._online(wanted)
         with self._client.pipeline(transaction=True) as pipe:
-            for (subject, days), names in zip(wanted.items(), online, strict=True):
-                before = [int(name) for name in names if int(name) <= self._last_day]
-                self._num_left += bool(days) or len(before) < len(names)
+            for (subject, days), (filed, broken) in zip(wanted.items(), online, strict=True):
+                before = [day for day in filed if day <= self._last_day]
+                self._num_left += bool(days) or len(before) < len(filed)
+                pipe.unlink("", *broken, *(self._keys.seen_on(subject, day) for day in before))
                 if before:
-                    pipe.unlink(*(self._keys.seen_on(subject, day) for day in before))
                     pipe.zrem(self._keys.seen_days(subject), *before)
-                lifetime_s = self._config.lifetime_s(subject) if names else self._state.lifetime_s(subject)
+                lifetime_s = self._config.lifetime_s(subject) if filed else self._state.lifetime_s(subject)
                 for command in self._commands.replaced(subject, days, lifetime_s) if days else []:
                     pipe.execute_command(*command)
             pipe.execute()
+
+    def _online(self, wanted: Mapping[str, Mapping[int, Words]]) -> list[tuple[list[int], list[str]]]:
+        """Of each subject, the days that it has filters for, and its keys that are of another type or damaged."""
+        keys = self._keys
+        with self._client.pipeline(transaction=False) as pipe:
+            for subject, days in wanted.items():
+                pipe.zrange(keys.seen_days(subject), 0, -1)
+                for day in days:
+                    pipe.type(keys.seen_on(subject, day))
+            replies = iter(pipe.execute(raise_on_error=False))
+        found = []
+        for subject, days in wanted.items():
+            filed = readable("seen", next(replies), filed_days)
+            broken = [keys.seen_on(subject, day) for day in days if next(replies) not in (b"none", FILTER_TYPE)]
+            found.append((filed or [], broken if filed is not None else [*broken, keys.seen_days(subject)]))
+        return found
 
 
 def _unlink(client: redis.Redis, pattern: str) -> None:

@@ -39,6 +39,10 @@ local function take()
   at = at + 1
   return ARGV[at]
 end
+local function spare(key, kind)  -- a key of another type gives way
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then redis.call('UNLINK', key) end
+end
 local erased, stream = KEYS[1], KEYS[2]
 local num_users, num_ids = tonumber(take()), tonumber(take())
 local num_states, num_filters = tonumber(take()), tonumber(take())
@@ -49,25 +53,29 @@ local remembered_s, popular_s = take(), take()
 for _ = 1, num_users do
   if redis.call('HEXISTS', erased, take()) == 1 then return 0 end
 end
+-- a key of another type counts as none, as MGET has it
 for id = 3, last_id do
-  if redis.call('EXISTS', KEYS[id]) == 1 then return 0 end
+  if type(redis.pcall('GET', KEYS[id])) == 'string' then return 0 end
 end
 for state = last_id + 1, last_state do
-  local found = redis.pcall('GET', KEYS[state])  -- a key of another type counts as none, as MGET has it
+  local found = redis.pcall('GET', KEYS[state])
   if ((type(found) == 'string' and found) or '') ~= take() then return 0 end
 end
 for filter = last_state + 1, last_filter do
 {FILE_SEEN}end
 for id = 3, last_id do
-  redis.call('SET', KEYS[id], '', 'EX', remembered_s)
   redis.call('XADD', stream, '*', '{STREAM_FIELD.decode()}', take())
+  redis.call('SET', KEYS[id], '', 'EX', remembered_s)
 end
 for state = last_id + 1, last_state do
   redis.call('SET', KEYS[state], take(), 'EX', take())
 end
 for day = last_filter + 1, #KEYS do
+  spare(KEYS[day], 'hash')
   for _ = 1, tonumber(take()) do
-    redis.call('HINCRBY', KEYS[day], take(), take())
+    local item, count = take(), take()
+    local told = redis.pcall('HINCRBY', KEYS[day], item, count)
+    if type(told) == 'table' then redis.call('HSET', KEYS[day], item, count) end  -- what was there is no number
   end
   redis.call('EXPIRE', KEYS[day], popular_s)
 end

@@ -57,7 +57,7 @@ class Keys:
         named = f"{len(subject)}:{subject}:{event_id}".encode()  # the length tells where the subject ends
         return f"{self.shop}:{VERSION}:event:{hashlib.blake2b(named, digest_size=_HASH_BYTES).hexdigest()}"
 
-    def popular(self, day: int) -> str:
+    def popular(self, day: int | str) -> str:
         """Hash: interactions of a shop-local day that mark items as seen, by item."""
         return f"{self.shop}:{VERSION}:popular:{day}"
 

@@ -29,7 +29,8 @@ from serving.stores.fill_state import CHUNK, StateFiller
 from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
-from serving.stores.recent import RecentItems, decode, top_category_of
+from serving.stores.popular import broken_counts
+from serving.stores.recent import RecentItems, decode_or_nothing, top_category_of
 from serving.stores.table_values import (
     EVENT_TIMESTAMP,
     feature_rows,
@@ -96,7 +97,7 @@ def materialize(
     try:
         with bulk_errors(address):
             client.delete(keys.meta)
-            filled = _fill(client, config, address, tables, features)
+            filled = _fill(client, config, address, tables, features, written_at)
             meta = StoreMeta(shop=config.shop, bundle_version=bundle_version, written_at=written_at, **filled)
             client.set(keys.meta, meta.model_dump_json())
     finally:
@@ -111,10 +112,11 @@ def _fill(
     address: str,
     tables: StoreTables,
     features: Mapping[FeatureViewSpec, pa.Table],
+    written_at: int,
 ) -> dict[str, int]:
     """Fills everything; numbers for the marker."""
     keys = Keys(config.shop)
-    erased = _remember_erased(client, keys, tables.erased)
+    erased = _remember_erased(client, keys, tables.erased, written_at)
     rows = {view: _without(table, erased) for view, table in features.items()}
     users = {user for table in rows.values() for user in table[USER_ID].to_pylist()}
     accepted = AcceptedEvents(client, config.shop, tables.accepted, erased)
@@ -153,7 +155,7 @@ def _catch_up(
     while chunk := list(islice(found, CHUNK)):
         users = [key.decode().removeprefix(prefix) for key in chunk]
         for user, value in zip(users, client.mget(chunk), strict=True):
-            day = decode(value)
+            day = decode_or_nothing(value)
             if day.timestamps and day.timestamps[0] >= end.end and day != known.get(user):
                 active.append(user)
     store = TopCategoryStore(config, address)
@@ -171,12 +173,18 @@ def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -
             client.delete(*keys.user_keys(user, map(int, days)))
 
 
-def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int]) -> Set[str]:
-    """The erased users of the store and of the tables; the store remembers all of them from now on."""
-    known = {user.decode() for user in client.hkeys(keys.erased)}
-    if new := {user: stamp for user, stamp in told.items() if user not in known}:
+def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int], now: int) -> Set[str]:
+    """The erased users of the store and of the tables; the store remembers all of them from now on.
+
+    A time that cannot be read becomes that of the tables, else now.
+    """
+    _remove_others(client, {keys.erased.encode()})
+    known = {user.decode(): stamp for user, stamp in client.hgetall(keys.erased).items()}
+    new = {user: stamp for user, stamp in told.items() if user not in known}
+    new |= {user: told.get(user, now) for user, stamp in known.items() if not stamp.isdigit()}
+    if new:
         client.hset(keys.erased, mapping=new)
-    return known | told.keys()
+    return known.keys() | told.keys()
 
 
 def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> Iterator[pa.Table]:
@@ -189,8 +197,9 @@ def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> I
 def _fill_popularity(
     client: redis.Redis, config: StoreConfig, popular: Counter[tuple[int, str]], last_day: int
 ) -> None:
-    """Replaces the days of the tables; later ones stay."""
+    """Replaces the days of the tables; later ones stay where they can be read."""
     keys = Keys(config.shop)
+    client.unlink("", *broken_counts(client, keys))
     by_day: dict[int, dict[str, int]] = {day: {} for day in range(last_day - config.seen_window_days + 1, last_day + 1)}
     for (day, item_id), count in popular.items():
         if day <= last_day:

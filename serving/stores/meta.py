@@ -7,9 +7,14 @@ from pydantic import ValidationError
 
 from contracts.config import StrictConfig
 from contracts.errors import StoreError
+from serving.stores.broken import read_strings
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
+
+
+class BrokenMarkerError(StoreError):
+    """The store's marker is of another kind or damaged."""
 
 
 class StoreMeta(StrictConfig):
@@ -33,11 +38,12 @@ async def read_meta(config: StoreConfig, address: str, client: redis.asyncio.Red
     """The marker, or None where nothing was materialized.
 
     Raises:
-        StoreError: the store does not answer in time, or holds another kind of marker.
+        BrokenMarkerError: the marker cannot be read.
+        StoreError: the store does not answer in time.
     """
     async with store_errors(config, address):
-        text = await client.get(Keys(config.shop).meta)
+        [text] = await read_strings(client, [Keys(config.shop).meta])
     try:
         return None if text is None else StoreMeta.model_validate_json(text)
     except ValidationError as error:
-        raise StoreError(f"the store's marker cannot be read: {error}; run the materialize job") from error
+        raise BrokenMarkerError(f"the store's marker cannot be read: {error}; run the materialize job") from error

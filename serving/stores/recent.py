@@ -6,22 +6,26 @@ so that one command reads those of a whole batch and one atomic step replaces th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
 import redis.asyncio
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, top_category
 from contracts.ids import IntArray
-from serving.seldom import SeldomLogger
+from serving.stores.broken import KeyKind, read_strings, readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
+
+_FARTHEST: Final = 2**62
+Timestamp = Annotated[int, Meta(ge=-_FARTHEST, le=_FARTHEST)]
+"""Unix seconds that arrays can hold."""
 
 
 class RecentItems(Struct, frozen=True, array_like=True):
@@ -33,7 +37,7 @@ class RecentItems(Struct, frozen=True, array_like=True):
     """
 
     item_ids: tuple[str, ...] = ()
-    timestamps: tuple[int, ...] = ()
+    timestamps: tuple[Timestamp, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return zip(self.item_ids, self.timestamps, strict=True)
@@ -75,7 +79,6 @@ class RecentItemStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
-        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def read(self, subjects: Sequence[str]) -> list[RecentItems | None]:
         """Recent items of each subject; empty for one that the store does not know, None where they cannot be read.
@@ -83,24 +86,15 @@ class RecentItemStore:
         Raises:
             StoreError: the store does not answer in time.
         """
-        return await self._read([self._keys.recent(subject) for subject in subjects])
+        return await self._read("recent_items", [self._keys.recent(subject) for subject in subjects])
 
     async def read_day(self, subjects: Sequence[str]) -> list[RecentItems | None]:
         """Categories of each subject's last interactions, within 24 hours; as `read`."""
-        return await self._read([self._keys.day(subject) for subject in subjects])
+        return await self._read("categories", [self._keys.day(subject) for subject in subjects])
 
-    async def _read(self, keys: list[str]) -> list[RecentItems | None]:
-        if not keys:
-            return []
+    async def _read(self, kind: KeyKind, keys: list[str]) -> list[RecentItems | None]:
         async with store_errors(self._config, self._address):
-            return [self._readable(value) for value in await self._client.mget(keys)]
-
-    def _readable(self, value: bytes | None) -> RecentItems | None:
-        try:
-            return decode(value)
-        except StoreError as error:  # its own user's alone
-            self._warn.warning("recent items", error)
-            return None
+            return [readable(kind, value, decode) for value in await read_strings(self._client, keys)]
 
 
 def with_newer_categories(day: RecentItems, categories: Sequence[str], timestamps: Sequence[int]) -> RecentItems:

@@ -6,9 +6,9 @@ ends today. Keys expire (`StoreConfig.session_days`, `user_days`) to make room; 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import redis.asyncio
@@ -16,16 +16,21 @@ import redis.asyncio
 from contracts.bloom import RingLayout, Rings, Words
 from contracts.errors import StoreError
 from contracts.ids import BoolArray, IntArray, LongArray
-from serving.seldom import SeldomLogger
+from serving.stores.broken import read_strings, readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.seen_backend import SeenBackend
-from serving.stores.seen_module import ModuleFilters
+from serving.stores.seen_module import ModuleFilters, filed_days
 
 
 class SeenAnswers(Protocol):
     """Knows which of some items were seen."""
+
+    @property
+    def unreadable(self) -> frozenset[int]:
+        """Those of the B subjects about whom the store holds something that cannot be read; nothing is filtered."""
+        ...
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
         """[T]: whether the items with hashes [T, 2] were seen by their owners [T]."""
@@ -66,14 +71,13 @@ class SeenStore:
         self._keys = Keys(config.shop)
         self._layout = ring_layout(config)
         self._backend = SeenBackend(config, address)
-        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
         """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
 
         Raises:
             ConfigError: the settings want a backend that the server lacks.
-            StoreError: the store does not answer in time, or no ring of the batch can be read.
+            StoreError: the store does not answer in time.
         """
         async with store_errors(self._config, self._address):
             if await self._backend.ask(self._client) == "module":
@@ -82,24 +86,15 @@ class SeenStore:
 
     async def _read_rings(self, subjects: Sequence[str | None], today: int) -> Rings:
         keys = [self._keys.seen(subject) for subject in subjects if subject is not None]
-        found = await self._client.mget(keys) if keys else []
-        values = iter(found)
+        values = iter(await read_strings(self._client, keys))
         rings = [None if subject is None else next(values) for subject in subjects]
         try:
             return self._layout.open(rings, today)
-        except StoreError as error:
-            readable = [ring if self._is_readable(ring) else None for ring in rings]
-            if not any(readable):
-                raise
-            self._warn.warning("seen rings", error)  # of some of several users
-            return self._layout.open(readable, today)
-
-    def _is_readable(self, ring: bytes | None) -> bool:
-        try:
-            self._layout.open([ring], 0)
-        except StoreError:
-            return False
-        return True
+        except StoreError:  # of some of them: what the others have seen is filtered all the same
+            opened = [readable("seen", ring, lambda one: self._layout.open([one], today)) for ring in rings]
+            broken = frozenset(place for place, ring in enumerate(opened) if ring is None)
+            left = [None if place in broken else ring for place, ring in enumerate(rings)]
+            return replace(self._layout.open(left, today), unreadable=broken)
 
     async def _read_days(self, subjects: Sequence[str | None], today: int) -> ModuleFilters:
         known = [subject for subject in subjects if subject is not None]
@@ -109,13 +104,13 @@ class SeenStore:
                 for subject in known:
                     oldest = today - self._config.seen_window_days + 1
                     pipe.zrangebyscore(self._keys.seen_days(subject), oldest, today)
-                found = await pipe.execute()
-        days = iter(found)
-        keys = [
-            [] if subject is None else [self._keys.seen_on(subject, int(day)) for day in next(days)]
-            for subject in subjects
-        ]
-        return ModuleFilters(keys, self._pipeline)
+                found = await pipe.execute(raise_on_error=False)
+        replies = iter(found)
+        days = [[] if subject is None else readable("seen", next(replies), filed_days) for subject in subjects]
+        both = zip(subjects, days, strict=True)
+        keys = [[self._keys.seen_on(subject or "", day) for day in filed or ()] for subject, filed in both]
+        broken = frozenset(place for place, filed in enumerate(days) if filed is None)
+        return ModuleFilters(keys, self._pipeline, broken)
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[redis.asyncio.client.Pipeline]:

@@ -17,15 +17,22 @@ import redis.asyncio
 from contracts.bloom import FIRST_CAPACITY, Words
 from contracts.clock import DAY_S
 from contracts.ids import BoolArray, IntArray, LongArray
+from serving.stores.broken import readable
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 
 _GROWTH: Final = 2
+FILTER_TYPE: Final = b"MBbloom--"
+"""What TYPE answers for a filter."""
 _NAME_BYTES: Final = 8
 Command = tuple[Any, ...]
 FILE_SEEN: Final = f"""
   local days, filters, day, days_s = KEYS[filter], take(), tonumber(take()), take()
   local window, error, filter_s = tonumber(take()), take(), take()
+  spare(days, 'zset')
+  for _, filed in ipairs(redis.call('ZRANGE', days, 0, -1)) do
+    if not string.match(filed, '^%d+$') then redis.call('ZREM', days, filed) end
+  end
   redis.call('ZADD', days, day, day)
   redis.call('EXPIRE', days, days_s)
   local gone = tonumber(redis.call('ZREVRANGE', days, 0, 0)[1]) - window
@@ -33,6 +40,7 @@ FILE_SEEN: Final = f"""
     redis.call('ZREM', days, left)
     redis.call('UNLINK', filters .. left)
   end
+  spare(filters .. day, '{FILTER_TYPE.decode()}')
   for _ = 1, tonumber(take()) do
     local item = take()
     if day > gone then
@@ -45,7 +53,8 @@ FILE_SEEN: Final = f"""
 """Lua: files items of a subject and day, as `FilterCommands.filed` names them; days that left the window are removed,
 and those that stay expire as the last one does.
 
-It stands where `KEYS[filter]` is the subject's `Keys.seen_days` and `take` the next argument.
+It stands where `KEYS[filter]` is the subject's `Keys.seen_days`, `take` the next argument, and `spare` removes a key of
+another type.
 """
 
 
@@ -94,9 +103,11 @@ class Verdicts:
 
     Attributes:
         are_seen: [T].
+        unreadable: those of the B subjects with a filter that cannot be read.
     """
 
     are_seen: BoolArray
+    unreadable: frozenset[int] = frozenset()
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
         """[T]: whether they were seen; the same T that were asked about."""
@@ -110,10 +121,12 @@ class ModuleFilters:
     Attributes:
         keys: of each subject, its filters of the window; empty = it has seen nothing.
         pipeline: opens a pipeline of the store.
+        unreadable: those of the B subjects whose days cannot be read.
     """
 
     keys: Sequence[Sequence[str]]
     pipeline: Callable[[], AbstractAsyncContextManager[redis.asyncio.client.Pipeline]]
+    unreadable: frozenset[int] = frozenset()
 
     @property
     def filled(self) -> LongArray:
@@ -134,7 +147,7 @@ class ModuleFilters:
         order = np.argsort(owners, kind="stable")
         ends = np.searchsorted(owners[order], np.arange(len(self.keys)), side="right").tolist()
         are_seen = np.zeros(len(rows), dtype=np.bool_)
-        asked = []
+        asked, broken = [], set(self.unreadable)
         async with self.pipeline() as pipe:
             for subject in self.filled.tolist():
                 places = order[ends[subject - 1] if subject else 0 : ends[subject]]
@@ -142,7 +155,20 @@ class ModuleFilters:
                     names = item_names(hashes[rows[places]])
                     for key in self.keys[subject]:
                         pipe.execute_command("BF.MEXISTS", key, *names)
-                        asked.append(places)
-            for places, found in zip(asked, await pipe.execute(), strict=True):
-                are_seen[places] |= np.array(found, dtype=np.bool_)
-        return Verdicts(are_seen)
+                        asked.append((subject, places))
+            for (subject, places), reply in zip(asked, await pipe.execute(raise_on_error=False), strict=True):
+                found = readable("seen", reply, lambda answers: np.array(answers, dtype=np.bool_))
+                if found is None:
+                    broken.add(subject)
+                else:
+                    are_seen[places] |= found
+        return Verdicts(are_seen, frozenset(broken))
+
+
+def filed_days(members: Sequence[bytes]) -> list[int]:
+    """The shop-local days that a subject's `Keys.seen_days` names.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    return [int(day) for day in members]

@@ -36,7 +36,7 @@ local size = tonumber(ARGV[1])
 local written = {{}}
 for user = 1, (#KEYS - 1) / 2 do
   local first = 2 + (user - 1) * (size + 2)
-  local fresh = redis.call('GET', KEYS[2 * user]) == ARGV[first]
+  local fresh = redis.pcall('GET', KEYS[2 * user]) == ARGV[first]
   if fresh then
     local kind = redis.call('TYPE', KEYS[2 * user + 1]).ok
     if kind ~= 'hash' and kind ~= 'none' then redis.call('UNLINK', KEYS[2 * user + 1]) end

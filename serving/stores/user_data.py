@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -14,14 +15,16 @@ from contracts.bloom_edit import RingEditor
 from contracts.errors import StoreError
 from contracts.ids import user_subject
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
-from serving.stores import recent
+from serving.stores.broken import KeyKind, readable
 from serving.stores.client import is_socket, store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import ERASURES, Keys
-from serving.stores.recent import RecentItems
+from serving.stores.recent import RecentItems, decode
 from serving.stores.seen import ring_layout
+from serving.stores.seen_module import filed_days
 
 _MAX_ATTEMPTS: Final = 10
+_SCANNED: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class UserState:
         recent: recent items.
         day: categories of the 24 hours that end at the last interaction.
         seen: items in the seen filters by shop-local day; filters do not tell which.
-        erased_at: Unix seconds of the erasure, None = never.
+        erased_at: Unix seconds of the erasure, 0 where they cannot be read, None = never.
+        unreadable: what the store holds and nobody can read.
     """
 
     recent: RecentItems
     day: RecentItems
     seen: dict[int, int]
     erased_at: int | None
+    unreadable: tuple[KeyKind, ...] = ()
 
 
 class UserDataStore:
@@ -61,24 +66,28 @@ class UserDataStore:
         """Everything but Feast's row.
 
         Raises:
-            StoreError: the store does not answer in time, or holds something else.
+            StoreError: the store does not answer in time.
         """
-        subject = user_subject(user_id)
-        keys = [self._keys.recent(subject), self._keys.day(subject), self._keys.seen(subject)]
+        subject, keys = user_subject(user_id), self._keys
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
-            pipe.mget(keys)
-            pipe.hget(self._keys.erased, user_id)
-            pipe.zrange(self._keys.seen_days(subject), 0, -1)
-            (items, day, ring), erased_at, days = await pipe.execute()
-            filed = [int(name) for name in days]
-            for one in filed:
-                pipe.execute_command("BF.CARD", self._keys.seen_on(subject, one))
-            counts = dict(zip(filed, await pipe.execute(), strict=True))
+            pipe.get(keys.recent(subject)).get(keys.day(subject)).get(keys.seen(subject))
+            pipe.zrange(keys.seen_days(subject), 0, -1).hget(keys.erased, user_id)
+            replies = await pipe.execute(raise_on_error=False)
+            items, day = readable("recent_items", replies[0], decode), readable("categories", replies[1], decode)
+            rings = readable("seen", replies[2], self._rings.num_items)
+            days = readable("seen", replies[3], filed_days)
+            erased_at = readable("erased", replies[4], lambda stamp: () if stamp is None else (int(stamp),))
+            for one in days or ():
+                pipe.execute_command("BF.CARD", keys.seen_on(subject, one))
+            counts = [readable("seen", reply, int) for reply in await pipe.execute(raise_on_error=False)]
+        parts: list[tuple[KeyKind, object]] = [("recent_items", items), ("categories", day), ("erased", erased_at)]
+        parts += [("seen", None if None in (rings, days, *counts) else counts)]
         return UserState(
-            recent.decode(items),
-            recent.decode(day),
-            self._rings.num_items(ring) | {one: count for one, count in counts.items() if count},
-            None if erased_at is None else int(erased_at),
+            items or RecentItems(),
+            day or RecentItems(),
+            (rings or {}) | {one: count for one, count in zip(days or (), counts, strict=True) if count},
+            0 if erased_at is None else next(iter(erased_at), None),
+            tuple(kind for kind, part in parts if part is None),
         )
 
     async def flush_seen(self, user_id: str) -> bool:
@@ -110,6 +119,8 @@ class UserDataStore:
             if is_socket(self._address):
                 pipe.incr(ERASURES)
 
+        async with store_errors(self._config, self._address):
+            await self._client.hexists(keys.erased, user_id)  # what cannot be noted must not be begun
         await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), tell)
 
     async def _remove(
@@ -129,7 +140,7 @@ class UserDataStore:
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
             for _ in range(_MAX_ATTEMPTS):
                 await pipe.watch(days)
-                filed = [int(day) for day in await pipe.zrange(days, 0, -1)]
+                filed = await self._filed(pipe, subject)
                 pipe.multi()
                 pipe.delete(*keys_of(filed))
                 also(pipe)
@@ -138,3 +149,12 @@ class UserDataStore:
                 except redis.WatchError:
                     continue
         raise StoreError(f"others changed the same user {_MAX_ATTEMPTS} times in a row; try again")
+
+    async def _filed(self, pipe: redis.asyncio.client.Pipeline, subject: str) -> Iterable[int]:
+        """Days for which a subject has filters; where its own list cannot be read, all keys are looked through."""
+        with suppress(redis.ResponseError, ValueError):
+            return filed_days(await pipe.zrange(self._keys.seen_days(subject), 0, -1))
+        prefix = self._keys.seen_on(subject, "")
+        found = [key.decode() async for key in self._client.scan_iter(self._keys.seen_on("*", "*"), _SCANNED)]
+        days = [key.removeprefix(prefix) for key in found if key.startswith(prefix)]
+        return [int(day) for day in days if day.isdigit()]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,8 +15,8 @@ from contracts import columns as c
 from contracts.errors import StoreError
 from contracts.features import FEATURE_VIEWS
 from contracts.ids import BoolArray
-from serving.seldom import SeldomLogger
 from serving.stores import feast_rows
+from serving.stores.broken import readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -62,7 +62,6 @@ class UserFeatureStore:
         self._address = address
         self._client = client
         self._keys = Keys(config.shop)
-        self._warn = SeldomLogger(logging.getLogger(__name__))
 
     async def read(self, user_ids: Sequence[str]) -> UserFeatures:
         """Features of B users, in one call; a user may occur more than once.
@@ -77,32 +76,28 @@ class UserFeatureStore:
             for user in user_ids:
                 pipe.hmget(self._keys.features(user), fields)
             rows = await pipe.execute(raise_on_error=False)
-            unreadable = frozenset(place for place, row in enumerate(rows) if not self._readable(row))
-        rows = [[None] * len(fields) if place in unreadable else row for place, row in enumerate(rows)]
-        columns = dict(zip([*_TIMES, *_VALUES], zip(*rows, strict=True), strict=True))
-        return UserFeatures(
-            known=np.array([any(times) for times in zip(*(columns[time] for time in _TIMES), strict=True)]),
-            ages=np.array([feast_rows.number(value) for value in columns[c.AGE]]),
-            genders=_texts(columns[c.GENDER]),
-            top_category=_texts(columns[c.TOP_CATEGORY]),
-            top_category_long=_texts(columns[c.TOP_CATEGORY_LONG]),
-            unreadable=unreadable,
-        )
+            if not any(isinstance(row, redis.RedisError) for row in rows):
+                with suppress(StoreError):
+                    return _features(rows)
+            is_broken = [readable("user_features", row, lambda one: _features([one])) is None for row in rows]
+            left = [[None] * len(fields) if broken else row for row, broken in zip(rows, is_broken, strict=True)]
+            return replace(_features(left), unreadable=frozenset(np.flatnonzero(is_broken).tolist()))
 
-    def _readable(self, row: list[bytes | None] | redis.RedisError) -> bool:
-        """Whether the row of a user is one; a key of another type is its own user's fault alone, all else is raised."""
-        if isinstance(row, redis.RedisError):
-            if not str(row).startswith("WRONGTYPE"):
-                raise row
-            self._warn.warning("user features", row)
-            return False
-        try:
-            for name, value in zip(_VALUES, row[len(_TIMES) :], strict=True):
-                (feast_rows.number if name == c.AGE else feast_rows.text)(value)
-        except StoreError as error:
-            self._warn.warning("user features", error)
-            return False
-        return True
+
+def _features(rows: Sequence[Sequence[bytes | None]]) -> UserFeatures:
+    """The features in rows of `_TIMES` and `_VALUES`.
+
+    Raises:
+        StoreError: one cannot be read.
+    """
+    columns = dict(zip([*_TIMES, *_VALUES], zip(*rows, strict=True), strict=True))
+    return UserFeatures(
+        known=np.array([any(times) for times in zip(*(columns[time] for time in _TIMES), strict=True)]),
+        ages=np.array([feast_rows.number(value) for value in columns[c.AGE]]),
+        genders=_texts(columns[c.GENDER]),
+        top_category=_texts(columns[c.TOP_CATEGORY]),
+        top_category_long=_texts(columns[c.TOP_CATEGORY_LONG]),
+    )
 
 
 def _texts(values: Sequence[bytes | None]) -> tuple[str | None, ...]:

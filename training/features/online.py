@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +13,13 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.clock import ShopCalendar
 from contracts.features import TOP_CATEGORY_EVENTS
-from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
+from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, user_of_subject
 from training.features.events import EventTable
 from training.features.point_in_time import last_window_mode, window_mode
 from training.features.processed import USERS, Processed
 
 EVENT_TIMESTAMP = "event_timestamp"
+_SOME: Final = 5_000
 
 
 def final_profiles(processed: Processed) -> pa.Table:
@@ -59,6 +62,23 @@ def seen_interactions(processed: Processed, window_days: int = 7) -> Iterator[pa
     for number in range(processed.num_partitions):
         events = processed.events([number])
         yield _interactions(processed, number, events, events.seen & (events.day >= first_day))
+
+
+def some_users(processed: Processed, window_days: int = 7) -> tuple[list[str], list[str], list[str]]:
+    """Raw ids of a few thousand users: of all users, of those with events, of those who saw something lately.
+
+    Partitions are a random split of the subjects; as many are read as it takes.
+    """
+    everybody = pq.read_table(processed.path / USERS, columns=[c.USER_ID])[c.USER_ID]
+    every = everybody.take(np.linspace(0, len(everybody) - 1, min(len(everybody), _SOME), dtype=np.int64)).to_pylist()
+    subjects = (processed.subjects([number]) for number in range(processed.num_partitions))
+    seen = (table[c.SUBJECT_ID].unique() for table in seen_interactions(processed, window_days))
+    return every, _first_users(subjects), _first_users(seen)
+
+
+def _first_users(parts: Iterable[pa.Array | pa.ChunkedArray]) -> list[str]:
+    users = (user for part in parts for name in part.to_pylist() if (user := user_of_subject(name)) is not None)
+    return list(islice(users, _SOME))
 
 
 def _activity(processed: Processed, number: int) -> pa.Table:

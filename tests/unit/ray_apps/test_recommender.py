@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -15,6 +15,7 @@ from contracts.errors import BundleError, ConfigError
 from contracts.registry import Registry
 from ray_apps.recommender import RecommenderArgs, build_app, find_bundle, with_shop
 from ray_apps.serve_config import POLICY, check_serve_config, read_serve_config
+from serving.config import SECRET_VARIABLES
 from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
 from tests.fixtures.served_bundle import VERSION, write_served_bundle
 
@@ -160,3 +161,31 @@ def test_the_references_scaling_differs_from_staged_in_two_values_only() -> None
     application["args"]["service"]["budget_ms"] = 1000
     application["autoscaling_policy"]["policy_kwargs"]["target_ms"] = 200
     assert reference == staged
+
+
+@pytest.mark.parametrize("variable", SECRET_VARIABLES)
+@pytest.mark.parametrize("of", ["application", "deployment"])
+def test_a_secret_in_a_runtime_env_is_refused_by_name(variable: str, of: str) -> None:
+    values = yaml.safe_load(CONFIGS[0].read_text(encoding="utf-8"))
+    [application] = values["applications"]
+    place = application if of == "application" else application["deployments"][-1].setdefault("ray_actor_options", {})
+    place["runtime_env"] = {"env_vars": {"SOMETHING": "else"}}
+    check_serve_config(values, source="shop.yaml")
+    place["runtime_env"]["env_vars"][variable] = "hunter2"
+    with pytest.raises(
+        ConfigError, match=rf"shop\.yaml sets {variable} in the env_vars of a runtime_env, .*"
+    ) as caught:
+        check_serve_config(values, source="shop.yaml")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_application_refuses_a_secret_in_its_own_runtime_env(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Context:
+        runtime_env: ClassVar[dict[str, Any]] = {"env_vars": {"RECOMMENDER_STORES_PASSWORD": "hunter2"}}
+
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.get_runtime_context", Context)
+    with pytest.raises(ConfigError, match="the application sets RECOMMENDER_STORES_PASSWORD in the env_vars"):
+        build_app(RecommenderArgs(registry=str(bundles), bundle=VERSION))

@@ -7,7 +7,6 @@ import redis.asyncio
 
 from contracts.bloom import item_hashes
 from contracts.bloom_edit import RingEditor
-from contracts.errors import StoreError
 from serving.stores.config import StoreConfig
 from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.table_values import seen_rings
@@ -54,7 +53,11 @@ def test_an_empty_table_fills_nothing(config: StoreConfig) -> None:
     assert dict(seen_rings(empty, config)) == {}
 
 
-async def test_a_foreign_value_is_a_store_error(store: SeenStore, client: redis.asyncio.Redis) -> None:
+async def test_a_foreign_value_is_told_and_hides_nothing(
+    store: SeenStore, client: redis.asyncio.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     await client.set("toys:v3:seen:u", b"12345678" * 30)
-    with pytest.raises(StoreError, match="run the materialize job"):
-        await store.read(["u"], TODAY)
+    filters = await store.read([None, "u"], TODAY)
+    no_items = np.zeros(0, np.int32)
+    assert (await filters.about(item_hashes([]), no_items, no_items.astype(np.int64))).unreadable == {1}
+    assert "run the materialize job" in caplog.text
