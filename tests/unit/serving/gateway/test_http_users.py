@@ -56,6 +56,7 @@ async def test_an_export_has_everything_that_is_stored(client: httpx.AsyncClient
         "recent_categories": [{"category_l1": "books", "timestamp": NOW}, {"category_l1": "shoes", "timestamp": NOW}],
         "seen": [{"day": "2026-01-14", "num_items": 2}],
         "erased_at": None,
+        "unreadable": [],
     }
     nobody = (await client.get("/v1/users/a%2Fb/data")).json()
     assert (nobody["user_id"], nobody["known"], nobody["age"], nobody["recent_items"]) == ("a/b", False, None, [])
