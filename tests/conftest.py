@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serving.deployments.middleware:middlewares")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share cores with servers; spinning threads keep them
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
