@@ -52,7 +52,7 @@ class Shop:
     def __init__(self, bundle: Bundle, raw_dir: Path, *, online: bool = False, **changed: Any) -> None:
         self.config = ServingConfig.model_validate(
             {"service": {"budget_ms": 60_000}, "stores": {"read_timeout_ms": 60_000}}
-            | {**changed, "gateway": {"hosts": ["shop", *LOOPBACK_HOSTS], **changed.get("gateway", {})}}
+            | {**changed, "gateway": {"hosts": ["shop", "testserver", *LOOPBACK_HOSTS], **changed.get("gateway", {})}}
         )
         self.users = FakeUserFeatures({"u1": (30.0, "F", "books", "shoes")})
         self.recent = FakeRecentItems(RECENT)
