@@ -57,8 +57,10 @@ def connect(config: ClusterConfig) -> None:
 def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
     """Starts a cluster of this process, on loopback alone; returns the address of its dashboard."""
     calm_libraries()
-    # Else control store, node and workers listen on all interfaces. Ray itself does this on macOS and Windows.
+    # Else control store, node and workers listen on all interfaces. Ray itself does this on macOS and Windows. What it
+    # starts reads the environment, and must agree: a dashboard that looks for the node elsewhere waits for ever.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
     memory = config.object_store_memory_mb
