@@ -1,6 +1,6 @@
 """How long it takes until answers are whole again after a part of a server was killed; printed, not judged.
 
-python -m pytest -s tests/chaos/test_recovery.py prints the figures for the guide.
+python -m pytest -s tests/chaos/recovery.py prints the figures for the guide.
 """
 
 from __future__ import annotations
