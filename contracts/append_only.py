@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from contracts.files import make_folders, private_opener
+from contracts.files import make_folders, private_opener, sync
 
 
 def append_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
@@ -40,17 +40,9 @@ def append_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
             if durable:
                 os.fsync(file)
                 if not size:
-                    _sync_name(path)
+                    sync(path.parent)
         except OSError:
             os.ftruncate(file, size)
             raise
     finally:
         os.close(file)
-
-
-def _sync_name(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

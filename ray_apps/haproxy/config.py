@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from contracts.config import StrictConfig
+from serving.gateway.clients import OWN_PROXIES, Networks
 
 
 class HAProxyConfig(StrictConfig):
@@ -23,14 +22,7 @@ class HAProxyConfig(StrictConfig):
     """Connections of all clients together; fewer where the machine's limit of open files allows no more."""
     connections_per_address: int = Field(default=256, ge=1)
     """Connections of one client address; further ones are closed unread."""
-    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    proxies: Networks = OWN_PROXIES
     """Addresses or networks of reverse proxies and load balancers, whose connections are not counted by address."""
     stats_host: str = "127.0.0.1"
     """Where HAProxy's statistics page and metrics can be read; both have no access control."""
-
-    @field_validator("proxies")
-    @classmethod
-    def _addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
-        for proxy in proxies:
-            ip_network(proxy)  # its error says what is wrong
-        return proxies

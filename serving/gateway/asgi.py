@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from ipaddress import ip_network
 from typing import Final
 
 from pydantic import Field, field_validator, model_validator
@@ -16,7 +15,7 @@ from contracts.errors import MethodError, RequestError
 from serving.gateway.access import Access
 from serving.gateway.api import MAX_BODY_BYTES
 from serving.gateway.bodies import Bodies
-from serving.gateway.clients import OWN_PROXIES, ClientAddress
+from serving.gateway.clients import OWN_PROXIES, ClientAddress, Networks
 from serving.gateway.decoding import decode_request
 from serving.gateway.http import (
     REQUEST_ID,
@@ -62,7 +61,7 @@ class GatewayConfig(StrictConfig):
     """Names and addresses that the service is called by, each with a port or for all ports. Where `access.auth` is
     `none`, everything but the catalogue wants one of them in the Host header, so that web pages cannot call under a
     name that leads here."""
-    proxies: tuple[str, ...] = OWN_PROXIES
+    proxies: Networks = OWN_PROXIES
     """Addresses and networks of proxies, each of which adds the address of whoever calls it at the end of
     X-Forwarded-For. From anybody else that header counts for nothing. Loopback, where the server's own HAProxy calls
     from, is always among them; name those in front of it, and the cluster's other machines."""
@@ -90,9 +89,7 @@ class GatewayConfig(StrictConfig):
 
     @field_validator("proxies")
     @classmethod
-    def _proxies_are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for proxy in value:
-            ip_network(proxy)  # its error says what is wrong
+    def _own_ones_stay(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*OWN_PROXIES, *value)))
 
     @field_validator("cors_origins")

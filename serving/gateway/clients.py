@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import AfterValidator
 from starlette.types import Scope
 
 OWN_PROXIES: Final = ("127.0.0.0/8", "::1")
 """Where a server's own HAProxy calls its gateways from."""
 _CACHED: Final = 4_096
+
+
+def _checked(network: str) -> str:
+    ip_network(network)  # its error says what is wrong
+    return network
+
+
+Networks = tuple[Annotated[str, AfterValidator(_checked)], ...]
+"""Addresses and networks, as settings have them."""
 
 
 class ClientAddress:
