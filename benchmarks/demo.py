@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from benchmarks.common import Figure, parse, report
+from benchmarks.peak_memory import PeakMemory
 from ray_apps.ports import free_port
 
 SAMPLE_S = 1.0
@@ -58,7 +57,7 @@ def run_demo(size: str, var_dir: Path) -> dict[str, Figure]:
     ]
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
-        sampler = PeakMemory(demo.pid)
+        sampler = PeakMemory(demo.pid, SAMPLE_S)
         guard = threading.Timer(READY_TIMEOUT_S, demo.kill)
         guard.start()
         assert demo.stdout is not None
@@ -78,37 +77,6 @@ def run_demo(size: str, var_dir: Path) -> dict[str, Figure]:
         "stop_s": Figure(stop_s, "s"),
         **{f"stage_{name}_s": Figure(seconds, "s") for name, seconds in stages.items() if name != "ready"},
     }
-
-
-class PeakMemory:
-    """Samples the memory of a process tree in a thread until it is stopped."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self._peak = 0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        """Ends sampling; returns the highest sum in bytes."""
-        self._stopped.set()
-        self._thread.join()
-        return self._peak
-
-    def _sample(self) -> None:
-        while not self._stopped.wait(SAMPLE_S):
-            tree = [self._process, *self._process.children(recursive=True)]
-            self._peak = max(self._peak, sum(pss(process.pid) for process in tree))
-
-
-def pss(pid: int) -> int:
-    """Proportional set size of a process in bytes; 0 when it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 if __name__ == "__main__":

@@ -7,64 +7,31 @@ machine does falls on both. Seconds, peak memory of all processes of the run, an
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from benchmarks.common import Figure, parser, report, spread
-from contracts.clock import DAY_S, day_to_name
+from benchmarks.peak_memory import PeakMemory
+from benchmarks.random_tables import write_tables
 from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 
-FIRST_DAY: Final = 17_532  # 2018-01-01
 FEW_DAYS: Final = 14
-NUM_ITEMS: Final = 2_465
-_POLL_S: Final = 0.2
-
-
-def write_shop(folder: Path, num_events: int, num_days: int, rng: np.random.Generator) -> None:
-    """Writes raw tables whose interactions lie in so many daily partitions, a file each."""
-    num_users = max(10, num_events // 10)
-    users, items = [f"user-{number}" for number in range(num_users)], [f"item-{n}" for n in range(NUM_ITEMS)]
-    _write(folder / "users", {"user_id": users, "age": 20.0 + np.arange(num_users) % 50})
-    _write(folder / "items", {"item_id": items, "category_l1": [f"category-{n % 20}" for n in range(NUM_ITEMS)]})
-    for number, rows in enumerate(np.array_split(np.arange(num_events), num_days)):
-        size, day = len(rows), FIRST_DAY + number
-        columns = {
-            "user_id": pa.array(users).take(pa.array(rng.integers(0, num_users, size))),
-            "item_id": pa.array(items).take(pa.array(rng.integers(0, NUM_ITEMS, size))),
-            "timestamp": day * DAY_S + np.sort(rng.integers(0, DAY_S, size)),
-            "device_type": ["mobile"] * size,
-        }
-        _write(folder / "interactions" / f"day={day_to_name(day)}", columns)
+_SAMPLE_S: Final = 0.2
 
 
 def measure(raw_dir: Path, out_dir: Path) -> tuple[float, float]:
-    """Seconds and peak megabytes, without what processes share, of one run of preprocessing."""
-    stop, peak = threading.Event(), [0.0]
-
-    def watch() -> None:
-        while not stop.wait(_POLL_S):
-            peak[0] = max(peak[0], _own_megabytes())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    started = time.perf_counter()
+    """Seconds and peak megabytes (PSS of all processes) of one run of preprocessing."""
+    memory, started = PeakMemory(os.getpid(), _SAMPLE_S), time.perf_counter()
     preprocess(PreprocessConfig(), raw_dir, out_dir, shop="benchmark")
-    seconds = time.perf_counter() - started
-    stop.set()
-    watcher.join()
-    return seconds, peak[0]
+    return time.perf_counter() - started, memory.stop() / 1e6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ray.init(num_cpus=arguments.cpus, log_to_driver=False, include_dashboard=False)
     with tempfile.TemporaryDirectory() as folder:
         for name, num_days in days.items():
-            write_shop(Path(folder) / name, arguments.events, num_days, np.random.default_rng(0))
+            write_tables(
+                Path(folder) / name,
+                num_events=arguments.events,
+                num_days=num_days,
+                num_users=max(10, arguments.events // 10),
+            )
         measure(Path(folder) / "few", Path(folder) / "out")  # starts Ray's workers
         for _ in range(arguments.rounds):
             for name in days:
@@ -107,23 +79,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if getattr(given, name) is None:
             setattr(given, name, quick if given.quick else usual)
     return given
-
-
-def _write(folder: Path, columns: dict[str, object]) -> None:
-    folder.mkdir(parents=True)
-    pq.write_table(pa.table(columns), folder / "part-0.parquet")
-
-
-def _own_megabytes() -> float:
-    total = 0
-    own = psutil.Process()
-    for process in [own, *own.children(recursive=True)]:
-        try:
-            memory = process.memory_info()
-        except psutil.NoSuchProcess:
-            continue
-        total += memory.rss - memory.shared
-    return total / 1e6
 
 
 if __name__ == "__main__":
