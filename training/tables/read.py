@@ -108,20 +108,13 @@ def read_files(raw: RawTable) -> pa.Table:
     tables = []
     for path in raw.files:
         groups = raw.row_groups[path]
-        whole = FilePart(path, tuple(range(len(groups))), 0, sum(groups))
-        parts = list(_read(raw, whole))
-        for column in raw.schema.columns:
-            first_row = 0
-            for part in parts:
-                if not column.nullable and part[column.name].null_count:
-                    row = first_row + int(np.flatnonzero(part[column.name].is_null().to_numpy())[0])
-                    raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
-                first_row += len(part)
+        parts = [_empty(raw.schema)]
         first_row = 0
-        for part in parts if raw.schema.key is not None else ():
-            check_ids(part, raw.schema, raw.source_names, path, first_row)
+        for part in _read(raw, FilePart(path, tuple(range(len(groups))), 0, sum(groups))):
+            _check_rows(raw, part, path, first_row)
+            parts.append(part)
             first_row += len(part)
-        tables.append(pa.concat_tables([_empty(raw.schema), *parts]))
+        tables.append(pa.concat_tables(parts))
     table = pa.concat_tables(tables).combine_chunks()
     if raw.schema.key is not None:
         _check_unique(table, raw.schema.key, raw.schema.name, raw.files, [len(part) for part in tables])
@@ -155,6 +148,15 @@ def _canonical(raw: RawTable, table: pa.Table, path: Path, first_row: int) -> pa
         else:
             columns.append(pa.nulls(len(table), ARROW_TYPES[column.kind]))
     return pa.table(columns, names=list(raw.schema.names))
+
+
+def _check_rows(raw: RawTable, rows: pa.Table, path: Path, first_row: int) -> None:
+    for column in raw.schema.columns:
+        if not column.nullable and rows[column.name].null_count:
+            row = first_row + int(np.flatnonzero(rows[column.name].is_null().to_numpy())[0])
+            raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
+    if raw.schema.key is not None:
+        check_ids(rows, raw.schema, raw.source_names, path, first_row)
 
 
 def _empty(schema: TableSchema) -> pa.Table:
