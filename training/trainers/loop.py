@@ -18,7 +18,7 @@ from contracts.ids import LongArray
 from training.trainers.config import TrainerConfig
 from training.trainers.data import Batch, epoch_batches
 from training.trainers.finite import FIX, Losses, check_weights
-from training.trainers.workers import average_gradients, num_workers, smallest, total
+from training.trainers.workers import average_gradients, largest, num_workers, smallest, total
 
 _LAST_RATE: Final = 0.01
 _REPORT_EVERY: Final = 20
@@ -180,12 +180,13 @@ def fit(
 def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
     """Steps that every worker takes, since they exchange gradients at each: enough for the worker with most rows."""
     device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
-    if smallest(num_rows, device) < config.batch_size:
+    fewest = smallest(num_rows, device)
+    if fewest < config.batch_size:
         raise DataError(
-            f"a worker has {smallest(num_rows, device)} training rows, fewer than a batch of {config.batch_size}; "
+            f"a worker has {fewest} training rows, fewer than a batch of {config.batch_size}; "
             "lower batch_size or num_workers"
         )
-    return -(smallest(-num_rows, device) // config.batch_size)
+    return math.ceil(largest(num_rows, device) / config.batch_size)
 
 
 def _evaluated(task: Task, place: str) -> Metrics:

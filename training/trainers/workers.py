@@ -23,9 +23,18 @@ def total(values: Tensor) -> Tensor:
 
 def smallest(value: int, device: torch.device) -> int:
     """The smallest value that any worker has."""
+    return _reduced(value, device, dist.ReduceOp.MIN)
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest value that any worker has."""
+    return _reduced(value, device, dist.ReduceOp.MAX)
+
+
+def _reduced(value: int, device: torch.device, operation: dist.ReduceOp.RedOpType) -> int:
     tensor = torch.tensor(value, device=device)
     if num_workers() > 1:
-        dist.all_reduce(tensor, op=dist.ReduceOp.MIN)
+        dist.all_reduce(tensor, op=operation)
     return int(tensor)
 
 

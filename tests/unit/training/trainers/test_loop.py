@@ -369,7 +369,8 @@ def test_workers_with_unequal_shards_lose_no_row(
     shards = [np.concatenate(rows[worker::workers]) for worker in range(workers)]
     counts = [len(shard) for shard in shards]
     monkeypatch.setattr(loop, "num_workers", lambda: workers)
-    monkeypatch.setattr(loop, "smallest", lambda value, device: min(counts) if value > 0 else -max(counts))
+    monkeypatch.setattr(loop, "smallest", lambda value, device: min(counts))
+    monkeypatch.setattr(loop, "largest", lambda value, device: max(counts))
     monkeypatch.setattr(loop, "total", lambda values: torch.tensor(sum(counts)))
     config = CONFIG.model_copy(update={"epochs": 1})
     steps, seen, weights_of_rows = set(), [], 0.0
