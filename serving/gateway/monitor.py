@@ -26,6 +26,8 @@ WARM_TIMEOUT_S: Final = 60.0
 _PROBE_PAUSE_S: Final = 0.5
 _WARM_PAUSE_S: Final = 0.02
 _MODEL_PARTS: Final = frozenset({"query_features", "retrieval", "ranking", "reranking"})
+_PROBE: Final = Asked("probe", RecommendationRequest(user_id="probe"))
+"""Of a user, so that the connections to the stores are warm, too; stores that are down keep no gateway from ready."""
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +80,7 @@ class Monitor:
     async def _lacking(self, budget_ms: float) -> frozenset[str]:
         """The models that do not answer a made-up request in so many milliseconds."""
         try:
-            result = await self._service.run([Asked("probe", RecommendationRequest())], [budget_ms])
+            result = await self._service.run([_PROBE], [budget_ms])
         except StageError as error:
             _log.info("not ready: %s", error)
             return _MODEL_PARTS

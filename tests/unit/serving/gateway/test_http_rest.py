@@ -57,6 +57,11 @@ async def test_ready_comes_with_the_first_answer_of_all_models(client: httpx.Asy
     assert (response.status_code, response.json()) == (200, {"ready": True, "interactions": "ok"})
 
 
+async def test_connections_to_the_stores_are_warm_when_a_gateway_is_ready(shop: Shop) -> None:
+    await shop.monitor.probe()
+    assert len(shop.users.calls) == len(shop.recent.calls) == 1 + WHOLE_IN_A_ROW
+
+
 async def test_ready_comes_when_answers_are_whole_within_the_budget_several_times_in_a_row(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
