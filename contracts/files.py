@@ -36,6 +36,12 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def is_private(folder: Path) -> bool:
+    """Whether a folder belongs to this user and is closed to all others."""
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & _OTHERS
+
+
 def private_opener(path: str | Path, flags: int) -> int:
     """Opens a file, a new one for its owner alone; one that exists is closed to others.
 

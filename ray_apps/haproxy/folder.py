@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shlex
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import ConfigError
+from contracts.files import is_private
 from ray_apps.haproxy import rules
 from ray_apps.haproxy.config import HAProxyConfig
 
@@ -40,7 +40,7 @@ def fill_folder(folder: Path, config: HAProxyConfig) -> dict[str, str]:
     if len(str(folder)) > _MAX_PATH:
         raise ConfigError(f"{folder} has more than {_MAX_PATH} characters, too many for a socket; take a shorter path")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077 or folder.stat().st_uid != os.getuid():
+    if not is_private(folder):
         raise ConfigError(f"{folder} is open to others; expected a folder of this user with mode 0700")
     unavailable, settings, launcher = folder / "503.http", folder / "settings.json", folder / LAUNCHER
     unavailable.write_text(_http(_UNAVAILABLE), encoding="utf-8", newline="")

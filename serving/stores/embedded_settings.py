@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import StoreError
-from contracts.files import private_folder
+from contracts.files import is_private, private_folder
 from serving.stores.config import EmbeddedRedisConfig
 
 OWNER: Final = "owner"
@@ -61,12 +61,19 @@ def settings(config: EmbeddedRedisConfig, socket: Path, password: str) -> str:
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the server of an absolute folder listens: in it, or in a private temporary one if its path is too long."""
+    """Where the server of an absolute folder listens: in it, or in a private temporary one if its path is too long.
+
+    Raises:
+        StoreError: that temporary folder is somebody else's.
+    """
     inside = data_dir / SOCKET
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET:
         return inside
     name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    return private_folder(Path(tempfile.gettempdir()) / f"recommender-{os.getuid()}-{name}") / SOCKET
+    folder = private_folder(Path(tempfile.gettempdir()) / f"recommender-{os.getuid()}-{name}")
+    if not is_private(folder):  # whoever made it could put a server of their own there
+        raise StoreError(f"{folder} is not this user's alone; remove it, or set a data_dir with a shorter path")
+    return folder / SOCKET
 
 
 def server_binary() -> Path:

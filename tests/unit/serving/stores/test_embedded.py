@@ -113,6 +113,15 @@ def test_nobody_else_reads_its_files_or_finds_its_password(tmp_path: Path) -> No
         os.umask(before)
 
 
+def test_a_socket_is_never_put_into_a_folder_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_settings.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / ("long" * 30)
+    planted = embedded_settings.socket_path(folder).parent
+    planted.chmod(0o1777)  # as a common folder is, which nobody closes
+    with pytest.raises(StoreError, match=f"{planted} is not this user's alone; remove it"):
+        embedded_settings.socket_path(folder)
+
+
 def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=folder)) as server:
