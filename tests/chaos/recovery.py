@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import pairwise
 
-import psutil
 import pytest
 
-from ray_apps.cluster import OWNER
 from tests.chaos.load import Got, Load
 from tests.e2e.programs import processes_of
-from tests.fixtures.running_shop import RunningShop, running_shop
+from tests.fixtures.running_shop import PROXY, RunningShop, running_shop
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENCE_S = 240.0
-CONTROLLER, GATEWAYS, HAPROXY = "ray::ServeController", "ServeReplica:recommender:Gateway", "ray::SERVE_PROXY_ACTOR"
+CONTROLLER, GATEWAYS, HAPROXY = "ray::ServeController", "ServeReplica:recommender:Gateway", PROXY
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +26,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningShop]:
         yield served
 
 
-def processes(shop: RunningShop, title: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            command = " ".join(process.cmdline()) or process.name()
-            if title in command and process.environ().get(OWNER) == str(shop.var_dir):
-                found.append(process)
-    return found
-
-
 def wait_until_back(shop: RunningShop, counts: dict[str, int]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while any(len(processes(shop, title)) < count for title, count in counts.items()):
+    while any(len(shop.processes(title)) < count for title, count in counts.items()):
         assert time.monotonic() < deadline, f"not all of {counts} came back"
         time.sleep(0.2)
 
@@ -58,7 +45,7 @@ def is_whole(one: Got) -> bool:
 def test_answers_are_whole_again(shop: RunningShop, titles: tuple[str, ...], request: pytest.FixtureRequest) -> None:
     with Load(shop.url, num_clients=2) as load:
         load.wait_until_whole()
-        killed = {title: processes(shop, title) for title in titles}
+        killed = {title: shop.processes(title) for title in titles}
         assert all(killed.values())
         began, seen = time.monotonic(), len(load.got)
         for victims in killed.values():
@@ -76,7 +63,7 @@ def test_answers_are_whole_again(shop: RunningShop, titles: tuple[str, ...], req
 def test_a_server_whose_head_process_is_gone_ends_and_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("head") / "var"
     with running_shop(folder, "fused", "service.budget_ms=400", stops=False) as shop:
-        (head,) = processes(shop, "gcs_server")
+        (head,) = shop.processes("gcs_server")
         killed_at = time.monotonic()
         head.kill()
         assert shop.program.finish() == 2

@@ -134,10 +134,11 @@ def test_scaling_down_loses_no_request(shop: RunningShop, deployment: str, most:
 
 def test_one_of_two_gateways_is_killed(shop: RunningShop) -> None:
     with Load(shop.url) as load:
-        load.wait(lambda _: len(shop.replicas("Gateway")) == 2, "two gateways")
+        load.wait(lambda _: shop.num_routed() == 2, "two gateways")
         load.wait_until_whole()
-        shop.kill("Gateway", count=1)
-        load.wait(lambda _: len(shop.replicas("Gateway")) == 2, "its successor")
+        shop.replicas("Gateway")[0].kill()
+        load.wait(lambda _: len(shop.replicas("Gateway")) == 1, "its end")
+        load.wait(lambda _: len(shop.replicas("Gateway")) == shop.num_routed() == 2, "its successor")
         load.wait_until_whole()
     lost = [one for one in load.got if one.status != 200]
     print(f"{len(lost)} of {len(load.got)} requests lost: {load.statuses}")
