@@ -87,7 +87,9 @@ class _Table:
 
 _SUBJECT: Final = "subject"
 _INTERACTIONS: Final = _Table(
-    r.INTERACTIONS, (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.TIMESTAMP), (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS)
+    r.INTERACTIONS,
+    (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP),  # as `training.features.repeats` tells them apart
+    (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS),
 )
 _ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
 _SNAPSHOTS: Final = _Table(r.SNAPSHOTS, (c.USER_ID, r.SERVED_MS), (r.SERVED_MS, c.USER_ID))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -42,7 +43,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def var_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "var"
+    return tmp_path_factory.mktemp("demo") / "var #1? 50%"  # what addresses and patterns read as their own
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,12 @@ def test_jobs_run_under_ray_job_submit(demo: Program, var_dir: Path) -> None:
     done = subprocess.run(submit, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seen filters (reused)" in done.stdout
+
+
+def test_nothing_that_it_wrote_is_open_to_others(demo: Program, var_dir: Path) -> None:
+    written = [var_dir, *var_dir.rglob("*")]
+    assert len(written) > 100
+    assert [path for path in written if stat.S_IMODE(path.lstat().st_mode) & 0o077 and not path.is_symlink()] == []
 
 
 def test_a_busy_port_is_told_before_any_work(tmp_path: Path) -> None:
