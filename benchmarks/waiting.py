@@ -1,7 +1,7 @@
-"""Measures how training gets on beside other work, by how long OpenMP's threads spin before they sleep.
+"""Measures how training gets on beside other work, by how its threads wait for each other.
 
-Threads of one operation wait for each other. A thread that spins notices at once, but keeps a core that the thread it
-waits for may need; one that sleeps must be woken. For each setting a process trains both models of
+A thread that spins notices at once, but keeps a core that the thread it waits for may need; one that sleeps must be
+woken; where there are no more threads than free cores, none waits long. For each way a process trains both models of
 `benchmarks.training` in turn, alone and beside a neighbour that keeps one core busy.
 """
 
@@ -27,74 +27,88 @@ from benchmarks.training import (
     REFERENCE_TOWERS,
     SCORED_ROWS,
     THREADS,
+    Step,
     dlrm_task,
     ours,
     take_turns,
     two_tower_task,
 )
 from benchmarks.training_data import QUICK, REFERENCE, random_shop
+from contracts.cores import ThreadsByLoad
 from training.trainers.loop import keep_freed_memory
 
-SPINS: Final = ("default", "0", "1000", "10000", "30000", "100000")
+BY_LOAD: Final = "by_load"
+FIXED: Final = "fixed"
+WAITS: Final = (BY_LOAD, FIXED, "spin_0", "spin_1000", "spin_10000", "spin_100000")
+"""Threads by load, as the trainers have them; a fixed number, with OpenMP's default of spinning or another."""
+SPIN: Final = "spin_"
 SPIN_COUNT: Final = "GOMP_SPINCOUNT"
+MODELS: Final = ("two_tower", "dlrm")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     options = parser("waiting", __doc__ or "")
-    options.add_argument("--spins", nargs="+", default=SPINS, help="values of GOMP_SPINCOUNT; default = unset")
-    options.add_argument("--rounds", type=int, default=3, help="turns of every setting, alone and beside")
+    options.add_argument("--waits", nargs="+", default=WAITS, help=f"{BY_LOAD}, {FIXED}, or {SPIN}N: GOMP_SPINCOUNT=N")
+    options.add_argument("--rounds", type=int, default=3, help="turns of every way, alone and beside")
     options.add_argument("--seconds", type=float, default=2.0, help="of each model in a turn")
-    options.add_argument("--measure", action="store_true", help="what the processes are started with")
+    options.add_argument("--measure", metavar="WAIT", help="what the processes are started with")
     arguments = options.parse_args(argv)
     if arguments.measure:
-        measure(arguments.seconds, quick=arguments.quick)
+        measure(arguments.measure, arguments.seconds, quick=arguments.quick)
         return
     rates: dict[str, list[float]] = defaultdict(list)
     for _ in range(arguments.rounds):
-        for spin in arguments.spins:
-            with trainer(spin, arguments.seconds, quick=arguments.quick) as process:
+        for wait in arguments.waits:
+            with trainer(wait, arguments.seconds, quick=arguments.quick) as process:
                 for where in ("alone", "beside"):
                     for name, rate in turn(process, busy=where == "beside").items():
-                        rates[f"{name}_{where}_spin_{spin}"].append(rate)
-                        print(f"{name} {where} spin {spin}: {rate:,.0f} rows/s", flush=True)
+                        rates[f"{name}_{wait}_{where}"].append(rate)
+                        print(f"{name} {wait} {where}: {rate:,.0f} rows/s", flush=True)
     report({name: spread(found, "rows/s") for name, found in rates.items()} | shares(rates), arguments.json)
 
 
 def shares(rates: dict[str, list[float]]) -> dict[str, Figure]:
-    """Each rate by the one of the same model alone with the default, turn by turn."""
+    """Each rate by the one of the same model alone with a fixed number of threads, turn by turn."""
     found = {}
-    for name, values in rates.items():
-        alone = rates.get(f"{name.partition('_spin_')[0].rsplit('_', 1)[0]}_alone_spin_default")
-        if alone is not None:
-            found[f"{name}_share"] = spread(
-                [value / whole for value, whole in zip(values, alone, strict=True)], "times"
-            )
+    for model in MODELS:
+        alone = rates.get(f"{model}_{FIXED}_alone", [])
+        for name, values in rates.items():
+            if alone and name.startswith(f"{model}_"):
+                pairs = zip(values, alone, strict=True)
+                found[f"{name}_share"] = spread([value / whole for value, whole in pairs], "times")
     return found
 
 
-def measure(seconds: float, *, quick: bool) -> None:
+def measure(wait: str, seconds: float, *, quick: bool) -> None:
     """Trains for as long as standard input asks: a line asks for a turn, whose rates are a line of JSON."""
-    torch.set_num_threads(THREADS)
+    threads = ThreadsByLoad(THREADS, torch.set_num_threads, fixed=wait != BY_LOAD)
     keep_freed_memory()
     data = random_shop(QUICK if quick else REFERENCE)
     scored = NUM_NEGATIVES + 1
-    steps = {
-        "two_tower": ours(two_tower_task(data, REFERENCE_TOWERS), BATCH, 1),
-        "dlrm": ours(dlrm_task(data), SCORED_ROWS // scored, scored),
-    }
+    two_tower = ours(two_tower_task(data, REFERENCE_TOWERS), BATCH, 1)
+    dlrm = ours(dlrm_task(data), SCORED_ROWS // scored, scored)
+
+    def following(step: Step) -> Step:
+        def follow_and_step() -> int:
+            threads.follow()
+            return step()
+
+        return follow_and_step
+
+    steps = dict(zip(MODELS, (following(two_tower), following(dlrm)), strict=True))
     take_turns(steps, 0, seconds)
     for _ in sys.stdin:
         print(json.dumps({name: rates[0] for name, rates in take_turns(steps, 1, seconds).items()}), flush=True)
 
 
 @contextmanager
-def trainer(spin: str, seconds: float, *, quick: bool) -> Iterator[subprocess.Popen[str]]:
-    """A process that trains, with one setting."""
+def trainer(wait: str, seconds: float, *, quick: bool) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains, with one way to wait."""
     environment = {name: value for name, value in os.environ.items() if name != SPIN_COUNT}
-    if spin != "default":
-        environment[SPIN_COUNT] = spin
-    command = [sys.executable, "-m", "benchmarks.waiting", "--measure", "--seconds", str(seconds)]
+    if wait.startswith(SPIN):
+        environment[SPIN_COUNT] = wait.removeprefix(SPIN)
+    command = [sys.executable, "-m", "benchmarks.waiting", "--measure", wait, "--seconds", str(seconds)]
     with subprocess.Popen(
         command + ["--quick"] * quick,
         cwd=ROOT,

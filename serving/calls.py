@@ -51,6 +51,7 @@ class ThreadCall:
         started = time.perf_counter()
 
         def timed() -> Any:
+            self._thread.before_call()
             try:
                 return self._stage(*messages)
             finally:

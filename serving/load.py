@@ -70,11 +70,13 @@ class ComputeThread(ThreadPoolExecutor):
 
     Attributes:
         load: how long calls wait for it, and how busy it is.
+        before_call: called before every call of a stage, in the thread that calls it.
     """
 
     def __init__(self) -> None:
         super().__init__(1, thread_name_prefix="compute")
         self.load = LoadMeter()
+        self.before_call: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._num_unfinished = 0
 

@@ -52,7 +52,7 @@ class GatewayReplica:
         local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in elsewhere)
         thread = ComputeThread()
         opened = {name: open_group(name, bundle, config, thread, stores) for name in local}
-        limit_threads()
+        limit_threads(thread)
         await warm_up(opened, bundle, config)
         groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())

@@ -10,9 +10,11 @@ from typing import Final
 
 import ray
 
+from contracts.cores import ThreadsByLoad
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.deployments.ray_metrics import RayMetrics
+from serving.load import ComputeThread
 from serving.metrics import BROKEN_KEYS, MetricSink, Snapshot
 from serving.stores.broken import BROKEN
 from serving.stores.owner import resolve_address
@@ -20,12 +22,19 @@ from serving.stores.owner import resolve_address
 _PAUSE_S: Final = 1.0
 
 
-def limit_threads() -> None:
-    """Gives torch, where a model has loaded it, as many threads as the replica has CPUs, at least one."""
+def limit_threads(thread: ComputeThread) -> None:
+    """Gives torch, where a model has loaded it, as many threads as the replica has CPUs, at least one.
+
+    Several become fewer while other processes need the cores.
+    """
     torch = sys.modules.get("torch")
-    if torch is not None:
-        cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
-        torch.set_num_threads(max(1, int(cpus)))
+    if torch is None:
+        return
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+    threads = max(1, int(cpus))
+    torch.set_num_threads(threads)
+    if threads > 1:
+        thread.before_call = ThreadsByLoad(threads, torch.set_num_threads).follow
 
 
 def spare_collector() -> None:

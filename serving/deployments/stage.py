@@ -32,7 +32,7 @@ class StageReplica:
         thread = ComputeThread()
         self._load = thread.load
         self._parts = {name: open_part(name, bundle, config, thread, stores) for name in parts}
-        limit_threads()
+        limit_threads(thread)
         await warm_up(self._parts, bundle, config)
         spare_collector()
 

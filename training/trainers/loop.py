@@ -134,6 +134,7 @@ def fit(
     resume: Mapping[str, Any] | None = None,
     keep: Keep | None = None,
     progress: Progress | None = None,
+    before_step: Callable[[], None] = lambda: None,
 ) -> Metrics:
     """Trains a task.
 
@@ -147,6 +148,7 @@ def fit(
         resume: what `keep` was given in an earlier run.
         keep: called after every epoch and every `checkpoint_steps`.
         progress: called now and then.
+        before_step: called before every step.
 
     Returns:
         Metrics of the validation day, and of the last epoch `loss` and `rows_per_s` (this worker's, input path
@@ -171,7 +173,7 @@ def fit(
 
     for epoch in range(first_epoch, config.epochs):
         first = first_step if epoch == first_epoch else 0
-        metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress)
+        metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress, before_step)
         metrics |= _evaluated(task, f"step {(epoch + 1) * num_steps}")
         kept(epoch + 1, 0)
     return metrics
@@ -216,6 +218,7 @@ def _train_epoch(
     place: tuple[int, int, int],
     kept: Callable[[int, int], None],
     progress: Progress | None,
+    before_step: Callable[[], None],
 ) -> Metrics:
     """Runs the steps of one epoch; `place` = (epoch, first step, number of steps)."""
     epoch, first, num_steps = place
@@ -227,6 +230,7 @@ def _train_epoch(
     started, rows_done = time.perf_counter(), 0
     with closing(epoch_batches(task.build, task.train_rows, num_steps, rng, first)) as batches:
         for step, batch in enumerate(batches, first + 1):
+            before_step()
             generator = _step_generator(config.seed, epoch, step, worker, device)
             loss = task.loss(batch.to(device), generator)
             (loss * share).backward()  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ import torch
 from ray.experimental import tqdm_ray
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from contracts.cores import ThreadsByLoad
 from contracts.files import atomic_dir
 from training.models.loading import save_model
 from training.trainers.config import TrainerConfig
@@ -117,7 +118,7 @@ def _train_worker(values: dict[str, TrainJob]) -> None:
     """What every worker runs: builds its task, continues from the run's checkpoint if there is one, trains."""
     job, context = values["job"], ray.train.get_context()
     worker = context.get_world_rank()
-    torch.set_num_threads(job.config.threads)
+    threads = ThreadsByLoad(job.config.threads, torch.set_num_threads, fixed=job.config.fixed_threads)
     keep_freed_memory()
     torch.manual_seed(job.config.seed)  # all workers start from the same weights
     task = job.build(worker, context.get_world_size(), get_device())
@@ -127,8 +128,9 @@ def _train_worker(values: dict[str, TrainJob]) -> None:
             resume = torch.load(Path(folder) / _STATE, weights_only=True)
         logger.info("%s continues at epoch %d, step %d", job.name, resume["epoch"], resume["step"])
     progress, close = _progress_bar(job.name) if worker == 0 else (None, lambda: None)
+    keep = partial(_report, job, task)
     try:
-        fit(task, job.config, worker=worker, resume=resume, keep=partial(_report, job, task), progress=progress)
+        fit(task, job.config, worker=worker, resume=resume, keep=keep, progress=progress, before_step=threads.follow)
     finally:
         close()
 

@@ -64,6 +64,16 @@ async def test_short_calls_of_a_lone_request_need_no_thread(
     assert names[-1] == (threading.current_thread().name if here else "compute_0")
 
 
+async def test_calls_are_announced_in_the_thread_that_makes_them() -> None:
+    told: list[str] = []
+    with ComputeThread() as thread:
+        thread.before_call = lambda: told.append(threading.current_thread().name)
+        call = ThreadCall(lambda batch: batch, thread)
+        for _ in range(MIN_CALLS + 1):
+            await call(["lone"], timeout_s=INF)
+    assert told == ["compute_0"] * MIN_CALLS + [threading.current_thread().name]
+
+
 async def test_a_stage_is_never_called_by_two_threads_at_once() -> None:
     busy, release = threading.Event(), threading.Event()
 

@@ -66,8 +66,8 @@ def test_a_day_becomes_one_sorted_file_with_one_of_each_event(tmp_path: Path) ->
 
 
 def test_an_id_that_a_subject_used_twice_hides_no_event(tmp_path: Path) -> None:
-    again = [event("a"), event("a", event="purchase"), event("a", item_id="i2"), event("a", 1), event("a", user_id="u2")]
-    write(tmp_path, r.INTERACTIONS, [event("a"), *again], "part-1")
+    others = [event("a", event="purchase"), event("a", item_id="i2"), event("a", 1), event("a", user_id="u2")]
+    write(tmp_path, r.INTERACTIONS, [event("a"), event("a"), *others], "part-1")
     assert compact(tmp_path, CONFIG, LATER).events == 5
 
 

@@ -169,6 +169,20 @@ def test_progress_is_told(toy_data: WorkerData, toy_schema: ModelSchema) -> None
     assert told == [(15, 30), (30, 30)]
 
 
+def test_every_step_is_announced(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    told: list[str] = []
+    task = make_task(toy_data, toy_schema, CONFIG)
+    loss = task.loss
+
+    def observed(batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        told.append("step")
+        return loss(batch, generator)
+
+    task.loss = observed  # type: ignore[method-assign]
+    fit(task, CONFIG, before_step=lambda: told.append("announced"))
+    assert told == ["announced", "step"] * 30
+
+
 def test_fewer_rows_than_a_batch_are_refused(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
     config = CONFIG.model_copy(update={"batch_size": 5_000})
 

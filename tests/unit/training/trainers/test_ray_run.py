@@ -50,6 +50,7 @@ def task_builder(data: WorkerData, schema: ModelSchema, folder: Path, *, kill: b
 
         def evaluate(self) -> dict[str, float]:
             torch.save(self.model.state_dict(), folder / f"weights-{self.worker}.pt")
+            torch.save(torch.get_num_threads(), folder / f"threads-{self.worker}.pt")
             return super().evaluate()
 
     def build(worker: int, num_workers: int, device: torch.device) -> Task:
@@ -100,6 +101,25 @@ def test_two_workers_keep_their_replicas_identical(
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
     assert summary.metrics["recall@10"] > 0.8
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_worker_has_fewer_threads_where_others_need_the_cores(
+    toy_data: WorkerData, toy_schema: ModelSchema, tmp_path: Path
+) -> None:
+    build = task_builder(toy_data, toy_schema, tmp_path, kill=False)
+
+    def build_on_busy_machine(worker: int, num_workers: int, device: torch.device) -> Task:
+        from contracts import cores
+
+        cores._PERIOD_S, cores.psutil.cpu_percent = 0.0, lambda: 1_000.0  # of this worker's process
+        task = build(worker, num_workers, device)
+        torch.save(torch.get_num_threads(), tmp_path / "before.pt")
+        return task
+
+    config = CONFIG.model_copy(update={"threads": 2, "epochs": 1})
+    run_training(TrainJob("two_tower", build_on_busy_machine, config), tmp_path / "storage", tmp_path / "model")
+    assert [torch.load(tmp_path / name) for name in ("before.pt", "threads-0.pt")] == [2, 1]
 
 
 def test_runs_of_other_configs_or_inputs_have_other_names(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
