@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from contracts import columns as c
-from contracts.errors import DataError, SchemaError
+from contracts.errors import DataError
 from contracts.ids import IntArray
 from training.simulator import vocabulary as words
 from training.simulator.catalogue import Catalogue, price_bands
@@ -20,65 +18,28 @@ from training.simulator.config import SimulatorConfig
 from training.simulator.period import Period
 from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, taste_sentence, write_text
-from training.tables import check_ids, text_column
+from training.tables import ColumnMap, read_table
 
 _ONE_CATEGORY = "all"
 _LOG_PRICE_MEAN, _LOG_PRICE_STD = 3.9, 0.8
-_TYPES = {c.Kind.STRING: pa.string(), c.Kind.FLOAT: pa.float64(), c.Kind.INT: pa.int64(), c.Kind.BOOL: pa.bool_()}
 
 
-def read_table(path: Path, schema: c.TableSchema, renames: Mapping[str, str]) -> pa.Table:
-    """Reads the raw columns that a given table has, in the contract's types.
+def read_given(path: Path, schema: c.TableSchema, renames: ColumnMap) -> pa.Table:
+    """Reads a given table by the rules of raw tables; columns that it lacks are null.
 
     Args:
         path: a Parquet file or folder.
         schema: the raw table.
-        renames: raw column to its name in the file.
+        renames: raw column to its name in the file, of this table and others.
 
     Raises:
-        SchemaError: there is no such table, the key column is missing, a column has a wrong type, or a value is no
-            UTF-8 or no legal id.
-        DataError: a key is null or occurs twice, or the table is empty.
+        SchemaError: as `training.tables.read_table`.
+        DataError: as there, or the table has no rows.
     """
-    if not path.exists():
-        raise SchemaError(f"no {schema.name} table at {path}; expected a Parquet file or folder")
-    table = ds.dataset(path, format="parquet").to_table()
-    columns = {}
-    for column in schema.columns:
-        name = renames.get(column.name, column.name)
-        if name in table.column_names:
-            columns[column.name] = _cast(table[name], column, path)
-        elif column.name in renames:
-            raise SchemaError(f"{path}: no column {name!r} for {column.name}; it has {table.column_names}")
-    if schema.key is None or schema.key not in columns:
-        raise SchemaError(f"{path}: no column {schema.key!r}; it has {table.column_names}; rename one by `columns`")
-    keys = columns[schema.key]
-    if len(keys) == 0:
+    table = read_table(path, schema, {name: renames[name] for name in schema.names if name in renames})
+    if len(table) == 0:
         raise DataError(f"{path}: the {schema.name} table is empty, expected at least one row")
-    if keys.null_count:
-        raise DataError(f"{path}: {keys.null_count} rows have no {schema.key}")
-    counts = pc.value_counts(keys.combine_chunks())
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        raise DataError(
-            f"{path}: {schema.key} {twice[0]['values'].as_py()!r} occurs more than once; ids must be unique"
-        )
-    given = pa.table(columns)
-    check_ids(given, schema, {name: renames.get(name, name) for name in columns}, path, 0)
-    return given
-
-
-def _cast(values: pa.ChunkedArray, column: c.Column, path: Path) -> pa.ChunkedArray:
-    wanted = _TYPES[column.kind]
-    try:
-        if column.kind is not c.Kind.STRING and not pa.types.is_integer(values.type) and values.type != wanted:
-            raise pa.ArrowInvalid(f"type {values.type}")
-        values = values.cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SchemaError(f"{path}: column {column.name} is {values.type}, expected {column.kind}: {error}") from error
-    if column.kind is not c.Kind.STRING:
-        return values
-    return text_column(values, nullable=column.nullable, source=column.name, path=path, first_row=0)
+    return table
 
 
 def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Generator) -> Catalogue:
@@ -90,7 +51,7 @@ def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Gener
     shop-local midnight.
     """
     assert config.items_path is not None
-    table = read_table(config.items_path, c.ITEMS, config.columns)
+    table = read_given(config.items_path, c.ITEMS, config.columns)
     count = len(table)
     l1_names = _strings(table, c.CATEGORY_L1, [_ONE_CATEGORY] * count)
     l2_names = _strings(table, c.CATEGORY_L2, l1_names)
@@ -118,15 +79,11 @@ def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Gener
 
 
 def _strings(table: pa.Table, name: str, default: list[str]) -> list[str]:
-    if name not in table.column_names:
-        return default
     return [own or other for own, other in zip(table[name].to_pylist(), default, strict=True)]
 
 
 def _prices(table: pa.Table, path: Path, rng: np.random.Generator) -> DoubleArray:
     drawn: DoubleArray = np.round(np.exp(rng.normal(_LOG_PRICE_MEAN, _LOG_PRICE_STD, len(table))), 2).astype(np.float64)
-    if c.PRICE not in table.column_names:
-        return drawn
     price = table[c.PRICE].to_numpy().astype(np.float64)
     filled: DoubleArray = np.where(np.isnan(price), drawn, price)
     if (filled <= 0).any():
@@ -136,8 +93,6 @@ def _prices(table: pa.Table, path: Path, rng: np.random.Generator) -> DoubleArra
 
 
 def _genders(table: pa.Table) -> IntArray:
-    if c.GENDER not in table.column_names:
-        return np.full(len(table), NO_GENDER, dtype=np.int32)
     codes = pc.index_in(table[c.GENDER], pa.array(GENDERS)).fill_null(NO_GENDER)
     genders: IntArray = codes.to_numpy().astype(np.int32)
     return genders
@@ -145,8 +100,6 @@ def _genders(table: pa.Table) -> IntArray:
 
 def _launches(table: pa.Table, period: Period, rng: np.random.Generator) -> IntArray:
     drawn = launch_days(len(table), period.num_days, rng)
-    if c.LAUNCHED_AT not in table.column_names:
-        return drawn
     known = table[c.LAUNCHED_AT].is_valid().to_numpy()
     seconds = table[c.LAUNCHED_AT].fill_null(0).to_numpy()
     # The last second before a launch lies in the day before the first full one.
@@ -175,17 +128,14 @@ def _texts(
     return titles, descriptions
 
 
-def read_users(path: Path, renames: Mapping[str, str], rng: np.random.Generator) -> tuple[pa.Array, Profiles]:
-    """The given users; missing ages are drawn as for drawn users, so are genders where the whole column is missing.
+def read_users(path: Path, renames: ColumnMap, rng: np.random.Generator) -> tuple[pa.Array, Profiles]:
+    """The given users; missing ages are drawn as for drawn users, so are genders where nobody has one.
 
     A gender other than F and M is a user without preference.
     """
-    table = read_table(path, c.USERS, renames)
+    table = read_given(path, c.USERS, renames)
     drawn = draw_profiles(len(table), rng)
-    age, gender = drawn.age, drawn.gender
-    if c.AGE in table.column_names:
-        given = table[c.AGE].to_numpy().astype(np.float32)
-        age = np.where(np.isnan(given), age, given).astype(np.float32)
-    if c.GENDER in table.column_names:
-        gender = _genders(table)
+    given = table[c.AGE].to_numpy().astype(np.float32)
+    age = np.where(np.isnan(given), drawn.age, given).astype(np.float32)
+    gender = drawn.gender if table[c.GENDER].null_count == len(table) else _genders(table)
     return table[c.USER_ID].combine_chunks(), Profiles(age, gender)

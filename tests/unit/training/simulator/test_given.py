@@ -89,13 +89,16 @@ def test_a_launch_counts_from_the_next_midnight(tmp_path: Path) -> None:
         (
             {"item_id": None},
             SchemaError,
-            r"no column 'item_id'; it has \['name'.*rename one by `columns`",
+            r"no column 'item_id' for items.item_id; the file has",
         ),
-        ({"name": None}, SchemaError, r"no column 'name' for title; it has"),
-        ({"price": ["cheap"] * NUM_ITEMS}, SchemaError, "column price is string, expected float64"),
-        ({"item_id": ["same"] * NUM_ITEMS}, DataError, "item_id 'same' occurs more than once; ids must be unique"),
-        ({"item_id": [None, *map(str, range(NUM_ITEMS - 1))]}, DataError, "1 rows have no item_id"),
-        ({"price": [-1.0] * NUM_ITEMS}, DataError, r"price -1.0 of item 'a/0' is not positive"),
+        ({"name": None}, SchemaError, r"no column 'name' for items.title; the file has"),
+        ({"price": ["cheap"] * NUM_ITEMS}, SchemaError, "column 'price' is string, expected float"),
+        ({"item_id": ["same"] * NUM_ITEMS}, DataError, "item_id 'same' occurs 30 times in items"),
+        ({"item_id": [None, *map(str, range(NUM_ITEMS - 1))]}, SchemaError, "column 'item_id' is null in row 0"),
+        ({"price": [-1.0] * NUM_ITEMS}, SchemaError, "column 'price' is -1.0 in row 0"),
+        ({"price": [0.0] * NUM_ITEMS}, DataError, r"price 0.0 of item 'a/0' is not positive"),
+        ({"price": [1.0] * (NUM_ITEMS - 1) + [np.inf]}, SchemaError, "column 'price' is inf in row 29"),
+        ({"launched_at": [1_772_409_600_000] * NUM_ITEMS}, SchemaError, "divide by 1,000 if these are milliseconds"),
         ({"launched_at": [2_000_000_000] * NUM_ITEMS}, DataError, "no item is launched by the first day 2026-03-02"),
     ],
 )
@@ -110,7 +113,7 @@ def test_unusable_tables_are_refused_and_nothing_is_written(
 
 
 def test_a_missing_or_empty_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match=r"no users table at .*nobody; expected a Parquet file or folder"):
+    with pytest.raises(DataError, match=r"no Parquet file at .*nobody; the table 'users' needs at least one"):
         simulate(SimulatorConfig(size="debug", users_path=tmp_path / "nobody"), tmp_path / "raw")
     with pytest.raises(DataError, match="the items table is empty, expected at least one row"):
         simulate(config(tmp_path, items().slice(0, 0)), tmp_path / "raw")
@@ -129,4 +132,7 @@ def test_given_items_keep_to_the_same_rule_as_raw_tables(tmp_path: Path) -> None
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"item_id": ["i1", "i2"], "category_l1": ["", "c" * 300]}), path)
     with pytest.raises(SchemaError, match=r"column 'category_l1' is .* in row 1: it has 300 characters"):
-        given.read_table(path, c.ITEMS, {})
+        given.read_given(path, c.ITEMS, {})
+    (tmp_path / "folder").mkdir()
+    pq.write_table(pa.table({"item_id": ["i1"]}), tmp_path / "folder" / "one ?.PQ")
+    assert len(given.read_given(tmp_path / "folder", c.ITEMS, {"age": "years"})) == 1
