@@ -201,7 +201,7 @@ def remembered_figures(shop: Shop) -> dict[str, Figure]:
     assert config.address is not None
     client, keys = redis.Redis.from_url(config.address), Keys(config.shop)
     stream = client.memory_usage(keys.interactions) or 0
-    ids = list(client.scan_iter(keys.event("*"), 1_000))
+    ids = list(client.scan_iter(keys.all_events, 1_000))
     sampled = [client.memory_usage(key) or 0 for key in ids[:1_000]]
     client.close()
     return {

@@ -55,7 +55,16 @@ class Keys:
     def event(self, subject: str, event_id: str) -> str:
         """String: there while an accepted event of a subject is remembered; a hash, so that it tells nobody's id."""
         named = f"{len(subject)}:{subject}:{event_id}".encode()  # the length tells where the subject ends
-        return f"{self.shop}:{VERSION}:event:{hashlib.blake2b(named, digest_size=_HASH_BYTES).hexdigest()}"
+        return f"{self._events}{hashlib.blake2b(named, digest_size=_HASH_BYTES).hexdigest()}"
+
+    @property
+    def all_events(self) -> str:
+        """Pattern of the keys of all remembered events."""
+        return f"{self._events}*"
+
+    @property
+    def _events(self) -> str:
+        return f"{self.shop}:{VERSION}:event:"
 
     def popular(self, day: int | str) -> str:
         """Hash: interactions of a shop-local day that mark items as seen, by item."""

@@ -210,9 +210,10 @@ def test_no_path_reaches_the_log(folder: Path) -> None:
         with haproxy(folder, config, port_behind, RAY_SERVE_HAPROXY_LOG_TARGET=target) as port:
             wait_for(lambda: ask(port)[0] == 200)
             assert ask(port, "/v1/users/secret/data")[0] == 200
-            for half in (*HALF, b"GET /v1/users/secret HTTP/9.9\r\n\r\n"):
-                with connect(port, half) as client:
-                    assert closed(client)
+            wrong = b"GET /v1/users/secret HTTP/9.9\r\n\r\n"
+            with ExitStack() as stack:
+                clients = [stack.enter_context(connect(port, sent)) for sent in (*HALF, wrong)]
+                assert all([closed(client) for client in clients])
         lines = []
         while True:
             try:
