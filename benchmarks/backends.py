@@ -107,7 +107,7 @@ def _figures(
         "onnx": lambda: _onnx(module, inputs[8]),
     }
     expected = {size: _eager(module)(inputs[size]) for size in SIZES}
-    figures = {}
+    figures: dict[str, Figure] = {}
     for name, build in backends.items():
         try:
             score = build()

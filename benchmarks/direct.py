@@ -29,9 +29,10 @@ from serving.calls import AsyncCall, DirectCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.api import RecommendationRequest
+from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId
-from serving.gateway.service import Asked, RecommendationService
+from serving.gateway.service import RecommendationService
 from serving.groups import GROUPS, GroupName, open_group
 from serving.load import ComputeThread
 from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups

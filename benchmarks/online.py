@@ -95,6 +95,7 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
         post(port, INTERACTIONS_PATH, {"user_id": user, "item_id": before, "event": "click"})
         after = post(port, RECOMMENDATIONS_PATH, {"user_id": user, "k": 100})["recommendations"]
         (recent,) = await recents.read([user_subject(user)])
+        assert recent is not None
         known += recent.item_ids[0] == before and all(item["item_id"] != before for item in after)
         times.append(await _until_changed(shop.bundle, port, features, user))
     await stores.client.aclose()
@@ -160,7 +161,9 @@ def _event_target(shop: Shop, port: int, size: int) -> Target:
         events = []
         for place, row in enumerate(drawn):
             visitor = shop.asked[(number * size + place) % len(shop.asked)]
-            who = {name: visitor[name] for name in ("user_id", "session_id", "device_type") if name in visitor}
+            who: dict[str, Any] = {
+                name: visitor[name] for name in ("user_id", "session_id", "device_type") if name in visitor
+            }
             events.append({**who, "item_id": str(items[row]), "event": "click"})
         requests.append(http_request(INTERACTIONS_PATH, json.dumps(events).encode()))
     return Target(port, requests, whole=f'"accepted":{size},'.encode(), status=202)

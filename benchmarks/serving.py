@@ -211,7 +211,8 @@ def fastest(variants: Sequence[System], shop: Shop, plan: Plan) -> tuple[System,
     """The variant of the highest throughput, and throughput and latency of each where there are several."""
     if len(variants) == 1:
         return variants[0], {}
-    rates, figures = {}, {}
+    rates: dict[str, float] = {}
+    figures: dict[str, Figure] = {}
     for variant in variants:
         samples = Samples()
         with running(variant, shop) as target:

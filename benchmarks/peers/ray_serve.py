@@ -69,10 +69,13 @@ def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str,
 def wait_until_whole(num_replicas: Mapping[str, int]) -> None:
     """Waits until every deployment of the recommender has all its replicas and HAProxy has heard of them."""
     from ray import serve
+    from ray.serve._private.common import ReplicaState
 
     while True:
         deployments = serve.status().applications["recommender"].deployments
-        if all(deployments[name].replica_states.get("RUNNING") == count for name, count in num_replicas.items()):
+        if all(
+            deployments[name].replica_states.get(ReplicaState.RUNNING) == count for name, count in num_replicas.items()
+        ):
             time.sleep(_HAPROXY_S)  # it closes connections when it reads its new configuration
             return
         time.sleep(_POLL_S)
