@@ -213,7 +213,7 @@ def test_no_path_reaches_the_log(folder: Path) -> None:
             wrong = b"GET /v1/users/secret HTTP/9.9\r\n\r\n"
             with ExitStack() as stack:
                 clients = [stack.enter_context(connect(port, sent)) for sent in (*HALF, wrong)]
-                assert all([closed(client) for client in clients])
+                assert all(closed(client) for client in clients)
         lines = []
         while True:
             try:
