@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, compress
 from typing import Final, Literal, NamedTuple
 
 import redis.asyncio
@@ -141,32 +141,38 @@ class InteractionStore:
             return []
         async with store_errors(self._config, self._address):
             backend = await self._backend.ask(self._client)
+            ids = [self._keys.event(one.interaction.subject, one.interaction.event_id) for one in new]
             for _ in range(_MAX_ATTEMPTS):
-                outcomes, states = await self._read(new)
-                accepted = [one for one, outcome in zip(new, outcomes, strict=True) if outcome == "accepted"]
-                if not accepted or await self._write(accepted, states, backend):
+                outcomes, states = await self._read(new, ids)
+                chosen = [outcome == "accepted" for outcome in outcomes]
+                if not any(chosen) or await self._write(
+                    list(compress(new, chosen)), list(compress(ids, chosen)), states, backend
+                ):
                     return outcomes
         raise StoreError(f"others changed the same subjects {_MAX_ATTEMPTS} times in a row; try again")
 
-    async def _read(self, new: Sequence[NewInteraction]) -> tuple[list[Outcome], dict[str, _Subject]]:
-        """What would become of each now, and the states of the subjects."""
-        events = self._event_keys(new)
+    async def _read(self, new: Sequence[NewInteraction], ids: list[str]) -> tuple[list[Outcome], dict[str, _Subject]]:
+        """What would become of each, remembered under its key, now, and the states of the subjects."""
         subjects = list(dict.fromkeys(one.interaction.subject for one in new))
         users = list({one.interaction.user_id for one in new if one.interaction.user_id is not None})
         async with self._client.pipeline(transaction=False) as pipe:
-            pipe.mget(events + [key for subject in subjects for key in self._state_keys(subject)])
+            pipe.mget(ids + [key for subject in subjects for key in self._state_keys(subject)])
             if users:
                 pipe.hmget(self._keys.erased, users)
             found, *stamps = await pipe.execute()
         erased = {user for user, stamp in zip(users, chain(*stamps), strict=True) if stamp is not None}
-        values = iter(found[len(events) :])
+        values = iter(found[len(ids) :])
         states = dict(zip(subjects, map(_Subject, values, values, values), strict=True))
-        return _outcomes(new, events, found[: len(events)], erased), states
+        return _outcomes(new, ids, found[: len(ids)], erased), states
 
     async def _write(
-        self, accepted: Sequence[NewInteraction], states: Mapping[str, _Subject], backend: Backend
+        self,
+        accepted: Sequence[NewInteraction],
+        ids: Sequence[str],
+        states: Mapping[str, _Subject],
+        backend: Backend,
     ) -> bool:
-        """Writes the accepted ones; False if a subject, a remembered id or an erasure came in between."""
+        """Writes and remembers the accepted ones; False if a subject, an id or an erasure came in between."""
         of_subject: dict[str, list[NewInteraction]] = {}
         for one in accepted:
             of_subject.setdefault(one.interaction.subject, []).append(one)
@@ -187,16 +193,11 @@ class InteractionStore:
                     new += [value, lifetime_s]
         users = {one.interaction.user_id for one in accepted if one.interaction.user_id is not None}
         days, popular = _popular(accepted)
-        ids = self._event_keys(accepted)
         keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *filters, *map(self._keys.popular, days)]
         lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
         entries = [encode(one.interaction) for one in accepted]
         numbers = len(users), len(ids), len(changed), len(filters)
         return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *filed, *entries, *new, *popular]))
-
-    def _event_keys(self, new: Sequence[NewInteraction]) -> list[str]:
-        """Keys under which events are remembered."""
-        return [self._keys.event(one.interaction.subject, one.interaction.event_id) for one in new]
 
     def _state_keys(self, subject: str) -> tuple[str, ...]:
         """Keys of a subject, in the order of `_Subject`."""

@@ -151,8 +151,7 @@ def fit(
         before_step: called before every step.
 
     Returns:
-        Metrics of the validation day, and of the last epoch `loss` and `rows_per_s` (this worker's, input path
-        included).
+        Metrics of the validation day, and of the last epoch `loss` and `rows_per_s` (this worker's, with its input).
 
     Raises:
         DataError: a worker has fewer rows than a batch.
@@ -172,8 +171,8 @@ def fit(
             keep({**state, "epoch": epoch, "step": step, "metrics": metrics}, metrics)
 
     for epoch in range(first_epoch, config.epochs):
-        first = first_step if epoch == first_epoch else 0
-        metrics = _train_epoch(task, config, optimizers, worker, (epoch, first, num_steps), kept, progress, before_step)
+        place = epoch, first_step if epoch == first_epoch else 0, num_steps
+        metrics = _train_epoch(task, config, optimizers, worker, place, kept, progress, before_step)
         metrics |= _evaluated(task, f"step {(epoch + 1) * num_steps}")
         kept(epoch + 1, 0)
     return metrics
