@@ -45,6 +45,14 @@ def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str
         yield f"{count} interactions {what}{more}"
 
 
+def in_short(kept_out: Mapping[str, int], examples: Sequence[str]) -> str:
+    """How many interactions were kept out and why, with some examples; for one message."""
+    if not kept_out:
+        return "no interaction was kept out"
+    counts = ", ".join(f"{count} {reason}" for reason, count in kept_out.items())
+    return f"kept out: {counts}; for example {'; '.join(examples[:NUM_EXAMPLES])}"
+
+
 def check_repeats(num_events: int, repeated: int, largest_share: float, examples: Sequence[str]) -> None:
     """Refuses tables whose rows repeat each other too often.
 

@@ -33,7 +33,7 @@ from training.features.config import PreprocessConfig
 from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
-from training.features.kept_out import check_positives, check_repeats, gather_examples, told
+from training.features.kept_out import check_positives, check_repeats, gather_examples, in_short, told
 from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
@@ -235,7 +235,7 @@ def _summarise(
     examples = [example for some in of_reason.values() for example in some]
     check_repeats(counts["events"], kept_out.get(DUPLICATE, 0), config.max_duplicate_share, of_reason[DUPLICATE])
     positives = _sum_lists(statistics["positives_of_day"], lengths)
-    lacking = "; ".join([f"kept out: {kept_out or 'nothing'}, for example {examples[:5]}", *doubts])
+    lacking = "; ".join([in_short(kept_out, examples), *doubts])
     examples += early_events(raw.items, statistics)
     check_positives(raw.split, positives, counts["train_positives"], lacking)
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
