@@ -16,6 +16,7 @@ from contracts.errors import ConfigError
 from contracts.secrets import refuse_credentials
 
 EXTENDS = "extends"
+_VALUE_EVENTS = yaml.ScalarEvent, yaml.MappingEndEvent, yaml.SequenceEndEvent
 
 
 class StrictConfig(BaseModel):
@@ -126,9 +127,18 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override of {key!r}: {name!r} is a value, not a section")
         target = child
     try:
-        target[last] = yaml.safe_load(text)
+        target[last] = _yaml_value(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"override of {key!r}: the value is not valid YAML") from error
+
+
+def _yaml_value(text: str) -> Any:
+    """A value as YAML. Comments are for files: on a command line "#" belongs to the value, as to a path's name."""
+    value, end = yaml.safe_load(text), 0
+    for event in yaml.parse(text):
+        if isinstance(event, _VALUE_EVENTS) and event.end_mark is not None:
+            end = event.end_mark.index
+    return text if text[end:].strip() else value
 
 
 def _explain(cls: type[BaseModel], entry: Any) -> str:

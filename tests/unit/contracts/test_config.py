@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import model_validator
 
-from contracts.config import StrictConfig, load_config
+from contracts.config import StrictConfig, load_config, override_values
 from contracts.errors import ConfigError
 
 
@@ -48,6 +48,25 @@ def test_a_file_extends_another_key_by_key(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "name: base\ninner:\n  depth: 3\nsizes: [1]\n")
     path = write(tmp_path / "top.yaml", "extends: base.yaml\nname: top\n")
     assert load_config(Outer, path) == Outer(name="top", inner=Inner(depth=3), sizes=(1,))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/srv/shop #1", "/srv/shop #1"),  # comments are for files
+        ("#1", "#1"),
+        ("7 # seven", "7 # seven"),
+        ("'a' # b", "'a' # b"),
+        ("'a #b'", "a #b"),
+        ("/srv/#1?/50%", "/srv/#1?/50%"),
+        ("{a: [1, 'x #2']}", {"a": [1, "x #2"]}),
+        ("7", 7),
+        (" yes ", True),
+        ("", None),
+    ],
+)
+def test_a_value_of_the_command_line_is_whole(text: str, value: object) -> None:
+    assert override_values([f"a.b={text}"]) == {"a": {"b": value}}
 
 
 @pytest.mark.parametrize(
