@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -57,7 +57,7 @@ def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
     parts = urlsplit(address)
     options: dict[str, Any] = {"host": parts.hostname, "port": parts.port or 6379}
     if is_socket(address):
-        options = {"unix_socket_path": parts.path}
+        options = {"unix_socket_path": unquote(parts.path)}
     elif database := parts.path.strip("/"):
         options["db"] = int(database)
     if config.username is not None:

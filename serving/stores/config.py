@@ -130,6 +130,8 @@ class StoreConfig(StrictConfig):
             return self
         parts = urlsplit(self.address)
         if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+            if parts.query or parts.fragment:
+                raise ValueError("address has a '?' or '#' in its path; write %3F or %23 instead")
             return self
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise ValueError(

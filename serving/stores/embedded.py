@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+from urllib.parse import quote
 
 import redis
 
@@ -74,8 +75,8 @@ class EmbeddedRedis:
 
     @property
     def address(self) -> str:
-        """unix:// address; the same over all restarts of the server."""
-        return f"unix://{self._socket}"
+        """unix:// address, percent-encoded; the same over all restarts of the server."""
+        return f"unix://{quote(os.fsencode(self._socket))}"
 
     @property
     def pid(self) -> int | None:

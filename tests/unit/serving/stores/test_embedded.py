@@ -16,7 +16,7 @@ import redis
 
 from contracts.errors import StoreError
 from serving.stores import embedded, embedded_settings
-from serving.stores.client import async_client, store_errors
+from serving.stores.client import async_client, bulk_client, store_errors
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 
@@ -120,6 +120,17 @@ def test_a_socket_is_never_put_into_a_folder_of_somebody_else(tmp_path: Path, mo
     planted.chmod(0o1777)  # as a common folder is, which nobody closes
     with pytest.raises(StoreError, match=f"{planted} is not this user's alone; remove it"):
         embedded_settings.socket_path(folder)
+
+
+async def test_a_folder_with_an_odd_name(tmp_path: Path) -> None:
+    folder = tmp_path / "var #1? 50% ü, a=b"
+    with EmbeddedRedis(EmbeddedRedisConfig(data_dir=folder)) as server:
+        assert redis.Redis.from_url(server.address).set("kept", "yes")
+        config = StoreConfig(address=server.address)
+        assert bulk_client(config, server.address).get("kept") == b"yes"
+        client = async_client(config, server.address)
+        assert await client.get("kept") == b"yes"
+        await client.aclose()
 
 
 def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path) -> None:

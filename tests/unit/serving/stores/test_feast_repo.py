@@ -47,9 +47,9 @@ def test_feast_understands_the_connection_whatever_the_password_holds(tmp_path: 
 def test_feast_understands_a_socket() -> None:
     from feast.infra.online_stores.redis import RedisOnlineStore
 
-    text = repo_values(StoreConfig(), "unix:///var/a shop/redis.sock")["online_store"]["connection_string"]
+    text = repo_values(StoreConfig(), "unix:///var/a%20shop%20%231%3F/redis.sock")["online_store"]["connection_string"]
     _, options = RedisOnlineStore._parse_connection_string(text)
-    assert options["unix_socket_path"] == "/var/a shop/redis.sock"
+    assert options["unix_socket_path"] == "/var/a shop #1?/redis.sock"
 
 
 @pytest.mark.parametrize("user", ["u1", "", "ü" * 300, "toys"])

@@ -21,6 +21,7 @@ from serving.stores.keys import Keys
         ({"address": "redis://store:6379/0?password=s3cret"}, "address holds credentials"),
         ({"address": "redis://store:port/0"}, "address has more than host, port and database"),
         ({"address": "unix://path"}, "address has scheme 'unix'"),
+        ({"address": "unix:///srv/shop #1/redis.sock"}, "write %3F or %23 instead"),
         ({"address": "redis://[::1]:6379"}, "IPv6 literal, which Feast cannot parse; use a host name"),
         ({"address": "redis://store", "ca_file": "ca.pem"}, "ca_file is set but address is not rediss://"),
         ({"username": "me", "password_file": "x"}, "username, password_file set without address"),
