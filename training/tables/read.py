@@ -126,8 +126,10 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[pa.Table]:
     row = part.first_row
     try:
         with pq.ParquetFile(part.path) as file:
-            names = [name for name in raw.source_names.values() if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=list(part.row_groups), columns=names):
+            there = file.schema_arrow.names
+            names = [name for name in raw.source_names.values() if name in there]
+            groups = list(part.row_groups)  # Ray has a task on every core already
+            for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=names, use_threads=False):
                 yield _canonical(raw, pa.Table.from_batches([batch]), part.path, row)
                 row += len(batch)
     except (pa.ArrowException, OSError) as error:
