@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,14 @@ class FilePart:
     num_rows: int
 
 
+class _Rows(NamedTuple):
+    """Rows of a file, and the number that the first of them has there."""
+
+    table: pa.Table
+    path: Path
+    first_row: int
+
+
 Piece = tuple[FilePart, ...]
 """What one task reads: parts of many small files, or a part of a large one."""
 
@@ -72,17 +81,17 @@ def read_piece(raw: RawTable, piece: Piece) -> Iterator[pa.Table]:
         DataError: a file cannot be read, or has other rows than its footer promised.
         SchemaError: a value lies outside what its column can mean.
     """
-    waiting: list[pa.Table] = []
+    waiting: list[_Rows] = []
     num_rows = 0
     for part in piece:
         for rows in _read(raw, part):
             waiting.append(rows)
-            num_rows += len(rows)
+            num_rows += len(rows.table)
             if num_rows >= _ROWS_AT_ONCE:
-                yield pa.concat_tables(waiting)
+                yield _together(raw, waiting)
                 waiting, num_rows = [], 0
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield _together(raw, waiting)
 
 
 def read_table(path: Path, schema: TableSchema, columns: ColumnMap | None = None) -> pa.Table:
@@ -110,7 +119,8 @@ def read_files(raw: RawTable) -> pa.Table:
         groups = raw.row_groups[path]
         parts = [_empty(raw.schema)]
         first_row = 0
-        for part in _read(raw, FilePart(path, tuple(range(len(groups))), 0, sum(groups))):
+        for rows in _read(raw, FilePart(path, tuple(range(len(groups))), 0, sum(groups))):
+            part = _canonical(raw, rows)
             _check_rows(raw, part, path, first_row)
             parts.append(part)
             first_row += len(part)
@@ -121,8 +131,8 @@ def read_files(raw: RawTable) -> pa.Table:
     return table
 
 
-def _read(raw: RawTable, part: FilePart) -> Iterator[pa.Table]:
-    """Rows of a part, canonical; columns that the file lacks are null."""
+def _read(raw: RawTable, part: FilePart) -> Iterator[_Rows]:
+    """Rows of a part as the file has them, in the columns of the table."""
     row = part.first_row
     try:
         with pq.ParquetFile(part.path) as file:
@@ -130,7 +140,7 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[pa.Table]:
             names = [name for name in raw.source_names.values() if name in there]
             groups = list(part.row_groups)  # Ray has a task on every core already
             for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=names, use_threads=False):
-                yield _canonical(raw, pa.Table.from_batches([batch]), part.path, row)
+                yield _Rows(pa.Table.from_batches([batch]), part.path, row)
                 row += len(batch)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{part.path} cannot be read: {error}") from error
@@ -141,7 +151,21 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[pa.Table]:
         )
 
 
-def _canonical(raw: RawTable, table: pa.Table, path: Path, first_row: int) -> pa.Table:
+def _together(raw: RawTable, parts: Sequence[_Rows]) -> pa.Table:
+    """Canonical rows of parts, those of one form at once: many small ones take as long as one large one."""
+    groups = [list(group) for _, group in groupby(parts, lambda part: part.table.schema)]
+    try:
+        whole = [pa.concat_tables([part.table for part in group]) for group in groups]
+        return pa.concat_tables(
+            [_canonical(raw, _Rows(table, group[0].path, 0)) for table, group in zip(whole, groups, strict=True)]
+        )
+    except SchemaError:  # one by one, which tells file and row
+        return pa.concat_tables([_canonical(raw, part) for part in parts])
+
+
+def _canonical(raw: RawTable, rows: _Rows) -> pa.Table:
+    """Rows in the table's names, order and types; columns that the file lacks are null."""
+    table, path, first_row = rows
     columns = []
     for column in raw.schema.columns:
         source = raw.source_names.get(column.name)
