@@ -16,7 +16,6 @@ from contracts.errors import ConfigError
 from contracts.secrets import refuse_credentials
 
 EXTENDS = "extends"
-_VALUE_EVENTS = yaml.ScalarEvent, yaml.MappingEndEvent, yaml.SequenceEndEvent
 
 
 class StrictConfig(BaseModel):
@@ -134,11 +133,9 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 def _yaml_value(text: str) -> Any:
     """A value as YAML. Comments are for files: on a command line "#" belongs to the value, as to a path's name."""
-    value, end = yaml.safe_load(text), 0
-    for event in yaml.parse(text):
-        if isinstance(event, _VALUE_EVENTS) and event.end_mark is not None:
-            end = event.end_mark.index
-    return text if text[end:].strip() else value
+    node = yaml.compose(text, yaml.SafeLoader)
+    rest = text if node is None else text[node.end_mark.index :]
+    return text if rest.strip() else yaml.safe_load(text)
 
 
 def _explain(cls: type[BaseModel], entry: Any) -> str:

@@ -1,7 +1,7 @@
 """Threads of one operation wait for each other: all of them have to run, so there are no more than free cores.
 
 OpenMP's threads spin while they wait. With as many threads as cores, one busy neighbour takes the core that the others
-wait for: training then loses three quarters of its rate, and half of it where the threads sleep instead. With one
+wait for: training then loses two thirds of its rate, and half of it where the threads sleep instead. With one
 thread less nobody waits.
 """
 
@@ -38,8 +38,7 @@ class ThreadsByLoad(threading.local):
 
     def follow(self) -> None:
         """Looks at the machine, now and then only; for between two operations."""
-        passed = time.monotonic() - self._looked
-        if self._fixed or passed < _PERIOD_S:
+        if self._fixed or (passed := time.monotonic() - self._looked) < _PERIOD_S:
             return
         num_cores, own_s = os.cpu_count() or 1, time.process_time()
         busy = num_cores * psutil.cpu_percent() / 100

@@ -31,10 +31,7 @@ def limit_threads(thread: ComputeThread) -> None:
     if torch is None:
         return
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
-    threads = max(1, int(cpus))
-    torch.set_num_threads(threads)
-    if threads > 1:
-        thread.before_call = ThreadsByLoad(threads, torch.set_num_threads).follow
+    thread.before_call = ThreadsByLoad(max(1, int(cpus)), torch.set_num_threads).follow
 
 
 def spare_collector() -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +92,14 @@ def running(*arguments: str) -> Iterator[Program]:
         program.close()
 
 
-def processes_of(var_dir: Path) -> list[str]:
-    """Command lines of what still runs for a var folder."""
+def processes_of(var_dir: Path, title: str = "") -> list[psutil.Process]:
+    """What runs for a var folder and has the title in its command line or, where there is none, its name."""
     found = []
     for process in psutil.process_iter():
-        try:
-            if process.environ().get(OWNER) == str(var_dir):
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline()) or process.name()
+            if title in command and process.environ().get(OWNER) == str(var_dir):
+                found.append(process)
     return found
 
 

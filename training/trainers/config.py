@@ -39,7 +39,7 @@ class TrainerConfig(StrictConfig):
     """CPU threads of a worker, fewer while other programs keep the cores busy."""
     fixed_threads: bool = False
     """As many threads as `threads` says, whatever else runs: two runs then add up in the same order, to the last digit,
-    but one busy neighbour on two cores costs three quarters of the rate instead of a third."""
+    but one busy neighbour on two cores costs two thirds of the rate instead of one."""
     use_gpu: bool = False
     """One GPU a worker."""
     max_failures: int = Field(default=2, ge=0)
