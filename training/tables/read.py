@@ -21,8 +21,8 @@ from training.tables.texts import check_ids
 from training.tables.values import ARROW_TYPES, canonical_column
 
 _ROWS_AT_ONCE: Final = 500_000
-_ROWS_OF_A_FILE: Final = 1_000
-"""To open a file takes about as long as to read so many rows."""
+_ROWS_OF_A_FILE: Final = 300
+"""To open a file takes about as long as to read and encode so many rows."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ Piece = tuple[FilePart, ...]
 def pieces(raw: RawTable) -> list[Piece]:
     """A table cut into pieces of about equal work, however many files it lies in.
 
-    Their number follows the rows, and grows by one for every 500 files.
+    Their number follows the rows, and grows by one for every 1,700 files.
     """
     cut: list[Piece] = []
     waiting: list[FilePart] = []
@@ -152,10 +152,10 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[_Rows]:
 
 
 def _together(raw: RawTable, parts: Sequence[_Rows]) -> pa.Table:
-    """Canonical rows of parts, those of one form at once: many small ones take as long as one large one."""
+    """Canonical rows of parts, those of one form as one chunk: many small ones cost what one large one does."""
     groups = [list(group) for _, group in groupby(parts, lambda part: part.table.schema)]
     try:
-        whole = [pa.concat_tables([part.table for part in group]) for group in groups]
+        whole = [pa.concat_tables([part.table for part in group]).combine_chunks() for group in groups]
         return pa.concat_tables(
             [_canonical(raw, _Rows(table, group[0].path, 0)) for table, group in zip(whole, groups, strict=True)]
         )
