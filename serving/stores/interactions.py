@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain, compress
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 import redis.asyncio
@@ -98,6 +98,14 @@ class NewInteraction(NamedTuple):
     seen: tuple[Words, int] | None
 
 
+class _Keyed(NamedTuple):
+    """A new interaction, its subject, and the key that remembers its id."""
+
+    new: NewInteraction
+    subject: str
+    key: str
+
+
 class _Subject(NamedTuple):
     """What the store has about a subject."""
 
@@ -141,20 +149,23 @@ class InteractionStore:
             return []
         async with store_errors(self._config, self._address):
             backend = await self._backend.ask(self._client)
-            ids = [self._keys.event(one.interaction.subject, one.interaction.event_id) for one in new]
+            keyed = [self._keyed(one) for one in new]
             for _ in range(_MAX_ATTEMPTS):
-                outcomes, states = await self._read(new, ids)
-                chosen = [outcome == "accepted" for outcome in outcomes]
-                if not any(chosen) or await self._write(
-                    list(compress(new, chosen)), list(compress(ids, chosen)), states, backend
-                ):
+                outcomes, states = await self._read(keyed)
+                accepted = [one for one, outcome in zip(keyed, outcomes, strict=True) if outcome == "accepted"]
+                if not accepted or await self._write(accepted, states, backend):
                     return outcomes
         raise StoreError(f"others changed the same subjects {_MAX_ATTEMPTS} times in a row; try again")
 
-    async def _read(self, new: Sequence[NewInteraction], ids: list[str]) -> tuple[list[Outcome], dict[str, _Subject]]:
-        """What would become of each, remembered under its key, now, and the states of the subjects."""
-        subjects = list(dict.fromkeys(one.interaction.subject for one in new))
-        users = list({one.interaction.user_id for one in new if one.interaction.user_id is not None})
+    def _keyed(self, new: NewInteraction) -> _Keyed:
+        subject = new.interaction.subject
+        return _Keyed(new, subject, self._keys.event(subject, new.interaction.event_id))
+
+    async def _read(self, keyed: Sequence[_Keyed]) -> tuple[list[Outcome], dict[str, _Subject]]:
+        """What would become of each now, and the states of the subjects."""
+        ids = [one.key for one in keyed]
+        subjects = list(dict.fromkeys(one.subject for one in keyed))
+        users = list({user for one in keyed if (user := one.new.interaction.user_id) is not None})
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.mget(ids + [key for subject in subjects for key in self._state_keys(subject)])
             if users:
@@ -163,19 +174,13 @@ class InteractionStore:
         erased = {user for user, stamp in zip(users, chain(*stamps), strict=True) if stamp is not None}
         values = iter(found[len(ids) :])
         states = dict(zip(subjects, map(_Subject, values, values, values), strict=True))
-        return _outcomes(new, ids, found[: len(ids)], erased), states
+        return _outcomes(keyed, found[: len(ids)], erased), states
 
-    async def _write(
-        self,
-        accepted: Sequence[NewInteraction],
-        ids: Sequence[str],
-        states: Mapping[str, _Subject],
-        backend: Backend,
-    ) -> bool:
+    async def _write(self, accepted: Sequence[_Keyed], states: Mapping[str, _Subject], backend: Backend) -> bool:
         """Writes and remembers the accepted ones; False if a subject, an id or an erasure came in between."""
         of_subject: dict[str, list[NewInteraction]] = {}
         for one in accepted:
-            of_subject.setdefault(one.interaction.subject, []).append(one)
+            of_subject.setdefault(one.subject, []).append(one.new)
         changed, old, new, filters, filed = [], [], [], [], []
         for subject, some in of_subject.items():
             before, seen = states[subject], [one.seen for one in some if one.seen is not None]
@@ -191,11 +196,12 @@ class InteractionStore:
                     changed.append(key)
                     old.append(was or b"")
                     new += [value, lifetime_s]
-        users = {one.interaction.user_id for one in accepted if one.interaction.user_id is not None}
-        days, popular = _popular(accepted)
+        written, ids = [one.new for one in accepted], [one.key for one in accepted]
+        users = {one.interaction.user_id for one in written if one.interaction.user_id is not None}
+        days, popular = _popular(written)
         keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *filters, *map(self._keys.popular, days)]
         lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
-        entries = [encode(one.interaction) for one in accepted]
+        entries = [encode(one.interaction) for one in written]
         numbers = len(users), len(ids), len(changed), len(filters)
         return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *filed, *entries, *new, *popular]))
 
@@ -224,20 +230,18 @@ class InteractionStore:
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 
-def _outcomes(
-    new: Sequence[NewInteraction], keys: Sequence[str], known: Sequence[bytes | None], erased: set[str]
-) -> list[Outcome]:
-    """What becomes of each, given the keys that remember them, what is there, and the erased users."""
+def _outcomes(keyed: Sequence[_Keyed], known: Sequence[bytes | None], erased: set[str]) -> list[Outcome]:
+    """What becomes of each, given what is there under their keys, and the erased users."""
     outcomes: list[Outcome] = []
     met: set[str] = set()
-    for one, key, remembered in zip(new, keys, known, strict=True):
-        if one.interaction.user_id in erased:
+    for one, remembered in zip(keyed, known, strict=True):
+        if one.new.interaction.user_id in erased:
             outcomes.append("erased")
-        elif remembered is not None or key in met:
+        elif remembered is not None or one.key in met:
             outcomes.append("duplicate")
         else:
             outcomes.append("accepted")
-        met.add(key)
+        met.add(one.key)
     return outcomes
 
 
