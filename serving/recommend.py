@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from contracts.bundle import Bundle
+from contracts.cores import ThreadsByLoad
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
 from contracts.recommend import LIST_K, Recommend
 from serving.calls import DirectCall
@@ -29,6 +30,8 @@ NO_FALLBACK: Final = OnError(
 def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Recommend:
     """The pipeline of a bundle, from query features on: no stores, no budget, no fallbacks.
 
+    It computes with as many threads as other processes leave cores free.
+
     Args:
         bundle: an opened bundle.
         config: settings of retrieval; None = the defaults.
@@ -46,6 +49,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
     )
     policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
     warn = SeldomLogger(logging.getLogger(__name__))
+    threads = _threads_by_load()
     pipeline = RecommenderPipeline(stages, not_here, Fallbacks.open(bundle, 1), policies)
 
     def recommend(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
@@ -54,9 +58,16 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
                 return FilterResult.unfiltered(candidates)
             return FilterResult(candidates, ~seen(candidates), SEEN)
 
+        threads.follow()
         steps = Steps(len(queries), float("inf"), policies, warn)
         wanted = Wanted(np.full(len(queries), k, dtype=np.int32))
         enough = np.minimum(wanted.k, LIST_K)
         return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps, enough=enough))
 
     return recommend
+
+
+def _threads_by_load() -> ThreadsByLoad:
+    import torch  # only where a model runs
+
+    return ThreadsByLoad(torch.get_num_threads(), torch.set_num_threads)

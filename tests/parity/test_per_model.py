@@ -14,6 +14,7 @@ from serving.config import ServingConfig
 from tests.fixtures.running_shop import running_shop
 from tests.fixtures.served_bundle import NOW
 from tests.parity.answers import assert_same, called_directly, over_http
+from tests.parity.visitors import all_visitors
 
 BUDGET_MS, PATIENCE_MS = 60_000, 60_000
 
@@ -26,6 +27,6 @@ def test_fourteen_models_one_by_one_answer_as_plain_python(tmp_path: Path) -> No
     with running_shop(tmp_path / "var", "per_model", *patient) as shop:
         stores = shop.stores.model_copy(update={"read_timeout_ms": PATIENCE_MS})
         config = ServingConfig(simulated_now=NOW, stores=stores)
-        plain = asyncio.run(called_directly(shop.bundle, config, shop.redis.address, batch_size=1))
+        plain = asyncio.run(called_directly(all_visitors(), shop.bundle, config, shop.redis.address, batch_size=1))
         for num_threads in (1, 16):
-            assert_same(over_http(shop.url, num_threads), plain)
+            assert_same(over_http(all_visitors(), shop.url, num_threads), plain)

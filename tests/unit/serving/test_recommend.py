@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from contracts.bundle import Bundle
 from contracts.errors import StageError
@@ -34,6 +35,22 @@ def test_each_query_has_its_own_now(bundle: Bundle, queries: QueryFeatures) -> N
     nows = np.array([NOW, NOW + DAY_S, NOW - 3 * DAY_S], dtype=np.int64)
     result = local_recommend(bundle)(replace(queries, now=nows), k=100, seen=None)
     assert result.ranked.lengths.tolist() == [39, 40, 38]
+
+
+def test_cores_that_others_use_are_left_to_them(
+    bundle: Bundle, queries: QueryFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contracts.cores._PERIOD_S", 0.0)
+    monkeypatch.setattr("psutil.cpu_percent", lambda: 300.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        recommend = local_recommend(bundle)
+        assert torch.get_num_threads() == 2
+        recommend(queries, k=1, seen=None)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_exact_seen_mask_is_the_filter(bundle: Bundle, queries: QueryFeatures) -> None:
