@@ -19,7 +19,7 @@ from benchmarks.items import FeastItems, comparison, feast_ms, gather_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
 from benchmarks.replicas import memory_figures
 from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
-from benchmarks.systems import System, ask, differences, placement, running, triton_variants, uvicorn
+from benchmarks.systems import System, ask, differences, per_model, placement, running, triton_variants, uvicorn
 from ray_apps.server import stop_on_signals
 from serving.placement import PLACEMENTS
 
@@ -74,7 +74,7 @@ def all_systems(variants: Sequence[str]) -> dict[str, list[System]]:
     """
     cores = os.cpu_count() or 1
     found = [placement(name, cores if name == "fused" else 1) for name in PLACEMENTS]
-    found += [uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
+    found += [per_model(), uvicorn("fastapi", 1), uvicorn("fastapi", 2), uvicorn("asgi", 2)]
     systems = {system.name: [system] for system in found}
     if (ROOT / "var" / "peers" / "triton").is_dir():
         systems["triton"] = [system for system in triton_variants() if system.name in variants]

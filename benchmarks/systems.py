@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.load import Target, http_request, parse_answer
@@ -20,6 +21,7 @@ from benchmarks.shop import ROOT, Shop
 from contracts.config import merge
 from ray_apps.cluster import end_processes_of
 from ray_apps.ports import free_port
+from ray_apps.server import CONFIGS
 
 SERVE_FOLDER: Final = ROOT / "var" / "benchmarks" / "serve"
 """Names what belongs to our server: its processes carry it in their environment."""
@@ -68,11 +70,17 @@ class System:
         return [sys.executable, *(part.format(port=port, settings=settings) for part in self.command)]
 
 
-def placement(name: str, replicas: int, *, with_empty: bool = False) -> System:
+def placement(name: str, replicas: int, *, with_empty: bool = False, folder: Path = CONFIGS) -> System:
     """Ours, by placement; if wanted, with a deployment that does nothing beside it."""
-    module = ["-m", "benchmarks.peers.ray_serve", "--placement", name, "--replicas", str(replicas)]
+    config = str(folder / f"{name}.yaml")
+    module = ["-m", "benchmarks.peers.ray_serve", "--config", config, "--replicas", str(replicas)]
     command = [*module, "--port", "{port}", "--var", str(SERVE_FOLDER), "--settings", "{settings}"]
     return System(name, [*command, "--with-empty"] if with_empty else command)
+
+
+def per_model() -> System:
+    """Each of the reference's fourteen models in a deployment of its own."""
+    return placement("per_model", 1, folder=ROOT / "benchmarks" / "peers" / "per_model")
 
 
 def uvicorn(kind: str, workers: int, *, items: str = "memory") -> System:

@@ -50,9 +50,10 @@ def stage_modules() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def models() -> list[Model]:
-    """The models of the reference that docstrings describe, in its order."""
+    """The models of the reference that docstrings describe, in its order; the gateway does the work of the last one."""
     found = []
-    for path, tree in stage_modules():
+    catalogue = ROOT / "serving" / "gateway" / "catalogue.py"
+    for path, tree in [*stage_modules(), (catalogue, ast.parse(catalogue.read_text(encoding="utf-8")))]:
         for node in tree.body:
             text = (ast.get_docstring(node) or "") if isinstance(node, ast.ClassDef) else ""
             for number, name, block in _MODEL.findall(text):
@@ -65,7 +66,7 @@ def model_table() -> str:
     """A Markdown table of the reference's models."""
     lines = [f"| model of the reference | stage | {' | '.join(fact.lower() for fact in FACTS)} |", "|---" * 7 + "|"]
     for model in models():
-        stage = f"[`{model.stage}`](../serving/stages/{model.path.name})"
+        stage = f"[`{model.stage}`](../{model.path.relative_to(ROOT)})"
         facts = " | ".join(model.facts.get(fact, "") for fact in FACTS)
         lines.append(f"| {model.number} {model.name} | {stage} | {facts} |")
     return "\n".join(lines) + "\n"

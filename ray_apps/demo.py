@@ -26,7 +26,7 @@ from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
-from serving.placement import PLACEMENTS, Placement
+from serving.placement import PLACEMENTS, PlacementName
 from training.evaluation import main_table
 from training.features.online import final_profiles
 from training.features.processed import open_processed
@@ -39,7 +39,7 @@ _USERS_SHOWN = 12
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = build_parser().parse_args(argv)
-    placement: Placement = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
+    placement: PlacementName = arguments.placement or ("fused" if arguments.size == "debug" else "staged")
     private_process()
     configure_logging()
     stop_on_signals()
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_demo(config: JobConfig, placement: Placement, port: int) -> None:
+def run_demo(config: JobConfig, placement: PlacementName, port: int) -> None:
     """Builds what is missing, serves it and waits for Ctrl-C."""
     started = time.perf_counter()
     workspace = Workspace(config)

@@ -8,7 +8,7 @@ out of this module, it would turn them into an unchecked dict.
 from pathlib import Path
 
 import ray
-from pydantic import model_validator
+from pydantic import field_validator
 from ray import serve
 from ray.serve import Application
 
@@ -20,22 +20,24 @@ from serving.config import SECRET_VARIABLES, ServingConfig
 from serving.deployments.consumer import ConsumerReplica
 from serving.deployments.gateway import GatewayReplica
 from serving.deployments.stage import StageReplica
-from serving.groups import PartName
-from serving.placement import CONSUMER, GATEWAY, PLACEMENTS, Placement
+from serving.placement import CONSUMER, GATEWAY, find_placement
 
 
 class RecommenderArgs(ServingConfig):
     """Arguments of the application."""
 
-    placement: Placement = "staged"
+    placement: str = "staged"
     """`staged`: every stage group in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
-    `fused`: everything in one; `per_model`: each of the fourteen models of the reference in one, to compare with."""
+    `fused`: everything in one; `module:ATTRIBUTE`: a `serving.placement.Placement` of your own."""
 
-    @model_validator(mode="after")
-    def _models_can_run_there(self) -> "RecommenderArgs":
-        if self.placement == "per_model" and self.device == "cuda":
-            raise ValueError("device='cuda' with placement='per_model', whose models run on a CPU; choose 'tiered'")
-        return self
+    @field_validator("placement")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            find_placement(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return name
 
 
 def build_app(args: RecommenderArgs) -> Application:
@@ -50,9 +52,9 @@ def build_app(args: RecommenderArgs) -> Application:
         refuse_secret_variables(own, SECRET_VARIABLES, source="the application")
     path = find_bundle(args)
     config = with_shop(args, open_bundle(path).manifest.shop)
-    remote: dict[PartName, Application] = {}
-    for name, parts in PLACEMENTS[args.placement].items():
-        stage = serve.deployment(name=name)(StageReplica).bind(parts, str(path), config)
+    remote: dict[str, Application] = {}
+    for name, parts in find_placement(args.placement).deployments.items():
+        stage = serve.deployment(name=name)(StageReplica).bind(args.placement, parts, str(path), config)
         remote |= dict.fromkeys(parts, stage)
     consumer = serve.deployment(name=CONSUMER)(ConsumerReplica).bind(str(path), config)
     beside = [consumer] if config.consumer.enabled else []

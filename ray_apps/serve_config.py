@@ -16,7 +16,7 @@ from contracts.secrets import refuse_secret_variables
 from ray_apps.recommender import RecommenderArgs
 from serving.autoscaling import QueueTimeConfig
 from serving.config import SECRET_VARIABLES, ServingConfig
-from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
+from serving.placement import CONSUMER, GATEWAY, find_placement
 from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"
@@ -69,7 +69,8 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
         if application.autoscaling_policy is not None:
             _check_policy(application.autoscaling_policy, arguments.service.budget_ms, source)
         _check_limits(application.deployments, arguments, source)
-        expected = {GATEWAY, *PLACEMENTS[arguments.placement]} | ({CONSUMER} if arguments.consumer.enabled else set())
+        expected = {GATEWAY, *find_placement(arguments.placement).deployments}
+        expected |= {CONSUMER} if arguments.consumer.enabled else set()
         found = {deployment.name for deployment in application.deployments}
         if found != expected:
             raise ConfigError(

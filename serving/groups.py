@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, cast, get_args
+from collections.abc import Mapping
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.load import ComputeThread
-from serving.models import MODELS, ModelName, open_model
 from serving.pipeline import Fallbacks, StageCall
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -29,30 +28,12 @@ from serving.stores.user_features import UserFeatureStore
 
 GroupName = Literal["query_features", "retrieval", "seen_filter", "ranking", "reranking"]
 GROUPS: Final[tuple[GroupName, ...]] = get_args(GroupName)
-PartName = GroupName | ModelName
-"""What a deployment may hold."""
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
 
 
-def reads_stores(parts: Iterable[PartName]) -> bool:
-    """Whether one of these parts needs the stores."""
-    return not {"query_features", "user_lookup"}.isdisjoint(parts)
-
-
-def open_part(
-    name: PartName, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
-) -> StageCall:
-    """Opens a stage group, or a model where each of them is a deployment; see `open_group`."""
-    if name == "user_lookup":
-        return AsyncCall(_user_lookup(config, _needed(stores, name)))
-    if name in MODELS:
-        return open_model(cast(ModelName, name), bundle, config, thread)
-    return open_group(cast(GroupName, name), bundle, config, thread, stores)
-
-
 def open_group(
-    name: GroupName, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
+    name: str, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
 ) -> StageCall:
     """Opens one stage group.
 
@@ -64,27 +45,29 @@ def open_group(
         stores: the stores; None will do for groups that read none.
 
     Raises:
-        ConfigError: the group reads stores and got none.
+        ConfigError: there is no such group, or it reads stores and got none.
     """
     if name == "query_features":
-        lookup = _user_lookup(config, _needed(stores, name))
-        return AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
+        return AsyncCall(QueryFeatureStage(open_user_lookup(config, stores), QueryFeatureBuilder.open(bundle)))
     if name == "retrieval":
         return ThreadCall(Retrieval.open(bundle, config.retrieval, config.device), thread)
     if name == "ranking":
         return ThreadCall(Ranking.open(bundle, config.device), thread)
     if name == "seen_filter":
         return ThreadCall(SeenFilter.open(bundle), thread)
-    return ThreadCall(Reranking.open(bundle), thread)
+    if name == "reranking":
+        return ThreadCall(Reranking.open(bundle), thread)
+    raise ConfigError(f"there is no stage group {name!r}; legal names: {', '.join(GROUPS)}")
 
 
-def _needed(stores: StoreConnection | None, name: str) -> StoreConnection:
+def open_user_lookup(config: ServingConfig, stores: StoreConnection | None) -> UserLookup:
+    """Opens the user lookup.
+
+    Raises:
+        ConfigError: there are no stores.
+    """
     if stores is None:
-        raise ConfigError(f"{name} reads stores and got no connection; open one with StoreConnection.open")
-    return stores
-
-
-def _user_lookup(config: ServingConfig, stores: StoreConnection) -> UserLookup:
+        raise ConfigError("the user lookup reads stores and got no connection; open one with StoreConnection.open")
     opened = (stores.config, stores.address, stores.client)
     return UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), config.pipeline)
 
@@ -92,7 +75,7 @@ def _user_lookup(config: ServingConfig, stores: StoreConnection) -> UserLookup:
 async def warm_up(parts: Mapping[Any, StageCall], bundle: Bundle, config: ServingConfig) -> None:
     """Runs made-up batches through opened groups, so that the first visitor does not pay for lazy loading.
 
-    Single models are warmed up by the gateway's probe, which calls all of them.
+    What is no group is warmed up by the gateway's probe, which calls everything.
     """
     groups = {name: call for name, call in parts.items() if name in GROUPS}
     fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)

@@ -1,40 +1,77 @@
-"""Which deployment holds which stage groups or models."""
+"""Which deployment holds which stage groups. A placement of one's own is named as `module:ATTRIBUTE`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Final, Literal
 
-from serving.groups import PartName
+from contracts.bundle import Bundle
+from contracts.errors import ConfigError
+from serving.config import ServingConfig
+from serving.connection import StoreConnection
+from serving.groups import open_group
+from serving.load import ComputeThread
+from serving.pipeline import StageCall
 
-Placement = Literal["staged", "tiered", "fused", "per_model"]
+PlacementName = Literal["staged", "tiered", "fused"]
 GATEWAY: Final = "Gateway"
 CONSUMER: Final = "Consumer"
 """Deployment of the consumer of interactions, in every placement unless it is switched off."""
-PLACEMENTS: Final[dict[Placement, dict[str, tuple[PartName, ...]]]] = {
-    "staged": {
-        "QueryFeatures": ("query_features",),
-        "Retrieval": ("retrieval",),
-        "SeenFilter": ("seen_filter",),
-        "Ranking": ("ranking",),
-        "Reranking": ("reranking",),
-    },
-    "tiered": {"Retrieval": ("retrieval",), "Ranking": ("ranking",)},
-    "fused": {},
-    "per_model": {
-        "ContextPreprocessor": ("context_preprocessor",),
-        "UserLookup": ("user_lookup",),
-        "UserTransform": ("user_transform",),
-        "ContextTransform": ("context_transform",),
-        "QueryTower": ("query_tower",),
-        "CandidateSearch": ("candidate_search",),
-        "SeenFilter": ("seen_filter",),
-        "ItemLookup": ("item_lookup",),
-        "ItemTransform": ("item_transform",),
-        "ContentLookup": ("content_lookup",),
-        "Unroll": ("unroll",),
-        "Ranker": ("ranker",),
-        "Sampling": ("sampling",),
-        "ItemDecoder": ("item_decoder",),
-    },
+Opener = Callable[[str, Bundle, ServingConfig, ComputeThread, StoreConnection | None], StageCall]
+"""Opens one thing that a deployment holds; the stores are None unless `Placement.reading` names it."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What runs where; stage groups that no deployment holds run in the gateway.
+
+    Attributes:
+        deployments: what each holds, by its name.
+        open: opens what a deployment holds.
+        compose: the stage groups made of calls to what deployments hold.
+        reading: what needs the stores.
+    """
+
+    deployments: Mapping[str, tuple[str, ...]]
+    open: Opener = open_group
+    compose: Callable[[Mapping[str, StageCall]], Mapping[str, StageCall]] = dict
+    reading: frozenset[str] = frozenset({"query_features"})
+
+
+PLACEMENTS: Final[dict[PlacementName, Placement]] = {
+    "staged": Placement(
+        {
+            "QueryFeatures": ("query_features",),
+            "Retrieval": ("retrieval",),
+            "SeenFilter": ("seen_filter",),
+            "Ranking": ("ranking",),
+            "Reranking": ("reranking",),
+        }
+    ),
+    "tiered": Placement({"Retrieval": ("retrieval",), "Ranking": ("ranking",)}),
+    "fused": Placement({}),
 }
-"""Parts by deployment; stage groups that no deployment holds run in the gateway."""
+
+
+def find_placement(name: str) -> Placement:
+    """A placement by its name, or one of one's own by `module:ATTRIBUTE`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for known, placement in PLACEMENTS.items():
+        if name == known:
+            return placement
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute) if attribute else None
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"placement {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, Placement):
+        raise ConfigError(
+            f"placement {name!r} is not known; expected {', '.join(PLACEMENTS)}, or module:ATTRIBUTE of a "
+            "serving.placement.Placement"
+        )
+    return found

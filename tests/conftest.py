@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
+    from contracts.bundle import Bundle
+
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
 os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -20,6 +22,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serving.deployments.middleware:middlewares")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share cores with servers; spinning threads keep them
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A tiny bundle with untrained models."""
+    from tests.fixtures.served_bundle import write_served_bundle  # torch
+
+    return write_served_bundle(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ray_apps.cluster import ClusterConfig, serving_cluster
 from ray_apps.ports import port_block
-from ray_apps.server import CONFIGS, deploy, stop_on_signals, wait_until_stopped
-from serving.placement import CONSUMER, Placement
+from ray_apps.server import deploy, stop_on_signals, wait_until_stopped
+from serving.placement import CONSUMER
 
 OBJECT_STORE_MB = 200
 _HAPROXY_S = 3.0
@@ -25,7 +25,7 @@ _POLL_S = 0.2
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line; `--settings` holds serving settings as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.ray_serve", description=__doc__)
-    parser.add_argument("--placement", choices=get_args(Placement), required=True)
+    parser.add_argument("--config", type=Path, required=True, help="Serve config file of a placement")
     parser.add_argument("--replicas", type=int, default=1, help="of every deployment that answers requests")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--var", type=Path, required=True, help="folder that names what belongs to this server")
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with port_block() as ports, serving_cluster(cluster, arguments.var, ports):
         stop_on_signals()
         settings = json.loads(arguments.settings)
-        num_replicas = deploy_fixed(arguments.placement, arguments.replicas, arguments.port, settings)
+        num_replicas = deploy_fixed(arguments.config, arguments.replicas, arguments.port, settings)
         if arguments.with_empty:
             deploy_empty()
         wait_until_whole(num_replicas)
@@ -47,15 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
 
 
-def deploy_fixed(placement: Placement, replicas: int, port: int, args: dict[str, Any]) -> dict[str, int]:
-    """Deploys a placement with a number of replicas of each deployment that answers requests, until it answers.
+def deploy_fixed(path: Path, replicas: int, port: int, args: dict[str, Any]) -> dict[str, int]:
+    """Deploys a config file with a number of replicas of each deployment that answers requests, until it answers.
 
     Returns:
-        Replicas of each deployment; of the consumer, for which nobody waits, as many as the placement ships with.
+        Replicas of each deployment; of the consumer, for which nobody waits, as many as the file says.
     """
     from ray_apps.serve_config import read_serve_config  # it imports Serve, which reads its environment then
 
-    path = CONFIGS / f"{placement}.yaml"
     values = read_serve_config(path, args=args, port=port)
     deployments = values["applications"][0]["deployments"]
     for deployment in deployments:

@@ -18,9 +18,9 @@ from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.gateway.build import build_gateway
-from serving.groups import GROUPS, GroupName, PartName, open_group, warm_up
+from serving.groups import GROUPS, GroupName, open_group, warm_up
 from serving.load import BUSY, QUEUE_MS, ComputeThread
-from serving.models import composed_groups
+from serving.placement import find_placement
 
 
 @serve.ingress()
@@ -31,7 +31,7 @@ class GatewayReplica:
         placement: its name.
         bundle_path: folder of the bundle that it serves.
         config: settings.
-        remote: handle of the deployment that holds a stage group or a model; the other groups run here.
+        remote: handle of the deployment by what it holds; stage groups of which none holds anything run here.
         beside: deployments of the application that nobody calls; Serve knows them because they are named here.
     """
 
@@ -40,7 +40,7 @@ class GatewayReplica:
         placement: str,
         bundle_path: str,
         config: ServingConfig,
-        remote: dict[PartName, DeploymentHandle[Any]],
+        remote: dict[str, DeploymentHandle[Any]],
         beside: Sequence[DeploymentHandle[Any]] = (),
     ) -> None:
         private_process()
@@ -48,7 +48,7 @@ class GatewayReplica:
         bundle = open_bundle(bundle_path, verify=False)
         stores = await connect_stores(config)
         calls = {name: RemoteCall(handle, name) for name, handle in remote.items()}
-        elsewhere = calls | composed_groups(calls)
+        elsewhere = find_placement(placement).compose(calls)
         local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in elsewhere)
         thread = ComputeThread()
         opened = {name: open_group(name, bundle, config, thread, stores) for name in local}

@@ -1,4 +1,4 @@
-"""Items as clients see them: hydrated recommendations (model 7), catalogue pages and pictures."""
+"""Items as clients see them: hydrated recommendations, catalogue pages and pictures."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ Card = tuple[str, str | None, str | None, str | None, str | None, float | None, 
 
 class Catalogue:
     """Metadata of a bundle's items.
+
+    Reference model: 7 item_id_decoder
+    Input: ItemRows of the final lists
+    Output: raw item ids
+    Artifacts: `items/item_id`, mapped
+    Failure: none once opened: nothing leaves the machine
+    Cadence: each bundle
 
     Args:
         bundle: an opened bundle.

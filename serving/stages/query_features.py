@@ -25,7 +25,15 @@ class LookedUp:
 
 
 class QueryFeatureBuilder:
-    """Requests and user records to model inputs: the same code as offline."""
+    """Requests and user records to model inputs: the same code as offline.
+
+    Reference model: 1c nvt_context_transform
+    Input: device type, Unix seconds
+    Output: device code; sines and cosines of shop-local hour and weekday
+    Artifacts: vocabulary of devices, time zone of the shop
+    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Cadence: fitted at a full build
+    """
 
     def __init__(self, bundle_version: str, transforms: FittedTransforms, history: HistoryBuilder) -> None:
         self._version = bundle_version

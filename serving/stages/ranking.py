@@ -42,6 +42,20 @@ class Ranking:
     Failure: left out: the order of retrieval stays, `ranking` in `degraded`
     Cadence: each bundle
 
+    Reference model: 5b nvt_item_transform
+    Input: item columns
+    Output: encoded id, codes, normalised log price
+    Artifacts: `ranker/encoded_id`, mean and spread of log prices
+    Failure: with the ranking
+    Cadence: fitted at a full build on the whole catalogue
+
+    Reference model: 6a unroll_features
+    Input: query features of B requests, T candidates
+    Output: owner and age bucket of each candidate [T], popularity if the ranker reads it; features are never copied
+    Artifacts: launch times, `ranker/popularity`
+    Failure: with the ranking
+    Cadence: none: arithmetic only
+
     The ranker reads item features from the bundle's mapped columns by ItemRow: nothing is copied or sent.
     """
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from contracts.bundle import INDEX, Bundle
 from contracts.config import StrictConfig
-from contracts.ids import FloatArray
+from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
 from contracts.options import Constraints, Ragged
 from serving.device import Device
@@ -91,23 +91,19 @@ class Retrieval:
         Raises:
             BundleError: the queries are of another bundle version.
         """
-        return self.search(queries, self._tower(queries), constraints, given)
+        refuse_other_version(queries.bundle_version, self._version)
+        return self.search(queries.now, self._tower(queries), constraints, given)
 
     def search(
         self,
-        queries: QueryFeatures,
+        now: LongArray,
         embeddings: FloatArray,
         constraints: Constraints | None = None,
         given: Ragged | None = None,
     ) -> Candidates:
-        """As a call, with the query embeddings [B, E] given.
-
-        Raises:
-            BundleError: the queries are of another bundle version.
-        """
-        refuse_other_version(queries.bundle_version, self._version)
-        bias = self._bias.of(queries.now)
-        eligible = self._eligibility.of(queries.now, constraints)
+        """As a call, with the times [B], Unix seconds, and embeddings [B, E] of the queries given."""
+        bias = self._bias.of(now)
+        eligible = self._eligibility.of(now, constraints)
         if given is None:
             found = self._index.search(embeddings, self._config.retrieval_k, bias=bias, eligible=eligible)
         else:

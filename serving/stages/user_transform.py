@@ -24,7 +24,15 @@ class UserCodes:
 
 
 class UserTransform:
-    """Encodes user features; a user whom the store does not know is out of vocabulary, whatever the id."""
+    """Encodes user features; a user whom the store does not know is out of vocabulary, whatever the id.
+
+    Reference model: 1b nvt_user_transform
+    Input: records of users, recent items of the request
+    Output: codes of user, gender and top categories; age and history join them in the query features
+    Artifacts: vocabularies, means and spreads
+    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Cadence: fitted at a full build
+    """
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms

@@ -1,24 +1,26 @@
-"""The fourteen models as functions over batches, made of our own stage classes wherever they have the same cut."""
+"""The fourteen models as functions over tensors: around our own stage classes, and the parts of `per_model`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.per_model.models import fill_context
+from benchmarks.peers.per_model.parts import ContextTransform
 from benchmarks.peers.triton.spec import Model, fourteen_models
-from contracts import columns as c
-from contracts.bundle import INDEX, Bundle, open_bundle
+from contracts.bundle import Bundle, open_bundle
 from contracts.features import History, item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
+from serving.stages.item_lookup import ItemLookup
 from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]
@@ -84,8 +86,9 @@ def context_preprocessor(shop: OpenedShop) -> Stage:
     """Model 0: what the client did not tell."""
 
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
-        now = np.full_like(timestamp, shop.now)
-        return {"device": device_type, "time": np.where(timestamp == 0, now, timestamp), "now": now}
+        batch = fill_context(_batch(shop, len(timestamp), context_time=timestamp[:, 0]))
+        now = np.full_like(timestamp, batch.now)
+        return {"device": device_type, "time": batch.context_time[:, None], "now": now}
 
     return run
 
@@ -103,7 +106,7 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
-        batch = _batch(shop, user_id, session_id)
+        batch = _of_subjects(shop, user_id, session_id)
         records = shop.runner.run(lookup(batch))
         history = build_history(batch, records.recent)
         return {
@@ -122,28 +125,39 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
 
 def nvt_user_transform(shop: OpenedShop) -> Stage:
     """Model 1b: codes of the user's features and the age."""
+    from serving.stages.user_lookup import UserRecords
+    from serving.stages.user_transform import UserTransform
+
     transforms = shop.bundle.transforms
+    transform = UserTransform(transforms)
 
     def run(user_id: AnyArray, known: BoolArray, age: AnyArray, *categories: AnyArray) -> Outputs:
-        age_norm, age_binned = transforms.age(age[:, 0])
-        names = (c.GENDER, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)
-        gender, top, top_long = (
-            transforms.encode(name, _texts(values)) for name, values in zip(names, categories, strict=True)
+        size = len(user_id)
+        genders, top, top_long = (tuple(_texts(values)) for values in categories)
+        records = replace(
+            UserRecords.anonymous(size),
+            known=known[:, 0],
+            ages=age[:, 0],
+            genders=genders,
+            top_category=top,
+            top_category_long=top_long,
         )
-        user = np.where(known[:, 0], transforms.encode(c.USER_ID, _texts(user_id)), 0)
-        codes = np.stack([user, gender, age_binned, top, top_long], axis=1).astype(np.int32)
-        return {"user_codes": codes, "age_norm": age_norm[:, None]}
+        codes = transform(_batch(shop, size, user_ids=tuple(_texts(user_id))), records)
+        age_norm, age_binned = transforms.age(records.ages)
+        columns = [codes.user, codes.gender, age_binned, codes.top_category, codes.top_category_long]
+        return {"user_codes": np.stack(columns, axis=1).astype(np.int32), "age_norm": age_norm[:, None]}
 
     return run
 
 
 def nvt_context_transform(shop: OpenedShop) -> Stage:
     """Model 1c: device code, hour and weekday."""
-    transforms = shop.bundle.transforms
+    transform = ContextTransform(shop.bundle.transforms)
 
     def run(device: AnyArray, time: LongArray) -> Outputs:
-        codes = transforms.encode(c.DEVICE_TYPE, _texts(device))
-        return {"device_code": codes[:, None], "time_waves": transforms.context(time[:, 0])}
+        told = {"device_types": tuple(_texts(device)), "context_time": time[:, 0]}
+        inputs = transform(_batch(shop, len(time), **told))
+        return {"device_code": inputs.device[:, None], "time_waves": inputs.cyclic}
 
     return run
 
@@ -164,23 +178,14 @@ def query_tower(shop: OpenedShop) -> Stage:
 
 def faiss_retrieval(shop: OpenedShop) -> Stage:
     """Model 3: the best eligible items; -1 where there are fewer."""
-    import torch
-
-    from serving.stages.eligibility import AgeBias, Eligibility
-    from training.models.candidate_index import CandidateIndex
-    from training.models.loading import load_two_tower
+    from serving.stages.retrieval import Retrieval
 
     _one_thread()
-    bundle, size = shop.bundle, shop.config.retrieval.retrieval_k
-    index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))
-    with torch.inference_mode():
-        by_bucket = load_two_tower(bundle).age_bias.numpy().astype(np.float32)
-    bias = AgeBias(by_bucket, bundle.items.launched_at, bundle.transforms.calendar)
-    eligibility = Eligibility.open(bundle)
+    size = shop.config.retrieval.retrieval_k
+    retrieval = Retrieval.open(shop.bundle, shop.config.retrieval)
 
     def run(query: FloatArray, now: LongArray) -> Outputs:
-        nows = now[:, 0]
-        found = index.search(query, size, bias=bias.of(nows), eligible=eligibility.of(nows))
+        found = retrieval.search(now[:, 0], query)
         inside = np.arange(size) < found.lengths[:, None]
         rows = np.full(inside.shape, PAD_ROW, dtype=np.int32)
         scores = np.zeros(inside.shape, dtype=np.float32)
@@ -201,7 +206,7 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
     read = seen_reader(store, shop.bundle.transforms.calendar, hashes)
 
     def run(user_id: AnyArray, session_id: AnyArray, now: LongArray, found: IntArray) -> Outputs:
-        early: Any = shop.runner.run(_call(read, _batch(shop, user_id, session_id)))
+        early: Any = shop.runner.run(_call(read, _of_subjects(shop, user_id, session_id)))
         rows, owners = found.ravel(), np.repeat(np.arange(len(found)), found.shape[1])
         answers: Any = shop.runner.run(early.filters.about(hashes, rows, owners))
         seen = answers.seen(hashes[rows], owners).reshape(found.shape)
@@ -212,10 +217,10 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
 
 def feast_item_lookup(shop: OpenedShop) -> Stage:
     """Model 5a: columns of items from arrays in memory."""
-    price, launched_at = shop.bundle.array("items/price"), shop.bundle.items.launched_at
+    lookup, launched_at = ItemLookup.open(shop.bundle), shop.bundle.items.launched_at
 
     def run(rows: IntArray) -> Outputs:
-        return {"price": price[rows], "launched_at": launched_at[rows]}
+        return {"price": lookup.take(rows).prices, "launched_at": launched_at[rows]}
 
     return run
 
@@ -326,21 +331,26 @@ def _bytes(values: Any) -> AnyArray:
     return np.array([[(value or "").encode()] for value in values], dtype=object)
 
 
-def _batch(shop: OpenedShop, user_id: AnyArray, session_id: AnyArray) -> RequestBatch:
+def _of_subjects(shop: OpenedShop, user_id: AnyArray, session_id: AnyArray) -> RequestBatch:
     """The requests as the stores' readers take them."""
-    size = len(user_id)
-    return RequestBatch(
-        bundle_version=shop.bundle.version,
-        now=shop.now,
-        request_ids=("",) * size,
-        user_ids=tuple(_texts(user_id)),
-        session_ids=tuple(_texts(session_id)),
-        recent_items=((),) * size,
-        device_types=(None,) * size,
-        context_time=np.zeros(size, dtype=np.int64),
-        k=np.ones(size, dtype=np.int32),
-        budget_ms=np.full(size, shop.config.service.budget_ms, dtype=np.float32),
-    )
+    return _batch(shop, len(user_id), user_ids=tuple(_texts(user_id)), session_ids=tuple(_texts(session_id)))
+
+
+def _batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
+    """Requests of which only some fields are told."""
+    values: dict[str, Any] = {
+        "bundle_version": shop.bundle.version,
+        "now": shop.now,
+        "request_ids": ("",) * size,
+        "user_ids": (None,) * size,
+        "session_ids": (None,) * size,
+        "recent_items": ((),) * size,
+        "device_types": (None,) * size,
+        "context_time": np.zeros(size, dtype=np.int64),
+        "k": np.ones(size, dtype=np.int32),
+        "budget_ms": np.full(size, shop.config.service.budget_ms, dtype=np.float32),
+    }
+    return RequestBatch(**values | told)
 
 
 def _assemble(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray) -> Outputs:

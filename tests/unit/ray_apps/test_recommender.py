@@ -72,7 +72,7 @@ def test_the_application_has_the_deployments_of_its_placement(bundles: Path, pla
     gateway = app._bound_deployment
     assert gateway.name == GATEWAY
     stages = gateway.init_args[3]
-    assert {stage._bound_deployment.name for stage in stages.values()} == set(PLACEMENTS[placement])
+    assert {stage._bound_deployment.name for stage in stages.values()} == set(PLACEMENTS[placement].deployments)
     assert [beside._bound_deployment.name for beside in gateway.init_args[4]] == [CONSUMER]
 
 
@@ -116,7 +116,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         ),
         (
             changed(application={"args": {"placement": "tiny"}}),
-            "placement: Input should be 'staged', 'tiered', 'fused' or 'per_model'",
+            "placement 'tiny' is not known; expected staged, tiered, fused, or module:ATTRIBUTE",
         ),
         (changed(application={"args": {"placement": "staged"}}), "placement 'staged' has .*'QueryFeatures'"),
         (
@@ -130,15 +130,11 @@ def changed(**changes: Any) -> dict[str, Any]:
             "target_ms=200 of the autoscaling policy leaves nothing of service.budget_ms=100; lower",
         ),
         (
-            changed(application={"args": {"placement": "per_model", "device": "cuda"}}),
-            "device='cuda' with placement='per_model', whose models run on a CPU; choose 'tiered'",
-        ),
-        (
             changed(application={"import_path": "a:b"}),
             "import_path is 'a:b', expected 'ray_apps.recommender:build_app'",
         ),
     ],
-    ids=range(15),
+    ids=range(14),
 )
 def test_serve_config_files_are_refused_by_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"file.yaml: .*{message}"):

@@ -9,14 +9,7 @@ import pytest
 from contracts.bundle import Bundle
 from recommender_client import AsyncClient, Client
 from tests.fixtures.local_server import served_locally
-from tests.fixtures.served_bundle import write_served_bundle
 from tests.unit.serving.gateway.conftest import PIXEL, Shop
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A tiny bundle with untrained models."""
-    return write_served_bundle(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture

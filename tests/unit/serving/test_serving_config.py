@@ -9,8 +9,7 @@ from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.config import ServingConfig
 from serving.groups import GROUPS
-from serving.models import MODELS
-from serving.placement import GATEWAY, PLACEMENTS
+from serving.placement import GATEWAY, PLACEMENTS, Placement, find_placement
 
 
 def test_fewer_candidates_than_a_request_may_want_are_refused() -> None:
@@ -34,10 +33,31 @@ def test_the_clock_is_the_machines_or_stands_still() -> None:
 
 
 def test_no_placement_has_a_part_twice_and_names_are_its_own() -> None:
-    for placement, deployments in PLACEMENTS.items():
-        held = [group for groups in deployments.values() for group in groups]
-        assert len(set(held)) == len(held), placement
-        assert set(held) <= {*GROUPS, *MODELS}
-        assert GATEWAY not in deployments
-    assert sorted(group for groups in PLACEMENTS["staged"].values() for group in groups) == sorted(GROUPS)
-    assert {group for groups in PLACEMENTS["per_model"].values() for group in groups} == {"seen_filter", *MODELS}
+    for name, placement in PLACEMENTS.items():
+        held = [group for groups in placement.deployments.values() for group in groups]
+        assert len(set(held)) == len(held), name
+        assert set(held) <= set(GROUPS)
+        assert GATEWAY not in placement.deployments
+    assert sorted(group for groups in PLACEMENTS["staged"].deployments.values() for group in groups) == sorted(GROUPS)
+
+
+OWN = Placement({"Filters": ("seen_filter", "reranking")})
+
+
+def test_a_placement_of_ones_own_is_found_by_its_import_path() -> None:
+    assert find_placement(f"{__name__}:OWN") is OWN
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny", r"placement 'tiny' is not known; expected staged, tiered, fused, or module:ATTRIBUTE of a serving"),
+        ("", "placement '' is not known"),
+        ("no.such:THING", "placement 'no.such:THING' cannot be imported: No module named 'no'"),
+        (f"{__name__}:NONE", "placement '.*:NONE' cannot be imported: module .* has no attribute 'NONE'"),
+        (f"{__name__}:GROUPS", "placement '.*:GROUPS' is not known"),
+    ],
+)
+def test_what_is_no_placement_is_refused_by_name(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_placement(name)

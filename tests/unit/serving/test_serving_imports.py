@@ -22,11 +22,11 @@ def loaded_by(code: str) -> set[str]:
         ("serving.pipeline, serving.groups, serving.gateway.build, serving.config, serving.placement", set()),
         ("serving.stages.query_features, serving.stages.seen_filter, serving.stages.reranking", set()),
         ("serving.stages.context, serving.stages.user_lookup, serving.stages.retrieval, serving.stages.ranking", set()),
-        ("serving.models, serving.stages.single_models, serving.queue_time_policy, serving.load", set()),
+        ("benchmarks.peers.per_model.models, serving.queue_time_policy, serving.load", set()),
         ("serving.interactions.config, serving.interactions.redis_stream, serving.interactions.meter", set()),
         ("serving.deployments.consumer, ray_apps.recommender", {"ray", "opentelemetry.sdk.trace"}),
         ("serving.interactions.build", set()),
-        ("serving.stages.query_tower, serving.stages.torch_scorer, serving.stages.feature_scorer", {"torch"}),
+        ("serving.stages.query_tower, serving.stages.torch_scorer", {"torch"}),
     ],
 )
 def test_modules_load_no_more_than_they_need(modules: str, allowed: set[str]) -> None:

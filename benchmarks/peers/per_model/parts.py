@@ -15,11 +15,13 @@ from contracts.bundle import Bundle
 from contracts.features import History, item_age_bucket
 from contracts.ids import FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from contracts.options import Constraints, Ragged
 from contracts.transforms import FittedTransforms, stack_query
 from serving.stages.context import Context
 from serving.stages.history import HistoryBuilder
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
+from serving.stages.retrieval import Retrieval
 from serving.stages.user_lookup import UserRecords
 from serving.stages.user_transform import UserCodes, UserTransform
 from serving.stages.version import refuse_other_version
@@ -69,15 +71,7 @@ class Unrolled:
 
 
 class ContextTransform:
-    """Device and time to model inputs; in the stages a part of the query features.
-
-    Reference model: 1c nvt_context_transform
-    Input: device type, Unix seconds
-    Output: device code; sines and cosines of shop-local hour and weekday
-    Artifacts: vocabulary of devices, time zone of the shop
-    Failure: with the query features: nobody is known, `query_features` in `degraded`
-    Cadence: fitted at a full build
-    """
+    """Device and time to model inputs; in the stages a part of the query features."""
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms
@@ -90,15 +84,7 @@ class ContextTransform:
 
 
 class UserInputTransform:
-    """What the stores know of users to model inputs; in the stages a part of the query features.
-
-    Reference model: 1b nvt_user_transform
-    Input: records of users, recent items of the request
-    Output: codes of user, gender and top categories, normalised and binned age, history
-    Artifacts: vocabularies, means and spreads
-    Failure: with the query features: nobody is known, `query_features` in `degraded`
-    Cadence: fitted at a full build
-    """
+    """What the stores know of users to model inputs; in the stages a part of the query features."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._version = bundle.version
@@ -134,16 +120,31 @@ def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, cont
     return LookedUp(QueryFeatures(batch.bundle_version, now, categorical, continuous, user.history), records.degraded)
 
 
-class ItemTransform:
-    """Item columns to model inputs; in the stages they lie ready transformed in the bundle.
+class CandidateSearch:
+    """Candidates of query embeddings that another deployment has computed."""
 
-    Reference model: 5b nvt_item_transform
-    Input: item columns
-    Output: encoded id, codes, normalised log price
-    Artifacts: `ranker/encoded_id`, mean and spread of log prices
-    Failure: with the ranking
-    Cadence: fitted at a full build on the whole catalogue
-    """
+    def __init__(self, bundle: Bundle, retrieval: Retrieval) -> None:
+        self._version = bundle.version
+        self._retrieval = retrieval
+
+    def __call__(
+        self,
+        queries: QueryFeatures,
+        embeddings: FloatArray,
+        constraints: Constraints | None = None,
+        given: Ragged | None = None,
+    ) -> Candidates:
+        """As the stage answers; embeddings are [B, E].
+
+        Raises:
+            BundleError: the queries are of another bundle version.
+        """
+        refuse_other_version(queries.bundle_version, self._version)
+        return self._retrieval.search(queries.now, embeddings, constraints, given)
+
+
+class ItemTransform:
+    """Item columns to model inputs; in the stages they lie ready transformed in the bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._transforms = bundle.transforms
@@ -159,13 +160,6 @@ class Unroll:
     """Which query each candidate belongs to, and its age and popularity at that query's time.
 
     The ranker reads a query's features by its place, so they are repeated by reference.
-
-    Reference model: 6a unroll_features
-    Input: query features of B requests, T candidates
-    Output: owner and age bucket of each candidate [T], popularity if the ranker reads it; features are never copied
-    Artifacts: launch times, `ranker/popularity`
-    Failure: with the ranking
-    Cadence: none: arithmetic only
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -182,15 +176,7 @@ class Unroll:
 
 
 class ItemDecoder:
-    """Raw ids of ranked items; in the stages the gateway reads them with the metadata.
-
-    Reference model: 7 item_id_decoder
-    Input: ItemRows of the final lists
-    Output: raw item ids
-    Artifacts: `items/item_id`, mapped
-    Failure: none once opened: nothing leaves the machine
-    Cadence: each bundle
-    """
+    """Raw ids of ranked items; in the stages the gateway reads them with the metadata."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._raw_ids = bundle.strings(f"items/{c.ITEM_ID}")

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.peers.per_model.models import MODELS, PER_MODEL, composed_groups, fill_context, open_model
+from benchmarks.peers.per_model.parts import ItemDecoder
 from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.messages import Candidates
+from serving.calls import AsyncCall
 from serving.config import ServingConfig
-from serving.groups import GROUPS, open_group, open_part, reads_stores
+from serving.groups import GROUPS, open_group
 from serving.load import ComputeThread
-from serving.models import MODELS, composed_groups, fill_context
-from serving.placement import PLACEMENTS
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
-from serving.stages.single_models import ItemDecoder
 from serving.stages.user_lookup import UserLookup
 from serving.steps import PipelineConfig
 from tests.fixtures.fake_stores import RECENT, FakeRecentItems, FakeUserFeatures
@@ -43,7 +43,9 @@ def composed(bundle: Bundle, thread: Any, lookup: UserLookup) -> dict[str, Any]:
         return await lookup(*messages)
 
     calls: dict[Any, Any] = {
-        name: open_part(name, bundle, ServingConfig(), thread, None) for name in MODELS if name != "user_lookup"
+        name: open_model(name, bundle, ServingConfig(), thread, None)
+        for name in (*MODELS, "seen_filter")
+        if name != "user_lookup"
     }
     return dict(composed_groups(calls | {"user_lookup": look_up}))
 
@@ -94,8 +96,8 @@ async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
     async def forgetful(*messages: Any, timeout_s: float) -> Any:
         return []
 
-    calls: dict[Any, Any] = dict.fromkeys(MODELS, forgetful)
-    calls["sampling"] = open_part("sampling", bundle, ServingConfig(), thread, None)
+    calls: dict[Any, Any] = dict.fromkeys((*MODELS, "seen_filter"), forgetful)
+    calls["sampling"] = open_model("sampling", bundle, ServingConfig(), thread, None)
     candidates = Candidates(
         bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32)
     )
@@ -108,11 +110,14 @@ def test_a_request_without_a_time_is_of_now() -> None:
     assert fill_context(batch).context_time.tolist() == [NOW, NOW - 5]
 
 
-def test_only_what_reads_stores_asks_for_them() -> None:
-    reading = {name for parts in PLACEMENTS.values() for name, held in parts.items() if reads_stores(held)}
-    assert reading == {"QueryFeatures", "UserLookup"}
+def test_every_model_has_a_deployment_and_all_make_the_groups() -> None:
+    held = [name for names in PER_MODEL.deployments.values() for name in names]
+    assert (len(held), set(held)) == (14, {*MODELS, "seen_filter"})
+    assert [name for name, held in PER_MODEL.deployments.items() if not PER_MODEL.reading.isdisjoint(held)] == [
+        "UserLookup"
+    ]
+    assert set(composed_groups(dict.fromkeys(held, AsyncCall(nothing)))) == set(GROUPS)
 
 
-def test_some_models_alone_make_no_group() -> None:
-    assert composed_groups({}) == {}
-    assert len(PLACEMENTS["per_model"]) == 14
+async def nothing() -> None:
+    return None

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmarks.peers.per_model.parts import ItemInputs, Unrolled
 from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.ids import FloatArray, IntArray
 from contracts.messages import Candidates, QueryFeatures
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.single_models import ItemInputs, Unrolled
 from serving.stages.version import refuse_other_version
 from training.models.inputs import QueryTensors, as_tensor
 from training.models.loading import load_ranker

@@ -1,4 +1,7 @@
-"""The fourteen models of the reference one by one, and the stage groups made of calls to them."""
+"""The fourteen models of the reference one by one, and the stage groups made of calls to them.
+
+A placement to compare with, not to run.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,8 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from contracts.bundle import Bundle
-from contracts.errors import StageError
-from contracts.ids import IntArray
-from contracts.messages import Candidates, QueryFeatures, RequestBatch
-from serving.calls import ThreadCall
-from serving.config import ServingConfig
-from serving.load import ComputeThread
-from serving.pipeline import StageCall
-from serving.stages.content_lookup import ContentLookup
-from serving.stages.item_lookup import ItemLookup
-from serving.stages.query_features import LookedUp
-from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval
-from serving.stages.single_models import (
+from benchmarks.peers.per_model.parts import (
+    CandidateSearch,
     ContextTransform,
     ItemDecoder,
     ItemTransform,
@@ -30,6 +21,22 @@ from serving.stages.single_models import (
     UserInputTransform,
     join_query,
 )
+from contracts.bundle import Bundle
+from contracts.errors import StageError
+from contracts.ids import IntArray
+from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from serving.calls import AsyncCall, ThreadCall
+from serving.config import ServingConfig
+from serving.connection import StoreConnection
+from serving.groups import open_group, open_user_lookup
+from serving.load import ComputeThread
+from serving.pipeline import StageCall
+from serving.placement import Placement
+from serving.stages.content_lookup import ContentLookup
+from serving.stages.item_lookup import ItemLookup
+from serving.stages.query_features import LookedUp
+from serving.stages.reranking import Reranking
+from serving.stages.retrieval import Retrieval
 
 ModelName = Literal[
     "context_preprocessor",
@@ -46,27 +53,32 @@ ModelName = Literal[
     "sampling",
     "item_decoder",
 ]
-"""All but the seen filter (model 4), which is a stage group by itself."""
+"""All but the seen filter (model 4), which is a stage group of the product."""
 MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
 
 
-def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: ComputeThread) -> StageCall:
-    """Opens one model; the user lookup is opened with its stores by `serving.groups`.
+def open_model(
+    name: str, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
+) -> StageCall:
+    """Opens one model, on the CPU.
 
     Args:
-        name: which.
+        name: which, or the seen filter.
         bundle: an opened bundle.
         config: settings.
         thread: the replica's compute thread.
+        stores: for the user lookup.
     """
+    if name == "user_lookup":
+        return AsyncCall(open_user_lookup(config, stores))
     if name == "query_tower":
         from serving.stages.query_tower import QueryTower  # torch: only where the model runs
 
         return ThreadCall(QueryTower.open(bundle), thread)
     if name == "candidate_search":
-        return ThreadCall(Retrieval.open(bundle, config.retrieval).search, thread)
+        return ThreadCall(CandidateSearch(bundle, Retrieval.open(bundle, config.retrieval)), thread)
     if name == "ranker":
-        from serving.stages.feature_scorer import FeatureScorer  # torch
+        from benchmarks.peers.per_model.feature_scorer import FeatureScorer  # torch
 
         return ThreadCall(FeatureScorer(bundle), thread)
     if name == "context_transform":
@@ -83,7 +95,13 @@ def open_model(name: ModelName, bundle: Bundle, config: ServingConfig, thread: C
     }
     if name in simple:
         return ThreadCall(simple[name](bundle), thread)
-    return ThreadCall(fill_context if name == "context_preprocessor" else Reranking.open(bundle), thread)
+    if name == "sampling":
+        return ThreadCall(Reranking.open(bundle), thread)
+    return (
+        ThreadCall(fill_context, thread)
+        if name == "context_preprocessor"
+        else open_group(name, bundle, config, thread, stores)
+    )
 
 
 def fill_context(batch: RequestBatch) -> RequestBatch:
@@ -92,12 +110,11 @@ def fill_context(batch: RequestBatch) -> RequestBatch:
     return dataclasses.replace(batch, context_time=times)
 
 
-def composed_groups(calls: Mapping[Any, StageCall]) -> dict[str, StageCall]:
-    """The stage groups made of models, by name; none where no model stands alone."""
-    if not set(MODELS) <= calls.keys():
-        return {}
+def composed_groups(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
+    """The stage groups by name, four of them made of models."""
     composed = ComposedGroups(calls)
-    return {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
+    made = {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
+    return made | {"seen_filter": calls["seen_filter"]}
 
 
 class ComposedGroups:
@@ -107,7 +124,7 @@ class ComposedGroups:
         calls: every model, local or remote.
     """
 
-    def __init__(self, calls: Mapping[Any, StageCall]) -> None:
+    def __init__(self, calls: Mapping[str, StageCall]) -> None:
         self._calls = calls
 
     async def query_features(self, batch: RequestBatch, *, timeout_s: float) -> LookedUp:
@@ -159,3 +176,12 @@ def _used_rows(queries: QueryFeatures, candidates: Candidates) -> IntArray:
     """Distinct ItemRows [U], ascending, of candidates and histories."""
     past = queries.history.rows
     return np.unique(np.concatenate([candidates.rows, past[past >= 0]]))
+
+
+PER_MODEL: Final = Placement(
+    {"".join(word.capitalize() for word in name.split("_")): (name,) for name in (*MODELS, "seen_filter")},
+    open=open_model,
+    compose=composed_groups,
+    reading=frozenset({"user_lookup"}),
+)
+"""A deployment for each of the fourteen models."""
