@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, get_args
 
 USER_ID: Final = "user_id"
 SESSION_ID: Final = "session_id"
@@ -39,12 +39,14 @@ DAY: Final = "day"
 TOP_CATEGORY: Final = "top_category"
 TOP_CATEGORY_LONG: Final = "top_category_long"
 
-EVENTS: Final = ("view", "click", "cart", "purchase")
-"""Legal values of `event`; a missing event is a view."""
+EventName = Literal["view", "click", "cart", "purchase"]
+"""Legal values of `event`."""
+EVENTS: Final[tuple[EventName, ...]] = get_args(EventName)
+"""The same in their order, which is that of their codes; a missing event is the first."""
 
 
 class Kind(StrEnum):
-    """Kind of a raw column; integers are accepted where a float is expected."""
+    """Kind of a raw column, by the name of its Arrow type; integers are accepted where a float is expected."""
 
     STRING = "string"
     INT = "int64"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from contracts.clock import day_to_name, name_to_day
@@ -16,6 +16,8 @@ from contracts.errors import ConfigError
 from contracts.secrets import refuse_credentials
 
 EXTENDS = "extends"
+ShopName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+"""Prefix of bundle versions and of keys in the stores, and Feast's project."""
 
 
 class StrictConfig(BaseModel):

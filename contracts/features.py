@@ -14,6 +14,8 @@ from contracts import columns as c
 from contracts.clock import DAY_S
 from contracts.ids import PAD_ROW, BoolArray, FloatArray, IntArray, LongArray
 
+HALF_LIFE_DAYS: Final = 3.0
+"""An interaction counts half for popularity after this many days."""
 AGE_BINNED: Final = "age_binned"
 PRICE_LOG_NORM: Final = "price_log_norm"
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -44,9 +44,7 @@ class CompactConfig(StrictConfig):
     late_days: int = Field(default=2, ge=0)
     """Events may be accepted so many days after they happened: until then an impression that is not clicked may become
     so. Serving accepts them up to `stores.history_days` late."""
-    click_events: tuple[Literal["view", "click", "cart", "purchase"], ...] = Field(
-        default=("click", "cart", "purchase"), min_length=1
-    )
+    click_events: tuple[c.EventName, ...] = Field(default=("click", "cart", "purchase"), min_length=1)
     """Events that count as clicks."""
 
 

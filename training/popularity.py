@@ -8,11 +8,10 @@ from typing import Final
 import numpy as np
 
 from contracts.clock import DAY_S, ShopCalendar
+from contracts.features import HALF_LIFE_DAYS
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.top_k import top_k
 
-HALF_LIFE_DAYS: Final = 3.0
-"""An interaction counts half after this many days."""
 LIST_LENGTH: Final = 500
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
-from contracts.config import StrictConfig, load_config, merge
+from contracts.config import ShopName, StrictConfig, load_config, merge
 from contracts.history import HistoryReach
 from ray_apps.cluster import ClusterConfig
 from serving.stores.config import StoreConfig
@@ -41,7 +41,7 @@ class JobConfig(StrictConfig):
     """JSON lines of promotions and roll-backs; null = audit.jsonl below var_dir."""
     use_records: bool = False
     """Whether preprocessing also reads what serving recorded on days that are over: interactions, served features."""
-    shop: str = Field(default=SHOP, pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    shop: ShopName = SHOP
     """Name of the shop: prefix of bundle versions and of its keys in the stores."""
     seed: int = Field(default=0, ge=0)
     """Seed of every section that does not set its own."""

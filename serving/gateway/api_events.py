@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from contracts.columns import EventName
 from serving.gateway.api import Id
 
 MAX_EVENTS: Final = 100
@@ -15,7 +16,7 @@ class InteractionEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Something that a visitor did with an item; user_id or session_id must be there."""
 
     item_id: Annotated[Id, Meta(description="An item of the catalogue.")]
-    event: Annotated[Literal["view", "click", "cart", "purchase"], Meta(description="What was done.")]
+    event: Annotated[EventName, Meta(description="What was done.")]
     user_id: Annotated[Id | None, Meta(description="The shop's user id; the history is the user's if it is there.")] = (
         None
     )

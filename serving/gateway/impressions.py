@@ -19,7 +19,6 @@ from contracts import columns as c
 from contracts import records as r
 from contracts.bundle import Bundle
 from contracts.clock import Clock
-from contracts.columns import Kind
 from contracts.config import StrictConfig
 from contracts.files import atomic_file
 from contracts.ids import FloatArray, IntArray
@@ -28,9 +27,8 @@ from serving.day_files import by_day
 from serving.gateway.asked import Asked
 from serving.seldom import SeldomLogger
 
-_TYPES: Final = {Kind.STRING: pa.string(), Kind.INT: pa.int64(), Kind.FLOAT: pa.float64(), Kind.BOOL: pa.bool_()}
 _ONCE: Final = (r.EPSILON, r.TEMPERATURE, r.NUM_RANKED)
-_SCHEMA: Final = pa.schema([(column.name, _TYPES[column.kind]) for column in r.IMPRESSIONS.columns])
+_SCHEMA: Final = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in r.IMPRESSIONS.columns])
 
 
 class ImpressionConfig(StrictConfig):

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts import records as r
 from contracts.clock import ShopCalendar
-from contracts.columns import Kind, TableSchema
+from contracts.columns import TableSchema
 from contracts.errors import DataError
 from contracts.files import atomic_file
 from contracts.interactions import Erasure, Interaction
@@ -27,7 +27,6 @@ from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000
 """First second of 9999-12-30: days of later times have no name."""
-_TYPES: Final = {Kind.STRING: pa.string(), Kind.INT: pa.int64()}
 _COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S))
 
 Columns = dict[str, list[Any]]
@@ -94,7 +93,7 @@ def check_timestamp(timestamp: int) -> None:
 
 
 def _table(schema: TableSchema, columns: Columns) -> pa.Table:
-    types = pa.schema([(column.name, _TYPES[column.kind]) for column in schema.columns])
+    types = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in schema.columns])
     return pa.table(columns, schema=types)
 
 

@@ -8,12 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
+from contracts.ids import BoolArray, IntArray, LongArray
 from contracts.options import Order, RerankOptions
+from contracts.splitmix import GAMMA, mix
 
 Doubles = NDArray[np.float64]
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX: Final = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
 _BITS: Final = 53
 
 
@@ -112,22 +111,16 @@ def gumbel_noise(seeds: NDArray[np.uint64], rows: IntArray, draw: int = 0) -> Do
     """Standard Gumbel noise [F, N]: the largest log q + noise is a draw from q, their order one without replacement.
 
     An item's noise does not depend on which other candidates there are, in which order, or in which batch. It is made
-    of output number `row` of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-    2014). That the largest keys are a sample without replacement: Yellott, "The relationship between Luce's choice
-    axiom, Thurstone's theory of comparative judgment, and the double exponential distribution", 1977.
+    of output number `row` of SplitMix64 (`contracts.splitmix`). That the largest keys are a sample without replacement:
+    Yellott, "The relationship between Luce's choice axiom, Thurstone's theory of comparative judgment, and the double
+    exponential distribution", 1977.
 
     Args:
         seeds: [F].
         rows: ItemRows [F, N].
         draw: number of an independent draw.
     """
-    starts = _mix(seeds + _GOLDEN * np.array([draw + 1], dtype=np.uint64))
-    bits = _mix(starts[:, None] + _GOLDEN * (rows.astype(np.uint64) + np.uint64(1)))
+    starts = mix(seeds + GAMMA * np.array([draw + 1], dtype=np.uint64))
+    bits = mix(starts[:, None] + GAMMA * (rows.astype(np.uint64) + np.uint64(1)))
     uniform = ((bits >> np.uint64(64 - _BITS)).astype(np.float64) + 0.5) * 2.0**-_BITS
     return np.asarray(-np.log(-np.log(uniform)))
-
-
-def _mix(values: AnyArray) -> AnyArray:
-    for shift, factor in _MIX:
-        values = (values ^ (values >> np.uint64(shift))) * factor
-    return np.asarray(values ^ (values >> np.uint64(31)))

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from contracts.clock import DAY_S, HOUR_S
-from contracts.config import StrictConfig
+from contracts.config import ShopName, StrictConfig
+from contracts.features import HALF_LIFE_DAYS
 from contracts.ids import user_of_subject
 from contracts.secrets import read_secret, refuse_secret
 
@@ -36,7 +37,7 @@ class EmbeddedRedisConfig(StrictConfig):
 class StoreConfig(StrictConfig):
     """Where the stores are and how they are used."""
 
-    shop: str = Field(default="shop", pattern=r"^[a-z0-9][a-z0-9_]*$")
+    shop: ShopName = "shop"
     """Prefix of every key and Feast's project; the bundle's manifest names the same shop."""
     address: str | None = None
     """redis://host:port/db, rediss:// for TLS, or unix:///path of a socket; unset = the embedded Redis."""
@@ -79,7 +80,7 @@ class StoreConfig(StrictConfig):
     """Recent items, categories and seen ring of a user expire so many days after the last interaction."""
     event_memory_hours: int = Field(default=24, ge=1)
     """Hours for which the ids of accepted events are remembered; an event that comes again later counts again."""
-    popularity_half_life_days: float = Field(default=3.0, gt=0)
+    popularity_half_life_days: float = Field(default=HALF_LIFE_DAYS, gt=0)
     """An interaction counts half after so many days."""
 
     def lifetime_s(self, subject: str, *, first: bool = False) -> int:

@@ -6,11 +6,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.columns import EVENTS, IMPRESSIONS, INTERACTIONS, ITEMS, USERS
+from contracts.columns import EVENTS, IMPRESSIONS, INTERACTIONS, ITEMS, USERS, EventName
 from contracts.config import DayName, StrictConfig
 from training.splits import SplitConfig
 
-EventName = Literal["view", "click", "cart", "purchase"]
 _TABLES = {schema.name: schema.names for schema in (USERS, ITEMS, INTERACTIONS, IMPRESSIONS)}
 
 

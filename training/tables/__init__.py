@@ -6,10 +6,8 @@ Every column is checked before any row is read, so that a wrong table costs seco
 from training.tables.read import Piece, pieces, read_files, read_piece, read_table
 from training.tables.table import ColumnMap, RawTable, find_table, is_given
 from training.tables.texts import check_ids, illegal_ids, text_column
-from training.tables.values import ARROW_TYPES
 
 __all__ = [
-    "ARROW_TYPES",
     "ColumnMap",
     "Piece",
     "RawTable",

@@ -18,7 +18,7 @@ from contracts.errors import DataError, SchemaError
 from training.tables.files import parquet_files
 from training.tables.table import ColumnMap, RawTable, check_files
 from training.tables.texts import check_ids
-from training.tables.values import ARROW_TYPES, canonical_column
+from training.tables.values import canonical_column
 
 _ROWS_AT_ONCE: Final = 500_000
 _ROWS_OF_A_FILE: Final = 300
@@ -172,7 +172,7 @@ def _canonical(raw: RawTable, rows: _Rows) -> pa.Table:
         if source is not None and source in table.column_names:
             columns.append(canonical_column(table[source], column, source, path, first_row))
         else:
-            columns.append(pa.nulls(len(table), ARROW_TYPES[column.kind]))
+            columns.append(pa.nulls(len(table), pa.type_for_alias(column.kind)))
     return pa.table(columns, names=list(raw.schema.names))
 
 
@@ -186,7 +186,7 @@ def _check_rows(raw: RawTable, rows: pa.Table, path: Path, first_row: int) -> No
 
 
 def _empty(schema: TableSchema) -> pa.Table:
-    return pa.table({column.name: pa.array([], ARROW_TYPES[column.kind]) for column in schema.columns})
+    return pa.table({column.name: pa.array([], pa.type_for_alias(column.kind)) for column in schema.columns})
 
 
 def _check_unique(table: pa.Table, key: str, name: str, files: tuple[Path, ...], lengths: list[int]) -> None:

@@ -13,12 +13,6 @@ from contracts.columns import UNIX_SECONDS, Column, Kind
 from contracts.errors import SchemaError
 from training.tables.texts import text_column
 
-ARROW_TYPES: Final = {
-    Kind.STRING: pa.string(),
-    Kind.INT: pa.int64(),
-    Kind.FLOAT: pa.float64(),
-    Kind.BOOL: pa.bool_(),
-}
 _FINER: Final = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
 
 
@@ -52,7 +46,7 @@ def canonical_column(
                 raise SchemaError(
                     f"{path}: column {source!r} is {value} in row {row}; expected {legal}{_hint(value, column)}"
                 )
-    values = values.cast(ARROW_TYPES[column.kind], safe=legal is None)  # numbers are within the range
+    values = values.cast(pa.type_for_alias(column.kind), safe=legal is None)  # numbers are within the range
     if column.kind is not Kind.STRING:
         return values
     return text_column(values, nullable=column.nullable, source=source, path=path, first_row=first_row)

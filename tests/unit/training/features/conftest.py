@@ -19,7 +19,6 @@ from training.features.config import PreprocessConfig
 from training.features.encode import ENCODED, EncodeSpec, encode
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec
-from training.tables import ARROW_TYPES
 
 USERS = ("u1", "u2", "u3")
 ITEMS = ("i1", "i2", "i3")
@@ -32,7 +31,7 @@ def encode_rows() -> Encode:
     """Encodes rows given as mappings of raw columns; all of one partition unless told otherwise."""
 
     def run(rows: list[Mapping[str, Any]], num_partitions: int = 1) -> pa.Table:
-        schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in c.INTERACTIONS.columns])
+        schema = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in c.INTERACTIONS.columns])
         spec = EncodeSpec(
             user_ids=pa.array(USERS),
             item_ids=pa.array(ITEMS),

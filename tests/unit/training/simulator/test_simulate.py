@@ -16,8 +16,6 @@ from contracts.errors import DataError
 from training.simulator import SimulatorConfig, simulate, tables
 from training.simulator.truth import Truth
 
-TYPES = {c.Kind.STRING: pa.string(), c.Kind.INT: pa.int64(), c.Kind.FLOAT: pa.float64(), c.Kind.BOOL: pa.bool_()}
-
 
 def read(raw: Path, name: str) -> pd.DataFrame:
     return ds.dataset(raw / name, partitioning="hive").to_table().to_pandas()
@@ -34,7 +32,7 @@ def test_tables_have_the_contracts_columns(debug_raw: Path, schema: c.TableSchem
             assert column.name in written.names or not column.required
         for field in written:
             kind = next(column.kind for column in schema.columns if column.name == field.name)
-            assert field.type == TYPES[kind]
+            assert field.type == pa.type_for_alias(kind)
 
 
 def test_events_are_ordered_and_about_as_many_as_asked(debug_raw: Path) -> None:
