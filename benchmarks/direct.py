@@ -25,10 +25,10 @@ from contracts.config import merge
 from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
 from contracts.messages import PipelineResult
 from ray_apps.recommender import find_bundle
+from recommender_api.requests import RecommendationRequest
 from serving.calls import AsyncCall, DirectCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.gateway.api import RecommendationRequest
 from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId

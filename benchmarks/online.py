@@ -33,8 +33,8 @@ from contracts.clock import DAY_S, HOUR_S
 from contracts.config import merge
 from contracts.ids import user_subject
 from contracts.messages import Candidates
+from recommender_api.operations import RECOMMEND, RECORD
 from serving.connection import StoreConnection
-from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH
 from serving.stages.seen_filter import SeenEarly, SeenFilter
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
@@ -91,9 +91,9 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
     users = list(dict.fromkeys(one["user_id"] for one in shop.asked if "user_id" in one))[:trials]
     known, times = 0, []
     for user in users:
-        before = post(port, RECOMMENDATIONS_PATH, {"user_id": user, "k": 1})["recommendations"][0]["item_id"]
-        post(port, INTERACTIONS_PATH, {"user_id": user, "item_id": before, "event": "click"})
-        after = post(port, RECOMMENDATIONS_PATH, {"user_id": user, "k": 100})["recommendations"]
+        before = post(port, RECOMMEND.path, {"user_id": user, "k": 1})["recommendations"][0]["item_id"]
+        post(port, RECORD.path, {"user_id": user, "item_id": before, "event": "click"})
+        after = post(port, RECOMMEND.path, {"user_id": user, "k": 100})["recommendations"]
         (recent,) = await recents.read([user_subject(user)])
         assert recent is not None
         known += recent.item_ids[0] == before and all(item["item_id"] != before for item in after)
@@ -113,7 +113,7 @@ async def _until_changed(bundle: Bundle, port: int, features: UserFeatureStore, 
     new = next(name for name in categories if name not in (None, old))
     items = [bundle.strings("items/item_id")[row] for row, name in enumerate(categories) if name == new][:_PER_USER]
     events = [{"user_id": user, "item_id": str(items[n % len(items)]), "event": "click"} for n in range(100)]
-    post(port, INTERACTIONS_PATH, events)
+    post(port, RECORD.path, events)
     accepted = time.perf_counter()
     while (await features.read([user])).top_category[0] != new:
         if time.perf_counter() - accepted > _TIMEOUT_S:
@@ -165,7 +165,7 @@ def _event_target(shop: Shop, port: int, size: int) -> Target:
                 name: visitor[name] for name in ("user_id", "session_id", "device_type") if name in visitor
             }
             events.append({**who, "item_id": str(items[row]), "event": "click"})
-        requests.append(http_request(INTERACTIONS_PATH, json.dumps(events).encode()))
+        requests.append(http_request(RECORD.path, json.dumps(events).encode()))
     return Target(port, requests, whole=f'"accepted":{size},'.encode(), status=202)
 
 

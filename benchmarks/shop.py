@@ -27,8 +27,8 @@ from contracts.errors import BundleError
 from contracts.manifest import MANIFEST, MANIFEST_DIGEST
 from contracts.registry import Registry
 from ray_apps.recommender import with_shop
+from recommender_api.operations import RECOMMEND
 from serving.config import ServingConfig
-from serving.gateway.operations import RECOMMENDATIONS_PATH
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import VERSION as KEYS_VERSION
@@ -68,7 +68,7 @@ class Shop:
 
     def http_requests(self) -> list[bytes]:
         """The requests for everything that speaks our API."""
-        return [http_request(RECOMMENDATIONS_PATH, json.dumps(body).encode()) for body in self.asked]
+        return [http_request(RECOMMEND.path, json.dumps(body).encode()) for body in self.asked]
 
 
 @contextmanager

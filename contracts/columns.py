@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, Literal, get_args
+from typing import Final
+
+from recommender_api.values import EVENTS as EVENTS
+from recommender_api.values import EventName as EventName
 
 USER_ID: Final = "user_id"
 SESSION_ID: Final = "session_id"
@@ -38,11 +41,6 @@ DAY: Final = "day"
 
 TOP_CATEGORY: Final = "top_category"
 TOP_CATEGORY_LONG: Final = "top_category_long"
-
-EventName = Literal["view", "click", "cart", "purchase"]
-"""Legal values of `event`."""
-EVENTS: Final[tuple[EventName, ...]] = get_args(EventName)
-"""The same in their order, which is that of their codes; a missing event is the first."""
 
 
 class Kind(StrEnum):
@@ -83,7 +81,7 @@ class Column:
 
     Attributes:
         legal: numbers that it can mean; None = those of its kind.
-        free_text: whether a string may be any text; all others are as ids are, see `contracts.raw_ids`.
+        free_text: whether a string may be any text; all others are as ids are, see `recommender_api.values`.
     """
 
     name: str

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from recommender_api.operations import OPERATIONS
 from serving.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent
@@ -17,6 +18,7 @@ ROOT = DOCS.parent
 ARCHITECTURE = DOCS / "architecture.md"
 API = DOCS / "guides" / "api.md"
 _METRICS = re.compile(r"(<!-- metrics:begin -->\n).*?(<!-- metrics:end -->)", re.DOTALL)
+_OPERATIONS = re.compile(r"(<!-- operations:begin -->\n).*?(<!-- operations:end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- stages:begin -->\n).*?(<!-- stages:end -->)", re.DOTALL)
 _MODEL = re.compile(r"^Reference model: (\w+) (\w+)\n(.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _FACT = re.compile(r"^(Input|Output|Artifacts|Failure|Cadence): (.*?)(?=^\w+: |\Z)", re.DOTALL | re.MULTILINE)
@@ -96,9 +98,19 @@ def metric_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def operation_table() -> str:
+    """A Markdown table of all operations."""
+    lines = ["| call | does | permission | client |", "|---|---|---|---|"]
+    lines += [
+        f"| `{one.method} {one.path}` | {one.summary} | `{one.permission}` | `{one.name}` |" for one in OPERATIONS
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def rendered_api() -> str:
-    """The API guide with a fresh table of metrics."""
+    """The API guide with fresh tables of operations and metrics."""
     text = API.read_text(encoding="utf-8")
+    text = _OPERATIONS.sub(lambda match: match[1] + operation_table() + match[2], text)
     return _METRICS.sub(lambda match: match[1] + metric_table() + match[2], text)
 
 

@@ -1,5 +1,25 @@
 """A typed client of the HTTP API: `Client` and `AsyncClient`; needs httpx and msgspec, neither Ray nor torch."""
 
+from recommender_api.answers import (
+    Explanation,
+    Item,
+    ItemExplanation,
+    ItemPage,
+    RankingResponse,
+    Recommendation,
+    RecommendationResponse,
+    SimilarItems,
+    Status,
+)
+from recommender_api.interactions import (
+    ErasedUser,
+    FlushedSeen,
+    InteractionEvent,
+    InteractionsResponse,
+    RefusedEvent,
+    UserData,
+)
+from recommender_api.requests import Diversity, Filters, ItemQuery, RankingRequest, RecommendationRequest, SimilarQuery
 from recommender_client.clients import AsyncClient, Client
 from recommender_client.errors import (
     ApiError,
@@ -13,31 +33,6 @@ from recommender_client.errors import (
     UnavailableError,
 )
 from recommender_client.retry import Retry
-from serving.gateway.api import (
-    Diversity,
-    Explanation,
-    Filters,
-    Item,
-    ItemExplanation,
-    ItemPage,
-    ItemQuery,
-    RankingRequest,
-    RankingResponse,
-    Recommendation,
-    RecommendationRequest,
-    RecommendationResponse,
-    SimilarItems,
-    SimilarQuery,
-    Status,
-)
-from serving.gateway.api_events import (
-    ErasedUser,
-    FlushedSeen,
-    InteractionEvent,
-    InteractionsResponse,
-    RefusedEvent,
-    UserData,
-)
 
 __all__ = [
     "ApiError",

@@ -1,30 +1,24 @@
-"""The operations of the API as plain data: what is sent and what comes back. Both clients send them."""
+"""Calls as plain data: what is sent and what comes back. Both clients send them."""
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import httpx
 import msgspec
 from msgspec.structs import replace
 
+from recommender_api.answers import Picture, Ready
+from recommender_api.interactions import InteractionEvent, InteractionsResponse
+from recommender_api.operations import READY, RECORD, Operation, encode_id
 from recommender_client.errors import BadAnswerError, RefusedError, error_of
 from recommender_client.retry import AGAIN
-from serving.gateway import api, api_events
-from serving.gateway.operations import OPERATIONS, encode_id
 
 _AnswerT = TypeVar("_AnswerT")
-_OPERATIONS: Final = {operation.name: operation for operation in OPERATIONS}
-
-
-class Picture(NamedTuple):
-    """An item's picture."""
-
-    content: bytes
-    media_type: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Call(Generic[_AnswerT]):
     """One call.
 
     Attributes:
-        operation: name of the client's method.
+        operation: of the API.
         read: the answer of a successful response.
         parameters: of the path.
         query: of the address.
@@ -41,7 +35,7 @@ class Call(Generic[_AnswerT]):
         again: statuses that are worth another try.
     """
 
-    operation: str
+    operation: Operation[Any]
     read: Callable[[httpx.Response], _AnswerT]
     parameters: dict[str, str] = field(default_factory=dict)
     query: dict[str, Any] = field(default_factory=dict)
@@ -55,13 +49,12 @@ class Call(Generic[_AnswerT]):
         Raises:
             RefusedError: an id that no address can hold.
         """
-        operation = _OPERATIONS[self.operation]
-        path = operation.path.format(**{name: _in_path(name, value) for name, value in self.parameters.items()})
+        path = self.operation.path.format(**{name: _in_path(name, value) for name, value in self.parameters.items()})
         headers = {**self.headers, "content-type": "application/json"} if self.body is not None else self.headers
         if request_id is not None:
             headers = {**headers, "x-request-id": request_id}
         return client.build_request(
-            operation.method, path, params=self.query or None, content=self.body, headers=headers
+            self.operation.method, path, params=self.query or None, content=self.body, headers=headers
         )
 
     def answer(self, response: httpx.Response) -> _AnswerT:
@@ -84,81 +77,47 @@ class Call(Generic[_AnswerT]):
             ) from error
 
 
-def recommend(request: api.RecommendationRequest, budget_ms: int | None) -> Call[api.RecommendationResponse]:
-    """Ranked items for a visitor."""
-    return Call("recommend", _reader(api.RecommendationResponse), body=_body(request), headers=_budget(budget_ms))
+def call(
+    operation: Operation[_AnswerT], request: msgspec.Struct | None = None, *, budget_ms: int | None = None, **ids: str
+) -> Call[_AnswerT]:
+    """Any operation.
+
+    Args:
+        operation: of the API.
+        request: its body, or its query where it gets something.
+        budget_ms: milliseconds that it may take, for those that have a budget.
+        ids: in its path.
+    """
+    has_body = request is not None and operation.method != "GET"
+    return Call(
+        operation,
+        _reader(operation.answer),
+        ids,
+        query={} if request is None or has_body else _given(request),
+        body=_json(_given(request)) if request is not None and has_body else None,
+        headers=_budget(budget_ms),
+    )
 
 
-def rank(request: api.RankingRequest, budget_ms: int | None) -> Call[api.RankingResponse]:
-    """Given items, ranked for a visitor."""
-    return Call("rank", _reader(api.RankingResponse), body=_body(request), headers=_budget(budget_ms))
-
-
-def record(events: Sequence[api_events.InteractionEvent]) -> Call[api_events.InteractionsResponse]:
+def record(events: Sequence[InteractionEvent]) -> Call[InteractionsResponse]:
     """Events, accepted or refused one by one; they get ids, so that an attempt that is repeated counts once."""
     named = [replace(event, event_id=event.event_id or uuid.uuid4().hex) for event in events]
-    return Call("record", _reader(api_events.InteractionsResponse), body=_json([_given(event) for event in named]))
+    return dataclasses.replace(call(RECORD), body=_json([_given(event) for event in named]))
 
 
-def flush_seen(user_id: str) -> Call[api_events.FlushedSeen]:
-    """Forgets what a user saw."""
-    return Call("flush_seen", _reader(api_events.FlushedSeen), {"user_id": user_id})
-
-
-def erase_user(user_id: str) -> Call[api_events.ErasedUser]:
-    """Erases a user."""
-    return Call("erase_user", _reader(api_events.ErasedUser), {"user_id": user_id})
-
-
-def user_data(user_id: str) -> Call[api_events.UserData]:
-    """What is stored about a user."""
-    return Call("user_data", _reader(api_events.UserData), {"user_id": user_id})
-
-
-def items(query: api.ItemQuery) -> Call[api.ItemPage]:
-    """A page of the catalogue."""
-    return Call("items", _reader(api.ItemPage), query=_given(query))
-
-
-def item(item_id: str) -> Call[api.Item]:
-    """One item."""
-    return Call("item", _reader(api.Item), {"item_id": item_id})
-
-
-def similar(item_id: str, query: api.SimilarQuery) -> Call[api.SimilarItems]:
-    """Items that are like one."""
-    return Call("similar", _reader(api.SimilarItems), {"item_id": item_id}, _given(query))
-
-
-def picture(item_id: str) -> Call[Picture]:
-    """An item's picture."""
-
-    def read(response: httpx.Response) -> Picture:
-        return Picture(response.content, response.headers.get("content-type", ""))
-
-    return Call("picture", read, {"item_id": item_id})
-
-
-def status() -> Call[api.Status]:
-    """How the service does."""
-    return Call("status", _reader(api.Status))
-
-
-def ready() -> Call[api.Ready]:
+def ready() -> Call[Ready]:
     """Whether the service is warmed up; a 503 is an answer, too."""
-    return Call("ready", _reader(api.Ready), again=frozenset())
+    return dataclasses.replace(call(READY), again=frozenset())
 
 
 def _reader(answer: type[_AnswerT]) -> Callable[[httpx.Response], _AnswerT]:
+    if answer is Picture:  # the one answer that is no JSON
+        return lambda response: cast(_AnswerT, Picture(response.content, response.headers.get("content-type", "")))
     return lambda response: msgspec.json.decode(response.content, type=answer)
 
 
 def _budget(budget_ms: int | None) -> dict[str, str]:
     return {} if budget_ms is None else {"x-budget-ms": str(budget_ms)}
-
-
-def _body(request: msgspec.Struct) -> bytes:
-    return _json(_given(request))
 
 
 def _json(value: Any) -> bytes:

@@ -9,24 +9,36 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import httpx
+import msgspec
 
-from recommender_client import calls
-from recommender_client.calls import Call, Picture
-from recommender_client.errors import NoConnectionError, UnavailableError
-from recommender_client.retry import Outcome, Retry
-from serving.gateway.api import (
+from recommender_api.answers import (
     Item,
     ItemPage,
-    ItemQuery,
-    RankingRequest,
+    Picture,
     RankingResponse,
-    RecommendationRequest,
     RecommendationResponse,
     SimilarItems,
-    SimilarQuery,
     Status,
 )
-from serving.gateway.api_events import ErasedUser, FlushedSeen, InteractionEvent, InteractionsResponse, UserData
+from recommender_api.interactions import ErasedUser, FlushedSeen, InteractionEvent, InteractionsResponse, UserData
+from recommender_api.operations import (
+    ERASE_USER,
+    FLUSH_SEEN,
+    ITEM,
+    ITEMS,
+    PICTURE,
+    RANK,
+    RECOMMEND,
+    SIMILAR,
+    STATUS,
+    USER_DATA,
+    Operation,
+)
+from recommender_api.requests import ItemQuery, RankingRequest, RecommendationRequest, SimilarQuery
+from recommender_client import calls
+from recommender_client.calls import Call, call
+from recommender_client.errors import NoConnectionError, UnavailableError
+from recommender_client.retry import Outcome, Retry
 
 _AnswerT = TypeVar("_AnswerT")
 _NOBODY: Final = RecommendationRequest()
@@ -71,17 +83,37 @@ class Client:
         self._http = httpx.Client(transport=transport, **_settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
+    def call(
+        self,
+        operation: Operation[_AnswerT],
+        request: msgspec.Struct | None = None,
+        *,
+        budget_ms: int | None = None,
+        request_id: str | None = None,
+        **ids: str,
+    ) -> _AnswerT:
+        """Any operation of `recommender_api.operations`; the methods below have names of their own for it.
+
+        Args:
+            operation: of the API.
+            request: its body, or its query where it gets something.
+            budget_ms: milliseconds that it may take, for those that have a budget.
+            request_id: finds the call in the service's logs.
+            ids: in its path.
+        """
+        return self._send(call(operation, request, budget_ms=budget_ms, **ids), request_id)
+
     def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
         """Ranked items for a visitor, within a budget of milliseconds if one is given."""
-        return self._send(calls.recommend(request, budget_ms), request_id)
+        return self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
-        return self._send(calls.rank(request, budget_ms), request_id)
+        return self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     def record(self, events: Sequence[InteractionEvent], *, request_id: str | None = None) -> InteractionsResponse:
         """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
@@ -89,35 +121,35 @@ class Client:
 
     def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
         """Forgets what a user saw; everything may be recommended again."""
-        return self._send(calls.flush_seen(user_id), request_id)
+        return self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
         """Erases a user, for good."""
-        return self._send(calls.erase_user(user_id), request_id)
+        return self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
         """What is stored about a user."""
-        return self._send(calls.user_data(user_id), request_id)
+        return self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""
-        return self._send(calls.items(query), request_id)
+        return self.call(ITEMS, query, request_id=request_id)
 
     def item(self, item_id: str, *, request_id: str | None = None) -> Item:
         """One item."""
-        return self._send(calls.item(item_id), request_id)
+        return self.call(ITEM, item_id=item_id, request_id=request_id)
 
     def similar(self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None) -> SimilarItems:
         """Items that are like one."""
-        return self._send(calls.similar(item_id, query), request_id)
+        return self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
         """An item's picture."""
-        return self._send(calls.picture(item_id), request_id)
+        return self.call(PICTURE, item_id=item_id, request_id=request_id)
 
     def status(self, *, request_id: str | None = None) -> Status:
         """Bundle, placement, stores and degraded parts."""
-        return self._send(calls.status(), request_id)
+        return self.call(STATUS, request_id=request_id)
 
     def ready(self, *, request_id: str | None = None) -> bool:
         """Whether it is warmed up; False also while nobody answers for it."""
@@ -168,17 +200,29 @@ class AsyncClient:
         self._http = httpx.AsyncClient(transport=transport, **_settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
+    async def call(
+        self,
+        operation: Operation[_AnswerT],
+        request: msgspec.Struct | None = None,
+        *,
+        budget_ms: int | None = None,
+        request_id: str | None = None,
+        **ids: str,
+    ) -> _AnswerT:
+        """As `Client.call`."""
+        return await self._send(call(operation, request, budget_ms=budget_ms, **ids), request_id)
+
     async def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
         """Ranked items for a visitor, within a budget of milliseconds if one is given."""
-        return await self._send(calls.recommend(request, budget_ms), request_id)
+        return await self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     async def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
         """Given items, scored and ranked for a visitor."""
-        return await self._send(calls.rank(request, budget_ms), request_id)
+        return await self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     async def record(
         self, events: Sequence[InteractionEvent], *, request_id: str | None = None
@@ -188,37 +232,37 @@ class AsyncClient:
 
     async def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
         """Forgets what a user saw; everything may be recommended again."""
-        return await self._send(calls.flush_seen(user_id), request_id)
+        return await self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     async def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
         """Erases a user, for good."""
-        return await self._send(calls.erase_user(user_id), request_id)
+        return await self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     async def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
         """What is stored about a user."""
-        return await self._send(calls.user_data(user_id), request_id)
+        return await self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
         """A page of the catalogue."""
-        return await self._send(calls.items(query), request_id)
+        return await self.call(ITEMS, query, request_id=request_id)
 
     async def item(self, item_id: str, *, request_id: str | None = None) -> Item:
         """One item."""
-        return await self._send(calls.item(item_id), request_id)
+        return await self.call(ITEM, item_id=item_id, request_id=request_id)
 
     async def similar(
         self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None
     ) -> SimilarItems:
         """Items that are like one."""
-        return await self._send(calls.similar(item_id, query), request_id)
+        return await self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     async def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
         """An item's picture."""
-        return await self._send(calls.picture(item_id), request_id)
+        return await self.call(PICTURE, item_id=item_id, request_id=request_id)
 
     async def status(self, *, request_id: str | None = None) -> Status:
         """Bundle, placement, stores and degraded parts."""
-        return await self._send(calls.status(), request_id)
+        return await self.call(STATUS, request_id=request_id)
 
     async def ready(self, *, request_id: str | None = None) -> bool:
         """Whether it is warmed up; False also while nobody answers for it."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from serving.gateway.api import ErrorResponse
+from recommender_api.answers import ErrorResponse
 
 
 class ApiError(Exception):

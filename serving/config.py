@@ -9,9 +9,9 @@ from pydantic import Field, model_validator
 
 from contracts.clock import Clock, SimulatedClock, SystemClock
 from contracts.config import StrictConfig
+from recommender_api.requests import MAX_K
 from serving.device import Device
 from serving.gateway.access import AccessConfig
-from serving.gateway.api import MAX_K
 from serving.gateway.asgi import GatewayConfig
 from serving.gateway.audit import AUDIT_FILE
 from serving.gateway.exploration import ExplorationConfig

@@ -23,9 +23,9 @@ from benchmarks.items import FeastItems
 from benchmarks.peers.fastapi_models import Answer, Item, Question
 from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
+from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.gateway.api import RecommendationRequest
 from serving.gateway.build import build_gateway, build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId

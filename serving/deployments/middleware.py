@@ -13,14 +13,15 @@ from typing import Final
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from recommender_api.operations import OPERATIONS
 from serving.gateway.http import REQUEST_ID
-from serving.gateway.operations import RECOMMENDATIONS_PATH
 
+_HOT: Final = frozenset(one.path for one in OPERATIONS if one.hot)
 _ADDED: Final = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))
 
 
 class Unwatched:
-    """Marks requests for recommendations as ones that Serve need not watch.
+    """Marks calls of which there are many as ones that Serve need not watch.
 
     Args:
         app: Serve's application.
@@ -30,7 +31,7 @@ class Unwatched:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == RECOMMENDATIONS_PATH:
+        if scope["type"] == "http" and scope["path"] in _HOT:
             scope["headers"] = [*scope["headers"], *_ADDED]
         await self._app(scope, receive, send)
 

@@ -14,9 +14,9 @@ from starlette.types import Scope
 
 from contracts.config import StrictConfig
 from contracts.errors import ForbiddenError, UnauthenticatedError
+from recommender_api.operations import OPEN, Needed, Permission
 from serving.gateway.audit import MAX_REFUSALS_PER_S, AuditLog
 from serving.gateway.http import header
-from serving.gateway.operations import OPEN, Permission, permission_for
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
@@ -151,15 +151,20 @@ class Access:
             return cls(TokenVerifier(config.jwt), audit, address)
         return cls(KeyAuthenticator(config.api_keys), audit, address) if config.api_keys else None
 
-    async def check(self, scope: Scope, path: str, request_id: str) -> Caller | None:
-        """Who calls; None where the path, which is still percent-encoded, is open to everybody.
+    async def check(self, scope: Scope, path: str, needed: Needed, request_id: str) -> Caller | None:
+        """Who calls; None where everybody may.
+
+        Args:
+            scope: of the call.
+            path: still percent-encoded.
+            needed: the permission that it needs.
+            request_id: for the audit log.
 
         Raises:
             UnauthenticatedError: no credential, or one that is not valid.
             ForbiddenError: the caller lacks the permission.
             KeysUnavailableError: the keys that sign tokens cannot be had.
         """
-        needed = permission_for(scope["method"], path)
         if needed == OPEN:
             return None
         caller = None

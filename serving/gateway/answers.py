@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.messages import PipelineResult
-from serving.gateway.api import RankingResponse, RecommendationResponse, encode
+from recommender_api.answers import RankingResponse, RecommendationResponse, encode
 from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.explain import Explained

@@ -1,9 +1,11 @@
-"""The gateway as ASGI application: recommendations and events by hand, they are many; the rest through Starlette."""
+"""The gateway as ASGI application."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import Field, field_validator, model_validator
@@ -11,35 +13,28 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.config import StrictConfig
-from contracts.errors import MethodError, RequestError
+from recommender_api.operations import Needed
+from recommender_api.requests import MAX_BODY_BYTES
 from serving.gateway.access import Access
-from serving.gateway.api import MAX_BODY_BYTES
-from serving.gateway.bodies import Bodies
-from serving.gateway.clients import OWN_PROXIES, ClientAddress, Networks
-from serving.gateway.decoding import decode_request
+from serving.gateway.clients import OWN_PROXIES, Networks
+from serving.gateway.endpoints import Endpoint
 from serving.gateway.http import (
+    ANSWER_KEY,
+    CALLER_KEY,
     REQUEST_ID,
+    TEMPLATE_KEY,
     ClientGoneError,
-    check_json,
     error_answer,
-    header,
+    path_of,
     send_json,
+    template_of,
 )
-from serving.gateway.interactions import InteractionService
-from serving.gateway.operations import INTERACTIONS_PATH, RECOMMENDATIONS_PATH, path_of
 from serving.gateway.pages import LOOPBACK_HOSTS, PageGuard, split_host
-from serving.gateway.quotas import Sender, countable
 from serving.gateway.request_ids import RequestId, request_id_of
-from serving.gateway.service import Answer, RecommendationService
+from serving.gateway.routes import Route, find_route
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import TracingConfig
 
-CALLER_KEY: Final = "recommender.caller"
-"""Where the rest finds the name of whoever calls, for the audit log; absent where everybody may call."""
-ANSWER_KEY: Final = "recommender.answer"
-"""Where an `Answer` is left in the scope, for log and traces."""
-MAX_BUDGET_MS: Final = 60_000
-HOT_PATHS: Final = (RECOMMENDATIONS_PATH, INTERACTIONS_PATH)
 _NO_ROUTE: Final = "none"
 
 
@@ -101,109 +96,88 @@ class GatewayConfig(StrictConfig):
         return value
 
 
+@dataclass(frozen=True)
 class Gateway:
-    """Answers `POST /v1/recommendations` and `POST /v1/interactions` and hands every other path on.
+    """Answers every call: finds its route, lets the caller in, asks the endpoint.
 
-    Args:
-        service: answers recommendation requests.
-        interactions: takes events.
-        rest: the application for all other paths and the lifespan.
-        config: limits.
-        bodies: reads bodies.
-        address: tells where calls are from.
+    Attributes:
+        endpoints: by name of the operation.
+        pages: the application of the API's description and the lifespan.
+        guard: refuses what web pages may have sent; None where callers say who they are.
         access: who may call what; None = everybody everything.
         telemetry: told about every answer.
     """
 
-    def __init__(
-        self,
-        service: RecommendationService,
-        interactions: InteractionService,
-        rest: ASGIApp,
-        config: GatewayConfig,
-        bodies: Bodies,
-        address: ClientAddress,
-        access: Access | None = None,
-        telemetry: Telemetry | None = None,
-    ) -> None:
-        self._service = service
-        self._interactions = interactions
-        self._rest = rest
-        self._bodies = bodies
-        self._address = address
-        self._access = access
-        self._guard = PageGuard(config.hosts, config.cors_origins) if access is None else None
-        self._telemetry = telemetry
+    endpoints: Mapping[str, Endpoint]
+    pages: ASGIApp
+    guard: PageGuard | None = None
+    access: Access | None = None
+    telemetry: Telemetry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._rest(scope, receive, send)
+            await self.pages(scope, receive, send)
             return
         started = time.perf_counter()
-        path = path_of(scope)
-        request_id = request_id_of(scope)
-        answer, content, status = None, None, 200
+        path, request_id = path_of(scope), request_id_of(scope)
+        route, named = find_route(scope["method"], path), (REQUEST_ID, request_id.own.encode())
+        if route.there:
+            scope[TEMPLATE_KEY] = route.template
+        status, headers = 200, [named]
+        reply: bytes | ASGIApp
         try:
-            if self._guard is not None:
-                self._guard.check(scope, path)
-            if self._access is not None:
-                caller = await self._access.check(scope, path, request_id.own)
-                if caller is not None:
-                    scope[CALLER_KEY] = caller.name
-            if path == RECOMMENDATIONS_PATH:
-                answer = scope[ANSWER_KEY] = await self._recommend(scope, receive, request_id)
-                content = answer.content
-            elif path == INTERACTIONS_PATH:
-                content = await self._record(scope, receive)
-                status = 202
+            await self._let_in(scope, path, route.permission, request_id)
+            reply = await self._reply(scope, receive, path, route)
+            if route.operation is not None:
+                status = route.operation.statuses[0]
         except ClientGoneError:
             return
         except Exception as error:
-            status, content, headers = error_answer(error, request_id.own)
-            await send_json(send, status, content, [_named(request_id), *headers])
-        else:
-            if content is None:
-                scope["path"] = scope.get("root_path", "") + path  # routes split it before it is decoded
-                await self._pass_on(scope, receive, send, request_id, started)
-                return
-            await send_json(send, status, content, [_named(request_id)])
-        if self._telemetry is not None:
-            route = path if path in HOT_PATHS else _NO_ROUTE
-            self._telemetry.answered(request_id.own, scope["method"], route, status, started, answer)
-
-    async def _recommend(self, scope: Scope, receive: Receive, request_id: RequestId) -> Answer:
-        _check_posted(scope, RECOMMENDATIONS_PATH)
-        async with self._bodies.read(scope, receive) as body:
-            return await self._service.recommend(decode_request(body), request_id, budget_of(scope))
-
-    async def _record(self, scope: Scope, receive: Receive) -> bytes:
-        _check_posted(scope, INTERACTIONS_PATH)
-        async with self._bodies.read(scope, receive) as body:
-            address = countable(self._address(scope), self._address.is_proxy)
-            return await self._interactions.record(body, Sender(scope.get(CALLER_KEY), address))
-
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, request_id: RequestId, started: float) -> None:
-        status = 500
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), _named(request_id)]}
-            await send(message)
-
+            status, reply, more = error_answer(error, request_id.own)
+            headers += more
         try:
-            await self._rest(scope, receive, send_with_id)
+            if isinstance(reply, bytes):
+                await send_json(send, status, reply, headers)
+            else:
+                sender = _Sender(send, named)
+                status = 500  # until it has begun
+                await reply(scope, receive, sender)
+                status = sender.status
         finally:
-            if self._telemetry is not None:
-                route = getattr(scope.get("route"), "path_format", _NO_ROUTE)  # a template, never an id of somebody
-                self._telemetry.answered(request_id.own, scope["method"], route, status, started, scope.get(ANSWER_KEY))
+            if self.telemetry is not None:
+                template, answer = template_of(scope) or _NO_ROUTE, scope.get(ANSWER_KEY)
+                self.telemetry.answered(request_id.own, scope["method"], template, status, started, answer)
+
+    async def _let_in(self, scope: Scope, path: str, permission: Needed, request_id: RequestId) -> None:
+        if self.guard is not None:
+            self.guard.check(scope, permission)
+        if self.access is not None:
+            caller = await self.access.check(scope, path, permission, request_id.own)
+            if caller is not None:
+                scope[CALLER_KEY] = caller.name
+
+    async def _reply(self, scope: Scope, receive: Receive, path: str, route: Route) -> bytes | ASGIApp:
+        if route.operation is not None:
+            return await self.endpoints[route.operation.name](scope, receive, route.ids())
+        if not route.is_page:
+            route.refuse(scope["method"], path)
+        scope["path"] = scope.get("root_path", "") + path  # routes split it before it is decoded
+        return self.pages
 
 
-def _check_posted(scope: Scope, path: str) -> None:
-    if scope["method"] != "POST":
-        raise MethodError(f"{scope['method']} {path} does not exist, use POST", allowed=["POST"])
-    check_json(scope)
+class _Sender:
+    """Sends an answer with the request's id, and notes its status."""
+
+    def __init__(self, send: Send, named: tuple[bytes, bytes]) -> None:
+        self._send = send
+        self._named = named
+        self.status = 500
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message.get("headers", ()), self._named]}
+        await self._send(message)
 
 
 def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
@@ -217,24 +191,3 @@ def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
         allow_headers=["authorization", "content-type", "x-api-key", "x-budget-ms", "x-request-id"],
         expose_headers=["x-request-id", "retry-after"],
     )
-
-
-def _named(request_id: RequestId) -> tuple[bytes, bytes]:
-    """The header that tells the id."""
-    return REQUEST_ID, request_id.own.encode()
-
-
-def budget_of(scope: Scope) -> float | None:
-    """The client's X-Budget-Ms, None without one.
-
-    Raises:
-        RequestError: it is no whole number of milliseconds within the limits.
-    """
-    given = header(scope, b"x-budget-ms")
-    if given is None:
-        return None
-    if not given.isdigit() or len(given) > 9 or not 1 <= int(given) <= MAX_BUDGET_MS:
-        raise RequestError(
-            f"X-Budget-Ms is {given[:20].decode('latin-1')!r}, expected whole milliseconds from 1 to {MAX_BUDGET_MS}"
-        )
-    return float(given)

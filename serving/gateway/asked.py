@@ -13,7 +13,7 @@ from contracts.errors import RequestError
 from contracts.ids import subject_of
 from contracts.messages import RequestBatch
 from contracts.options import Ragged
-from serving.gateway.api import MAX_CANDIDATES, RankingRequest, RecommendationRequest
+from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.draws import Draw, DrawReader, gather_draws
 from serving.gateway.exploration import ExplorationConfig, Explorer
 from serving.gateway.given import Given

@@ -15,13 +15,16 @@ from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
 from serving.gateway.bodies import Bodies
+from serving.gateway.browser import Browser
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.clients import ClientAddress
+from serving.gateway.description import description_pages
+from serving.gateway.endpoints import Endpoints
 from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
+from serving.gateway.pages import PageGuard
 from serving.gateway.popularity import FreshPopularity
-from serving.gateway.routes import rest_application
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import with_traces
@@ -117,8 +120,10 @@ def build_gateway(
     address = ClientAddress(limits.proxies)
     access = Access.open(config.access, audit, address)
     users = UserDataEndpoints(UserDataStore(*opened), UserFeatureStore(*opened), clock, audit)
-    rest = rest_application(service, catalogue, users, clock, monitor, bodies, limits)
-    gateway = Gateway(service, interactions, rest, limits, bodies, address, access, telemetry)
+    browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
+    endpoints = Endpoints(service, interactions, catalogue, users, clock, monitor, bodies, browser, address)
+    guard = PageGuard(limits.hosts, limits.cors_origins) if access is None else None
+    gateway = Gateway(endpoints.by_operation(), description_pages(), guard, access, telemetry)
     app = with_traces(with_cors(gateway, limits), limits.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
     popularity = FreshPopularity(lately, fallbacks.popular, bundle, clock)

@@ -16,9 +16,10 @@ from contracts.bundle import Bundle
 from contracts.errors import NotFoundError, RequestError
 from contracts.ids import BoolArray, LongArray
 from contracts.pictures import local_picture
-from serving.gateway.api import Item, ItemExplanation, ItemPage, ItemQuery, Recommendation, SimilarItems
+from recommender_api.answers import Item, ItemExplanation, ItemPage, Recommendation, SimilarItems
+from recommender_api.operations import picture_path
+from recommender_api.requests import ItemQuery
 from serving.gateway.browser import Deadline
-from serving.gateway.operations import picture_path
 from serving.stages.eligibility import Eligibility
 from serving.stages.similar import Neighbours
 

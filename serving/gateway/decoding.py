@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from contracts.errors import MalformedError, RequestError
-from contracts.raw_ids import ID_PATTERN
-from serving.gateway.api import Diversity, Filters, RankingRequest, RecommendationRequest
+from recommender_api.requests import Diversity, Filters, RankingRequest, RecommendationRequest
+from recommender_api.values import ID_PATTERN
 
 _STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
 _UNKNOWN_FIELD: Final = "Object contains unknown field "  # messages quote what the client sent after that

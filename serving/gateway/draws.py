@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from contracts.options import NO_CAP, Order, RerankOptions
-from serving.gateway.api import Diversity, RankingRequest, RecommendationRequest
+from recommender_api.requests import Diversity, RankingRequest, RecommendationRequest
 from serving.stages.reranking import RerankingConfig
 
 _TEMPERATURE_OF: Final = {"greedy": 1.0, "sampled": 1.0, "weighted": 0.05}

@@ -18,7 +18,7 @@ from contracts.errors import MalformedError, RequestError
 from contracts.features import ITEM_CATEGORICALS
 from contracts.ids import subject_of
 from contracts.interactions import Interaction
-from serving.gateway.api_events import MAX_EVENTS, InteractionEvent, Interactions, RefusedEvent
+from recommender_api.interactions import MAX_EVENTS, InteractionEvent, Interactions, RefusedEvent
 from serving.gateway.decoding import refusal
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import NewInteraction

@@ -10,7 +10,7 @@ from contracts.ids import AnyArray
 from contracts.messages import Candidates, PipelineResult
 from contracts.options import Order
 from contracts.top_k import sort_keys
-from serving.gateway.api import Explanation, ItemExplanation
+from recommender_api.answers import Explanation, ItemExplanation
 from serving.gateway.asked import Asked
 from serving.stages.reranking import sigmoid
 from serving.stages.seen_filter import SEEN

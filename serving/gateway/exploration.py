@@ -13,7 +13,7 @@ from pydantic import Field
 from contracts.config import StrictConfig
 from contracts.ids import subject_of
 from contracts.options import NO_CAP, Order
-from serving.gateway.api import RecommendationRequest
+from recommender_api.requests import RecommendationRequest
 from serving.gateway.draws import Draw, seed_of
 
 

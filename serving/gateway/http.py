@@ -5,15 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.types import Scope, Send
 
 from contracts.errors import MediaTypeError, MethodError, RecommenderError
-from serving.gateway.api import ErrorBody, ErrorResponse, encode
+from recommender_api.answers import ErrorBody, ErrorResponse, encode
 
 MAX_MESSAGE_CHARS: Final = 1_000
 _log = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
+CALLER_KEY: Final = "recommender.caller"
+"""Where the name of whoever calls is left in the scope, for the audit log; absent where everybody may call."""
+ANSWER_KEY: Final = "recommender.answer"
+"""Where an `Answer` is left in the scope, for log and traces."""
+TEMPLATE_KEY: Final = "recommender.template"
+"""Where the template of an operation's path is left in the scope, for log, metrics and traces."""
 _JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -25,6 +32,19 @@ class ClientGoneError(Exception):
 def header(scope: Scope, name: bytes) -> bytes | None:
     """A request header by its lower-case name."""
     return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request below where the application is mounted, percent-encoded as it was sent."""
+    raw = scope.get("raw_path")
+    path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
+    return str(path.removeprefix(scope.get("root_path", "")))
+
+
+def template_of(scope: Scope) -> str | None:
+    """The template of an answered call's path, never an id of somebody; None for a path that does not exist."""
+    template: str | None = scope.get(TEMPLATE_KEY) or getattr(scope.get("route"), "path_format", None)
+    return template
 
 
 def check_json(scope: Scope) -> None:

@@ -14,8 +14,8 @@ from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.config import StrictConfig
 from contracts.errors import AllRefusedError, StoreError, TooManyEventsError
-from serving.gateway.api import encode
-from serving.gateway.api_events import InteractionsResponse, RefusedEvent
+from recommender_api.answers import encode
+from recommender_api.interactions import InteractionsResponse, RefusedEvent
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.events import EventReader, decode_events
 from serving.gateway.quotas import TOO_MANY, EventQuotas, QuotaConfig, Sender

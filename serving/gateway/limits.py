@@ -14,7 +14,7 @@ from contracts.features import ITEM_CATEGORICALS, ITEM_GENDER
 from contracts.ids import IntArray
 from contracts.options import Constraints, Ragged
 from contracts.vocabulary import Vocabulary
-from serving.gateway.api import Filters, RankingRequest, RecommendationRequest
+from recommender_api.requests import Filters, RankingRequest, RecommendationRequest
 
 _MAX_LISTED: Final = 50
 _MAX_COMPARED: Final = 100

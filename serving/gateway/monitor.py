@@ -12,8 +12,9 @@ import msgspec
 from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.errors import StageError, StoreError
+from recommender_api.answers import BundleStatus, Status
+from recommender_api.requests import RecommendationRequest
 from serving.connection import StoreConnection
-from serving.gateway.api import BundleStatus, RecommendationRequest, Status
 from serving.gateway.asked import Asked
 from serving.gateway.interactions import InteractionService
 from serving.gateway.service import RecommendationService

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from serving.gateway import api, api_events
-from serving.gateway.asgi import MAX_BUDGET_MS
-from serving.gateway.operations import OPEN, OPERATIONS
+from recommender_api.answers import ErrorResponse, Picture
+from recommender_api.operations import OPEN, OPERATIONS, Operation
+from recommender_api.requests import MAX_BUDGET_MS
 
-_STRUCTS: Final = (
-    api.RecommendationRequest,
-    api.RecommendationResponse,
-    api.RankingRequest,
-    api.RankingResponse,
-    api_events.InteractionEvent,
-    api_events.InteractionsResponse,
-    api_events.UserData,
-    api_events.FlushedSeen,
-    api_events.ErasedUser,
-    api.SimilarItems,
-    api.Item,
-    api.ItemPage,
-    api.Status,
-    api.Ready,
-    api.ErrorResponse,
-)
 _REASONS: Final = {
     400: "The body is not JSON.",
     401: "No credential, or one that is not valid; only where access is limited.",
@@ -61,48 +45,28 @@ _BUDGET: Final = {
 }
 
 
+_PATH_ID: Final = {
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+    "description": "Percent-encoded, a slash in it too (%2F).",
+}
+"""An id in a path; those of any form are taken there, so that all that was ever accepted can be named."""
+_BINARY: Final = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+_ACCESS: Final = (401, 403, 503)
+
+
 def openapi_document() -> dict[str, Any]:
-    """OpenAPI 3.1 of all paths."""
-    (*_, events), schemas = msgspec.json.schema_components(
-        [*_STRUCTS, api_events.Interactions], ref_template="#/components/schemas/{name}"
+    """OpenAPI 3.1 of all operations."""
+    types = [one.request for one in OPERATIONS if _has_body(one)]
+    types += [one.answer for one in OPERATIONS if one.answer is not Picture]
+    references, schemas = msgspec.json.schema_components(
+        [*types, ErrorResponse], ref_template="#/components/schemas/{name}"
     )
-    recommend = _asked("Ranked items for a visitor", _reference(api.RecommendationRequest), api.RecommendationResponse)
-    rank = _asked("Given items, scored and ranked for a visitor", _reference(api.RankingRequest), api.RankingResponse)
-    for operation in (recommend, rank):
-        operation["parameters"] = [_BUDGET]
-    record = _asked("Events, durable once they are accepted", events, api_events.InteractionsResponse, success=202)
-    item_id, user_id = _path_id("item_id"), _path_id("user_id")
-    page = _operation("A page of the catalogue", api.ItemPage, 405, 422) | {
-        "parameters": _query_parameters(api.ItemQuery)
-    }
-    item = _operation("One item", api.Item, 404, 405, 422) | {"parameters": [item_id]}
-    similar = _operation("Items that are like one", api.SimilarItems, 404, 405, 422)
-    similar["parameters"] = [item_id, *_query_parameters(api.SimilarQuery)]
-    picture = _operation("An item's picture", None, 404, 405, 422) | {"parameters": [item_id]}
-    picture["responses"]["200"]["content"] = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-    flush = _operation("Forgets what the user saw", api_events.FlushedSeen, 405, 422, 503) | {"parameters": [user_id]}
-    erase = _operation("Erases the user, for good", api_events.ErasedUser, 405, 422, 503) | {"parameters": [user_id]}
-    export = _operation("What is stored about the user", api_events.UserData, 405, 422, 503) | {"parameters": [user_id]}
-    described = {
-        "recommend": recommend,
-        "rank": rank,
-        "record": record,
-        "flush_seen": flush,
-        "erase_user": erase,
-        "user_data": export,
-        "items": page,
-        "item": item,
-        "similar": similar,
-        "picture": picture,
-        "status": _operation("Bundle, placement, stores and degraded parts", api.Status, 405),
-        "ready": _operation("Whether it is warmed up", api.Ready, 405, 503),
-    }
+    schema_of = dict(zip([*types, ErrorResponse], references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for one in OPERATIONS:
-        operation = described[one.name]
-        operation["parameters"] = [*operation.get("parameters", ()), _REQUEST_ID]
-        _limit_access(operation, one.permission)
-        paths.setdefault(one.path, {})[one.method.lower()] = operation
+        paths.setdefault(one.path, {})[one.method.lower()] = _described(one, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Multistage recommender", "version": "1"},
@@ -111,55 +75,33 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def _path_id(name: str) -> dict[str, Any]:
-    """An id in a path; those of any form are taken there, so that all that was ever accepted can be named."""
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1},
-        "description": "Percent-encoded, a slash in it too (%2F).",
-    }
+def _has_body(operation: Operation[Any]) -> bool:
+    return operation.request is not None and operation.method != "GET"
 
 
-def _limit_access(operation: dict[str, Any], needed: str) -> None:
-    """Says which permission an operation needs where access is limited."""
-    if needed == OPEN:
-        return
-    operation["description"] = f"Where access is limited it needs the permission `{needed}`."
-    operation["security"] = [{}, *({name: []} for name in _SECURITY)]
-    for status in (401, 403, 503):
-        operation["responses"][str(status)] = _refusal(status)
+def _described(operation: Operation[Any], schema_of: Mapping[Any, Any]) -> dict[str, Any]:
+    success, *refusals = operation.statuses
+    answer = _BINARY if operation.answer is Picture else _json(schema_of[operation.answer])
+    responses = {str(success): {"description": operation.summary, "content": answer}}
+    found: dict[str, Any] = {"summary": operation.summary, "responses": responses}
+    parameters: list[dict[str, Any]] = [{"name": name, **_PATH_ID} for name in operation.ids]
+    if _has_body(operation):
+        found["requestBody"] = {"required": True, "content": _json(schema_of[operation.request])}
+        parameters += [_BUDGET] if operation.has_budget else []
+    elif operation.request is not None:
+        parameters += _query_parameters(operation.request)
+    found["parameters"] = [*parameters, _REQUEST_ID]
+    if operation.permission != OPEN:
+        found["description"] = f"Where access is limited it needs the permission `{operation.permission}`."
+        found["security"] = [{}, *({name: []} for name in _SECURITY)]
+        refusals += _ACCESS
+    for status in refusals:
+        responses[str(status)] = {"description": _REASONS[status], "content": _json(schema_of[ErrorResponse])}
+    return found
 
 
-def _asked(
-    summary: str, request: dict[str, Any], answer: type[msgspec.Struct], *, success: int = 200
-) -> dict[str, Any]:
-    """An operation that takes a JSON body of a schema."""
-    operation = _operation(summary, answer, 400, 405, 413, 415, 422, 429, 503, success=success)
-    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
-    return operation
-
-
-def _operation(summary: str, answer: type[msgspec.Struct] | None, *errors: int, success: int = 200) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(success): {"description": summary}}
-    if answer is not None:
-        responses[str(success)]["content"] = _content(answer)
-    for status in errors:
-        responses[str(status)] = _refusal(status)
-    return {"summary": summary, "responses": responses}
-
-
-def _refusal(status: int) -> dict[str, Any]:
-    return {"description": _REASONS[status], "content": _content(api.ErrorResponse)}
-
-
-def _content(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"application/json": {"schema": _reference(struct)}}
-
-
-def _reference(struct: type[msgspec.Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{struct.__name__}"}
+def _json(schema: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
 
 
 def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import Scope
 
 from contracts.errors import PageError
-from serving.gateway.operations import OPEN, permission_for
+from recommender_api.operations import OPEN, Needed
 
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(:\d{1,5})?")
@@ -41,13 +41,12 @@ class PageGuard:
         self._hosts = {host for one in hosts if (host := _as_listed(one)) is not None}
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def check(self, scope: Scope, path: str) -> None:
-        """Lets a call pass.
+    def check(self, scope: Scope, needed: Needed) -> None:
+        """Lets a call pass that needs a permission.
 
         Raises:
             PageError: its Host is not one of ours, or a page of another origin sent it.
         """
-        needed = permission_for(scope["method"], path)
         if needed == OPEN or (needed == _CATALOGUE and scope["method"] in _SAFE):
             return
         hosts, origin, is_foreign = [], None, False

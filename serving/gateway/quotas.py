@@ -14,7 +14,7 @@ from pydantic import Field
 
 from contracts.config import StrictConfig
 from contracts.ids import user_of_subject
-from serving.gateway.api_events import RefusedEvent
+from recommender_api.interactions import RefusedEvent
 from serving.stores.interactions import NewInteraction
 
 TOO_MANY: Final = "too_many"

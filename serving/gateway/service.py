@@ -14,8 +14,8 @@ from contracts.clock import Clock
 from contracts.config import StrictConfig
 from contracts.errors import OverloadedError
 from contracts.messages import PipelineResult
+from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.gateway.answers import write_answers
-from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.asked import Asked, RequestReader, batch_of
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.catalogue import Catalogue

@@ -15,9 +15,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.asgi import ANSWER_KEY, HOT_PATHS
-from serving.gateway.http import header
-from serving.gateway.operations import path_of
+from serving.gateway.http import ANSWER_KEY, header, template_of
 from serving.gateway.request_ids import request_id_of
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
@@ -78,7 +76,7 @@ class TracedApp:
 
     def _record(self, scope: Scope, started: int, status: int) -> None:
         given = {name: value.decode("latin-1") for name in _CARRIED if (value := header(scope, name.encode()))}
-        route, answer = _route(scope), scope.get(ANSWER_KEY)
+        route, answer = template_of(scope), scope.get(ANSWER_KEY)
         span = self._tracer.start_span(
             f"{scope['method']} {route}" if route else scope["method"],
             self._propagator.extract(given),
@@ -98,12 +96,6 @@ class TracedApp:
                         self._tracer.start_span(name, context, start_time=begin).end(end)
                     begin = max(ends.values(), default=begin)
         span.end()
-
-
-def _route(scope: Scope) -> str | None:
-    """The path's template, never an id of somebody; None for a path that does not exist."""
-    path = path_of(scope)
-    return path if path in HOT_PATHS else getattr(scope.get("route"), "path_format", None)
 
 
 def _attributes(scope: Scope, route: str | None, status: int, answer: Answer | None) -> Iterator[tuple[str, Any]]:

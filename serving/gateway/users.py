@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope
 
 from contracts.clock import Clock, day_to_name
-from serving.gateway.api import encode
-from serving.gateway.api_events import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
-from serving.gateway.asgi import CALLER_KEY
+from recommender_api.answers import encode
+from recommender_api.interactions import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
 from serving.gateway.audit import AuditLog
+from serving.gateway.http import CALLER_KEY
 from serving.gateway.request_ids import request_id_of
 from serving.stages.user_lookup import UserFeatureReader
 from serving.stores.user_data import UserDataStore
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class UserDataEndpoints:
@@ -39,30 +36,27 @@ class UserDataEndpoints:
         self._clock = clock
         self._audit = audit
 
-    def endpoints(self) -> dict[str, Endpoint]:
-        """By name of the operation."""
-        return {
-            "flush_seen": self._audited("flush_seen", self._flush),
-            "user_data": self._audited("export", self._export),
-            "erase_user": self._audited("erase", self._erase),
-        }
+    async def flush_seen(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        user_id = await self._audited("flush_seen", scope, ids)
+        return encode(FlushedSeen(user_id, await self._store.flush_seen(user_id)))
 
-    def _audited(self, event: str, act: Callable[[str], Awaitable[FlushedSeen | UserData | ErasedUser]]) -> Endpoint:
-        async def answer(request: Request) -> Response:
-            user_id = request.path_params["user_id"]
-            fields = {"caller": request.scope.get(CALLER_KEY), "request_id": request_id_of(request.scope).own}
-            await asyncio.to_thread(lambda: self._audit.event(event, user_id=user_id, **fields))
-            return Response(encode(await act(user_id)), media_type="application/json")
-
-        return answer
-
-    async def _flush(self, user_id: str) -> FlushedSeen:
-        return FlushedSeen(user_id, await self._store.flush_seen(user_id))
-
-    async def _erase(self, user_id: str) -> ErasedUser:
-        now = self._clock.now()
+    async def erase_user(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        user_id, now = await self._audited("erase", scope, ids), self._clock.now()
         await self._store.erase(user_id, now)
-        return ErasedUser(user_id, now)
+        return encode(ErasedUser(user_id, now))
+
+    async def user_data(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        return encode(await self._export(await self._audited("export", scope, ids)))
+
+    async def _audited(self, event: str, scope: Scope, ids: Mapping[str, str]) -> str:
+        """The user whom a call is about, once it is in the audit log."""
+        fields = {
+            "user_id": ids["user_id"],
+            "caller": scope.get(CALLER_KEY),
+            "request_id": request_id_of(scope).own,
+        }
+        await asyncio.to_thread(lambda: self._audit.event(event, **fields))
+        return ids["user_id"]
 
     async def _export(self, user_id: str) -> UserData:
         state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from serving.gateway.api import MAX_BODY_BYTES
+from recommender_api.requests import MAX_BODY_BYTES
 from tests.fixtures.served_apps import ServedApps
 from tests.fixtures.served_bundle import NOW
 

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from contracts.bundle import Bundle
+from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.answers import write_answers
-from serving.gateway.api import RankingRequest, RecommendationRequest
 from serving.gateway.build import build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId

@@ -6,6 +6,7 @@ import ast
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,14 @@ import pytest
 from contracts.config import StrictConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("contracts", "training", "serving", "ray_apps", "recommender_client", "demo_page")
+PACKAGES = ("recommender_api", "contracts", "training", "serving", "ray_apps", "recommender_client", "demo_page")
 MAY_IMPORT = {
-    "contracts": {"contracts"},
-    "training": {"contracts", "training"},
-    "serving": {"contracts", "serving", "training.models"},
-    "ray_apps": {"contracts", "training", "serving", "ray_apps"},
-    "recommender_client": {
-        *("serving.gateway.api", "serving.gateway.api_events", "serving.gateway.operations"),
-        "recommender_client",
-    },
+    "recommender_api": {"recommender_api"},
+    "contracts": {"recommender_api", "contracts"},
+    "training": {"recommender_api", "contracts", "training"},
+    "serving": {"recommender_api", "contracts", "serving", "training.models"},
+    "ray_apps": {"recommender_api", "contracts", "training", "serving", "ray_apps"},
+    "recommender_client": {"recommender_api", "recommender_client"},
     "demo_page": {"recommender_client", "demo_page"},
 }
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
@@ -73,6 +72,12 @@ def test_imports_follow_the_arrow(path: Path) -> None:
 def test_contracts_import_nothing_heavy(path: Path) -> None:
     for imported in imports_of(ast.parse(path.read_text())):
         assert imported.split(".")[0] not in HEAVY_IN_CONTRACTS, f"{name_of(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recommender_api").rglob("*.py")), ids=name_of)
+def test_the_api_needs_msgspec_and_nothing_else(path: Path) -> None:
+    allowed = {*sys.stdlib_module_names, "msgspec", "recommender_api"}
+    assert {imported.split(".")[0] for imported in imports_of(ast.parse(path.read_text()))} <= allowed
 
 
 @pytest.mark.parametrize("path", ALL_CODE, ids=name_of)

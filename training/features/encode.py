@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.ids import AnyArray, BoolArray, IntArray
-from contracts.raw_ids import id_fault
 from contracts.records import ACCEPTED_MS, LATE_S
+from recommender_api.values import id_fault
 from training.features.hashing import partitions_of
 from training.subjects import are_users, subjects_of
 from training.tables import illegal_ids

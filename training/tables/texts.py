@@ -1,7 +1,7 @@
 """String columns: bytes that are no UTF-8 are refused by file, row and value, "" is a missing value, and ids are legal.
 
-What a legal id is stands in `contracts.raw_ids`; categories, device types and the like keep to the same rule, because
-requests name them. Only free text does not.
+What a legal id is stands in `recommender_api.values`; categories, device types and the like keep to the same rule,
+because requests name them. Only free text does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from contracts.columns import TableSchema
 from contracts.errors import SchemaError
 from contracts.ids import BoolArray
-from contracts.raw_ids import MAX_ID_CHARS, id_fault
+from recommender_api.values import MAX_ID_CHARS, id_fault
 
 _SHOWN_CHARS: Final = 60
 

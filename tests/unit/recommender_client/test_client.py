@@ -17,9 +17,9 @@ import pytest
 
 import recommender_client as rc
 from contracts.bundle import Bundle
+from recommender_api.operations import ITEM, OPERATIONS, PICTURE, SIMILAR
 from recommender_client import AsyncClient, Client
 from serving.gateway.openapi import openapi_document
-from serving.gateway.operations import OPERATIONS
 from tests.unit.serving.gateway.conftest import PIXEL, Shop
 
 DOCUMENT = openapi_document()
@@ -33,8 +33,15 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_operation_has_a_method_and_every_method_an_operation() -> None:
     for kind in (Client, AsyncClient):
-        methods = {name for name in vars(kind) if not name.startswith("_")} - {"close", "aclose"}
+        methods = {name for name in vars(kind) if not name.startswith("_")} - {"call", "close", "aclose"}
         assert methods == set(NAMED)
+
+
+async def test_any_operation_can_be_called(client: Client, async_client: AsyncClient) -> None:
+    assert client.call(ITEM, item_id="i2") == await async_client.item("i2")
+    four = rc.SimilarQuery(k=4)
+    assert await async_client.call(SIMILAR, four, item_id="i2") == client.similar("i2", four)
+    assert client.call(PICTURE, item_id="i1", request_id="r1") == (PIXEL, "image/png")
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMED) - {"picture", "ready"}))

@@ -17,13 +17,15 @@ from serving.gateway.access import Access
 from serving.gateway.asgi import Gateway, with_cors
 from serving.gateway.audit import AuditLog
 from serving.gateway.bodies import Bodies
+from serving.gateway.browser import Browser
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.clients import ClientAddress
+from serving.gateway.description import description_pages
+from serving.gateway.endpoints import Endpoints
 from serving.gateway.impressions import ImpressionLog
 from serving.gateway.interactions import InteractionService
 from serving.gateway.monitor import Monitor
-from serving.gateway.pages import LOOPBACK_HOSTS
-from serving.gateway.routes import rest_application
+from serving.gateway.pages import LOOPBACK_HOSTS, PageGuard
 from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.users import UserDataEndpoints
@@ -85,20 +87,20 @@ class Shop:
         settings: tuple[Any, ...] = (self.config.service, self.config.reranking, self.config.exploration)
         watchers = (self.telemetry.batch, self.impressions.add)
         self.service = RecommendationService(bundle, pipeline, self.catalogue, self.clock, *settings, *watchers)
-        settings = (stores.config, self.config.interactions)
-        writer = InteractionStore(*opened)
-        watching: tuple[Any, ...] = (self.telemetry.events, self.service.until_idle)
-        self.interactions = InteractionService(bundle, writer, self.clock, *settings, *watching)
+        settings = (stores.config, self.config.interactions, self.telemetry.events, self.service.until_idle)
+        self.interactions = InteractionService(bundle, InteractionStore(*opened), self.clock, *settings)
         self.monitor = Monitor(bundle, "here", self.service, self.interactions, self.clock, stores)
         limits, address = self.config.gateway, ClientAddress(self.config.gateway.proxies)
         audit = AuditLog(self.config.access.audit_file or raw_dir.parent / "audit.jsonl", 20)
         users = UserDataEndpoints(UserDataStore(*opened), self.users, self.clock, audit)
-        own = (self.service, self.catalogue, users, self.clock, self.monitor)
         bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
-        self.rest = rest_application(*own, bodies, limits)
+        beside = (bodies, Browser(limits.max_browsing, limits.browse_timeout_ms / 1000), address)
+        own = (self.service, self.interactions, self.catalogue, users, self.clock, self.monitor)
+        self.endpoints = Endpoints(*own, *beside)
         self.access = Access.open(self.config.access, audit, address)
-        parts = (self.service, self.interactions, self.rest, limits, bodies, address)
-        self.app = with_cors(Gateway(*parts, self.access, self.telemetry), limits)
+        guard = PageGuard(limits.hosts, limits.cors_origins) if self.access is None else None
+        parts = (self.endpoints.by_operation(), description_pages(), guard, self.access, self.telemetry)
+        self.app = with_cors(Gateway(*parts), limits)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.gateway.access import AccessConfig
 from serving.gateway.openapi import openapi_document
-from serving.gateway.operations import permission_for
+from serving.gateway.routes import find_route
 from tests.unit.serving.gateway.calls import PATH, call, code_of, jwt_access
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -86,9 +86,9 @@ async def test_some_paths_are_open_to_everybody(keyed: Shop, path: str) -> None:
 
 def test_every_operation_has_a_permission_of_its_own() -> None:
     found = {
-        (method.upper(), path): permission_for(
+        (method.upper(), path): find_route(
             method.upper(), path.replace("{item_id}", "a%2Fb").replace("{user_id}", "u%2F1")
-        )
+        ).permission
         for path, methods in openapi_document()["paths"].items()
         for method in methods
     }
@@ -103,7 +103,7 @@ def test_the_description_names_the_permissions() -> None:
     document = openapi_document()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            needed = permission_for(method.upper(), path)
+            needed = find_route(method.upper(), path).permission
             assert ("security" in operation) == (needed != "open")
             if needed != "open":
                 assert f"`{needed}`" in operation["description"]
@@ -130,7 +130,7 @@ def test_the_description_names_the_permissions() -> None:
     ],
 )
 def test_permissions_by_route(method: str, path: str, needed: str) -> None:
-    assert permission_for(method, path) == needed
+    assert find_route(method, path).permission == needed
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "office-key"}, 403)])

@@ -16,8 +16,8 @@ import yaml
 
 import recommender_client
 from contracts.config import validate
+from recommender_api.operations import Permission
 from serving.config import ServingConfig
-from serving.gateway.access import Permission
 from tests.conftest import need_program
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop

@@ -12,7 +12,7 @@ import redis.asyncio
 
 from contracts.bundle import Bundle
 from contracts.messages import PipelineResult
-from serving.gateway.api import RecommendationRequest
+from recommender_api.requests import RecommendationRequest
 from serving.gateway.asked import Asked
 from serving.metrics import BROKEN_KEYS
 from serving.stores.broken import BROKEN

@@ -12,7 +12,7 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import OverloadedError, SlowBrowseError
-from serving.gateway.api import ItemQuery
+from recommender_api.requests import ItemQuery
 from serving.gateway.browser import Browser, Deadline
 from serving.gateway.catalogue import Catalogue
 from tests.fixtures.served_bundle import NOW

@@ -15,7 +15,7 @@ from contracts import columns as c
 from contracts import records as r
 from contracts.bundle import Bundle
 from contracts.options import NO_CAP, Order
-from serving.gateway.api import Diversity, RecommendationRequest
+from recommender_api.requests import Diversity, RecommendationRequest
 from serving.gateway.draws import seed_of
 from serving.gateway.exploration import ExplorationConfig, Explorer, falls_in_share
 from serving.metrics import IMPRESSIONS

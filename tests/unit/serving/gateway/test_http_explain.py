@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway import answers
-from serving.gateway.api import Filters, RecommendationRequest
 from serving.gateway.asked import Asked
 from serving.gateway.request_ids import RequestId
 from tests.unit.serving.gateway.conftest import Shop

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import RequestError
-from serving.gateway.api import Filters, RecommendationRequest
+from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway.limits import LimitReader
 from tests.unit.serving.gateway.conftest import Shop
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
-from serving.gateway.api import MAX_BODY_BYTES
+from recommender_api.requests import MAX_BODY_BYTES
 from tests.fixtures.fake_stores import Fault
 from tests.fixtures.served_bundle import DAY_S, NOW
 from tests.unit.serving.gateway.conftest import Shop

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.gateway.api import MAX_BODY_BYTES
+from recommender_api.requests import MAX_BODY_BYTES
 from serving.gateway.batcher import Batcher, BatcherConfig
 from serving.gateway.lanes import BudgetLanes
 from serving.gateway.service import Answer, BatchFacts

@@ -14,7 +14,8 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, NotFoundError
 from contracts.messages import PipelineResult
-from serving.gateway import api, monitor, routes
+from recommender_api import answers, requests
+from serving.gateway import description, monitor
 from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.monitor import WHOLE_IN_A_ROW
@@ -264,9 +265,9 @@ async def test_every_answer_has_one_request_id(client: httpx.AsyncClient, path: 
 
 
 def test_docs_name_the_package_that_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "find_spec", lambda name: None)
+    monkeypatch.setattr(description, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="the package 'fastapi_offline' is missing; install it for /docs"):
-        routes.swagger_folder()
+        description.swagger_folder()
 
 
 async def test_docs_work_without_any_other_host(client: httpx.AsyncClient) -> None:
@@ -300,11 +301,11 @@ async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClien
     }
     operation = document["paths"]["/v1/recommendations"]["post"]
     body = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
-    assert set(body["properties"]) == set(api.RecommendationRequest.__struct_fields__)
+    assert set(body["properties"]) == set(requests.RecommendationRequest.__struct_fields__)
     assert body["additionalProperties"] is False
     assert (body["properties"]["k"]["minimum"], body["properties"]["k"]["maximum"]) == (1, 100)
     answer = resolve(document, operation["responses"]["200"]["content"]["application/json"]["schema"])
-    assert list(answer["properties"]) == list(api.RecommendationResponse.__struct_fields__)
+    assert list(answer["properties"]) == list(answers.RecommendationResponse.__struct_fields__)
     assert {"400", "405", "413", "415", "422", "429", "503"} < set(operation["responses"])
     references = set(re.findall(r'"#/components/schemas/(\w+)"', msgspec.json.encode(document).decode()))
     assert references <= set(document["components"]["schemas"])
@@ -313,7 +314,7 @@ async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClien
         for parameter in document["paths"]["/v1/items"]["get"]["parameters"]
         if parameter["in"] == "query"
     }
-    assert query == set(api.ItemQuery.__struct_fields__)
+    assert query == set(requests.ItemQuery.__struct_fields__)
 
 
 def test_a_bundle_that_moved_serves_pictures_from_where_it_is_told(bundle: Bundle, raw_dir: Path) -> None:

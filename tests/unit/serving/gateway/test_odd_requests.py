@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from contracts.bundle import Bundle
+from recommender_api.operations import OPEN
 from serving.gateway.openapi import openapi_document
-from serving.gateway.operations import OPEN, permission_for
+from serving.gateway.routes import find_route
 from tests.unit.serving.gateway.conftest import Shop
 from tests.unit.serving.gateway.test_access import KEYS
 
@@ -102,7 +103,7 @@ async def test_paths_that_only_look_like_an_operation_are_none(bundle: Bundle, r
     shop = Shop(bundle, raw_dir, online=True, access={"auth": "api_key", "api_keys": KEYS[:1]})
     for headers in ([], [(b"x-api-key", b"shop-key")]):
         status, _ = await send(shop, "GET", path, [(b"host", b"shop"), *headers])
-        open_to_all = permission_for("GET", path.decode()) == OPEN
+        open_to_all = find_route("GET", path.decode()).permission == OPEN
         assert status == (404 if open_to_all else 403 if headers else 401), path
 
 

@@ -11,7 +11,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.ids import session_subject, user_subject
 from contracts.interactions import Interaction
-from serving.gateway.api_events import RefusedEvent
+from recommender_api.interactions import RefusedEvent
 from serving.gateway.clients import OWN_PROXIES, ClientAddress
 from serving.gateway.quotas import EventQuotas, Pace, QuotaConfig, Sender, countable
 from serving.stores.interactions import NewInteraction

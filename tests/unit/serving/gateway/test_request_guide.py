@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from serving.gateway.api import Diversity
+from recommender_api.requests import Diversity
 from serving.gateway.decoding import decode_ranking, decode_request
 
 GUIDE = (Path(__file__).parents[4] / "docs/guides/requests.md").read_text(encoding="utf-8")

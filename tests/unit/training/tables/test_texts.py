@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contracts import columns as c
 from contracts.errors import SchemaError
-from contracts.raw_ids import id_fault
+from recommender_api.values import id_fault
 from tests.fixtures.raw_tables import write_table
 from training.tables import illegal_ids, read_table
 

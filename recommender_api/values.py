@@ -1,10 +1,14 @@
-"""What a legal raw id is: in tables, events, requests, paths and the client, defined here and nowhere else."""
+"""Values that tables and the API share: the names of events, and what a legal raw id is."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal, get_args
 
+EventName = Literal["view", "click", "cart", "purchase"]
+"""Legal values of `event`."""
+EVENTS: Final[tuple[EventName, ...]] = get_args(EventName)
+"""The same in their order, which is that of their codes; a missing event is the first."""
 MAX_ID_CHARS: Final = 256
 ID_PATTERN: Final = r"^(?!\.\.?$)[^\u0000-\u001f\u007f-\u009f]+$(?!\n)"
 """Of a legal raw id, beside its length, for Python and for the schema of the API: no control character, and neither of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.raw_ids import ID_PATTERN, MAX_ID_CHARS, id_fault
+from recommender_api.values import ID_PATTERN, MAX_ID_CHARS, id_fault
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What clients send about interactions and get about a user's data, once; `api` has everything else."""
+"""What clients send about interactions and get about a user's data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from contracts.columns import EventName
-from serving.gateway.api import Id
+from recommender_api.requests import Id
+from recommender_api.values import EventName
 
 MAX_EVENTS: Final = 100
 

@@ -1,0 +1,170 @@
+"""What clients get: structs that write answers and describe them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class ItemExplanation(Struct, frozen=True):
+    """How one item came to its place."""
+
+    source: Annotated[
+        Literal["retrieval", "popular", "given"],
+        Meta(description="Where it came from; popular items stand in for a retrieval that did not answer."),
+    ]
+    retrieval_rank: int
+    retrieval_score: Annotated[float | None, Meta(description="Null where retrieval did not answer.")]
+    filters: Annotated[
+        dict[str, Literal["kept", "not_asked", "left_out"]],
+        Meta(description="Verdict of each filter; `left_out` = the filter did not answer."),
+    ]
+    ranking_rank: Annotated[int, Meta(description="Its place by score, before reranking.")]
+    ranking_score: Annotated[float | None, Meta(description="Null where the ranker did not answer.")]
+    rerank_move: Annotated[int, Meta(description="Places that reranking moved it up.")]
+    propensity: Annotated[
+        float, Meta(description="Probability of the pick, given those above it; 1 where nothing was left to chance.")
+    ]
+
+
+class Explanation(Struct, frozen=True):
+    """How an answer came about."""
+
+    num_retrieved: int
+    removed: Annotated[dict[str, int], Meta(description="Retrieved items that a filter took out, by filter.")]
+    num_ranked: int
+    seed: Annotated[int | None, Meta(description="Seed of the draws; null = nothing was left to chance.")]
+    stage_ms: Annotated[dict[str, float], Meta(description="Milliseconds of each stage for the whole batch.")]
+
+
+class Recommendation(Struct, frozen=True, omit_defaults=True):
+    """One recommended item."""
+
+    rank: int
+    item_id: str
+    score: float
+    title: str | None
+    category_l1: str | None
+    category_l2: str | None
+    gender: str | None
+    price: float | None
+    image_url: str | None
+    explanation: Annotated[ItemExplanation | None, Meta(description="Only where it was asked for.")] = None
+
+
+class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
+    """Ranked items, best first."""
+
+    request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
+    user_id: str | None
+    bundle_version: str
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
+    recommendations: list[Recommendation]
+    explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
+
+
+class RankingResponse(Struct, frozen=True, omit_defaults=True):
+    """Given items, best first."""
+
+    request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
+    user_id: str | None
+    bundle_version: str
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
+    rankings: list[Recommendation]
+    unknown: Annotated[list[str], Meta(description="Given ids that the catalogue does not have.")]
+    ineligible: Annotated[
+        list[str], Meta(description="Given items that are not launched, withdrawn, excluded or outside of the filters.")
+    ]
+    explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
+
+
+class Item(Struct, frozen=True):
+    """An item of the catalogue."""
+
+    item_id: str
+    title: str | None
+    description: str | None
+    category_l1: str | None
+    category_l2: str | None
+    gender: str | None
+    price: float | None
+    image_url: str | None
+    launched_at: Annotated[int | None, Meta(description="Unix seconds; null = it was always there.")]
+    available: Annotated[bool, Meta(description="Whether it is launched and not withdrawn.")]
+
+
+class SimilarItems(Struct, frozen=True):
+    """Available items, most alike first; the score is the cosine in the space of candidate embeddings."""
+
+    item_id: str
+    bundle_version: str
+    items: list[Recommendation]
+
+
+class ItemPage(Struct, frozen=True):
+    """Available items in the order of the catalogue."""
+
+    total: Annotated[int, Meta(description="Items under the filter, on all pages.")]
+    offset: int
+    limit: int
+    items: list[Item]
+
+
+class Picture(NamedTuple):
+    """An item's picture; no JSON, but its bytes."""
+
+    content: bytes
+    media_type: str
+
+
+class BundleStatus(Struct, frozen=True):
+    """The bundle that answers."""
+
+    version: str
+    shop: str
+    created: str
+    first_day: str
+    last_day: str
+    timezone: Annotated[str, Meta(description="The shop's (IANA): hours, weekdays and days are its own.")]
+    num_items: int
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Status(Struct, frozen=True):
+    """How the service does."""
+
+    ready: bool
+    bundle: BundleStatus
+    placement: str
+    now: Annotated[int, Meta(description="The clock's now, Unix seconds.")]
+    stores: Annotated[dict[str, str], Meta(description="`ok`, or what is wrong, by store.")]
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts replaced or left out in the last minute.")]
+
+
+class Ready(Struct, frozen=True):
+    """The service answers with everything warmed up."""
+
+    ready: bool
+    interactions: Annotated[
+        str, Meta(description="`ok`, or the code of the error with which the store refused events in the last minute.")
+    ]
+
+
+class ErrorBody(Struct, frozen=True):
+    """What went wrong."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class ErrorResponse(Struct, frozen=True):
+    """Every answer that is no success."""
+
+    error: ErrorBody
+
+
+encode = msgspec.json.Encoder().encode

@@ -1,0 +1,264 @@
+"""Every operation of the API, once. Routes, access, description, labels of metrics and the client derive from it.
+
+A path is split at its slashes while it is still percent-encoded, and what lies between two of them is decoded
+afterwards: `%2F` belongs to an id, `/` does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from urllib.parse import quote, unquote_to_bytes
+
+from recommender_api.answers import (
+    Item,
+    ItemPage,
+    Picture,
+    RankingResponse,
+    Ready,
+    RecommendationResponse,
+    SimilarItems,
+    Status,
+)
+from recommender_api.interactions import ErasedUser, FlushedSeen, Interactions, InteractionsResponse, UserData
+from recommender_api.requests import ItemQuery, RankingRequest, RecommendationRequest, SimilarQuery, Visit
+
+Permission = Literal["recommend", "write_events", "personal_data", "admin"]
+Needed = Permission | Literal["open"]
+OPEN: Final = "open"
+"""What everybody may call, whatever the settings."""
+_NEEDED: Final = frozenset({OPEN, *get_args(Permission)})
+_ID: Final = re.compile(r"\{(\w+)\}")
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_AnswerT_co = TypeVar("_AnswerT_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[_AnswerT_co]):
+    """One operation.
+
+    Attributes:
+        name: of the client's method and of the endpoint.
+        method: of HTTP.
+        path: a template; `{…}` is an id between two slashes.
+        permission: that a call needs.
+        request: type of the JSON body, or of the query of a GET; None = there is nothing to say.
+        answer: type of the answer.
+        statuses: of a success, and of the refusals beside those of access.
+        summary: what it does.
+        hot: whether there are many: the gateway answers them by hand.
+
+    Raises:
+        ValueError: the permission is none.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    permission: Needed
+    request: Any = None
+    answer: type[_AnswerT_co]
+    statuses: tuple[int, ...]
+    summary: str
+    hot: bool = False
+
+    def __post_init__(self) -> None:
+        if self.permission not in _NEEDED:
+            raise ValueError(f"{self.name} has the permission {self.permission!r}; expected {sorted(_NEEDED)}")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the request may say how long it waits."""
+        return isinstance(self.request, type) and issubclass(self.request, Visit)
+
+    @property
+    def ids(self) -> list[str]:
+        """Names of the ids in the path."""
+        return _ID.findall(self.path)
+
+
+_USER: Final = "/v1/users/{user_id}"
+_ITEM: Final = "/v1/items/{item_id}"
+_POSTED: Final = (400, 405, 413, 415, 422, 429, 503)
+_PERSONAL: Final = (200, 405, 422, 503)
+
+RECOMMEND: Final = Operation(
+    name="recommend",
+    method="POST",
+    path="/v1/recommendations",
+    permission="recommend",
+    request=RecommendationRequest,
+    answer=RecommendationResponse,
+    statuses=(200, *_POSTED),
+    summary="Ranked items for a visitor",
+    hot=True,
+)
+RANK: Final = Operation(
+    name="rank",
+    method="POST",
+    path="/v1/rankings",
+    permission="recommend",
+    request=RankingRequest,
+    answer=RankingResponse,
+    statuses=(200, *_POSTED),
+    summary="Given items, scored and ranked for a visitor",
+)
+RECORD: Final = Operation(
+    name="record",
+    method="POST",
+    path="/v1/interactions",
+    permission="write_events",
+    request=Interactions,
+    answer=InteractionsResponse,
+    statuses=(202, *_POSTED),
+    summary="Events, durable once they are accepted",
+    hot=True,
+)
+FLUSH_SEEN: Final = Operation(
+    name="flush_seen",
+    method="DELETE",
+    path=_USER + "/seen",
+    permission="personal_data",
+    answer=FlushedSeen,
+    statuses=_PERSONAL,
+    summary="Forgets what the user saw",
+)
+ERASE_USER: Final = Operation(
+    name="erase_user",
+    method="DELETE",
+    path=_USER,
+    permission="personal_data",
+    answer=ErasedUser,
+    statuses=_PERSONAL,
+    summary="Erases the user, for good",
+)
+USER_DATA: Final = Operation(
+    name="user_data",
+    method="GET",
+    path=_USER + "/data",
+    permission="personal_data",
+    answer=UserData,
+    statuses=_PERSONAL,
+    summary="What is stored about the user",
+)
+ITEMS: Final = Operation(
+    name="items",
+    method="GET",
+    path="/v1/items",
+    permission="recommend",
+    request=ItemQuery,
+    answer=ItemPage,
+    statuses=(200, 405, 422),
+    summary="A page of the catalogue",
+)
+ITEM: Final = Operation(
+    name="item",
+    method="GET",
+    path=_ITEM,
+    permission="recommend",
+    answer=Item,
+    statuses=(200, 404, 405, 422),
+    summary="One item",
+)
+SIMILAR: Final = Operation(
+    name="similar",
+    method="GET",
+    path=_ITEM + "/similar",
+    permission="recommend",
+    request=SimilarQuery,
+    answer=SimilarItems,
+    statuses=(200, 404, 405, 422),
+    summary="Items that are like one",
+)
+PICTURE: Final = Operation(
+    name="picture",
+    method="GET",
+    path=_ITEM + "/image",
+    permission=OPEN,  # pages show pictures without a header
+    answer=Picture,
+    statuses=(200, 404, 405, 422),
+    summary="An item's picture",
+)
+STATUS: Final = Operation(
+    name="status",
+    method="GET",
+    path="/v1/status",
+    permission="recommend",
+    answer=Status,
+    statuses=(200, 405),
+    summary="Bundle, placement, stores and degraded parts",
+)
+READY: Final = Operation(
+    name="ready",
+    method="GET",
+    path="/v1/ready",
+    permission=OPEN,
+    answer=Ready,
+    statuses=(200, 405, 503),
+    summary="Whether it is warmed up",
+)
+OPERATIONS: Final[tuple[Operation[Any], ...]] = (
+    *(RECOMMEND, RANK, RECORD, FLUSH_SEEN, ERASE_USER, USER_DATA, ITEMS, ITEM, SIMILAR, PICTURE, STATUS, READY),
+)
+
+ByMethod = Mapping[str, Operation[Any]]
+
+
+def _by_path() -> dict[str, dict[str, Operation[Any]]]:
+    found: defaultdict[str, dict[str, Operation[Any]]] = defaultdict(dict)
+    for operation in OPERATIONS:
+        found[operation.path][operation.method] = operation
+    return dict(found)
+
+
+_BY_PATH: Final = _by_path()
+_WITH_IDS: Final = tuple(
+    (re.compile(_ID.sub(r"(?P<\1>[^/]*)", path)), found) for path, found in _BY_PATH.items() if _ID.search(path)
+)
+_NOTHING: Final[dict[str, Operation[Any]]] = {}
+
+
+def operations_at(path: str) -> tuple[ByMethod, dict[str, str]]:
+    """The operations of a percent-encoded path by method, none for no path of the API, and its ids, still encoded."""
+    if (found := _BY_PATH.get(path)) is not None:
+        return found, {}
+    for pattern, found in _WITH_IDS:
+        if match := pattern.fullmatch(path):
+            return found, match.groupdict()
+    return _NOTHING, {}
+
+
+def encode_id(raw_id: str) -> str:
+    """An id as it is written in a path; the two names that programs take for folders are encoded as well.
+
+    Raises:
+        UnicodeEncodeError: a lone surrogate, which no address can hold.
+    """
+    return raw_id.replace(".", "%2E") if raw_id in {".", ".."} else quote(raw_id, safe="")
+
+
+def picture_path(item_id: str) -> str:
+    """Where the picture of an item is."""
+    return PICTURE.path.format(item_id=encode_id(item_id))
+
+
+def decode_id(encoded: str) -> str:
+    """The id that a path holds, of any form: whatever was accepted once can be asked about and erased.
+
+    Raises:
+        ValueError: it is empty, its escapes are broken, or they are no UTF-8.
+    """
+    if not encoded:
+        raise ValueError("the path holds an empty id; expected at least one character between the slashes")
+    if broken := _BROKEN_ESCAPE.search(encoded):
+        raise ValueError(
+            f"the path holds {encoded[broken.start() :][:3]!r}, which is no escape; expected % and two hex digits, "
+            "%25 for the sign itself"
+        )
+    try:
+        return unquote_to_bytes(encoded).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the escapes in the path are no UTF-8: {error.reason} at byte {error.start}") from None

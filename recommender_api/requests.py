@@ -1,0 +1,129 @@
+"""What clients ask for: structs that validate requests and describe them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from recommender_api.values import ID_PATTERN, MAX_ID_CHARS
+
+MAX_K: Final = 100
+MAX_RECENT_ITEMS: Final = 100
+MAX_EXCLUDED: Final = 1_000
+MAX_CANDIDATES: Final = 1_000
+MAX_NAMES: Final = 100
+MAX_PAGE: Final = 100
+MAX_TEXT: Final = 100
+MAX_BUDGET_MS: Final = 60_000
+MAX_BODY_BYTES: Final = 4_096 + (MAX_CANDIDATES + MAX_EXCLUDED + MAX_RECENT_ITEMS + 3 * MAX_NAMES + 3) * (
+    4 * MAX_ID_CHARS + 3
+)
+"""Room for the longest request that the fields below allow: every list full of the longest ids, in UTF-8."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, pattern=ID_PATTERN)]
+Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]
+Price = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Cap = Annotated[int, Meta(ge=1, le=MAX_K)]
+
+
+class Filters(Struct, frozen=True, forbid_unknown_fields=True):
+    """Items to choose from: those that fit in every field that is given."""
+
+    category_l1: Annotated[Names | None, Meta(description="One of these; unknown ones are refused.")] = None
+    category_l2: Annotated[Names | None, Meta(description="One of these; unknown ones are refused.")] = None
+    gender: Annotated[
+        Names | None, Meta(description="The item's gender is one of these; unknown ones are refused.")
+    ] = None
+    min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
+    max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
+
+
+class Diversity(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the list may differ from the ranker's order; what is not given is as the service is set."""
+
+    order: Annotated[
+        Literal["greedy", "sampled", "weighted"] | None,
+        Meta(
+            description="greedy: highest score first. sampled: without replacement by softmax(logit / temperature). "
+            "weighted: by softmax(score / temperature) among the 100 best."
+        ),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0.0001, le=1_000)] | None,
+        Meta(description="Divisor of logits or scores: the higher, the more even the draws."),
+    ] = None
+    epsilon: Annotated[Share | None, Meta(description="Share of uniform draws among all ranked items.")] = None
+    mmr: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(description="Weight of likeness to the items above, against relevance (maximal marginal relevance)."),
+    ] = None
+    max_per_category_l1: Annotated[Cap | None, Meta(description="Most items of one category.")] = None
+    max_per_category_l2: Annotated[Cap | None, Meta(description="Most items of one finer category.")] = None
+
+
+class Visit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who asks, from where, and for which items; everything is optional."""
+
+    user_id: Annotated[Id | None, Meta(description="The shop's user id; unknown and missing ones get answers too.")] = (
+        None
+    )
+    session_id: Annotated[Id | None, Meta(description="Whose recent items count when there is no user id.")] = None
+    recent_items: Annotated[
+        list[Id], Meta(max_length=MAX_RECENT_ITEMS, description="Item ids that the client saw itself, newest last.")
+    ] = []
+    device_type: Annotated[Id | None, Meta(description="For example mobile, desktop or tablet.")] = None
+    timestamp: Annotated[
+        int | None, Meta(description="Unix seconds that give hour and weekday; missing or 0 = now.")
+    ] = None
+    exclude: Annotated[
+        list[Id], Meta(max_length=MAX_EXCLUDED, description="Item ids that must not come back; unknown ones are fine.")
+    ] = []
+    filters: Annotated[Filters | None, Meta(description="Items to choose from; null = all.")] = None
+    diversity: Annotated[Diversity | None, Meta(description="How the list is drawn; null = as the service is set.")] = (
+        None
+    )
+    seed: Annotated[
+        Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
+        Meta(description="Same seed, same draws; null = the seed comes from the request id."),
+    ] = None
+    explain: Annotated[bool, Meta(description="Whether the answer tells how it came about.")] = False
+
+
+class RecommendationRequest(Visit, frozen=True, forbid_unknown_fields=True):
+    """Who asks, from where, for how many items and which; everything is optional."""
+
+    k: Annotated[int, Meta(ge=1, le=MAX_K, description="Items wanted.")] = 10
+
+
+class RankingRequest(Visit, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Given items to score and rank for a visitor; seen ones are ranked as well."""
+
+    candidate_ids: Annotated[
+        list[Id], Meta(min_length=1, max_length=MAX_CANDIDATES, description="Items to rank; each counts once.")
+    ]
+    k: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_CANDIDATES)] | None, Meta(description="Items wanted; null = all.")
+    ] = None
+
+
+class ItemQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of the catalogue."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 20
+    offset: Annotated[int, Meta(ge=0)] = 0
+    category_l1: Id | None = None
+    category_l2: Id | None = None
+    text: Annotated[
+        Annotated[str, Meta(max_length=MAX_TEXT)] | None,
+        Meta(description="Up to 8 words that the title contains, all of them, in upper or lower case."),
+    ] = None
+    min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
+    max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
+
+
+class SimilarQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """How many neighbours."""
+
+    k: Annotated[int, Meta(ge=1, le=MAX_K)] = 10
