@@ -26,16 +26,16 @@ from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
 from contracts.messages import PipelineResult
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
-from serving.calls import AsyncCall, DirectCall
+from serving.calls import AsyncCall, DirectCall, StageCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.asked import Asked
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId
 from serving.gateway.service import RecommendationService
-from serving.groups import GROUPS, GroupName, open_group
 from serving.load import ComputeThread
-from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
+from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
+from serving.stage_table import STAGES, open_stage
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
@@ -89,7 +89,7 @@ async def opened(
     stores = StoreConnection.open(config.stores, config.stores.address)
     torch.set_num_threads(1)
     with ComputeThread() as thread, threadpool_limits(1):
-        groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
+        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if alone:
             groups |= _on_the_loop(bundle, config)
         seen: Any = SeenStore(config.stores, stores.address, stores.client)
@@ -100,7 +100,7 @@ async def opened(
             lookup = UserLookup(features, recents, config.pipeline)
             groups["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
         reader = seen_reader(seen, bundle.transforms.calendar, bundle.array("bloom/hashes"))
-        stages, fallbacks = StageGroups(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
+        stages, fallbacks = Stages(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
         pipeline = RecommenderPipeline(stages, reader, fallbacks, config.pipeline)
         service = RecommendationService(bundle, pipeline, Catalogue(bundle), config.clock(), config.service)
         requests = [
@@ -130,7 +130,7 @@ class Remembered:
         return self._answers[question]
 
 
-def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[GroupName, StageCall]:
+def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
     """The stages that compute, called where the pipeline runs."""
     return {
         "retrieval": DirectCall(Retrieval.open(bundle, config.retrieval)),

@@ -18,6 +18,14 @@ _SHORT_S: Final = 0.005
 """A lone request's call that takes less in half of the cases is not worth waking a thread for."""
 
 
+class StageCall(Protocol):
+    """A stage of any messages, as it is opened, sent and warmed up; the pipeline knows the types of each."""
+
+    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+        """Messages in, message out, within the time or a TimeoutError."""
+        ...
+
+
 class AsyncCall:
     """A local stage that waits for stores."""
 
@@ -90,17 +98,17 @@ class RemoteCall:
 
     Args:
         handle: Serve's handle of the deployment.
-        group: name of the stage group there.
+        name: of the stage there.
     """
 
-    def __init__(self, handle: RemoteHandle, group: str) -> None:
+    def __init__(self, handle: RemoteHandle, name: str) -> None:
         self._handle = handle
-        self._group = group
+        self._name = name
 
     async def __call__(self, *messages: Any, timeout_s: float) -> Any:
         """Asks another replica when one has another bundle than the messages: it is being replaced."""
         async with asyncio.timeout(timeout_s):
             for _ in range(_ATTEMPTS - 1):
                 with suppress(BundleError):
-                    return await self._handle.remote(self._group, *messages)
-            return await self._handle.remote(self._group, *messages)
+                    return await self._handle.remote(self._name, *messages)
+            return await self._handle.remote(self._name, *messages)

@@ -10,12 +10,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from contracts.bundle import Bundle
 from contracts.ids import IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
-from contracts.options import Constraints
+from contracts.options import Constraints, Ragged, RerankOptions
 from serving.refill import Lists, refill, too_short
 from serving.seldom import SeldomLogger
 from serving.stages.popular import PopularItems
@@ -25,25 +25,52 @@ from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.stages.user_lookup import UserRecords
 from serving.steps import Background, PipelineConfig, Steps
 from serving.stores.backoff import Backoff
+from serving.stores.seen import SeenAnswers
 
 
-class StageCall(Protocol):
-    """A stage group, local or remote."""
+class QueryFeaturesStage(Protocol):
+    """Requests to the features of their queries."""
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
-        """Messages in, message out, within the time or a TimeoutError."""
-        ...
+    async def __call__(self, batch: RequestBatch, /, *, timeout_s: float) -> LookedUp: ...
+
+
+class RetrievalStage(Protocol):
+    """Queries to candidates, within the limits of requests; provided ones are scored instead."""
+
+    async def __call__(
+        self, queries: QueryFeatures, constraints: Constraints | None, given: Ragged | None, /, *, timeout_s: float
+    ) -> Candidates: ...
+
+
+class SeenFilterStage(Protocol):
+    """Candidates to those that their subjects have not seen, given what the store knows about them."""
+
+    async def __call__(self, candidates: Candidates, answers: SeenAnswers, /, *, timeout_s: float) -> FilterResult: ...
+
+
+class RankingStage(Protocol):
+    """Candidates with retrieval scores to the same with the ranker's logits."""
+
+    async def __call__(self, queries: QueryFeatures, candidates: Candidates, /, *, timeout_s: float) -> Candidates: ...
+
+
+class RerankingStage(Protocol):
+    """Ranked candidates to the final lists of k items."""
+
+    async def __call__(
+        self, ranked: Candidates, k: IntArray, options: RerankOptions | None, /, *, timeout_s: float
+    ) -> Reranked: ...
 
 
 @dataclass(frozen=True)
-class StageGroups:
-    """The five stage groups."""
+class Stages:
+    """The five stages, local or remote; each answers within the time or raises a TimeoutError."""
 
-    query_features: StageCall
-    retrieval: StageCall
-    seen_filter: StageCall
-    ranking: StageCall
-    reranking: StageCall
+    query_features: QueryFeaturesStage
+    retrieval: RetrievalStage
+    seen_filter: SeenFilterStage
+    ranking: RankingStage
+    reranking: RerankingStage
 
 
 @dataclass(frozen=True)
@@ -72,13 +99,13 @@ class RecommenderPipeline:
     """Requests in, ranked items out.
 
     Args:
-        stages: the stage groups.
+        stages: the stages.
         seen: reads what a batch's subjects have seen.
         fallbacks: what stands in for failing stages.
         config: policies.
     """
 
-    def __init__(self, stages: StageGroups, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
+    def __init__(self, stages: Stages, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
         self._stages = stages
         self._seen = seen
         self._fallbacks = fallbacks
@@ -103,7 +130,7 @@ class RecommenderPipeline:
                     answers = await (await early).about(candidates)
                     if answers.unreadable:
                         steps.left_out("seen_filter", [place in answers.unreadable for place in range(len(batch))])
-                    return await self._stages.seen_filter(candidates, answers, timeout_s=timeout_s)  # type: ignore[no-any-return]
+                    return await self._stages.seen_filter(candidates, answers, timeout_s=timeout_s)
 
             looked_up: LookedUp = await steps.run(
                 "query_features",
@@ -189,7 +216,7 @@ class RecommenderPipeline:
             async def retrieve(some: QueryFeatures, limits: Constraints) -> Candidates:
                 if "retrieval" in steps.replaced_stages:
                     return self._fallbacks.popular(some, limits)
-                return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)  # type: ignore[no-any-return]
+                return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)
 
             async with asyncio.timeout(timeout_s):
                 filtered = FilterResult(lists.retrieved, lists.keep, reason)

@@ -1,4 +1,4 @@
-"""Which deployment holds which stage groups. A placement of one's own is named as `module:ATTRIBUTE`."""
+"""Which deployment holds which stages. A placement of one's own is named as `module:ATTRIBUTE`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final, Literal
 
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError
+from serving.calls import StageCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.groups import open_group
 from serving.load import ComputeThread
-from serving.pipeline import StageCall
+from serving.stage_table import STAGES, open_stage
 
 PlacementName = Literal["staged", "tiered", "fused"]
 GATEWAY: Final = "Gateway"
@@ -25,31 +25,28 @@ Opener = Callable[[str, Bundle, ServingConfig, ComputeThread, StoreConnection | 
 
 @dataclass(frozen=True)
 class Placement:
-    """What runs where; stage groups that no deployment holds run in the gateway.
+    """What runs where; stages that no deployment holds run in the gateway.
 
     Attributes:
         deployments: what each holds, by its name.
         open: opens what a deployment holds.
-        compose: the stage groups made of calls to what deployments hold.
+        compose: the stages made of calls to what deployments hold.
         reading: what needs the stores.
     """
 
     deployments: Mapping[str, tuple[str, ...]]
-    open: Opener = open_group
+    open: Opener = open_stage
     compose: Callable[[Mapping[str, StageCall]], Mapping[str, StageCall]] = dict
-    reading: frozenset[str] = frozenset({"query_features"})
+    reading: frozenset[str] = frozenset(name for name, stage in STAGES.items() if stage.reads_stores)
+
+
+def deployment_of(name: str) -> str:
+    """Name of a deployment that holds one stage: `SeenFilter` for `seen_filter`."""
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 PLACEMENTS: Final[dict[PlacementName, Placement]] = {
-    "staged": Placement(
-        {
-            "QueryFeatures": ("query_features",),
-            "Retrieval": ("retrieval",),
-            "SeenFilter": ("seen_filter",),
-            "Ranking": ("ranking",),
-            "Reranking": ("reranking",),
-        }
-    ),
+    "staged": Placement({deployment_of(name): (name,) for name in STAGES}),
     "tiered": Placement({"Retrieval": ("retrieval",), "Ranking": ("ranking",)}),
     "fused": Placement({}),
 }

@@ -13,7 +13,7 @@ from contracts.cores import ThreadsByLoad
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
 from contracts.recommend import LIST_K, Recommend
 from serving.calls import DirectCall
-from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.seldom import SeldomLogger
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
@@ -40,7 +40,7 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
     async def not_here(*_: object, timeout_s: float = 0.0) -> Any:
         raise AssertionError("features and seen items are given, nothing is read from stores")
 
-    stages = StageGroups(
+    stages = Stages(
         query_features=not_here,
         retrieval=DirectCall(Retrieval.open(bundle, config or RetrievalConfig())),
         seen_filter=not_here,

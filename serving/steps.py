@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -14,8 +14,6 @@ from contracts.errors import RecommenderError, StageError
 from contracts.messages import FilterResult
 from serving.seldom import SeldomLogger
 
-SEQUENCE: Final = (("query_features",), ("retrieval",), ("ranking", "seen_filter"), ("reranking",))
-"""The stages in their order; those in one group run at the same time."""
 Replaceable = Literal["fail", "fallback"]
 Skippable = Literal["fail", "skip"]
 _AnswerT = TypeVar("_AnswerT")

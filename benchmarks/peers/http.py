@@ -24,19 +24,19 @@ from benchmarks.peers.fastapi_models import Answer, Item, Question
 from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
+from serving.calls import StageCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.build import build_gateway, build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId
 from serving.gateway.service import RecommendationService
-from serving.groups import GROUPS, GroupName, open_group, warm_up
 from serving.load import ComputeThread
-from serving.pipeline import StageCall
+from serving.stage_table import STAGES, open_stage, warm_up
 
 SETTINGS: Final = "RECOMMENDER_PEER"
 """Environment variable of the worker processes: kind and settings as JSON."""
-Builder = Callable[[dict[GroupName, StageCall], Bundle, ServingConfig, StoreConnection], ASGIApp]
+Builder = Callable[[dict[str, StageCall], Bundle, ServingConfig, StoreConnection], ASGIApp]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,7 +102,7 @@ class WhenOpened:
         stores = StoreConnection.open(config.stores, config.stores.address)
         thread = ComputeThread()
         torch.set_num_threads(1)
-        groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
+        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if self._items_in_feast:
             groups["ranking"] = RankingFromFeast(groups["ranking"], FeastItems(config, bundle), thread)
         await warm_up(groups, bundle, config)
@@ -134,14 +134,14 @@ class RankingFromFeast:
 
 
 def asgi_application(
-    groups: dict[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+    groups: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> ASGIApp:
     """Our gateway without Ray Serve: validation, batches of up to 32, all stages in this process."""
     return build_gateway(groups, bundle, config, "asgi", stores).app
 
 
 def fastapi_application(
-    groups: dict[GroupName, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+    groups: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> ASGIApp:
     """The pipeline in a path operation, one request at a time."""
     catalogue = Catalogue(bundle, config.raw_dir)

@@ -18,9 +18,9 @@ from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.gateway.build import build_gateway
-from serving.groups import GROUPS, GroupName, open_group, warm_up
 from serving.load import BUSY, QUEUE_MS, ComputeThread
 from serving.placement import find_placement
+from serving.stage_table import STAGES, open_stage, warm_up
 
 
 @serve.ingress()
@@ -49,12 +49,12 @@ class GatewayReplica:
         stores = await connect_stores(config)
         calls = {name: RemoteCall(handle, name) for name, handle in remote.items()}
         elsewhere = find_placement(placement).compose(calls)
-        local: tuple[GroupName, ...] = tuple(name for name in GROUPS if name not in elsewhere)
+        local: tuple[str, ...] = tuple(name for name in STAGES if name not in elsewhere)
         thread = ComputeThread()
-        opened = {name: open_group(name, bundle, config, thread, stores) for name in local}
+        opened = {name: open_stage(name, bundle, config, thread, stores) for name in local}
         limit_threads(thread)
         await warm_up(opened, bundle, config)
-        groups = opened | {name: elsewhere[name] for name in GROUPS if name in elsewhere}
+        groups = opened | {name: elsewhere[name] for name in STAGES if name in elsewhere}
         built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
         keep_logs_written(built.telemetry.write_lines)
         spare_collector()

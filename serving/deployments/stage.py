@@ -10,9 +10,9 @@ from contracts.files import private_process
 from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
-from serving.groups import warm_up
 from serving.load import ComputeThread
 from serving.placement import find_placement
+from serving.stage_table import warm_up
 
 
 class StageReplica:

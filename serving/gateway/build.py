@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from contracts.bundle import Bundle
 from contracts.records import shop_records
+from serving.calls import StageCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
 from serving.gateway.access import Access
@@ -29,10 +30,9 @@ from serving.gateway.service import RecommendationService
 from serving.gateway.telemetry import Telemetry
 from serving.gateway.tracing import with_traces
 from serving.gateway.users import UserDataEndpoints
-from serving.groups import GroupName
 from serving.load import LoadMeter
 from serving.metrics import MetricSink
-from serving.pipeline import Fallbacks, RecommenderPipeline, StageCall, StageGroups
+from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.stages.seen_filter import seen_reader
 from serving.stores.client import bulk_client
 from serving.stores.interactions import InteractionStore
@@ -61,7 +61,7 @@ class BuiltGateway:
 
 
 def build_pipeline(
-    groups: Mapping[GroupName, StageCall],
+    groups: Mapping[str, StageCall],
     bundle: Bundle,
     config: ServingConfig,
     stores: StoreConnection,
@@ -72,7 +72,7 @@ def build_pipeline(
     store = SeenStore(stores.config, stores.address, stores.client)
     seen = seen_reader(store, bundle.transforms.calendar, bundle.array("bloom/hashes"))
     return RecommenderPipeline(
-        StageGroups(**{str(name): call for name, call in groups.items()}),
+        Stages(**{str(name): call for name, call in groups.items()}),
         seen if telemetry is None else telemetry.watch(seen),
         fallbacks or Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
@@ -80,7 +80,7 @@ def build_pipeline(
 
 
 def build_gateway(
-    groups: Mapping[GroupName, StageCall],
+    groups: Mapping[str, StageCall],
     bundle: Bundle,
     config: ServingConfig,
     placement: str,

@@ -18,6 +18,7 @@ from serving.connection import StoreConnection
 from serving.gateway.asked import Asked
 from serving.gateway.interactions import InteractionService
 from serving.gateway.service import RecommendationService
+from serving.stage_table import STAGES
 from serving.stores.meta import read_meta
 
 WHOLE_IN_A_ROW: Final = 5
@@ -26,7 +27,7 @@ WARM_TIMEOUT_S: Final = 60.0
 """After so long a gateway whose models answer is ready, however slow they are."""
 _PROBE_PAUSE_S: Final = 0.5
 _WARM_PAUSE_S: Final = 0.02
-_MODEL_PARTS: Final = frozenset({"query_features", "retrieval", "ranking", "reranking"})
+_NEEDED: Final = frozenset(name for name, stage in STAGES.items() if stage.makes_ready)
 _PROBE: Final = Asked("probe", RecommendationRequest(user_id="probe"))
 """Of a user, so that the connections to the stores are warm, too; stores that are down keep no gateway from ready."""
 _log = logging.getLogger(__name__)
@@ -79,13 +80,13 @@ class Monitor:
         self._ready = True
 
     async def _lacking(self, budget_ms: float) -> frozenset[str]:
-        """The models that do not answer a made-up request in so many milliseconds."""
+        """The stages that do not answer a made-up request in so many milliseconds."""
         try:
             result = await self._service.run([_PROBE], [budget_ms])
         except StageError as error:
             _log.info("not ready: %s", error)
-            return _MODEL_PARTS
-        return _MODEL_PARTS.intersection(result.degraded[0])
+            return _NEEDED
+        return _NEEDED.intersection(result.degraded[0])
 
     @property
     def ready(self) -> bool:

@@ -19,7 +19,7 @@ from serving.gateway.http import ANSWER_KEY, header, template_of
 from serving.gateway.request_ids import request_id_of
 from serving.gateway.service import Answer
 from serving.gateway.tracing import TracingConfig
-from serving.steps import SEQUENCE
+from serving.stage_table import SEQUENCE
 
 _CARRIED: Final = ("traceparent", "tracestate")
 _DELAY_MS: Final = 1_000

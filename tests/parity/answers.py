@@ -20,8 +20,8 @@ from serving.gateway.build import build_pipeline
 from serving.gateway.catalogue import Catalogue
 from serving.gateway.request_ids import RequestId
 from serving.gateway.service import RecommendationService
-from serving.groups import GROUPS, open_group
 from serving.load import ComputeThread
+from serving.stage_table import STAGES, open_stage
 from tests.parity.visitors import RANK, Asking
 
 Answer = dict[str, Any]
@@ -67,7 +67,7 @@ async def called_directly(
     catalogue = Catalogue(bundle)
     answers: list[Answer] = []
     with ComputeThread() as thread:
-        groups = {name: open_group(name, bundle, config, thread, stores) for name in GROUPS}
+        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         pipeline = build_pipeline(groups, bundle, config, stores)
         service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
         for path, asking in groupby(asked, key=lambda one: one[0]):  # rankings and recommendations share no batch

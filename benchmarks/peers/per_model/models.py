@@ -25,13 +25,12 @@ from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
-from serving.calls import AsyncCall, ThreadCall
+from serving.calls import AsyncCall, StageCall, ThreadCall
 from serving.config import ServingConfig
 from serving.connection import StoreConnection
-from serving.groups import open_group, open_user_lookup
 from serving.load import ComputeThread
-from serving.pipeline import StageCall
 from serving.placement import Placement
+from serving.stage_table import open_stage, open_user_lookup
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
@@ -100,7 +99,7 @@ def open_model(
     return (
         ThreadCall(fill_context, thread)
         if name == "context_preprocessor"
-        else open_group(name, bundle, config, thread, stores)
+        else open_stage(name, bundle, config, thread, stores)
     )
 
 

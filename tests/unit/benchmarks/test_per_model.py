@@ -14,8 +14,8 @@ from contracts.errors import StageError
 from contracts.messages import Candidates
 from serving.calls import AsyncCall
 from serving.config import ServingConfig
-from serving.groups import GROUPS, open_group
 from serving.load import ComputeThread
+from serving.stage_table import STAGES, open_stage
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.user_lookup import UserLookup
 from serving.steps import PipelineConfig
@@ -55,7 +55,7 @@ async def test_a_request_goes_the_same_way(
     bundle: Bundle, thread: Any, lookup: UserLookup, composed: dict[str, Any], size: int
 ) -> None:
     batch = request_batch(size, recent_items=(("i3", "i7"),) * size)
-    whole = {name: open_group(name, bundle, ServingConfig(), thread, None) for name in GROUPS[1:]}
+    whole = {name: open_stage(name, bundle, ServingConfig(), thread, None) for name in list(STAGES)[1:]}
     looked_up = await QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))(batch)
     same = await composed["query_features"](batch, timeout_s=INF)
     np.testing.assert_array_equal(same.features.categorical, looked_up.features.categorical)
@@ -116,7 +116,7 @@ def test_every_model_has_a_deployment_and_all_make_the_groups() -> None:
     assert [name for name, held in PER_MODEL.deployments.items() if not PER_MODEL.reading.isdisjoint(held)] == [
         "UserLookup"
     ]
-    assert set(composed_groups(dict.fromkeys(held, AsyncCall(nothing)))) == set(GROUPS)
+    assert set(composed_groups(dict.fromkeys(held, AsyncCall(nothing)))) == set(STAGES)
 
 
 async def nothing() -> None:

@@ -15,7 +15,7 @@ from contracts.messages import PipelineResult, RequestBatch
 from contracts.options import Constraints, Ragged
 from serving.calls import AsyncCall, ThreadCall
 from serving.load import ComputeThread
-from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
@@ -39,7 +39,7 @@ class Kitchen:
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.thread = ComputeThread()
         features = QueryFeatureStage(UserLookup(self.users, self.recent, config), QueryFeatureBuilder.open(bundle))
-        self.groups = StageGroups(
+        self.groups = Stages(
             query_features=AsyncCall(features),
             retrieval=ThreadCall(Retrieval.open(bundle, RetrievalConfig()), self.thread),
             seen_filter=ThreadCall(SeenFilter.open(bundle), self.thread),

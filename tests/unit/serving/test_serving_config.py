@@ -8,8 +8,8 @@ from contracts.clock import SimulatedClock, SystemClock
 from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.config import ServingConfig
-from serving.groups import GROUPS
 from serving.placement import GATEWAY, PLACEMENTS, Placement, find_placement
+from serving.stage_table import STAGES
 
 
 def test_fewer_candidates_than_a_request_may_want_are_refused() -> None:
@@ -36,9 +36,9 @@ def test_no_placement_has_a_part_twice_and_names_are_its_own() -> None:
     for name, placement in PLACEMENTS.items():
         held = [group for groups in placement.deployments.values() for group in groups]
         assert len(set(held)) == len(held), name
-        assert set(held) <= set(GROUPS)
+        assert set(held) <= set(STAGES)
         assert GATEWAY not in placement.deployments
-    assert sorted(group for groups in PLACEMENTS["staged"].deployments.values() for group in groups) == sorted(GROUPS)
+    assert sorted(group for groups in PLACEMENTS["staged"].deployments.values() for group in groups) == sorted(STAGES)
 
 
 OWN = Placement({"Filters": ("seen_filter", "reranking")})
@@ -55,7 +55,7 @@ def test_a_placement_of_ones_own_is_found_by_its_import_path() -> None:
         ("", "placement '' is not known"),
         ("no.such:THING", "placement 'no.such:THING' cannot be imported: No module named 'no'"),
         (f"{__name__}:NONE", "placement '.*:NONE' cannot be imported: module .* has no attribute 'NONE'"),
-        (f"{__name__}:GROUPS", "placement '.*:GROUPS' is not known"),
+        (f"{__name__}:STAGES", "placement '.*:STAGES' is not known"),
     ],
 )
 def test_what_is_no_placement_is_refused_by_name(name: str, message: str) -> None:

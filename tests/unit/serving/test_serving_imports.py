@@ -19,7 +19,7 @@ def loaded_by(code: str) -> set[str]:
 @pytest.mark.parametrize(
     ("modules", "allowed"),
     [
-        ("serving.pipeline, serving.groups, serving.gateway.build, serving.config, serving.placement", set()),
+        ("serving.pipeline, serving.stage_table, serving.gateway.build, serving.config, serving.placement", set()),
         ("serving.stages.query_features, serving.stages.seen_filter, serving.stages.reranking", set()),
         ("serving.stages.context, serving.stages.user_lookup, serving.stages.retrieval, serving.stages.ranking", set()),
         ("benchmarks.peers.per_model.models, serving.queue_time_policy, serving.load", set()),

@@ -31,7 +31,7 @@ from serving.gateway.telemetry import Telemetry
 from serving.gateway.users import UserDataEndpoints
 from serving.load import ComputeThread
 from serving.metrics import Snapshot
-from serving.pipeline import Fallbacks, RecommenderPipeline, StageGroups
+from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
@@ -66,7 +66,7 @@ class Shop:
         opened = (stores.config, stores.address, self.redis)
         recent = RecentItemStore(*opened) if online else self.recent
         lookup = UserLookup(self.users, recent, self.config.pipeline)
-        self.stages = StageGroups(
+        self.stages = Stages(
             AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))),
             ThreadCall(Retrieval.open(bundle, self.config.retrieval), thread),
             ThreadCall(SeenFilter.open(bundle), thread),
