@@ -59,7 +59,7 @@ async def test_stores_that_are_down_do_not_keep_a_replica_from_starting(
 def test_what_is_no_stage_is_refused_by_name(bundle: Bundle) -> None:
     with (
         ComputeThread() as thread,
-        pytest.raises(ConfigError, match="there is no stage .nothing.; legal names: query"),
+        pytest.raises(ConfigError, match=r"there is no stage .nothing.; legal names: query"),
     ):
         open_stage("nothing", bundle, ServingConfig(), thread, None)
 
