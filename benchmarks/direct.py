@@ -89,19 +89,19 @@ async def opened(
     stores = StoreConnection.open(config.stores, config.stores.address)
     torch.set_num_threads(1)
     with ComputeThread() as thread, threadpool_limits(1):
-        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
+        stages = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if alone:
-            groups |= _on_the_loop(bundle, config)
+            stages |= _on_the_loop(bundle, config)
         seen: Any = SeenStore(config.stores, stores.address, stores.client)
         if remember:
             seen = Remembered(seen)
             own = (config.stores, stores.address, stores.client)
             features, recents = Remembered(UserFeatureStore(*own)), Remembered(RecentItemStore(*own))
             lookup = UserLookup(features, recents, config.pipeline)
-            groups["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
+            stages["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
         reader = seen_reader(seen, bundle.transforms.calendar, bundle.array("bloom/hashes"))
-        stages, fallbacks = Stages(**groups), Fallbacks.open(bundle, config.retrieval.retrieval_k)
-        pipeline = RecommenderPipeline(stages, reader, fallbacks, config.pipeline)
+        typed, fallbacks = Stages(**stages), Fallbacks.open(bundle, config.retrieval.retrieval_k)
+        pipeline = RecommenderPipeline(typed, reader, fallbacks, config.pipeline)
         service = RecommendationService(bundle, pipeline, Catalogue(bundle), config.clock(), config.service)
         requests = [
             service.check(msgspec.convert(body, RecommendationRequest), RequestId("request", "request"))

@@ -27,7 +27,7 @@ class RecommenderArgs(ServingConfig):
     """Arguments of the application."""
 
     placement: str = "staged"
-    """`staged`: every stage group in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
+    """`staged`: every stage in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
     `fused`: everything in one; `module:ATTRIBUTE`: a `serving.placement.Placement` of your own."""
 
     @field_validator("placement")

@@ -102,11 +102,11 @@ class WhenOpened:
         stores = StoreConnection.open(config.stores, config.stores.address)
         thread = ComputeThread()
         torch.set_num_threads(1)
-        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
+        stages = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if self._items_in_feast:
-            groups["ranking"] = RankingFromFeast(groups["ranking"], FeastItems(config, bundle), thread)
-        await warm_up(groups, bundle, config)
-        self._app = self._build(groups, bundle, config, stores)
+            stages["ranking"] = RankingFromFeast(stages["ranking"], FeastItems(config, bundle), thread)
+        await warm_up(stages, bundle, config)
+        self._app = self._build(stages, bundle, config, stores)
         await send({"type": "lifespan.startup.complete"})
         print("READY", flush=True)
         await receive()
@@ -134,18 +134,18 @@ class RankingFromFeast:
 
 
 def asgi_application(
-    groups: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+    stages: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> ASGIApp:
     """Our gateway without Ray Serve: validation, batches of up to 32, all stages in this process."""
-    return build_gateway(groups, bundle, config, "asgi", stores).app
+    return build_gateway(stages, bundle, config, "asgi", stores).app
 
 
 def fastapi_application(
-    groups: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
+    stages: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> ASGIApp:
     """The pipeline in a path operation, one request at a time."""
     catalogue = Catalogue(bundle, config.raw_dir)
-    pipeline = build_pipeline(groups, bundle, config, stores)
+    pipeline = build_pipeline(stages, bundle, config, stores)
     service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
     app = FastAPI()
 

@@ -1,1 +1,1 @@
-"""Thin Ray Serve shells around the gateway and the stage groups."""
+"""Thin Ray Serve shells around the gateway and the stages."""

@@ -1,4 +1,4 @@
-"""The shell of the gateway: the ingress, with those stage groups that have no deployment of their own."""
+"""The shell of the gateway: the ingress, with those stages that have no deployment of their own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GatewayReplica:
         placement: its name.
         bundle_path: folder of the bundle that it serves.
         config: settings.
-        remote: handle of the deployment by what it holds; stage groups of which none holds anything run here.
+        remote: handle of the deployment by what it holds; stages of which none holds anything run here.
         beside: deployments of the application that nobody calls; Serve knows them because they are named here.
     """
 
@@ -54,8 +54,8 @@ class GatewayReplica:
         opened = {name: open_stage(name, bundle, config, thread, stores) for name in local}
         limit_threads(thread)
         await warm_up(opened, bundle, config)
-        groups = opened | {name: elsewhere[name] for name in STAGES if name in elsewhere}
-        built = build_gateway(groups, bundle, config, placement, stores, RayMetrics())
+        stages = opened | {name: elsewhere[name] for name in STAGES if name in elsewhere}
+        built = build_gateway(stages, bundle, config, placement, stores, RayMetrics())
         keep_logs_written(built.telemetry.write_lines)
         spare_collector()
         self._app = built.app

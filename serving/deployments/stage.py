@@ -1,4 +1,4 @@
-"""The shell of stage groups: opens what it holds, warms it up, calls it."""
+"""The shell of stages: opens what it holds, warms it up, calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.stage_table import warm_up
 
 
 class StageReplica:
-    """One or more stage groups in a replica of their own.
+    """One or more stages in a replica of their own.
 
     Args:
         placement: its name.

@@ -61,18 +61,18 @@ class BuiltGateway:
 
 
 def build_pipeline(
-    groups: Mapping[str, StageCall],
+    stages: Mapping[str, StageCall],
     bundle: Bundle,
     config: ServingConfig,
     stores: StoreConnection,
     telemetry: Telemetry | None = None,
     fallbacks: Fallbacks | None = None,
 ) -> RecommenderPipeline:
-    """The pipeline over opened stage groups, local or remote."""
+    """The pipeline over opened stages, local or remote."""
     store = SeenStore(stores.config, stores.address, stores.client)
     seen = seen_reader(store, bundle.transforms.calendar, bundle.array("bloom/hashes"))
     return RecommenderPipeline(
-        Stages(**{str(name): call for name, call in groups.items()}),
+        Stages(**stages),
         seen if telemetry is None else telemetry.watch(seen),
         fallbacks or Fallbacks.open(bundle, config.retrieval.retrieval_k),
         config.pipeline,
@@ -80,7 +80,7 @@ def build_pipeline(
 
 
 def build_gateway(
-    groups: Mapping[str, StageCall],
+    stages: Mapping[str, StageCall],
     bundle: Bundle,
     config: ServingConfig,
     placement: str,
@@ -90,7 +90,7 @@ def build_gateway(
     """The gateway's application.
 
     Args:
-        groups: all stage groups.
+        stages: all stages.
         bundle: the bundle that they serve.
         config: settings.
         placement: its name, for the status.
@@ -105,7 +105,7 @@ def build_gateway(
     catalogue = Catalogue(bundle, config.raw_dir)
     telemetry = Telemetry(config.request_log, metrics)
     fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
-    pipeline = build_pipeline(groups, bundle, config, stores, telemetry, fallbacks)
+    pipeline = build_pipeline(stages, bundle, config, stores, telemetry, fallbacks)
     folder = shop_records(stores.config.records_dir, stores.config.shop)
     impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
     settings = (config.service, config.reranking, config.exploration)

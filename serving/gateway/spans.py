@@ -90,8 +90,8 @@ class TracedApp:
             if answer is not None:
                 context, begin = set_span_in_context(span), started
                 took_ms = {QUEUE: answer.waited_ms, **answer.batch.stage_ms}
-                for group in ((QUEUE,), *SEQUENCE):
-                    ends = {name: begin + round(took_ms[name] * 1e6) for name in group if name in took_ms}
+                for together in ((QUEUE,), *SEQUENCE):
+                    ends = {name: begin + round(took_ms[name] * 1e6) for name in together if name in took_ms}
                     for name, end in ends.items():
                         self._tracer.start_span(name, context, start_time=begin).end(end)
                     begin = max(ends.values(), default=begin)

@@ -1,4 +1,4 @@
-"""The query feature group: context, user lookup and transforms, and history, for a whole batch at once."""
+"""The query features: context, user lookup and transforms, and history, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class QueryFeatureBuilder:
 
 
 class QueryFeatureStage:
-    """The whole group: stores asked once for the batch, then model inputs."""
+    """The whole stage: stores asked once for the batch, then model inputs."""
 
     def __init__(self, lookup: UserLookup, builder: QueryFeatureBuilder) -> None:
         self._lookup = lookup

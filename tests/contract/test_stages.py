@@ -1,4 +1,4 @@
-"""The suite that every stage group inherits."""
+"""The suite that every stage inherits."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def call(stage: Any, *messages: Any) -> Any:
 
 
 class StageContract:
-    """What every stage group keeps to; a test class a group gives the stage and its messages."""
+    """What every stage keeps to; a test class a group gives the stage and its messages."""
 
     def stage(self, bundle: Bundle) -> Any:
         raise NotImplementedError

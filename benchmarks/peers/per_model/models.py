@@ -1,4 +1,4 @@
-"""The fourteen models of the reference one by one, and the stage groups made of calls to them.
+"""The fourteen models of the reference one by one, and the stages made of calls to them.
 
 A placement to compare with, not to run.
 """
@@ -52,7 +52,7 @@ ModelName = Literal[
     "sampling",
     "item_decoder",
 ]
-"""All but the seen filter (model 4), which is a stage group of the product."""
+"""All but the seen filter (model 4), which is a stage of the product."""
 MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
 
 
@@ -110,14 +110,14 @@ def fill_context(batch: RequestBatch) -> RequestBatch:
 
 
 def composed_groups(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
-    """The stage groups by name, four of them made of models."""
+    """The stages by name, four of them made of models."""
     composed = ComposedGroups(calls)
     made = {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
     return made | {"seen_filter": calls["seen_filter"]}
 
 
 class ComposedGroups:
-    """Stage groups whose models are called one by one.
+    """Stages whose models are called one by one.
 
     Args:
         calls: every model, local or remote.

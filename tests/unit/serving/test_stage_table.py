@@ -1,4 +1,4 @@
-"""Opening and warming up stage groups."""
+"""Opening and warming up stages."""
 
 from __future__ import annotations
 
