@@ -26,22 +26,22 @@ from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
 from contracts.messages import PipelineResult
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
-from serving.calls import AsyncCall, DirectCall, StageCall
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
-from serving.gateway.asked import Asked
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.request_ids import RequestId
-from serving.gateway.service import RecommendationService
-from serving.load import ComputeThread
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http.request_ids import RequestId
+from serving.gateway.recommend.asked import Asked
+from serving.gateway.recommend.service import RecommendationService
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
-from serving.stage_table import STAGES, open_stage
+from serving.placing.stage_table import STAGES, open_stage
+from serving.running.calls import AsyncCall, DirectCall, StageCall
+from serving.running.load import ComputeThread
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter, seen_reader
 from serving.stages.user_lookup import UserLookup
+from serving.stores.connection import StoreConnection
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore

@@ -34,9 +34,9 @@ from contracts.config import merge
 from contracts.ids import user_subject
 from contracts.messages import Candidates
 from recommender_api.operations import RECOMMEND, RECORD
-from serving.connection import StoreConnection
 from serving.stages.seen_filter import SeenEarly, SeenFilter
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.materialize import StoreTables, materialize

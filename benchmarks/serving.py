@@ -21,7 +21,7 @@ from benchmarks.replicas import memory_figures
 from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
 from benchmarks.systems import System, ask, differences, per_model, placement, running, triton_variants, uvicorn
 from ray_apps.server import stop_on_signals
-from serving.placement import PLACEMENTS
+from serving.placing.placement import PLACEMENTS
 
 SPARE = 1.1
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommender_api.operations import OPERATIONS
-from serving.metrics import METRICS
+from serving.watching.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -54,7 +54,7 @@ def stage_modules() -> Iterator[tuple[Path, ast.Module]]:
 def models() -> list[Model]:
     """The models of the reference that docstrings describe, in its order; the gateway does the work of the last one."""
     found = []
-    catalogue = ROOT / "serving" / "gateway" / "catalogue.py"
+    catalogue = ROOT / "serving" / "gateway" / "catalogue" / "catalogue.py"
     for path, tree in [*stage_modules(), (catalogue, ast.parse(catalogue.read_text(encoding="utf-8")))]:
         for node in tree.body:
             text = (ast.get_docstring(node) or "") if isinstance(node, ast.ClassDef) else ""

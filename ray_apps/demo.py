@@ -26,7 +26,7 @@ from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
-from serving.placement import PLACEMENTS, PlacementName
+from serving.placing.placement import PLACEMENTS, PlacementName
 from training.evaluation import main_table
 from training.features.online import final_profiles
 from training.features.processed import open_processed

@@ -12,7 +12,7 @@ from pathlib import Path
 from contracts.bundle import Bundle
 from contracts.errors import BundleError
 from contracts.registry import Registry, RegistryEntry
-from serving.gateway.audit import AuditLog
+from serving.gateway.access.audit import AuditLog
 from serving.stages.query_features import QueryFeatureBuilder
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking

@@ -12,8 +12,8 @@ from typing import Final
 from urllib.error import HTTPError
 
 from contracts.errors import NotReadyError
-from serving.gateway.monitor import WARM_TIMEOUT_S, WHOLE_IN_A_ROW
-from serving.placement import GATEWAY
+from serving.gateway.watch.monitor import WARM_TIMEOUT_S, WHOLE_IN_A_ROW
+from serving.placing.placement import GATEWAY
 
 _NO_ANSWER: Final = "no answer"
 _PAUSE_S: Final = 0.1

@@ -20,7 +20,7 @@ from serving.config import SECRET_VARIABLES, ServingConfig
 from serving.deployments.consumer import ConsumerReplica
 from serving.deployments.gateway import GatewayReplica
 from serving.deployments.stage import StageReplica
-from serving.placement import CONSUMER, GATEWAY, find_placement
+from serving.placing.placement import CONSUMER, GATEWAY, find_placement
 
 
 class RecommenderArgs(ServingConfig):
@@ -28,7 +28,7 @@ class RecommenderArgs(ServingConfig):
 
     placement: str = "staged"
     """`staged`: every stage in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
-    `fused`: everything in one; `module:ATTRIBUTE`: a `serving.placement.Placement` of your own."""
+    `fused`: everything in one; `module:ATTRIBUTE`: a `serving.placing.placement.Placement` of your own."""
 
     @field_validator("placement")
     @classmethod
@@ -54,7 +54,7 @@ def build_app(args: RecommenderArgs) -> Application:
     config = with_shop(args, open_bundle(path).manifest.shop)
     remote: dict[str, Application] = {}
     for name, parts in find_placement(args.placement).deployments.items():
-        stage = serve.deployment(name=name)(StageReplica).bind(args.placement, parts, str(path), config)
+        stage = serve.deployment(name=name)(StageReplica).bind(args.placement, parts, str(path), config.of_stages())
         remote |= dict.fromkeys(parts, stage)
     consumer = serve.deployment(name=CONSUMER)(ConsumerReplica).bind(str(path), config)
     beside = [consumer] if config.consumer.enabled else []

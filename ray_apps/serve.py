@@ -21,7 +21,7 @@ from ray_apps.console import EXIT_OK, configure_logging, report_error
 from ray_apps.haproxy.config import HAProxyConfig
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
-from serving.placement import PLACEMENTS, PlacementName
+from serving.placing.placement import PLACEMENTS, PlacementName
 
 OBJECT_STORE_MB = 200
 

@@ -14,9 +14,9 @@ from contracts.config import merge, read_values, validate
 from contracts.errors import ConfigError
 from contracts.secrets import refuse_secret_variables
 from ray_apps.recommender import RecommenderArgs
-from serving.autoscaling import QueueTimeConfig
 from serving.config import SECRET_VARIABLES, ServingConfig
-from serving.placement import CONSUMER, GATEWAY, find_placement
+from serving.placing.autoscaling import QueueTimeConfig
+from serving.placing.placement import CONSUMER, GATEWAY, find_placement
 from serving.queue_time_policy import QueueTimePolicy
 
 IMPORT_PATH: Final = "ray_apps.recommender:build_app"

@@ -18,7 +18,7 @@ from contracts.errors import NotReadyError
 from ray_apps.cluster import lost_processes
 from ray_apps.ports import check_port, check_proxy_ports
 from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
-from serving.placement import PlacementName
+from serving.placing.placement import PlacementName
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
 READY_TIMEOUT_S = 300.0

@@ -5,31 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from contracts.clock import Clock, SimulatedClock, SystemClock
-from contracts.config import StrictConfig
 from recommender_api.requests import MAX_K
-from serving.device import Device
-from serving.gateway.access import AccessConfig
-from serving.gateway.asgi import GatewayConfig
-from serving.gateway.audit import AUDIT_FILE
-from serving.gateway.exploration import ExplorationConfig
-from serving.gateway.impressions import ImpressionConfig
-from serving.gateway.interactions import InteractionConfig
-from serving.gateway.request_log import SUBJECT_KEY_VARIABLE, RequestLogConfig
-from serving.gateway.service import ServiceConfig
+from serving.gateway.access.access import AccessConfig
+from serving.gateway.access.audit import AUDIT_FILE
+from serving.gateway.http.asgi import GatewayConfig
+from serving.gateway.recommend.exploration import ExplorationConfig
+from serving.gateway.recommend.service import ServiceConfig
+from serving.gateway.record.impressions import ImpressionConfig
+from serving.gateway.record.interactions import InteractionConfig
+from serving.gateway.watch.request_log import SUBJECT_KEY_VARIABLE, RequestLogConfig
 from serving.interactions.config import ConsumerConfig
+from serving.placing.config import StageConfig
 from serving.stages.reranking import RerankingConfig
-from serving.stages.retrieval import RetrievalConfig
-from serving.steps import PipelineConfig
-from serving.stores.config import PASSWORD_VARIABLE, StoreConfig
+from serving.stores.config import PASSWORD_VARIABLE
 
 SECRET_VARIABLES: Final = (PASSWORD_VARIABLE, SUBJECT_KEY_VARIABLE, "OTEL_EXPORTER_OTLP_HEADERS")
 """Environment variables that hold secrets."""
 
 
-class ServingConfig(StrictConfig):
+class ServingConfig(StageConfig):
     """Everything that serving needs to know besides the placement."""
 
     registry: str = "var/bundles"
@@ -38,18 +34,8 @@ class ServingConfig(StrictConfig):
     """Version in the registry's folder, or the absolute path of a bundle; unset = the registry's production version."""
     raw_dir: Path | None = None
     """Folder that pictures are served from; unset = the one that the bundle names."""
-    simulated_now: int | None = Field(default=None, ge=1)
-    """Unix seconds at which a simulated clock stands still; unset = the machine's clock."""
-    device: Device = "auto"
-    """Where query tower and ranker run: `cpu`, `cuda`, or `auto` = `cuda` in a replica that was given a GPU."""
-    stores: StoreConfig = StoreConfig()
-    """User features, recent items and seen rings."""
-    retrieval: RetrievalConfig = RetrievalConfig()
-    """How many candidates."""
     reranking: RerankingConfig = RerankingConfig()
     """How lists are drawn where a request says nothing else."""
-    pipeline: PipelineConfig = PipelineConfig()
-    """Policies for failing stages."""
     service: ServiceConfig = ServiceConfig()
     """Budget and batches."""
     exploration: ExplorationConfig = ExplorationConfig()
@@ -86,6 +72,6 @@ class ServingConfig(StrictConfig):
         """Where refusals, erasures and exports are noted."""
         return self.access.audit_file or self.stores.records_dir.absolute().parent / AUDIT_FILE
 
-    def clock(self) -> Clock:
-        """The clock that all code takes now from."""
-        return SystemClock() if self.simulated_now is None else SimulatedClock(self.simulated_now)
+    def of_stages(self) -> StageConfig:
+        """What replicas of stages are told: nothing of the gateway's."""
+        return StageConfig(**{name: getattr(self, name) for name in StageConfig.model_fields})

@@ -1,7 +1,7 @@
 """READ FIRST. The whole recommender on one screen: five stages in order, called by name.
 
-Stages are local or remote (`serving.calls`); the pipeline cannot tell. Each is timed and counted here, gets what is
-left of the budget, and has a policy for failure (`serving.steps`).
+Stages are local or remote (`serving.running.calls`); the pipeline cannot tell. Each is timed and counted here, gets
+what is left of the budget, and has a policy for failure (`serving.running.steps`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from contracts.bundle import Bundle
 from contracts.ids import IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
 from contracts.options import Constraints, Ragged, RerankOptions
-from serving.refill import Lists, refill, too_short
-from serving.seldom import SeldomLogger
+from serving.running.refill import Lists, refill, too_short
+from serving.running.steps import Background, PipelineConfig, Steps
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
 from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.stages.user_lookup import UserRecords
-from serving.steps import Background, PipelineConfig, Steps
 from serving.stores.backoff import Backoff
 from serving.stores.seen import SeenAnswers
+from serving.watching.seldom import SeldomLogger
 
 
 class QueryFeaturesStage(Protocol):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from contracts.config import validate
-from serving.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
-from serving.load import BUSY, QUEUE_MS, RATE
+from serving.placing.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
+from serving.running.load import BUSY, QUEUE_MS, RATE
 
 _LONGEST_FACTOR = 100
 

@@ -24,15 +24,15 @@ from benchmarks.peers.fastapi_models import Answer, Item, Question
 from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
-from serving.calls import StageCall
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
 from serving.gateway.build import build_gateway, build_pipeline
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.request_ids import RequestId
-from serving.gateway.service import RecommendationService
-from serving.load import ComputeThread
-from serving.stage_table import STAGES, open_stage, warm_up
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http.request_ids import RequestId
+from serving.gateway.recommend.service import RecommendationService
+from serving.placing.stage_table import STAGES, open_stage, warm_up
+from serving.running.calls import StageCall
+from serving.running.load import ComputeThread
+from serving.stores.connection import StoreConnection
 
 SETTINGS: Final = "RECOMMENDER_PEER"
 """Environment variable of the worker processes: kind and settings as JSON."""

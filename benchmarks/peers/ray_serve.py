@@ -15,7 +15,7 @@ from typing import Any
 from ray_apps.cluster import ClusterConfig, serving_cluster
 from ray_apps.ports import port_block
 from ray_apps.server import deploy, stop_on_signals, wait_until_stopped
-from serving.placement import CONSUMER
+from serving.placing.placement import CONSUMER
 
 OBJECT_STORE_MB = 200
 _HAPROXY_S = 3.0

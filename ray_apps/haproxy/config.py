@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from contracts.config import StrictConfig
-from serving.gateway.clients import OWN_PROXIES, Networks
+from serving.gateway.http.clients import OWN_PROXIES, Networks
 
 
 class HAProxyConfig(StrictConfig):

@@ -10,7 +10,7 @@ from contracts.records import shop_records
 from ray_apps.jobs import build_index, preprocess, simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
-from serving.recommend import local_recommend
+from serving.running.recommend import local_recommend
 from training.evaluation import evaluate
 from training.evaluation.page import number
 from training.features.processed import open_processed

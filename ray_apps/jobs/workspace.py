@@ -26,7 +26,7 @@ from contracts.config import StrictConfig
 from contracts.errors import DataError
 from contracts.files import private_folder, write_atomic
 from ray_apps.jobs.config import JobConfig
-from serving.gateway.audit import AUDIT_FILE
+from serving.gateway.access.audit import AUDIT_FILE
 
 
 def fingerprint_folder(folder: str) -> Callable[[Workspace, str], str]:

@@ -12,15 +12,15 @@ from starlette.types import ASGIApp
 
 from contracts.bundle import open_bundle
 from contracts.files import private_process
-from serving.calls import RemoteCall
 from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
 from serving.gateway.build import build_gateway
-from serving.load import BUSY, QUEUE_MS, ComputeThread
-from serving.placement import find_placement
-from serving.stage_table import STAGES, open_stage, warm_up
+from serving.placing.placement import find_placement
+from serving.placing.stage_table import STAGES, open_stage, warm_up
+from serving.running.calls import RemoteCall
+from serving.running.load import BUSY, QUEUE_MS, ComputeThread
 
 
 @serve.ingress()

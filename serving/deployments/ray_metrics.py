@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from serving.metrics import METRICS, Metric, Snapshot
+from serving.watching.metrics import METRICS, Metric, Snapshot
 
 
 class RayMetrics:

@@ -6,20 +6,21 @@ import asyncio
 import gc
 import sys
 import threading
-from typing import Final
+from typing import Final, TypeVar
 
 import ray
 
 from contracts.cores import ThreadsByLoad
-from serving.config import ServingConfig
-from serving.connection import StoreConnection
 from serving.deployments.ray_metrics import RayMetrics
-from serving.load import ComputeThread
-from serving.metrics import BROKEN_KEYS, MetricSink, Snapshot
+from serving.placing.config import StageConfig
+from serving.running.load import ComputeThread
 from serving.stores.broken import BROKEN
+from serving.stores.connection import StoreConnection
 from serving.stores.owner import resolve_address
+from serving.watching.metrics import BROKEN_KEYS, MetricSink, Snapshot
 
 _PAUSE_S: Final = 1.0
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 
 def limit_threads(thread: ComputeThread) -> None:
@@ -43,7 +44,7 @@ def spare_collector() -> None:
     gc.freeze()
 
 
-def with_device(config: ServingConfig) -> ServingConfig:
+def with_device(config: ConfigT) -> ConfigT:
     """The settings with `device: auto` decided: Ray knows whether this replica was given a GPU, torch sees them all."""
     if config.device != "auto":
         return config
@@ -51,7 +52,7 @@ def with_device(config: ServingConfig) -> ServingConfig:
     return config.model_copy(update={"device": "cuda" if given else "cpu"})
 
 
-async def connect_stores(config: ServingConfig) -> StoreConnection:
+async def connect_stores(config: StageConfig) -> StoreConnection:
     """Connects to the stores; the embedded Redis is started if nobody has yet.
 
     Raises:

@@ -7,12 +7,12 @@ from typing import Any
 
 from contracts.bundle import open_bundle
 from contracts.files import private_process
-from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
-from serving.load import ComputeThread
-from serving.placement import find_placement
-from serving.stage_table import warm_up
+from serving.placing.config import StageConfig
+from serving.placing.placement import find_placement
+from serving.placing.stage_table import warm_up
+from serving.running.load import ComputeThread
 
 
 class StageReplica:
@@ -26,7 +26,7 @@ class StageReplica:
     """
 
     async def __init__(  # type: ignore[misc]
-        self, placement: str, parts: Sequence[str], bundle_path: str, config: ServingConfig
+        self, placement: str, parts: Sequence[str], bundle_path: str, config: StageConfig
     ) -> None:
         private_process()
         keep_logs_written()

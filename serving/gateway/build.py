@@ -9,37 +9,37 @@ from starlette.types import ASGIApp
 
 from contracts.bundle import Bundle
 from contracts.records import shop_records
-from serving.calls import StageCall
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
-from serving.gateway.access import Access
-from serving.gateway.asgi import Gateway, with_cors
-from serving.gateway.audit import AuditLog
-from serving.gateway.bodies import Bodies
-from serving.gateway.browser import Browser
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.clients import ClientAddress
-from serving.gateway.description import description_pages
-from serving.gateway.endpoints import Endpoints
-from serving.gateway.impressions import ImpressionLog
-from serving.gateway.interactions import InteractionService
-from serving.gateway.monitor import Monitor
-from serving.gateway.pages import PageGuard
-from serving.gateway.popularity import FreshPopularity
-from serving.gateway.service import RecommendationService
-from serving.gateway.telemetry import Telemetry
-from serving.gateway.tracing import with_traces
-from serving.gateway.users import UserDataEndpoints
-from serving.load import LoadMeter
-from serving.metrics import MetricSink
+from serving.gateway.access.access import Access
+from serving.gateway.access.audit import AuditLog
+from serving.gateway.access.pages import PageGuard
+from serving.gateway.catalogue.browser import Browser
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http.asgi import Gateway, with_cors
+from serving.gateway.http.bodies import Bodies
+from serving.gateway.http.clients import ClientAddress
+from serving.gateway.http.description import description_pages
+from serving.gateway.http.endpoints import Endpoints
+from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.record.impressions import ImpressionLog
+from serving.gateway.record.interactions import InteractionService
+from serving.gateway.record.users import UserDataEndpoints
+from serving.gateway.watch.monitor import Monitor
+from serving.gateway.watch.popularity import FreshPopularity
+from serving.gateway.watch.telemetry import Telemetry
+from serving.gateway.watch.tracing import with_traces
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
+from serving.running.calls import StageCall
+from serving.running.load import LoadMeter
 from serving.stages.seen_filter import seen_reader
 from serving.stores.client import bulk_client
+from serving.stores.connection import StoreConnection
 from serving.stores.interactions import InteractionStore
 from serving.stores.popular import PopularityStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_data import UserDataStore
 from serving.stores.user_features import UserFeatureStore
+from serving.watching.metrics import MetricSink
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter, check_timestamp
 from serving.interactions.streams import EventSink, EventSource, OutgoingEntry, StreamEntry
-from serving.seldom import SeldomLogger
 from serving.stores.top_category import TopCategoryStore, decode_served
+from serving.watching.seldom import SeldomLogger
 
 logger = logging.getLogger(__name__)
 

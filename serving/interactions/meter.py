@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from serving.interactions.streams import Backlog
-from serving.metrics import Labels, Metric, MetricSink, Snapshot
+from serving.watching.metrics import Labels, Metric, MetricSink, Snapshot
 
 _FEATURE_MS: Final = (2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 20_000)
 _PERIOD_S: Final = 1.0

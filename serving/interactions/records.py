@@ -22,7 +22,7 @@ from contracts.columns import TableSchema
 from contracts.errors import DataError
 from contracts.files import atomic_file
 from contracts.interactions import Erasure, Interaction
-from serving.day_files import by_day, day_folder
+from serving.interactions.day_files import by_day, day_folder
 from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000

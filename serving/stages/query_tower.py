@@ -8,7 +8,7 @@ import torch
 from contracts.bundle import Bundle
 from contracts.ids import FloatArray
 from contracts.messages import QueryFeatures
-from serving.device import Device, model_device
+from serving.placing.device import Device, model_device
 from training.models.inputs import QueryTensors
 from training.models.loading import load_two_tower
 from training.models.two_tower import TwoTower

@@ -11,7 +11,7 @@ from contracts.errors import StageError
 from contracts.features import item_age_bucket
 from contracts.ids import FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
-from serving.device import Device
+from serving.placing.device import Device
 from serving.stages.version import refuse_other_version
 from training.models.item_popularity import ItemPopularity
 

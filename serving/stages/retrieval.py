@@ -12,7 +12,7 @@ from contracts.config import StrictConfig
 from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
 from contracts.options import Constraints, Ragged
-from serving.device import Device
+from serving.placing.device import Device
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_version
 

@@ -8,7 +8,7 @@ import torch
 from contracts.bundle import Bundle
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import QueryFeatures
-from serving.device import Device, model_device
+from serving.placing.device import Device, model_device
 from training.models.inputs import QueryTensors, as_tensor
 from training.models.loading import load_ranker
 from training.models.ranker import Ranker

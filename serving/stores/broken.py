@@ -12,8 +12,8 @@ import redis
 import redis.asyncio
 
 from contracts.errors import StoreError
-from serving.metrics import BROKEN_KEYS, Labels, Metric
-from serving.seldom import SeldomLogger
+from serving.watching.metrics import BROKEN_KEYS, Labels, Metric
+from serving.watching.seldom import SeldomLogger
 
 KeyKind = Literal["recent_items", "categories", "seen", "user_features", "popular", "erased"]
 _AnswerT = TypeVar("_AnswerT")

@@ -20,9 +20,9 @@ from contracts.bloom import Rings, item_hashes
 from contracts.errors import ConfigError, DataError, StoreError
 from contracts.ids import user_subject
 from contracts.interactions import Interaction
-from serving.connection import StoreConnection
 from serving.stores.client import bulk_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.fill_seen import seen_filler
 from serving.stores.fill_state import StateFiller

@@ -15,6 +15,7 @@ from contracts.errors import BundleError
 from contracts.messages import Candidates, FilterResult, QueryFeatures, RequestBatch, Reranked
 from contracts.options import NO_CAP, Constraints, Ragged, RerankOptions
 from serving.pipeline import Fallbacks
+from serving.running.steps import PipelineConfig
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
@@ -22,7 +23,6 @@ from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
-from serving.steps import PipelineConfig
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
 from tests.fixtures.served_bundle import VERSION, request_batch
 

@@ -16,7 +16,7 @@ import ray
 
 from contracts import records as r
 from serving.interactions import meter as m
-from serving.placement import CONSUMER
+from serving.placing.placement import CONSUMER
 from tests.fixtures.read_stores import user_features
 from tests.fixtures.served_apps import ServedApps
 from tests.fixtures.served_bundle import NOW

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import ray
 
-from serving import metrics as m
+from serving.watching import metrics as m
 from tests.fixtures.served_apps import ServedApps
 
 pytestmark = [pytest.mark.ray, pytest.mark.redis, pytest.mark.slow]

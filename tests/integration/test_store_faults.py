@@ -23,11 +23,11 @@ from contracts import records as r
 from contracts.clock import DAY_S
 from ray_apps.ports import free_port
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
 from serving.stores.config import EmbeddedRedisConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.user_features import UserFeatureStore

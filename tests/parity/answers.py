@@ -14,14 +14,14 @@ import pytest
 from contracts.bundle import Bundle
 from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
-from serving.gateway.answers import write_answers
 from serving.gateway.build import build_pipeline
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.request_ids import RequestId
-from serving.gateway.service import RecommendationService
-from serving.load import ComputeThread
-from serving.stage_table import STAGES, open_stage
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http.request_ids import RequestId
+from serving.gateway.recommend.answers import write_answers
+from serving.gateway.recommend.service import RecommendationService
+from serving.placing.stage_table import STAGES, open_stage
+from serving.running.load import ComputeThread
+from serving.stores.connection import StoreConnection
 from tests.parity.visitors import RANK, Asking
 
 Answer = dict[str, Any]

@@ -25,17 +25,17 @@ from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
-from serving.calls import AsyncCall, StageCall, ThreadCall
-from serving.config import ServingConfig
-from serving.connection import StoreConnection
-from serving.load import ComputeThread
-from serving.placement import Placement
-from serving.stage_table import open_stage, open_user_lookup
+from serving.placing.config import StageConfig
+from serving.placing.placement import Placement
+from serving.placing.stage_table import open_stage, open_user_lookup
+from serving.running.calls import AsyncCall, StageCall, ThreadCall
+from serving.running.load import ComputeThread
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
+from serving.stores.connection import StoreConnection
 
 ModelName = Literal[
     "context_preprocessor",
@@ -57,7 +57,7 @@ MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
 
 
 def open_model(
-    name: str, bundle: Bundle, config: ServingConfig, thread: ComputeThread, stores: StoreConnection | None
+    name: str, bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
 ) -> StageCall:
     """Opens one model, on the CPU.
 

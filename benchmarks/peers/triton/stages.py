@@ -19,8 +19,8 @@ from contracts.features import History, item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
 from serving.stages.item_lookup import ItemLookup
+from serving.stores.connection import StoreConnection
 from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]

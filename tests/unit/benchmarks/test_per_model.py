@@ -12,13 +12,13 @@ from benchmarks.peers.per_model.parts import ItemDecoder
 from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.messages import Candidates
-from serving.calls import AsyncCall
 from serving.config import ServingConfig
-from serving.load import ComputeThread
-from serving.stage_table import STAGES, open_stage
+from serving.placing.stage_table import STAGES, open_stage
+from serving.running.calls import AsyncCall
+from serving.running.load import ComputeThread
+from serving.running.steps import PipelineConfig
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.user_lookup import UserLookup
-from serving.steps import PipelineConfig
 from tests.fixtures.fake_stores import RECENT, FakeRecentItems, FakeUserFeatures
 from tests.fixtures.served_bundle import NOW, request_batch
 

@@ -16,7 +16,7 @@ from contracts.registry import Registry
 from ray_apps.recommender import RecommenderArgs, build_app, find_bundle, with_shop
 from ray_apps.serve_config import POLICY, check_serve_config, read_serve_config
 from serving.config import SECRET_VARIABLES
-from serving.placement import CONSUMER, GATEWAY, PLACEMENTS
+from serving.placing.placement import CONSUMER, GATEWAY, PLACEMENTS
 from tests.fixtures.served_bundle import VERSION, write_served_bundle
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs" / "serving").glob("*.yaml"))

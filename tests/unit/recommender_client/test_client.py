@@ -19,7 +19,7 @@ import recommender_client as rc
 from contracts.bundle import Bundle
 from recommender_api.operations import ITEM, OPERATIONS, PICTURE, SIMILAR
 from recommender_client import AsyncClient, Client
-from serving.gateway.openapi import openapi_document
+from serving.gateway.http.openapi import openapi_document
 from tests.unit.serving.gateway.conftest import PIXEL, Shop
 
 DOCUMENT = openapi_document()

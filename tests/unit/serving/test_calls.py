@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from contracts.errors import BundleError
-from serving.calls import AsyncCall, DirectCall, RemoteCall, ThreadCall
-from serving.load import ComputeThread
-from serving.times import MIN_CALLS
+from serving.running.calls import AsyncCall, DirectCall, RemoteCall, ThreadCall
+from serving.running.load import ComputeThread
+from serving.running.times import MIN_CALLS
 
 INF = float("inf")
 
@@ -57,7 +57,7 @@ async def test_short_calls_of_a_lone_request_need_no_thread(
         now += next(times)
         return threading.current_thread().name
 
-    monkeypatch.setattr("serving.calls.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("serving.running.calls.time", SimpleNamespace(perf_counter=lambda: now))
     call = ThreadCall(work, ComputeThread())
     names = [await call(["request"] * requests, timeout_s=INF) for _ in range(MIN_CALLS + 1)]
     assert names[0] == "compute_0"  # nothing is known about it yet

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from serving.day_files import by_day
+from serving.interactions.day_files import by_day
 
 
 def test_rows_of_a_day_keep_their_order() -> None:

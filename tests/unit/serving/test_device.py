@@ -15,8 +15,8 @@ from contracts.bundle import Bundle
 from contracts.errors import ConfigError
 from serving.config import ServingConfig
 from serving.deployments.replica import with_device
-from serving.device import Device, model_device
 from serving.pipeline import Fallbacks
+from serving.placing.device import Device, model_device
 from serving.stages.query_tower import QueryTower
 from serving.stages.ranking import Ranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig

@@ -13,16 +13,16 @@ from contracts.bundle import Bundle
 from contracts.errors import BundleError, StageError
 from contracts.messages import PipelineResult, RequestBatch
 from contracts.options import Constraints, Ragged
-from serving.calls import AsyncCall, ThreadCall
-from serving.load import ComputeThread
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
+from serving.running.calls import AsyncCall, ThreadCall
+from serving.running.load import ComputeThread
+from serving.running.steps import OnError, PipelineConfig
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
-from serving.steps import OnError, PipelineConfig
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures, Fault
 from tests.fixtures.served_bundle import request_batch
 

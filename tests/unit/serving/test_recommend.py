@@ -12,7 +12,7 @@ from contracts.bundle import Bundle
 from contracts.errors import StageError
 from contracts.messages import Candidates, QueryFeatures
 from serving.pipeline import Fallbacks
-from serving.recommend import local_recommend
+from serving.running.recommend import local_recommend
 from serving.stages.retrieval import RetrievalConfig
 from tests.fixtures.served_bundle import DAY_S, NOW, request_batch
 

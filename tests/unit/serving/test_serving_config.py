@@ -8,8 +8,8 @@ from contracts.clock import SimulatedClock, SystemClock
 from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.config import ServingConfig
-from serving.placement import GATEWAY, PLACEMENTS, Placement, find_placement
-from serving.stage_table import STAGES
+from serving.placing.placement import GATEWAY, PLACEMENTS, Placement, find_placement
+from serving.placing.stage_table import STAGES
 
 
 def test_fewer_candidates_than_a_request_may_want_are_refused() -> None:

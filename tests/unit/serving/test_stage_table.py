@@ -11,10 +11,10 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, StoreError
 from serving.config import ServingConfig
-from serving.load import ComputeThread
 from serving.pipeline import Stages
-from serving.stage_table import SEQUENCE, STAGES, open_stage, warm_up
-from serving.steps import OnError
+from serving.placing.stage_table import SEQUENCE, STAGES, open_stage, warm_up
+from serving.running.load import ComputeThread
+from serving.running.steps import OnError
 
 
 def test_stages_without_stores_open_without_a_connection(bundle: Bundle) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from contracts.errors import ConfigError, StageError, StoreError
 from contracts.messages import Candidates, FilterResult
-from serving.seldom import SeldomLogger
-from serving.steps import Background, OnError, PipelineConfig, Steps
+from serving.running.steps import Background, OnError, PipelineConfig, Steps
+from serving.watching.seldom import SeldomLogger
 
 LOG = logging.getLogger("test")
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from serving.times import MIN_CALLS, TRY_EVERY, WINDOW, UsualTime
+from serving.running.times import MIN_CALLS, TRY_EVERY, WINDOW, UsualTime
 
 
 def after(*seconds: float) -> UsualTime:

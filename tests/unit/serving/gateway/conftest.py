@@ -10,38 +10,38 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.clock import SimulatedClock
-from serving.calls import AsyncCall, ThreadCall
 from serving.config import ServingConfig
-from serving.connection import StoreConnection
-from serving.gateway.access import Access
-from serving.gateway.asgi import Gateway, with_cors
-from serving.gateway.audit import AuditLog
-from serving.gateway.bodies import Bodies
-from serving.gateway.browser import Browser
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.clients import ClientAddress
-from serving.gateway.description import description_pages
-from serving.gateway.endpoints import Endpoints
-from serving.gateway.impressions import ImpressionLog
-from serving.gateway.interactions import InteractionService
-from serving.gateway.monitor import Monitor
-from serving.gateway.pages import LOOPBACK_HOSTS, PageGuard
-from serving.gateway.service import RecommendationService
-from serving.gateway.telemetry import Telemetry
-from serving.gateway.users import UserDataEndpoints
-from serving.load import ComputeThread
-from serving.metrics import Snapshot
+from serving.gateway.access.access import Access
+from serving.gateway.access.audit import AuditLog
+from serving.gateway.access.pages import LOOPBACK_HOSTS, PageGuard
+from serving.gateway.catalogue.browser import Browser
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http.asgi import Gateway, with_cors
+from serving.gateway.http.bodies import Bodies
+from serving.gateway.http.clients import ClientAddress
+from serving.gateway.http.description import description_pages
+from serving.gateway.http.endpoints import Endpoints
+from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.record.impressions import ImpressionLog
+from serving.gateway.record.interactions import InteractionService
+from serving.gateway.record.users import UserDataEndpoints
+from serving.gateway.watch.monitor import Monitor
+from serving.gateway.watch.telemetry import Telemetry
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
+from serving.running.calls import AsyncCall, ThreadCall
+from serving.running.load import ComputeThread
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter, seen_reader
 from serving.stages.user_lookup import UserLookup
+from serving.stores.connection import StoreConnection
 from serving.stores.interactions import InteractionStore
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_data import UserDataStore
+from serving.watching.metrics import Snapshot
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
 from tests.fixtures.served_bundle import NOW
 

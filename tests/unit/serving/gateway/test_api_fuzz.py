@@ -18,7 +18,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from recommender_api.requests import MAX_BODY_BYTES, MAX_CANDIDATES, MAX_EXCLUDED, MAX_NAMES, MAX_RECENT_ITEMS
-from serving.gateway.openapi import openapi_document
+from serving.gateway.http.openapi import openapi_document
 from tests.unit.serving.gateway.conftest import Shop
 
 PATHS = openapi_document()["paths"]

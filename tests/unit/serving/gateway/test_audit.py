@@ -13,7 +13,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.errors import AuditError
 from serving.config import ServingConfig
-from serving.gateway.audit import AuditLog
+from serving.gateway.access.audit import AuditLog
 from tests.unit.serving.gateway.conftest import Shop
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from contracts.config import validate
 from contracts.errors import ConfigError, OverloadedError
-from serving.gateway.batcher import Batcher, BatcherConfig
-from serving.gateway.service import ServiceConfig
+from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.recommend.service import ServiceConfig
 
 
 class Runner:

@@ -10,9 +10,9 @@ from starlette.types import Message, Scope
 
 from contracts.config import validate
 from contracts.errors import BodyTooLargeError, ConfigError, OverloadedError, SlowBodyError
-from serving.gateway.asgi import GatewayConfig
-from serving.gateway.bodies import FREE_BYTES, Bodies
-from serving.gateway.http import ClientGoneError
+from serving.gateway.http.asgi import GatewayConfig
+from serving.gateway.http.bodies import FREE_BYTES, Bodies
+from serving.gateway.http.wire import ClientGoneError
 
 SCOPE: Scope = {"type": "http", "headers": []}
 LARGE = b"x" * (FREE_BYTES + 600)

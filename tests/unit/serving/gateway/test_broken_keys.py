@@ -13,10 +13,10 @@ import redis.asyncio
 from contracts.bundle import Bundle
 from contracts.messages import PipelineResult
 from recommender_api.requests import RecommendationRequest
-from serving.gateway.asked import Asked
-from serving.metrics import BROKEN_KEYS
+from serving.gateway.recommend.asked import Asked
 from serving.stores.broken import BROKEN
 from serving.stores.keys import Keys
+from serving.watching.metrics import BROKEN_KEYS
 from tests.fixtures.fake_stores import TODAY
 from tests.unit.serving.gateway.conftest import Shop
 

@@ -13,8 +13,8 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.errors import OverloadedError, SlowBrowseError
 from recommender_api.requests import ItemQuery
-from serving.gateway.browser import Browser, Deadline
-from serving.gateway.catalogue import Catalogue
+from serving.gateway.catalogue.browser import Browser, Deadline
+from serving.gateway.catalogue.catalogue import Catalogue
 from tests.fixtures.served_bundle import NOW
 
 
@@ -57,7 +57,7 @@ async def test_titles_are_searched_in_pieces_like_at_once(bundle: Bundle, monkey
     catalogue = Catalogue(bundle)
     query = ItemQuery(text="1 tit", limit=100)
     at_once = catalogue.page(query, NOW, Deadline())
-    monkeypatch.setattr("serving.gateway.catalogue._CHUNK", 3)
+    monkeypatch.setattr("serving.gateway.catalogue.catalogue._CHUNK", 3)
     assert catalogue.page(query, NOW, Deadline()) == at_once
     assert all("1" in str(item.title) for item in at_once.items)
     assert at_once.total > 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from serving.gateway.openapi import openapi_document
+from serving.gateway.http.openapi import openapi_document
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 

@@ -13,7 +13,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import Diversity, RecommendationRequest
-from serving.gateway.draws import Draw, DrawReader, gather_draws, seed_of
+from serving.gateway.recommend.draws import Draw, DrawReader, gather_draws, seed_of
 from serving.stages.reranking import RerankingConfig
 from tests.unit.serving.gateway.conftest import Shop
 

@@ -13,10 +13,10 @@ from contracts.bundle import Bundle
 from contracts.errors import StoreFullError
 from contracts.ids import user_subject
 from contracts.interactions import STREAM_FIELD, Interaction, decode
-from serving.metrics import EVENTS
 from serving.pipeline import PipelineResult
 from serving.stores.interactions import NewInteraction
 from serving.stores.recent import RecentItems, RecentItemStore
+from serving.watching.metrics import EVENTS
 from tests.fixtures.fake_stores import TODAY
 from tests.fixtures.served_bundle import DAY_S, NOW
 from tests.unit.serving.gateway.conftest import Shop

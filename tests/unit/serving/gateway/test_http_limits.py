@@ -10,7 +10,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.errors import RequestError
 from recommender_api.requests import Filters, RecommendationRequest
-from serving.gateway.limits import LimitReader
+from serving.gateway.recommend.limits import LimitReader
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"

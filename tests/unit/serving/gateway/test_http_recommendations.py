@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from recommender_api.requests import MAX_BODY_BYTES
-from serving.gateway.batcher import Batcher, BatcherConfig
-from serving.gateway.lanes import BudgetLanes
-from serving.gateway.service import Answer, BatchFacts
+from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.lanes import BudgetLanes
+from serving.gateway.recommend.service import Answer, BatchFacts
 from tests.fixtures.fake_stores import Fault
 from tests.fixtures.served_bundle import DAY_S, NOW
 from tests.unit.serving.gateway.conftest import Shop

@@ -15,10 +15,11 @@ from contracts.bundle import Bundle
 from contracts.errors import ConfigError, NotFoundError
 from contracts.messages import PipelineResult
 from recommender_api import answers, requests
-from serving.gateway import description, monitor
-from serving.gateway.asked import Asked
-from serving.gateway.catalogue import Catalogue
-from serving.gateway.monitor import WHOLE_IN_A_ROW
+from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.http import description
+from serving.gateway.recommend.asked import Asked
+from serving.gateway.watch import monitor
+from serving.gateway.watch.monitor import WHOLE_IN_A_ROW
 from serving.stores.keys import Keys
 from serving.stores.meta import StoreMeta
 from tests.fixtures.fake_stores import Fault

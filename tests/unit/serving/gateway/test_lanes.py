@@ -11,8 +11,8 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import OverloadedError
-from serving.gateway.batcher import Batcher, BatcherConfig
-from serving.gateway.lanes import BudgetLanes
+from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.lanes import BudgetLanes
 from tests.fixtures.fake_stores import Fault
 from tests.unit.serving.gateway.conftest import Shop
 

@@ -10,8 +10,8 @@ import pytest
 
 from contracts.bundle import Bundle
 from recommender_api.operations import OPEN
-from serving.gateway.openapi import openapi_document
-from serving.gateway.routes import find_route
+from serving.gateway.http.openapi import openapi_document
+from serving.gateway.http.routes import find_route
 from tests.unit.serving.gateway.conftest import Shop
 from tests.unit.serving.gateway.test_access import KEYS
 

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import StoreError
-from serving.gateway.popularity import FreshPopularity
+from serving.gateway.watch.popularity import FreshPopularity
 from serving.stages.popular import PopularItems
 from serving.stores.popular import PopularityStore
 from tests.fixtures.served_bundle import DAY_S, NOW
@@ -63,7 +63,7 @@ async def test_a_store_that_is_down_leaves_the_order_alone(
 
     before = popular._order.tolist()
     monkeypatch.setattr(PopularityStore, "read", down)
-    monkeypatch.setattr("serving.gateway.popularity.asyncio.sleep", stop)
+    monkeypatch.setattr("serving.gateway.watch.popularity.asyncio.sleep", stop)
     with pytest.raises(StoppedError):
         await fresh.run()
     assert popular._order.tolist() == before

@@ -12,8 +12,8 @@ from contracts.bundle import Bundle
 from contracts.ids import session_subject, user_subject
 from contracts.interactions import Interaction
 from recommender_api.interactions import RefusedEvent
-from serving.gateway.clients import OWN_PROXIES, ClientAddress
-from serving.gateway.quotas import EventQuotas, Pace, QuotaConfig, Sender, countable
+from serving.gateway.http.clients import OWN_PROXIES, ClientAddress
+from serving.gateway.record.quotas import EventQuotas, Pace, QuotaConfig, Sender, countable
 from serving.stores.interactions import NewInteraction
 from tests.unit.serving.gateway.conftest import Shop
 from tests.unit.serving.gateway.test_access import KEYS

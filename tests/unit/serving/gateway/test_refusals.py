@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.gateway.refusals import RefusalConfig, RefusalPace
+from serving.gateway.queue.refusals import RefusalConfig, RefusalPace
 
 
 class Time:
@@ -15,7 +15,7 @@ class Time:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.sleeps: list[float] = []
-        monkeypatch.setattr("serving.gateway.refusals.asyncio.sleep", self.sleep)
+        monkeypatch.setattr("serving.gateway.queue.refusals.asyncio.sleep", self.sleep)
 
     def __call__(self) -> float:
         return self.now

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from recommender_api.requests import Diversity
-from serving.gateway.decoding import decode_ranking, decode_request
+from serving.gateway.http.decoding import decode_ranking, decode_request
 
 GUIDE = (Path(__file__).parents[4] / "docs/guides/requests.md").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)

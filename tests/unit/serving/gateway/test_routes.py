@@ -8,9 +8,9 @@ import pytest
 
 from contracts.errors import MethodError, NotFoundError, RequestError
 from recommender_api.operations import OPERATIONS
-from serving.gateway.endpoints import Endpoints
-from serving.gateway.http import path_of
-from serving.gateway.routes import find_route
+from serving.gateway.http.endpoints import Endpoints
+from serving.gateway.http.routes import find_route
+from serving.gateway.http.wire import path_of
 from tests.unit.serving.gateway.conftest import Shop
 
 

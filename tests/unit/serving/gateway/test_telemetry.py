@@ -15,10 +15,10 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving import metrics as m
-from serving.gateway.request_log import SUBJECT_KEY_VARIABLE, RequestLog, RequestLogConfig
-from serving.gateway.service import Answer, BatchFacts
-from serving.metrics import Metric, Snapshot
+from serving.gateway.recommend.service import Answer, BatchFacts
+from serving.gateway.watch.request_log import SUBJECT_KEY_VARIABLE, RequestLog, RequestLogConfig
+from serving.watching import metrics as m
+from serving.watching.metrics import Metric, Snapshot
 from tests.fixtures.fake_stores import Fault
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -225,7 +225,7 @@ def test_a_share_of_the_successes_is_logged_and_all_else() -> None:
 
 def test_lines_are_bounded_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("serving.gateway.request_log.time.time", lambda: now)
+    monkeypatch.setattr("serving.gateway.watch.request_log.time.time", lambda: now)
     log = RequestLog(RequestLogConfig(max_lines_per_s=3))
     for number in range(10):
         log.add(str(number), "POST", PATH, 500, 1.0, None)

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving.gateway.spans import TracedApp, exporting, sampling
-from serving.gateway.tracing import TracingConfig, with_traces
+from serving.gateway.watch.spans import TracedApp, exporting, sampling
+from serving.gateway.watch.tracing import TracingConfig, with_traces
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -158,7 +158,7 @@ def test_without_an_endpoint_nothing_is_between_client_and_gateway(shop: Shop) -
 
 
 def test_a_missing_extra_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "serving.gateway.spans")
+    monkeypatch.delitem(sys.modules, "serving.gateway.watch.spans")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(ConfigError, match=r"'opentelemetry\.exporter.*' is missing; install .*recommender\[otel\]"):
         with_traces(shop.app, TracingConfig(endpoint="http://collector:4318/v1/traces"))

@@ -30,11 +30,11 @@ from serving.interactions.meter import (
     ConsumerMeter,
 )
 from serving.interactions.records import RecordWriter
-from serving.metrics import Snapshot
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import CONSUMERS, Keys
 from serving.stores.top_category import TopCategoryStore
+from serving.watching.metrics import Snapshot
 from tests.fixtures.streams import accept, event
 from training.tables import find_table, read_files
 

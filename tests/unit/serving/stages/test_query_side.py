@@ -10,12 +10,12 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import BundleError, StoreError
+from serving.running.steps import OnError, PipelineConfig
 from serving.stages.context import Context
 from serving.stages.history import HistoryBuilder
 from serving.stages.query_features import QueryFeatureBuilder
 from serving.stages.user_lookup import UserLookup, UserRecords
 from serving.stages.user_transform import UserTransform
-from serving.steps import OnError, PipelineConfig
 from serving.stores.recent import RecentItems
 from tests.fixtures.fake_stores import FakeRecentItems, FakeUserFeatures, Fault
 from tests.fixtures.served_bundle import DAY_S, NOW, request_batch

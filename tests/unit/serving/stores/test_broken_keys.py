@@ -13,9 +13,8 @@ import redis
 
 from contracts.bloom import item_hashes
 from contracts.errors import StoreError
-from serving.metrics import BROKEN_KEYS
+from serving.running.steps import PipelineConfig
 from serving.stages.user_lookup import UserLookup
-from serving.steps import PipelineConfig
 from serving.stores.broken import BROKEN
 from serving.stores.check import Sample, what_is_missing
 from serving.stores.client import async_client
@@ -28,6 +27,7 @@ from serving.stores.popular import PopularityStore
 from serving.stores.recent import RecentItemStore
 from serving.stores.top_category import TopCategoryStore
 from serving.stores.user_features import UserFeatureStore
+from serving.watching.metrics import BROKEN_KEYS
 from tests.fixtures.served_bundle import request_batch
 from tests.unit.serving.stores.test_interactions import event
 from tests.unit.serving.stores.test_materialize import FIRST, NOW, TODAY, fill

@@ -7,11 +7,11 @@ import redis.asyncio
 
 from contracts.bloom import item_hashes
 from contracts.bloom_edit import RingEditor
-from serving.metrics import BROKEN_KEYS
 from serving.stores.broken import BROKEN
 from serving.stores.config import StoreConfig
 from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.table_values import seen_rings
+from serving.watching.metrics import BROKEN_KEYS
 from tests.fixtures.seen import are_seen
 
 TODAY = 20_000

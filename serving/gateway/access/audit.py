@@ -1,0 +1,72 @@
+"""The audit log: who was refused, whose data were erased or exported, what was promoted; as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from contracts.append_only import append_whole
+from contracts.errors import AuditError
+from serving.watching.seldom import SeldomLogger
+
+AUDIT_FILE: Final = "audit.jsonl"
+"""Its name in a var folder, for the server and the jobs."""
+MAX_REFUSALS_PER_S: Final = 20
+_MAX_CHARS: Final = 300
+
+
+class AuditLog:
+    """Appends one line an event; many processes may share a file, and whoever rotates files may move it away.
+
+    Args:
+        path: the file.
+        max_refusals_per_s: further refusals within a second are counted in the next line.
+    """
+
+    def __init__(self, path: Path, max_refusals_per_s: int = MAX_REFUSALS_PER_S) -> None:
+        self._path = path
+        self._max_refusals = max_refusals_per_s
+        self._second = 0
+        self._refusals = 0
+        self._left_out = 0
+        self._warn = SeldomLogger(logging.getLogger(__name__))
+
+    async def refusal(self, **fields: str | None) -> None:
+        """Notes that a caller was refused, unless too many are; a log that takes no lines is no error of theirs."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._refusals = second, 0
+        self._refusals += 1
+        if self._refusals > self._max_refusals:
+            self._left_out += 1
+            return
+        left_out, self._left_out = self._left_out, 0
+        try:
+            noted = {**fields, "left_out_before": left_out}
+            await asyncio.to_thread(self._write, "refusal", noted, durable=False)
+        except OSError as error:
+            self._left_out += left_out + 1
+            self._warn.warning("lines of the audit log", error)
+
+    def event(self, name: str, **fields: str | None) -> None:
+        """Notes an erasure, an export or a promotion; it is on the disk when this returns.
+
+        Raises:
+            AuditError: the line cannot be written; what it tells of must not happen.
+        """
+        try:
+            self._write(name, fields, durable=True)
+        except OSError as error:
+            raise AuditError(
+                f"the audit log {self._path} takes no lines: {error}; make room on its disk, or mend its place and mode"
+            ) from error
+
+    def _write(self, name: str, fields: dict[str, Any], *, durable: bool) -> None:
+        cut = {key: value[:_MAX_CHARS] if isinstance(value, str) else value for key, value in fields.items()}
+        line = msgspec.json.encode({"time": round(time.time(), 3), "event": name, **cut})
+        append_whole(self._path, line + b"\n", durable=durable)

@@ -1,0 +1,1 @@
+"""The items as clients see them."""

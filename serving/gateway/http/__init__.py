@@ -1,0 +1,1 @@
+"""HTTP: from a call to its endpoint and back."""

@@ -1,0 +1,43 @@
+"""Ids of requests: the client's, which others may use too, and the service's own, which nobody else has."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final, NamedTuple
+
+from starlette.types import Scope
+
+from serving.gateway.http.wire import REQUEST_ID, header
+
+_SCOPE_KEY: Final = "recommender.request_id"
+_SENT: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_SUFFIX_BYTES: Final = 8
+
+
+class RequestId(NamedTuple):
+    """How a request is called.
+
+    Attributes:
+        own: in the answer, its header, records and logs; events name it. The client's id, a dot and a random suffix.
+        sent: the client's `X-Request-Id`, or `own` without one; draws follow from it, so that they can be repeated.
+    """
+
+    own: str
+    sent: str
+
+
+def request_id_of(scope: Scope) -> RequestId:
+    """The id of a request, the same each time that it is asked for; a client's id that is no sane one is ignored."""
+    noted: RequestId | None = scope.get(_SCOPE_KEY)
+    if noted is None:
+        noted = scope[_SCOPE_KEY] = _named(header(scope, REQUEST_ID))
+    return noted
+
+
+def _named(given: bytes | None) -> RequestId:
+    if given is None or not _SENT.fullmatch(given):
+        made = os.urandom(16).hex()
+        return RequestId(made, made)
+    sent = given.decode()
+    return RequestId(f"{sent}.{os.urandom(_SUFFIX_BYTES).hex()}", sent)

@@ -1,0 +1,194 @@
+"""Forms batches: one request alone starts at once, under load they gather while others run."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from contracts.config import StrictConfig
+from contracts.errors import OverloadedError
+from serving.running.load import LoadMeter
+
+_SMOOTHING: Final = 0.2
+_DEVIATIONS: Final = 2.0
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
+
+
+class BatcherConfig(StrictConfig):
+    """How requests gather, and how many may wait."""
+
+    max_batch_size: int = Field(default=32, ge=1, le=256)
+    """Requests of one batch."""
+    max_wait_ms: float = Field(default=2.0, ge=0)
+    """Longest that a request waits for others while a batch runs and another could start."""
+    max_running_batches: int = Field(default=1, ge=1)
+    """Batches under way at once; more than one help where stages run in different deployments or stores are far."""
+    max_queued: int = Field(default=128, ge=1)
+    """Requests that may wait; more are refused with 429."""
+    max_queue_ms: float | None = Field(default=None, gt=0)
+    """A request that might wait longer than this is refused with 429; unset = a quarter of the budget."""
+    max_batch_ms: float | None = Field(default=None, gt=0)
+    """While batches take longer than this, fewer of them are under way at once; unset = half of the budget."""
+    retry_after_s: int = Field(default=1, ge=1)
+    """What a refused client is told to wait."""
+
+    @model_validator(mode="after")
+    def _queue_holds_a_batch(self) -> BatcherConfig:
+        if self.max_queued < self.max_batch_size:
+            raise ValueError(
+                f"max_queued={self.max_queued} is below max_batch_size={self.max_batch_size}; no batch could fill"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Waiting(Generic[RequestT, AnswerT]):
+    """A request in the queue.
+
+    Attributes:
+        request: what was asked.
+        arrived: `time.perf_counter` at arrival.
+        answer: resolved by the batch.
+    """
+
+    request: RequestT
+    arrived: float
+    answer: asyncio.Future[AnswerT]
+
+
+class Batcher(Generic[RequestT, AnswerT]):
+    """Gathers requests and runs them together.
+
+    A batch starts as soon as it is full, nothing else runs, or its oldest request waited long enough.
+
+    Attributes:
+        load: how long requests wait.
+        num_held: requests that wait or are under way.
+
+    Args:
+        run: answers a batch, in its order; gets the milliseconds that each request has waited.
+        config: sizes and limits.
+        load: where waiting is noted; None = a meter of its own.
+        yield_first: called before a batch, with the milliseconds that its oldest request has waited; may wait for
+            what goes first, which does not count as time of the batch.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[RequestT], Sequence[float]], Awaitable[Sequence[AnswerT]]],
+        config: BatcherConfig,
+        load: LoadMeter | None = None,
+        yield_first: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self._run = run
+        self._yield_first = yield_first
+        self._config = config
+        self.load = load or LoadMeter()
+        self._batch_ms = 0.0  # running mean of the time that a batch takes; under load they are full
+        self._deviation_ms = 0.0  # and of how far from it they are
+        self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.num_held = 0
+
+    @property
+    def num_queued(self) -> int:
+        return len(self._queue)
+
+    @property
+    def running(self) -> Set[asyncio.Task[None]]:
+        """Batches under way."""
+        return self._running
+
+    async def submit(self, request: RequestT) -> AnswerT:
+        """The answer to one request.
+
+        Raises:
+            OverloadedError: too many requests wait.
+        """
+        longest_ms = self._config.max_queue_ms or math.inf
+        if len(self._queue) >= self._config.max_queued or self._expected_wait_ms() > longest_ms:
+            raise OverloadedError(
+                f"{len(self._queue)} requests wait already; try again after {self._config.retry_after_s} s",
+                retry_after_s=self._config.retry_after_s,
+            )
+        loop = asyncio.get_running_loop()
+        waiting: Waiting[RequestT, AnswerT] = Waiting(request, time.perf_counter(), loop.create_future())
+        self._queue.append(waiting)
+        loop.call_soon(self._start_batches)  # after whatever else arrived in this turn of the loop
+        self.num_held += 1
+        try:
+            return await waiting.answer
+        finally:
+            self.num_held -= 1
+
+    def _expected_wait_ms(self) -> float:
+        """Milliseconds until a request that comes now starts, if batches take long; 0 if it rides in the next one.
+
+        Mean and mean deviation are estimated as TCP does for round trips (Jacobson, Congestion Avoidance and Control,
+        1988).
+        """
+        batches_before = len(self._queue) // self._config.max_batch_size
+        if not batches_before:
+            return 0.0
+        long_ms = self._batch_ms + _DEVIATIONS * self._deviation_ms
+        return (batches_before + 1) * long_ms / self._num_allowed  # one more: what is under way must end first
+
+    @property
+    def _num_allowed(self) -> int:
+        """Batches that may be under way now: fewer while that many take longer than they may."""
+        most, longest_ms = self._config.max_running_batches, self._config.max_batch_ms or math.inf
+        return most if self._batch_ms <= longest_ms else max(1, int(most * longest_ms / self._batch_ms))
+
+    def _start_batches(self) -> None:
+        while self._queue and len(self._running) < self._num_allowed:
+            left_s = self._queue[0].arrived + self._config.max_wait_ms / 1000 - time.perf_counter()
+            if self._running and len(self._queue) < self._config.max_batch_size and left_s > 0:
+                self._wake_after(left_s)
+                return
+            size = min(len(self._queue), self._config.max_batch_size)
+            batch = [waiting for waiting in (self._queue.popleft() for _ in range(size)) if not waiting.answer.done()]
+            if batch:
+                task = asyncio.get_running_loop().create_task(self._answer(batch))
+                self._running.add(task)
+                task.add_done_callback(self._finished)
+
+    def _wake_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._start_batches)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._start_batches()
+
+    def _note(self, batch_ms: float) -> None:
+        error_ms = batch_ms - self._batch_ms
+        self._batch_ms += _SMOOTHING * error_ms
+        self._deviation_ms += _SMOOTHING * (abs(error_ms) - self._deviation_ms)
+
+    async def _answer(self, batch: list[Waiting[RequestT, AnswerT]]) -> None:
+        try:
+            if self._yield_first is not None:
+                await self._yield_first((time.perf_counter() - batch[0].arrived) * 1000)
+            started = time.perf_counter()
+            waited_ms = [(started - waiting.arrived) * 1000 for waiting in batch]
+            self.load.add(sum(waited_ms) / 1000, count=len(batch))
+            answers = await self._run([waiting.request for waiting in batch], waited_ms)
+            self._note((time.perf_counter() - started) * 1000)
+        except Exception as error:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)

@@ -1,0 +1,1 @@
+"""Recommendations and rankings: from a checked request to an answer."""

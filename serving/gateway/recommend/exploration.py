@@ -1,0 +1,62 @@
+"""Exploration: a share of the visitors is shown lists that are drawn at random with known propensities.
+
+What they do with them tells what another ranker would have earned (off-policy evaluation), so their lists are drawn
+by one seeded step with nothing after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from pydantic import Field
+
+from contracts.config import StrictConfig
+from contracts.ids import subject_of
+from contracts.options import NO_CAP, Order
+from recommender_api.requests import RecommendationRequest
+from serving.gateway.recommend.draws import Draw, seed_of
+
+
+class ExplorationConfig(StrictConfig):
+    """Who explores, and how their lists are drawn."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the visitors who explore, always the same ones; 0 = nobody."""
+    salt: str = Field(default="exploration", min_length=1)
+    """Decides which visitors; another salt for a canary or an A/B test picks others, independently."""
+    temperature: float = Field(default=1.0, ge=0.0001)
+    """Divisor of the logits that picks are drawn by."""
+    epsilon: float = Field(default=0.05, ge=0, le=1)
+    """Share of uniform draws among all ranked items: no item's propensity is below epsilon / their number."""
+
+
+def falls_in_share(share: float, salt: str, identity: str) -> bool:
+    """Whether an identity belongs to a share of all, by a hash: always the same answer for the same salt."""
+    digest = hashlib.blake2b(identity.encode(), digest_size=8, key=hashlib.sha256(salt.encode()).digest()).digest()
+    return int.from_bytes(digest, "little") < share * 2**64
+
+
+class Explorer:
+    """Decides who explores.
+
+    Args:
+        config: settings.
+    """
+
+    def __init__(self, config: ExplorationConfig) -> None:
+        self._config = config
+
+    def __call__(self, request: RecommendationRequest, request_id: str) -> Draw | None:
+        """How the list of an exploring visitor is drawn, whatever the request wishes; None for the others.
+
+        The request's own seed does not count either: a shop that always sends the same one would draw once for all.
+
+        A request without user and session is a visitor of its own.
+        """
+        config = self._config
+        if config.share == 0:
+            return None
+        visitor = subject_of(request.user_id, request.session_id) or request_id
+        if not falls_in_share(config.share, config.salt, visitor):
+            return None
+        return Draw(Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed_of(request_id))

@@ -1,0 +1,148 @@
+"""From posted events to durable ones: requests gather, and those of a batch are written in one atomic step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
+
+from pydantic import Field
+
+from contracts.bundle import Bundle
+from contracts.clock import Clock
+from contracts.config import StrictConfig
+from contracts.errors import AllRefusedError, StoreError, TooManyEventsError
+from recommender_api.answers import encode
+from recommender_api.interactions import InteractionsResponse, RefusedEvent
+from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.record.events import EventReader, decode_events
+from serving.gateway.record.quotas import TOO_MANY, EventQuotas, QuotaConfig, Sender
+from serving.stores.config import StoreConfig
+from serving.stores.interactions import InteractionStore, NewInteraction, Outcome
+
+_FAILURE_WINDOW_S: Final = 60.0
+
+
+class InteractionBatcherConfig(BatcherConfig):
+    """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
+
+    max_batch_size: int = Field(default=2, ge=1, le=256)
+    """Requests of one batch; what is computed for them holds up recommendations of this gateway meanwhile."""
+    max_queue_ms: float | None = Field(default=500, gt=0)
+    """A request that might wait longer than this is refused with 429; unset = none is."""
+    max_batch_ms: float | None = Field(default=None, gt=0)
+    """While batches take longer than this, fewer of them are under way at once; unset = always as many as may be."""
+
+
+class InteractionConfig(StrictConfig):
+    """Which events are taken, and how they are written."""
+
+    max_future_s: int = Field(default=300, ge=0)
+    """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
+    batch: InteractionBatcherConfig = InteractionBatcherConfig()
+    """How requests with events gather."""
+    quotas: QuotaConfig = QuotaConfig()
+    """How many events are taken of whom."""
+    yield_ms: float = Field(default=50, ge=0)
+    """Events that have waited less than this let the recommendations under way go first: one core computes both."""
+
+
+class EventCounts(NamedTuple):
+    """What became of the events of a request."""
+
+    accepted: int
+    duplicates: int
+    refused: int
+
+
+class InteractionService:
+    """Takes events.
+
+    Args:
+        bundle: whose catalogue they speak of.
+        store: writes them.
+        clock: tells now.
+        stores: settings of the store.
+        config: which events are taken.
+        observe: told what became of a request's events.
+        until_idle: waits until recommendations under way are answered, at most some seconds; None = there are none.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        store: InteractionStore,
+        clock: Clock,
+        stores: StoreConfig,
+        config: InteractionConfig,
+        observe: Callable[[EventCounts], None] | None = None,
+        until_idle: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self._read = EventReader(bundle, clock, stores, config.max_future_s)
+        self._quotas = EventQuotas(config.quotas)
+        self._store = store
+        self._batcher: Batcher[Sequence[NewInteraction], Sequence[Outcome]] = Batcher(
+            self._write, config.batch, yield_first=self._let_go_first
+        )
+        self._observe = observe
+        self._until_idle = until_idle
+        self._yield_ms = config.yield_ms
+        self._failure: tuple[float, StoreError] | None = None
+
+    async def record(self, body: bytes, sender: Sender) -> bytes:
+        """The answer to a body with one or more events, as JSON; accepted events are durable.
+
+        Raises:
+            RequestError: the body is not of the right form, or all events are refused.
+            TooManyEventsError: all events are refused because they are too many.
+            OverloadedError: too many requests wait.
+            StoreError: the store does not take them; nothing is written.
+        """
+        checked, wait_s = self._quotas(self._read(decode_events(body)), sender)
+        new = [one for one in checked if isinstance(one, NewInteraction)]
+        outcomes = iter(await self._batcher.submit(new) if new else ())
+        told = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]
+        refused = [_erased(index) if one == "erased" else one for index, one in enumerate(told)]
+        answer = InteractionsResponse(
+            accepted=told.count("accepted"),
+            duplicates=told.count("duplicate"),
+            refused=[one for one in refused if isinstance(one, RefusedEvent)],
+        )
+        if self._observe is not None:
+            self._observe(EventCounts(answer.accepted, answer.duplicates, len(answer.refused)))
+        if len(answer.refused) == len(checked):
+            message = f"none of {len(checked)} events was accepted; the first: {answer.refused[0].message}"
+            if all(one.code == TOO_MANY for one in answer.refused):
+                raise TooManyEventsError(message, refused=answer.refused, retry_after_s=math.ceil(wait_s))
+            raise AllRefusedError(message, refused=answer.refused)
+        return encode(answer)
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the store refused the last events, within the last minute."""
+        if self._failure is None or time.monotonic() - self._failure[0] > _FAILURE_WINDOW_S:
+            return None
+        return self._failure[1]
+
+    async def _let_go_first(self, waited_ms: float) -> None:
+        """Waits for recommendations under way, unless the events have waited long enough."""
+        if self._until_idle is not None and waited_ms < self._yield_ms:
+            await self._until_idle((self._yield_ms - waited_ms) / 1000)
+
+    async def _write(
+        self, requests: Sequence[Sequence[NewInteraction]], _: Sequence[float]
+    ) -> Sequence[Sequence[Outcome]]:
+        try:
+            outcomes = await self._store.add([one for request in requests for one in request])
+        except StoreError as error:
+            self._failure = time.monotonic(), error
+            raise
+        self._failure = None
+        ends = accumulate((len(request) for request in requests), initial=0)
+        return [outcomes[start:end] for start, end in pairwise(ends)]
+
+
+def _erased(index: int) -> RefusedEvent:
+    return RefusedEvent(index, "erased_user", "the user was erased; events are taken again under a new user id")

@@ -1,0 +1,76 @@
+"""Personal data of users over HTTP: forget what was seen, erase, export. Every call is audited before it acts."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+
+from starlette.types import Receive, Scope
+
+from contracts.clock import Clock, day_to_name
+from recommender_api.answers import encode
+from recommender_api.interactions import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
+from serving.gateway.access.audit import AuditLog
+from serving.gateway.http.request_ids import request_id_of
+from serving.gateway.http.wire import CALLER_KEY
+from serving.stages.user_lookup import UserFeatureReader
+from serving.stores.user_data import UserDataStore
+
+
+class UserDataEndpoints:
+    """What the operations on a user's data do.
+
+    They take ids of any form: whatever was accepted once can be exported and erased.
+
+    Args:
+        store: what interactions left.
+        features: the feature store.
+        clock: tells now.
+        audit: told who asked for what about whom.
+    """
+
+    def __init__(self, store: UserDataStore, features: UserFeatureReader, clock: Clock, audit: AuditLog) -> None:
+        self._store = store
+        self._features = features
+        self._clock = clock
+        self._audit = audit
+
+    async def flush_seen(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        user_id = await self._audited("flush_seen", scope, ids)
+        return encode(FlushedSeen(user_id, await self._store.flush_seen(user_id)))
+
+    async def erase_user(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        user_id, now = await self._audited("erase", scope, ids), self._clock.now()
+        await self._store.erase(user_id, now)
+        return encode(ErasedUser(user_id, now))
+
+    async def user_data(self, scope: Scope, receive: Receive, ids: Mapping[str, str]) -> bytes:
+        return encode(await self._export(await self._audited("export", scope, ids)))
+
+    async def _audited(self, event: str, scope: Scope, ids: Mapping[str, str]) -> str:
+        """The user whom a call is about, once it is in the audit log."""
+        fields = {
+            "user_id": ids["user_id"],
+            "caller": scope.get(CALLER_KEY),
+            "request_id": request_id_of(scope).own,
+        }
+        await asyncio.to_thread(lambda: self._audit.event(event, **fields))
+        return ids["user_id"]
+
+    async def _export(self, user_id: str) -> UserData:
+        state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))
+        age = float(features.ages[0])
+        return UserData(
+            user_id=user_id,
+            known=bool(features.known[0]),
+            age=None if math.isnan(age) else age,
+            gender=features.genders[0],
+            top_category=features.top_category[0],
+            top_category_long=features.top_category_long[0],
+            recent_items=[TimedItem(*one) for one in state.recent],
+            recent_categories=[TimedCategory(category or None, time) for category, time in state.day],
+            seen=[SeenDay(day_to_name(day), count) for day, count in sorted(state.seen.items())],
+            erased_at=state.erased_at,
+            unreadable=[*state.unreadable, *(["user_features"] if features.unreadable else [])],
+        )

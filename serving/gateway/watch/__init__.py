@@ -1,0 +1,1 @@
+"""How the gateway does: readiness, metrics, logs, traces, popular items."""

@@ -1,0 +1,57 @@
+"""Keeps the popular items of the fallback fresh, with what is stored about the last days."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.clock import Clock
+from contracts.errors import StoreError
+from serving.stages.popular import PopularItems
+from serving.stores.popular import PopularityStore
+from serving.watching.seldom import SeldomLogger
+
+_PAUSE_S: Final = 60.0
+
+
+class FreshPopularity:
+    """Orders popular items anew once a minute; a store that is down or empty leaves the order as it is.
+
+    Args:
+        store: how often items were seen lately.
+        popular: what is ordered.
+        bundle: whose items these are.
+        clock: tells now.
+    """
+
+    def __init__(self, store: PopularityStore, popular: PopularItems, bundle: Bundle, clock: Clock) -> None:
+        self._store = store
+        self._popular = popular
+        self._bundle = bundle
+        self._clock = clock
+        self._warn = SeldomLogger(logging.getLogger(__name__))
+
+    async def refresh(self) -> None:
+        """Orders them by their weight; items that nobody saw lately follow in the bundle's order.
+
+        Raises:
+            StoreError: the store does not answer in time.
+        """
+        today = int(self._bundle.transforms.calendar.day(np.array(self._clock.now())))
+        weights = await self._store.read(today)
+        rows = self._bundle.rows_of(tuple(weights))
+        by_weight = np.argsort(-np.array(list(weights.values())), kind="stable")
+        self._popular.put_first(rows[by_weight][rows[by_weight] >= 0])
+
+    async def run(self) -> None:
+        """Refreshes until it is cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except StoreError as error:
+                self._warn.warning("fresh popular items", error)
+            await asyncio.sleep(_PAUSE_S)

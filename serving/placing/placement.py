@@ -1,0 +1,74 @@
+"""Which deployment holds which stages. A placement of one's own is named as `module:ATTRIBUTE`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final, Literal
+
+from contracts.bundle import Bundle
+from contracts.errors import ConfigError
+from serving.placing.config import StageConfig
+from serving.placing.stage_table import STAGES, open_stage
+from serving.running.calls import StageCall
+from serving.running.load import ComputeThread
+from serving.stores.connection import StoreConnection
+
+PlacementName = Literal["staged", "tiered", "fused"]
+GATEWAY: Final = "Gateway"
+CONSUMER: Final = "Consumer"
+"""Deployment of the consumer of interactions, in every placement unless it is switched off."""
+Opener = Callable[[str, Bundle, StageConfig, ComputeThread, StoreConnection | None], StageCall]
+"""Opens one thing that a deployment holds; the stores are None unless `Placement.reading` names it."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What runs where; stages that no deployment holds run in the gateway.
+
+    Attributes:
+        deployments: what each holds, by its name.
+        open: opens what a deployment holds.
+        compose: the stages made of calls to what deployments hold.
+        reading: what needs the stores.
+    """
+
+    deployments: Mapping[str, tuple[str, ...]]
+    open: Opener = open_stage
+    compose: Callable[[Mapping[str, StageCall]], Mapping[str, StageCall]] = dict
+    reading: frozenset[str] = frozenset(name for name, stage in STAGES.items() if stage.reads_stores)
+
+
+def deployment_of(name: str) -> str:
+    """Name of a deployment that holds one stage: `SeenFilter` for `seen_filter`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+PLACEMENTS: Final[dict[PlacementName, Placement]] = {
+    "staged": Placement({deployment_of(name): (name,) for name in STAGES}),
+    "tiered": Placement({"Retrieval": ("retrieval",), "Ranking": ("ranking",)}),
+    "fused": Placement({}),
+}
+
+
+def find_placement(name: str) -> Placement:
+    """A placement by its name, or one of one's own by `module:ATTRIBUTE`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for known, placement in PLACEMENTS.items():
+        if name == known:
+            return placement
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute) if attribute else None
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"placement {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, Placement):
+        raise ConfigError(
+            f"placement {name!r} is not known; expected {', '.join(PLACEMENTS)}, or module:ATTRIBUTE of a "
+            "serving.placing.placement.Placement"
+        )
+    return found

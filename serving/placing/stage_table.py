@@ -1,0 +1,193 @@
+"""Every stage, once, in the order of the pipeline: how it is opened and warmed up, and what it runs beside.
+
+Whoever opens only some of them loads only what those need. Their policies stand in `serving.running.steps.OnError`,
+their messages in the protocols of `serving.pipeline`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from contracts.bundle import Bundle
+from contracts.errors import ConfigError, StoreError
+from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from serving.placing.config import StageConfig
+from serving.running.calls import AsyncCall, StageCall, ThreadCall
+from serving.running.load import ComputeThread
+from serving.stages.user_lookup import UserLookup
+from serving.stores.connection import StoreConnection
+
+_WARM_UP_SIZES: Final = (1, 32)
+_log = logging.getLogger(__name__)
+
+
+class Opener(Protocol):
+    """Opens a stage for a bundle."""
+
+    def __call__(
+        self, bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None, /
+    ) -> StageCall: ...
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Messages of made-up requests."""
+
+    config: StageConfig
+    batch: RequestBatch
+    queries: QueryFeatures
+    candidates: Candidates
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """One stage.
+
+    Attributes:
+        open: opens it for a bundle; the stores are None where it reads none.
+        made_up: the messages of a call that warms it up.
+        beside: the stage that runs at the same time.
+        reads_stores: whether it needs the stores.
+        makes_ready: whether a gateway is ready only once it answers.
+    """
+
+    open: Opener
+    made_up: Callable[[MadeUp], tuple[Any, ...]]
+    beside: str | None = None
+    reads_stores: bool = False
+    makes_ready: bool = True
+
+
+def _query_features(
+    bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
+) -> StageCall:
+    from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
+
+    return AsyncCall(QueryFeatureStage(open_user_lookup(config, stores), QueryFeatureBuilder.open(bundle)))
+
+
+def _retrieval(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+    from serving.stages.retrieval import Retrieval
+
+    return ThreadCall(Retrieval.open(bundle, config.retrieval, config.device), thread)
+
+
+def _seen_filter(
+    bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
+) -> StageCall:
+    from serving.stages.seen_filter import SeenFilter
+
+    return ThreadCall(SeenFilter.open(bundle), thread)
+
+
+def _made_up_seen(made_up: MadeUp) -> tuple[Any, ...]:
+    from serving.stores.seen import ring_layout
+
+    nobody = [None] * len(made_up.batch)
+    return made_up.candidates, ring_layout(made_up.config.stores).open(nobody, today=0)
+
+
+def _ranking(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+    from serving.stages.ranking import Ranking
+
+    return ThreadCall(Ranking.open(bundle, config.device), thread)
+
+
+def _reranking(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+    from serving.stages.reranking import Reranking
+
+    return ThreadCall(Reranking.open(bundle), thread)
+
+
+STAGES: Final[Mapping[str, StageEntry]] = {
+    "query_features": StageEntry(_query_features, lambda made_up: (made_up.batch,), reads_stores=True),
+    "retrieval": StageEntry(_retrieval, lambda made_up: (made_up.queries,)),
+    "seen_filter": StageEntry(_seen_filter, _made_up_seen, beside="ranking", makes_ready=False),
+    "ranking": StageEntry(_ranking, lambda made_up: (made_up.queries, made_up.candidates)),
+    "reranking": StageEntry(_reranking, lambda made_up: (made_up.candidates, made_up.batch.k)),
+}
+"""By name, in the order of the pipeline."""
+SEQUENCE: Final = tuple(
+    (name, *(other for other, entry in STAGES.items() if entry.beside == name))
+    for name, stage in STAGES.items()
+    if stage.beside is None
+)
+"""The stages in their order; those in one tuple run at the same time."""
+
+
+def open_stage(
+    name: str, bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
+) -> StageCall:
+    """Opens one stage.
+
+    Args:
+        name: which.
+        bundle: an opened bundle.
+        config: settings.
+        thread: the replica's compute thread.
+        stores: the stores; None will do for stages that read none.
+
+    Raises:
+        ConfigError: there is no such stage, or it reads stores and got none.
+    """
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage {name!r}; legal names: {', '.join(STAGES)}")
+    if STAGES[name].reads_stores and stores is None:
+        raise ConfigError(f"{name} reads stores and got no connection; open one with StoreConnection.open")
+    return STAGES[name].open(bundle, config, thread, stores)
+
+
+def open_user_lookup(config: StageConfig, stores: StoreConnection | None) -> UserLookup:
+    """Opens the user lookup.
+
+    Raises:
+        ConfigError: there are no stores.
+    """
+    if stores is None:
+        raise ConfigError("the user lookup reads stores and got no connection; open one with StoreConnection.open")
+    from serving.stores.recent import RecentItemStore
+    from serving.stores.user_features import UserFeatureStore
+
+    opened = (stores.config, stores.address, stores.client)
+    return UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), config.pipeline)
+
+
+async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
+    """Runs made-up batches through opened stages, so that the first visitor does not pay for lazy loading.
+
+    What is no stage is warmed up by the gateway's probe, which calls everything.
+    """
+    from serving.pipeline import Fallbacks
+
+    stages = {name: call for name, call in calls.items() if name in STAGES}
+    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    for size in _WARM_UP_SIZES:
+        batch = _made_up_batch(bundle, config, size)
+        queries = fallbacks.anonymous(batch).features
+        made_up = MadeUp(config, batch, queries, fallbacks.popular(queries))
+        for name, call in stages.items():
+            try:
+                await call(*STAGES[name].made_up(made_up), timeout_s=float("inf"))
+            except StoreError as error:
+                _log.warning("%s not warmed up: %s", name, error)
+
+
+def _made_up_batch(bundle: Bundle, config: StageConfig, size: int) -> RequestBatch:
+    nothing = (None,) * size
+    return RequestBatch(
+        bundle_version=bundle.version,
+        now=config.clock().now(),
+        request_ids=("warm-up",) * size,
+        user_ids=("warm-up",) * size,
+        session_ids=nothing,
+        recent_items=((),) * size,
+        device_types=nothing,
+        context_time=np.zeros(size, dtype=np.int64),
+        k=np.full(size, 10, dtype=np.int32),
+        budget_ms=np.full(size, np.inf, dtype=np.float32),
+    )

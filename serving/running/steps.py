@@ -1,0 +1,148 @@
+"""How the pipeline runs a stage: with what is left of the budget, timed, and replaced by its policy when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from contracts.config import StrictConfig
+from contracts.errors import RecommenderError, StageError
+from contracts.messages import FilterResult
+from serving.watching.seldom import SeldomLogger
+
+Replaceable = Literal["fail", "fallback"]
+Skippable = Literal["fail", "skip"]
+_AnswerT = TypeVar("_AnswerT")
+
+
+class OnError(StrictConfig):
+    """What happens when a stage fails or is late: `fail` the request, `skip` the stage, or take its `fallback`."""
+
+    query_features: Replaceable = "fallback"
+    """Fallback: the visitor is anonymous; the request's own context and recent items still count."""
+    retrieval: Replaceable = "fallback"
+    """Fallback: popular items in their order; the ranker is left out."""
+    seen_filter: Skippable = "skip"
+    """Skip: nothing is filtered."""
+    ranking: Skippable = "skip"
+    """Skip: the order of retrieval stays."""
+    reranking: Replaceable = "fallback"
+    """Fallback: the gateway cuts the list itself."""
+
+
+class PipelineConfig(StrictConfig):
+    """Policies of the pipeline."""
+
+    on_error: OnError = OnError()
+    """What happens when a stage fails or is late."""
+    store_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the budget that the stores may take; the models need the rest."""
+    reserve_ms: float = Field(default=10.0, ge=0)
+    """Part of the budget that is kept back for the final cut and the answer."""
+
+
+class Steps:
+    """One run of the pipeline over B requests.
+
+    Attributes:
+        stage_ms: wall milliseconds by stage.
+        removed: candidates removed by filter reason.
+        replaced_stages: stages that were replaced or left out.
+
+    Args:
+        size: B.
+        budget_ms: milliseconds until the answer must be there; infinity for no limit.
+        config: policies.
+        warn: told about replaced stages.
+    """
+
+    def __init__(self, size: int, budget_ms: float, config: PipelineConfig, warn: SeldomLogger) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self.removed: dict[str, int] = {}
+        self.replaced_stages: set[str] = set()
+        self._degraded: list[list[str]] = [[] for _ in range(size)]
+        self._deadline = time.perf_counter() + budget_ms / 1000
+        self._config = config
+        self._warn = warn
+
+    @property
+    def degraded(self) -> tuple[tuple[str, ...], ...]:
+        """Per request, the parts that were replaced or left out."""
+        return tuple(tuple(names) for names in self._degraded)
+
+    async def run(
+        self,
+        name: str,
+        call: Callable[[float], Awaitable[_AnswerT]],
+        instead: Callable[[], _AnswerT],
+        affects: Sequence[bool] | None = None,
+        *,
+        last: bool = False,
+    ) -> _AnswerT:
+        """Runs one stage.
+
+        Args:
+            name: of the stage; `OnError` has its policy.
+            call: starts the stage with the seconds that it may take.
+            instead: makes the answer when the stage does not and its policy allows it.
+            affects: requests [B] that notice the replacement; None = all.
+            last: whether it may use the part of the budget that is kept back for the end.
+
+        Raises:
+            StageError: the stage failed or was late, and its policy is `fail`.
+        """
+        started = time.perf_counter()
+        left_s = self._deadline - started - (0.0 if last else self._config.reserve_ms / 1000)
+        try:
+            if left_s <= 0:
+                raise TimeoutError("nothing is left of the budget")
+            return await call(left_s)
+        except Exception as error:
+            if getattr(self._config.on_error, name) == "fail":
+                raise StageError(f"stage {name} failed or was late; its policy is 'fail'", stage=name) from error
+            self.replaced(name, affects)
+            expected = isinstance(error, TimeoutError | RecommenderError)
+            self._warn.warning(name, error, traceback=not expected)
+            return instead()
+        finally:
+            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+    def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
+        """Notes that a part was replaced or left out, for the requests that notice."""
+        self.replaced_stages.add(name)
+        self.left_out(name, affects)
+
+    def left_out(self, name: str, affects: Sequence[bool] | None = None) -> None:
+        """Notes, once, that requests [B] lack a part; None = all."""
+        for request, names in enumerate(self._degraded):
+            if (affects is None or affects[request]) and name not in names:
+                names.append(name)
+
+    def note_degraded(self, degraded: Sequence[Sequence[str]]) -> None:
+        """Takes over what a stage says about parts of its own, per request."""
+        for names, more in zip(self._degraded, degraded, strict=True):
+            names.extend(more)
+
+    def count_removed(self, filtered: FilterResult) -> None:
+        """Counts what a filter took away."""
+        self.removed[filtered.reason] = self.removed.get(filtered.reason, 0) + int((~filtered.keep).sum())
+
+
+class Background:
+    """A call that is started early and awaited later; whoever leaves the block early cancels it."""
+
+    def __init__(self, call: Awaitable[Any]) -> None:
+        self._task = asyncio.ensure_future(call)
+
+    async def __aenter__(self) -> asyncio.Future[Any]:
+        return self._task
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._task.done():
+            self._task.cancel()
+        elif not self._task.cancelled():
+            self._task.exception()  # retrieved, so that asyncio does not complain when nobody awaited it
