@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ TOLD = b"what only this user did"
 
 
 def append_only_file(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in (folder / "appendonlydir").iterdir())
+    while True:
+        with suppress(FileNotFoundError):  # the server replaced a file since it was listed
+            return b"".join(path.read_bytes() for path in (folder / "appendonlydir").iterdir())
 
 
 async def act_and_erase(config: StoreConfig, server: EmbeddedRedis, user: str) -> None:
