@@ -21,12 +21,9 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.errors import StoreError
-from contracts.ids import BoolArray, IntArray, LongArray
-
-Words = NDArray[np.uint64]
+from contracts.ids import BoolArray, IntArray, LongArray, Words
 
 VERSION: Final = 1
 FIRST_CAPACITY: Final = 64

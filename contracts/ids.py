@@ -29,6 +29,7 @@ LongArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 AnyArray = NDArray[Any]
+Words = NDArray[np.uint64]
 
 
 def user_subject(user_id: str) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Words = NDArray[np.uint64]
+from contracts.ids import Words
+
 GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 """What the state grows by from one output to the next."""
 _ROUNDS: Final = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))

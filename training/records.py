@@ -16,7 +16,7 @@ from contracts.columns import TableSchema
 from contracts.ids import IntArray, LongArray
 from contracts.vocabulary import Vocabulary
 from training.subjects import subjects_of
-from training.tables import RawTable, find_table, read_files
+from training.tables import RawTable, empty_table, find_table, read_files
 
 
 def find_records(folder: Path | None, schema: TableSchema) -> RawTable | None:
@@ -39,7 +39,7 @@ def read_records(folder: Path | None, schema: TableSchema) -> pa.Table:
     """All rows of a recorded table; raises as above."""
     found = find_records(folder, schema)
     if found is None:
-        return pa.table({column.name: pa.array([], pa.type_for_alias(column.kind)) for column in schema.columns})
+        return empty_table(schema)
     return read_files(found)
 
 

@@ -20,31 +20,31 @@ class StageReplica:
 
     Args:
         placement: its name.
-        parts: what it holds.
+        held: names of what it holds.
         bundle_path: folder of the bundle that it serves; messages of other bundles are refused.
         config: settings.
     """
 
     async def __init__(  # type: ignore[misc]
-        self, placement: str, parts: Sequence[str], bundle_path: str, config: StageConfig
+        self, placement: str, held: Sequence[str], bundle_path: str, config: StageConfig
     ) -> None:
         private_process()
         keep_logs_written()
         config = with_device(config)
         bundle = open_bundle(bundle_path, verify=False)
         placed = find_placement(placement)
-        stores = None if placed.reading.isdisjoint(parts) else await connect_stores(config)
+        stores = None if placed.reading.isdisjoint(held) else await connect_stores(config)
         thread = ComputeThread()
         self._load = thread.load
-        self._parts = {name: placed.open(name, bundle, config, thread, stores) for name in parts}
+        self._calls = {name: placed.open(name, bundle, config, thread, stores) for name in held}
         limit_threads(thread)
-        await warm_up(self._parts, bundle, config)
+        await warm_up(self._calls, bundle, config)
         spare_collector()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve asks for this from time to time."""
         return self._load.take()
 
-    async def __call__(self, part: str, *messages: Any) -> Any:
-        """Calls a part; the caller keeps the time."""
-        return await self._parts[part](*messages, timeout_s=float("inf"))
+    async def __call__(self, name: str, *messages: Any) -> Any:
+        """Calls what it holds under a name; the caller keeps the time."""
+        return await self._calls[name](*messages, timeout_s=float("inf"))

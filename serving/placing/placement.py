@@ -45,7 +45,7 @@ def deployment_of(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-PLACEMENTS: Final[dict[PlacementName, Placement]] = {
+PLACEMENTS: Final[Mapping[str, Placement]] = {
     "staged": Placement({deployment_of(name): (name,) for name in STAGES}),
     "tiered": Placement({"Retrieval": ("retrieval",), "Ranking": ("ranking",)}),
     "fused": Placement({}),
@@ -58,9 +58,8 @@ def find_placement(name: str) -> Placement:
     Raises:
         ConfigError: there is none.
     """
-    for known, placement in PLACEMENTS.items():
-        if name == known:
-            return placement
+    if name in PLACEMENTS:
+        return PLACEMENTS[name]
     module, _, attribute = name.partition(":")
     try:
         found = getattr(import_module(module), attribute) if attribute else None

@@ -10,6 +10,11 @@ from contracts.messages import RequestBatch
 from contracts.transforms import FittedTransforms
 
 
+def context_times(batch: RequestBatch) -> LongArray:
+    """Context times [B] in Unix seconds; a request without one is of now."""
+    return np.where(batch.context_time == 0, batch.now, batch.context_time)
+
+
 class Context:
     """Fills in what the client did not tell, then encodes the device.
 
@@ -27,4 +32,4 @@ class Context:
     def __call__(self, batch: RequestBatch) -> tuple[IntArray, LongArray]:
         """Device codes [B] (0 = missing or unknown) and context times [B] in Unix seconds (0 = now)."""
         codes = self._transforms.encode(c.DEVICE_TYPE, batch.device_types)
-        return codes, np.where(batch.context_time == 0, batch.now, batch.context_time)
+        return codes, context_times(batch)

@@ -9,9 +9,8 @@ from typing import Final, Protocol
 import pyarrow as pa
 import redis
 
-from contracts.bloom import Words
 from contracts.errors import DataError
-from contracts.ids import user_of_subject
+from contracts.ids import Words, user_of_subject
 from serving.stores.broken import readable
 from serving.stores.config import StoreConfig
 from serving.stores.fill_state import CHUNK, StateFiller

@@ -13,10 +13,10 @@ from typing import Final, Literal, NamedTuple
 
 import redis.asyncio
 
-from contracts.bloom import Words
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, HOUR_S
 from contracts.errors import StoreError
+from contracts.ids import Words
 from contracts.interactions import STREAM_FIELD, Interaction, encode
 from serving.stores import recent
 from serving.stores.client import store_errors

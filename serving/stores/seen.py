@@ -13,9 +13,9 @@ from typing import Protocol
 
 import redis.asyncio
 
-from contracts.bloom import RingLayout, Rings, Words
+from contracts.bloom import RingLayout, Rings
 from contracts.errors import StoreError
-from contracts.ids import BoolArray, IntArray, LongArray
+from contracts.ids import BoolArray, IntArray, LongArray, Words
 from serving.stores.broken import read_strings, readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig

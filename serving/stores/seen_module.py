@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import redis.asyncio
 
-from contracts.bloom import FIRST_CAPACITY, Words
+from contracts.bloom import FIRST_CAPACITY
 from contracts.clock import DAY_S
-from contracts.ids import BoolArray, IntArray, LongArray
+from contracts.ids import BoolArray, IntArray, LongArray, Words
 from serving.stores.broken import readable
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import columns as c
-from contracts.bloom import Words, item_hashes
+from contracts.bloom import item_hashes
 from contracts.clock import DAY_S
 from contracts.errors import SchemaError
 from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, FeatureViewSpec
-from contracts.ids import LongArray
+from contracts.ids import LongArray, Words
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.recent import RecentItems, encode

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from contracts.ids import AnyArray, IntArray
-from contracts.splitmix import GAMMA, Words, mix
+from contracts.ids import AnyArray, IntArray, Words
+from contracts.splitmix import GAMMA, mix
 
 _HEX: Final = np.array([f"{byte:02x}" for byte in range(256)], dtype="S2")
 _DIGITS: Final = 16

@@ -3,7 +3,7 @@
 Every column is checked before any row is read, so that a wrong table costs seconds and leaves nothing behind.
 """
 
-from training.tables.read import Piece, pieces, read_files, read_piece, read_table
+from training.tables.read import Piece, empty_table, pieces, read_files, read_piece, read_table
 from training.tables.table import ColumnMap, RawTable, find_table, is_given
 from training.tables.texts import check_ids, illegal_ids, text_column
 
@@ -12,6 +12,7 @@ __all__ = [
     "Piece",
     "RawTable",
     "check_ids",
+    "empty_table",
     "find_table",
     "illegal_ids",
     "is_given",

@@ -117,7 +117,7 @@ def read_files(raw: RawTable) -> pa.Table:
     tables = []
     for path in raw.files:
         groups = raw.row_groups[path]
-        parts = [_empty(raw.schema)]
+        parts = [empty_table(raw.schema)]
         first_row = 0
         for rows in _read(raw, FilePart(path, tuple(range(len(groups))), 0, sum(groups))):
             part = _canonical(raw, rows)
@@ -185,7 +185,8 @@ def _check_rows(raw: RawTable, rows: pa.Table, path: Path, first_row: int) -> No
         check_ids(rows, raw.schema, raw.source_names, path, first_row)
 
 
-def _empty(schema: TableSchema) -> pa.Table:
+def empty_table(schema: TableSchema) -> pa.Table:
+    """A table without rows, in canonical names, order and types."""
     return pa.table({column.name: pa.array([], pa.type_for_alias(column.kind)) for column in schema.columns})
 
 

@@ -26,11 +26,12 @@ from contracts.errors import StageError
 from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.placing.config import StageConfig
-from serving.placing.placement import Placement
+from serving.placing.placement import Placement, deployment_of
 from serving.placing.stage_table import open_stage, open_user_lookup
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
 from serving.stages.content_lookup import ContentLookup
+from serving.stages.context import context_times
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import LookedUp
 from serving.stages.reranking import Reranking
@@ -96,27 +97,24 @@ def open_model(
         return ThreadCall(simple[name](bundle), thread)
     if name == "sampling":
         return ThreadCall(Reranking.open(bundle), thread)
-    return (
-        ThreadCall(fill_context, thread)
-        if name == "context_preprocessor"
-        else open_stage(name, bundle, config, thread, stores)
-    )
+    if name == "context_preprocessor":
+        return ThreadCall(fill_context, thread)
+    return open_stage(name, bundle, config, thread, stores)
 
 
 def fill_context(batch: RequestBatch) -> RequestBatch:
     """Model 0: a request without a time is of now; a missing device stays missing."""
-    times = np.where(batch.context_time == 0, batch.now, batch.context_time)
-    return dataclasses.replace(batch, context_time=times)
+    return dataclasses.replace(batch, context_time=context_times(batch))
 
 
-def composed_groups(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
+def composed_stages(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
     """The stages by name, four of them made of models."""
-    composed = ComposedGroups(calls)
+    composed = ComposedStages(calls)
     made = {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
     return made | {"seen_filter": calls["seen_filter"]}
 
 
-class ComposedGroups:
+class ComposedStages:
     """Stages whose models are called one by one.
 
     Args:
@@ -178,9 +176,9 @@ def _used_rows(queries: QueryFeatures, candidates: Candidates) -> IntArray:
 
 
 PER_MODEL: Final = Placement(
-    {"".join(word.capitalize() for word in name.split("_")): (name,) for name in (*MODELS, "seen_filter")},
+    {deployment_of(name): (name,) for name in (*MODELS, "seen_filter")},
     open=open_model,
-    compose=composed_groups,
+    compose=composed_stages,
     reading=frozenset({"user_lookup"}),
 )
 """A deployment for each of the fourteen models."""

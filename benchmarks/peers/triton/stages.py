@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.per_model.models import fill_context
 from benchmarks.peers.per_model.parts import ContextTransform
 from benchmarks.peers.triton.spec import Model, fourteen_models
 from contracts.bundle import Bundle, open_bundle
@@ -19,6 +18,7 @@ from contracts.features import History, item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.config import ServingConfig
+from serving.stages.context import context_times
 from serving.stages.item_lookup import ItemLookup
 from serving.stores.connection import StoreConnection
 from training.models.item_popularity import ItemPopularity
@@ -86,9 +86,9 @@ def context_preprocessor(shop: OpenedShop) -> Stage:
     """Model 0: what the client did not tell."""
 
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
-        batch = fill_context(_batch(shop, len(timestamp), context_time=timestamp[:, 0]))
+        batch = _batch(shop, len(timestamp), context_time=timestamp[:, 0])
         now = np.full_like(timestamp, batch.now)
-        return {"device": device_type, "time": batch.context_time[:, None], "now": now}
+        return {"device": device_type, "time": context_times(batch)[:, None], "now": now}
 
     return run
 

@@ -14,9 +14,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from contracts.errors import ConfigError, MethodError, NotFoundError
+from contracts.errors import ConfigError
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.request_ids import request_id_of
+from serving.gateway.http.routes import no_operation
 from serving.gateway.http.wire import error_answer, path_of
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
@@ -79,8 +80,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _as_ours(request: Request, error: HTTPException) -> Exception:
     path = path_of(request.scope)  # as it was sent; `request.url` is put together from the Host header
     if error.status_code == 404:
-        return NotFoundError(f"no path {path!r}; see /docs for those that exist")
+        return no_operation(request.method, path, ())
     if error.status_code == 405:
-        allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))  # Starlette gives a set
-        return MethodError(f"{request.method} {path} does not exist, use {', '.join(allowed)}", allowed=allowed)
+        return no_operation(request.method, path, (error.headers or {}).get("Allow", "GET").split(", "))
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope
@@ -19,9 +19,9 @@ from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.bodies import Bodies
 from serving.gateway.http.clients import ClientAddress
 from serving.gateway.http.decoding import decode_query, decode_ranking, decode_request
-from serving.gateway.http.request_ids import request_id_of
+from serving.gateway.http.request_ids import RequestId, request_id_of
 from serving.gateway.http.wire import ANSWER_KEY, CALLER_KEY, check_json, header
-from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.recommend.service import Answer, RecommendationService
 from serving.gateway.record.interactions import InteractionService
 from serving.gateway.record.quotas import Sender, countable
 from serving.gateway.record.users import UserDataEndpoints
@@ -31,6 +31,7 @@ Ids = Mapping[str, str]
 """Those in a path, by name."""
 Endpoint = Callable[[Scope, Receive, Ids], Awaitable[bytes | ASGIApp]]
 """The JSON of an answer, or what sends another one."""
+_RequestT = TypeVar("_RequestT")
 _PICTURE_HEADERS: Final = {
     "cache-control": "public, max-age=3600",
     "content-disposition": "attachment",
@@ -78,16 +79,21 @@ class Endpoints:
         return {name: endpoint for name, endpoint in found.items() if endpoint is not None}
 
     async def recommend(self, scope: Scope, receive: Receive, ids: Ids) -> bytes:
-        check_json(scope)
-        async with self.bodies.read(scope, receive) as body:
-            answer = await self.service.recommend(decode_request(body), request_id_of(scope), _budget_of(scope))
-        scope[ANSWER_KEY] = answer
-        return answer.content
+        return await self._ranked(scope, receive, decode_request, self.service.recommend)
 
     async def rank(self, scope: Scope, receive: Receive, ids: Ids) -> bytes:
+        return await self._ranked(scope, receive, decode_ranking, self.service.rank)
+
+    async def _ranked(
+        self,
+        scope: Scope,
+        receive: Receive,
+        decode: Callable[[bytes], _RequestT],
+        ask: Callable[[_RequestT, RequestId, float | None], Awaitable[Answer]],
+    ) -> bytes:
         check_json(scope)
         async with self.bodies.read(scope, receive) as body:
-            answer = await self.service.rank(decode_ranking(body), request_id_of(scope), _budget_of(scope))
+            answer = await ask(decode(body), request_id_of(scope), _budget_of(scope))
         scope[ANSWER_KEY] = answer
         return answer.content
 

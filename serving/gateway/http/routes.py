@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple, NoReturn
 
 from contracts.errors import MethodError, NotFoundError, RequestError
@@ -51,10 +52,14 @@ class Route(NamedTuple):
             MethodError: the path has others.
             NotFoundError: there is no such path.
         """
-        if not self.there:
-            raise NotFoundError(f"no path {path!r}; see /docs for those that exist")
-        allowed = sorted({*self.there, *({"HEAD"} if "GET" in self.there else ())})
-        raise MethodError(f"{method} {path} does not exist, use {', '.join(allowed)}", allowed=allowed)
+        raise no_operation(method, path, {*self.there, *({"HEAD"} if "GET" in self.there else ())})
+
+
+def no_operation(method: str, path: str, allowed: Collection[str]) -> NotFoundError | MethodError:
+    """The error of a path that does not exist, or not under this method; `allowed` are the methods that it has."""
+    if not allowed:
+        return NotFoundError(f"no path {path!r}; see /docs for those that exist")
+    return MethodError(f"{method} {path} does not exist, use {', '.join(sorted(allowed))}", allowed=sorted(allowed))
 
 
 def find_route(method: str, path: str) -> Route:

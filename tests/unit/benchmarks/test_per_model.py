@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.peers.per_model.models import MODELS, PER_MODEL, composed_groups, fill_context, open_model
+from benchmarks.peers.per_model.models import MODELS, PER_MODEL, composed_stages, fill_context, open_model
 from benchmarks.peers.per_model.parts import ItemDecoder
 from contracts.bundle import Bundle
 from contracts.errors import StageError
@@ -47,7 +47,7 @@ def composed(bundle: Bundle, thread: Any, lookup: UserLookup) -> dict[str, Any]:
         for name in (*MODELS, "seen_filter")
         if name != "user_lookup"
     }
-    return dict(composed_groups(calls | {"user_lookup": look_up}))
+    return dict(composed_stages(calls | {"user_lookup": look_up}))
 
 
 @pytest.mark.parametrize("size", [1, 32])
@@ -102,7 +102,7 @@ async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
         bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32)
     )
     with pytest.raises(StageError, match="item_decoder gave 0 ids for 2 items"):
-        await composed_groups(calls)["reranking"](candidates, np.array([2], np.int32), timeout_s=INF)
+        await composed_stages(calls)["reranking"](candidates, np.array([2], np.int32), timeout_s=INF)
 
 
 def test_a_request_without_a_time_is_of_now() -> None:
@@ -116,7 +116,7 @@ def test_every_model_has_a_deployment_and_all_make_the_groups() -> None:
     assert [name for name, held in PER_MODEL.deployments.items() if not PER_MODEL.reading.isdisjoint(held)] == [
         "UserLookup"
     ]
-    assert set(composed_groups(dict.fromkeys(held, AsyncCall(nothing)))) == set(STAGES)
+    assert set(composed_stages(dict.fromkeys(held, AsyncCall(nothing)))) == set(STAGES)
 
 
 async def nothing() -> None:
