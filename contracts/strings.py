@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from contracts.ids import AnyArray, LongArray
 
 _NULL = "\x00"
+_BLOCK: Final = 1 << 16
+"""Strings that are copied at once where all are packed or read: one by one takes several times as long, and all at
+once several times the memory."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,35 @@ class StringColumn:
 
     @classmethod
     def pack(cls, values: Sequence[str | None]) -> StringColumn:
-        """Packs strings in memory."""
-        encoded = [(_NULL if value is None else value).encode() for value in values]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-        np.cumsum([len(text) for text in encoded], out=offsets[1:])
-        return cls(offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8))
+        """Packs strings in memory.
+
+        Raises:
+            ValueError: a string holds half of a surrogate pair.
+        """
+        data = bytearray()
+        offsets = np.zeros(len(values) + 1, dtype=np.int64)
+        for row in range(0, len(values), _BLOCK):
+            try:
+                encoded = [(_NULL if value is None else value).encode() for value in values[row : row + _BLOCK]]
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{error.object!r} holds half of a surrogate pair, for which UTF-8 has no bytes"
+                ) from None
+            offsets[row + 1 : row + 1 + len(encoded)] = [len(text) for text in encoded]
+            data += b"".join(encoded)
+        np.cumsum(offsets, out=offsets)
+        return cls(offsets, np.frombuffer(bytes(data), dtype=np.uint8))
+
+    @classmethod
+    def open(cls, stem: Path) -> StringColumn:
+        """Maps what `save` wrote; `fault` tells whether it is a column.
+
+        Raises:
+            OSError: a file cannot be read.
+            EOFError: a file is empty.
+            ValueError: a file is no array.
+        """
+        return cls(*(map_array(stem.with_name(f"{stem.name}.{part}.npy")) for part in ("offsets", "data")))
 
     def save(self, stem: Path) -> None:
         """Writes `<stem>.offsets.npy` and `<stem>.data.npy`."""
@@ -56,6 +84,19 @@ class StringColumn:
             return "the offsets do not grow"
         return None
 
+    def extended(self, values: Sequence[str | None]) -> StringColumn:
+        """This column with more strings after its own; raises as `pack`."""
+        more = StringColumn.pack(values)
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
+        return StringColumn(offsets, np.concatenate([self.data, more.data]))
+
+    def encoded(self) -> Iterator[bytes]:
+        """The UTF-8 bytes of each string; those of None are one zero."""
+        for row in range(0, len(self), _BLOCK):
+            offsets = self.offsets[row : row + _BLOCK + 1]
+            block = self.data[offsets[0] : offsets[-1]].tobytes()
+            yield from (block[start:end] for start, end in pairwise((offsets - offsets[0]).tolist()))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -66,7 +107,7 @@ class StringColumn:
         return None if text == _NULL else text
 
     def __iter__(self) -> Iterator[str | None]:
-        return (self[row] for row in range(len(self)))
+        return (None if text == _NULL else text for text in map(bytes.decode, self.encoded()))
 
 
 _NPY_HEADER = 128
