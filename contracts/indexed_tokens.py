@@ -1,0 +1,131 @@
+"""Distinct strings that are found by their text without a Python string for each: a column and a hash table over it.
+
+The table is open addressing with linear probing, its entries in the order of their hashes (Amble and Knuth, "Ordered
+hash tables", 1974). That order makes it the same whichever way it was built, and lets NumPy fill it in one sweep: an
+entry lies at its home slot, or right after the entry before it where that one reaches further.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+
+from contracts.ids import IntArray, LongArray, Words
+from contracts.strings import StringColumn
+
+_SLOTS_PER_TOKEN: Final = 2
+"""Half of the slots stay empty, so that an unknown string is told after 2.5 slots on average."""
+_HALF: Final = 32
+_SPOT_CHECKS: Final = 16
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedTokens(Sequence[str]):
+    """n distinct strings as a sequence, each found by its text.
+
+    Attributes:
+        column: the strings.
+        slots: [more than 2n] int32, 1 + the row of the string that lies in a slot, 0 where none does; the last one is
+            0, where every search ends.
+    """
+
+    column: StringColumn
+    slots: IntArray
+
+    @classmethod
+    def build(cls, column: StringColumn) -> IndexedTokens:
+        """Indexes a column.
+
+        Raises:
+            ValueError: a string occurs twice.
+        """
+        digests = bytearray()
+        for text in column.encoded():
+            digests += _hash(text)  # a join would hold 56 bytes for each of the 8
+        hashes = np.frombuffer(digests, dtype="<u8")
+        order = np.argsort(hashes, kind="stable")
+        hashes = hashes[order]
+        same = hashes[1:] == hashes[:-1]
+        _check_distinct(column, np.union1d(order[1:][same], order[:-1][same]).tolist())
+        rank = np.arange(len(column))
+        places = _homes(hashes, _capacity(column)) - rank
+        np.maximum.accumulate(places, out=places)
+        places += rank
+        slots = np.zeros(max(_capacity(column), places.max(initial=0) + 1) + 1, dtype=np.int32)
+        slots[places] = order + 1
+        return cls(column, slots)
+
+    def fault(self) -> str | None:
+        """Why these arrays are no indexed tokens; None if they are. A few tokens are looked up, not all."""
+        if fault := self.column.fault():
+            return fault
+        slots, count, capacity = self.slots, len(self), _capacity(self.column)
+        if (slots.dtype, slots.ndim) != (np.dtype(np.int32), 1):
+            return f"the index is {slots.dtype} with {slots.ndim} dimensions, expected int32 with 1"
+        if len(slots) <= capacity or slots[-1] != 0:
+            return f"the index has {len(slots)} slots, expected more than {capacity} of which the last is empty"
+        if slots.min() < 0 or slots.max() > count or np.count_nonzero(slots) != count:
+            return (
+                f"the index has {np.count_nonzero(slots)} entries in [{slots.min()}, {slots.max()}], expected each of "
+                f"1 to {count}"
+            )
+        for row in np.linspace(0, count - 1, min(count, _SPOT_CHECKS), dtype=np.int64).tolist():
+            if (found := self.get(self[row])) != row + 1:
+                return f"the index finds {self[row]!r} in place {found}, expected {row + 1}: it is of other tokens"
+        return None
+
+    def get(self, value: str | None, default: int = 0) -> int:
+        """1 + the row of a string; the default for None and a string that is not there."""
+        if value is None:
+            return default
+        text = value.encode(errors="surrogatepass")  # no token holds half of a surrogate pair; a client's text may
+        offsets, data, slots = self.column.offsets, self.column.data, self.slots
+        place = (int.from_bytes(_hash(text), "little") >> _HALF) * _capacity(self.column) >> _HALF
+        while found := slots.item(place):
+            start, end = offsets.item(found - 1), offsets.item(found)
+            if end - start == len(text) and data[start:end].tobytes() == text:
+                return found
+            place += 1
+        return default
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, place: Any) -> Any:
+        rows = range(len(self))[place]
+        return tuple(map(self.column.__getitem__, rows)) if isinstance(rows, range) else self.column[rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return cast(Iterator[str], iter(self.column))
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and self.get(value) > 0
+
+
+def _capacity(column: StringColumn) -> int:
+    """Slots that may be a string's home; what does not fit into the last ones lies behind them."""
+    return max(_SLOTS_PER_TOKEN * len(column), 1)
+
+
+def _hash(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def _homes(hashes: Words, capacity: int) -> LongArray:
+    """Home slots [n] of hashes: the upper half of the bits, as a fraction of the capacity."""
+    homes = hashes >> np.uint64(_HALF)
+    homes *= np.uint64(capacity)
+    homes >>= np.uint64(_HALF)
+    return homes.view(np.int64)
+
+
+def _check_distinct(column: StringColumn, rows: list[int]) -> None:
+    seen = set()
+    for row in rows:
+        if (token := column[row]) in seen:
+            raise ValueError(f"token {token!r} occurs twice; tokens must be distinct")
+        seen.add(token)
