@@ -126,7 +126,7 @@ class FigureMaker:
         ranks = ranked.rank[self._chosen(ranked, None)]
         return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K] if len(ranks) else None
 
-    def segments(self, devices: tuple[str, ...]) -> dict[str, BoolArray]:
+    def segments(self, devices: Sequence[str]) -> dict[str, BoolArray]:
         """Segments of the queries: user and item, warm and cold, and the device by name (code 1 is the first)."""
         device = self.day.events.device_code[self.day.rows]
         masks = {
