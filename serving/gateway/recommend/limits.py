@@ -92,6 +92,10 @@ def _unknown(field: str, value: str, vocabulary: Vocabulary) -> RequestError:
         return RequestError(
             f"filters.{field}: no item has {value!r}; legal values: {', '.join(tokens)}", field=field, legal=tokens
         )
+    if not vocabulary.is_small:  # the event loop has no time to go through them
+        return RequestError(
+            f"filters.{field}: no item has {value!r}, which is none of {len(tokens)} values", field=field, near=[]
+        )
     alike = [token for token in tokens if token[:1].casefold() == value[:1].casefold()]
     near = get_close_matches(value, alike[:_MAX_COMPARED], n=5)
     return RequestError(

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import RequestError
+from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway.recommend.limits import LimitReader
 from tests.unit.serving.gateway.conftest import Shop
@@ -103,3 +104,12 @@ def test_near_names_where_there_are_many(bundle: Bundle, monkeypatch: pytest.Mon
     assert caught.value.details == {"field": "category_l1", "near": ["toys"]}
     with pytest.raises(RequestError, match="no item has '§§§'; near ones: none, of 62 values"):
         reader(RecommendationRequest(filters=Filters(category_l1=["§§§"])))
+
+
+def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contracts.vocabulary.SMALL", 50)
+    names = Vocabulary(["toys", *(f"{number:03}" for number in range(60))])
+    monkeypatch.setitem(bundle.transforms.vocabularies, "category_l1", names)
+    with pytest.raises(RequestError, match="no item has 'toyz', which is none of 61 values") as caught:
+        LimitReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
+    assert caught.value.details == {"field": "category_l1", "near": []}
