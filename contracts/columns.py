@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -43,13 +44,27 @@ TOP_CATEGORY: Final = "top_category"
 TOP_CATEGORY_LONG: Final = "top_category_long"
 
 
+MAX_LIST: Final = 100
+"""Distinct values that a list may have in one row."""
+
+
 class Kind(StrEnum):
-    """Kind of a raw column, by the name of its Arrow type; integers are accepted where a float is expected."""
+    """Kind of a raw column; which Arrow types stand for it, `training.tables.types` tells."""
 
     STRING = "string"
     INT = "int64"
     FLOAT = "float64"
+    """Integers are accepted, too."""
     BOOL = "bool"
+    CATEGORY = "category"
+    """A name; whole numbers and booleans are read as the strings that name them."""
+    STRINGS = "strings"
+    """Several names a row, without order or repeats: tags. No list and an empty one both mean none."""
+    VECTOR = "vector"
+    """As many finite numbers in every row."""
+
+
+_NAMES: Final = (Kind.STRING, Kind.CATEGORY, Kind.STRINGS)
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,8 @@ class Column:
     Attributes:
         legal: numbers that it can mean; None = those of its kind.
         free_text: whether a string may be any text; all others are as ids are, see `recommender_api.values`.
+        length: numbers in a row of a vector; None for all other kinds.
+        declared: whether a shop asked for the column in its config, so that at least one of its files must have it.
     """
 
     name: str
@@ -90,6 +107,17 @@ class Column:
     nullable: bool = True
     legal: Range | None = None
     free_text: bool = False
+    length: int | None = None
+    declared: bool = False
+
+    def __post_init__(self) -> None:
+        has_length = self.length is not None and self.length >= 1
+        legal = has_length if self.kind is Kind.VECTOR else self.length is None
+        if not legal:
+            raise ValueError(
+                f"column {self.name!r} is a {self.kind} of length {self.length}; a vector needs a length of 1 or more, "
+                "other kinds have none"
+            )
 
     @property
     def range(self) -> Range | None:
@@ -99,7 +127,11 @@ class Column:
     @property
     def holds_ids(self) -> bool:
         """Whether its strings are ids, or names that keep to the same rule."""
-        return self.kind is Kind.STRING and not self.free_text
+        return self.kind in _NAMES and not self.free_text
+
+    def optional(self) -> Column:
+        """The same column where any file may lack it, as files do that are older than its declaration."""
+        return replace(self, required=False, nullable=True, declared=False)
 
 
 @dataclass(frozen=True)
@@ -115,6 +147,31 @@ class TableSchema:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def with_columns(self, extra: Sequence[Column], taken: Collection[str] = ()) -> TableSchema:
+        """The same table with more columns at its end.
+
+        Args:
+            extra: the further columns.
+            taken: names that they cannot have, beside those of the table.
+
+        Raises:
+            ValueError: a name is taken, or occurs twice; names table and column.
+        """
+        names = {*self.names, *taken}
+        for column in extra:
+            if column.name in names:
+                raise ValueError(
+                    f"{self.name}.{column.name}: the name is taken by another column; give it a name of its own in "
+                    f"features.columns, and tell the one in the files by columns: {{{self.name}: {{<new name>: "
+                    f"{column.name}}}}}"
+                )
+            names.add(column.name)
+        return replace(self, columns=(*self.columns, *extra))
+
+
+ExtraColumns = Mapping[str, Sequence[Column]]
+"""Further columns by the name of their table."""
 
 
 USERS: Final = TableSchema(

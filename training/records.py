@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ def find_records(folder: Path | None, schema: TableSchema) -> RawTable | None:
 
     Args:
         folder: of the shop's records; None = there is none.
-        schema: the table.
+        schema: the table. Records may be older than its declared columns: any file may lack them.
 
     Raises:
         DataError: a file cannot be read.
@@ -32,7 +32,8 @@ def find_records(folder: Path | None, schema: TableSchema) -> RawTable | None:
     """
     if folder is None or not any((folder / schema.name).rglob("[!._]*.parquet")):
         return None
-    return find_table(folder, schema)
+    columns = tuple(column.optional() if column.declared else column for column in schema.columns)
+    return find_table(folder, replace(schema, columns=columns))
 
 
 def read_records(folder: Path | None, schema: TableSchema) -> pa.Table:

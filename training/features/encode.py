@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from contracts.records import ACCEPTED_MS, LATE_S
 from recommender_api.values import id_fault
 from training.features.hashing import partitions_of
 from training.subjects import are_users, subjects_of
-from training.tables import illegal_ids
+from training.tables import arrow_type, first_illegal, illegal_ids
 
 PARTITION: Final = "partition"
 USER_ROW: Final = "user_row"
@@ -42,22 +42,30 @@ VERDICTS: Final = (
 )
 """Why a row is kept out; the first reason that applies counts."""
 
-ENCODED: Final = pa.schema(
-    [
-        (PARTITION, pa.int32()),
-        (VERDICT, pa.int8()),
-        (VALUE, pa.string()),
-        (USER_ROW, pa.int32()),
-        (c.SESSION_ID, pa.string()),
-        (ITEM_ROW, pa.int32()),
-        (c.TIMESTAMP, pa.int64()),
-        (c.DEVICE_TYPE, pa.string()),
-        (c.EVENT, pa.int8()),
-        (c.EVENT_ID, pa.string()),
-        (c.LABEL, pa.float32()),
-        (HAPPENED_MS, pa.int64()),
-    ]
-)
+
+def encoded_schema(extra: Sequence[c.Column] = ()) -> pa.Schema:
+    """Columns of encoded rows.
+
+    Args:
+        extra: columns of the interactions beside the fixed ones, which are carried along as they are.
+    """
+    return pa.schema(
+        [
+            (PARTITION, pa.int32()),
+            (VERDICT, pa.int8()),
+            (VALUE, pa.string()),
+            (USER_ROW, pa.int32()),
+            (c.SESSION_ID, pa.string()),
+            (ITEM_ROW, pa.int32()),
+            (c.TIMESTAMP, pa.int64()),
+            (c.DEVICE_TYPE, pa.string()),
+            (c.EVENT, pa.int8()),
+            (c.EVENT_ID, pa.string()),
+            (c.LABEL, pa.float32()),
+            (HAPPENED_MS, pa.int64()),
+            *((column.name, arrow_type(column)) for column in extra),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class EncodeSpec:
         start: first second of the window.
         end: the second after the window.
         erased: raw ids of erased users, none of whose rows is used.
+        extra: columns of the interactions beside the fixed ones.
     """
 
     user_ids: pa.Array
@@ -81,13 +90,15 @@ class EncodeSpec:
     start: int
     end: int
     erased: pa.Array
+    extra: tuple[c.Column, ...] = ()
 
 
 def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
-    """Encodes canonical rows of interactions, the shop's or recorded ones; returns rows of the schema `ENCODED`.
+    """Encodes canonical rows of interactions, the shop's or recorded ones; returns rows of `encoded_schema`.
 
     A row has either a user row or a session id: with both given, the user is the subject.
     """
+    schema, columns = encoded_schema(spec.extra), (*c.INTERACTIONS.columns, *spec.extra)
     for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
         if name not in raw.column_names:  # labels are never recorded, the other two always
             raw = raw.append_column(name, pa.nulls(len(raw), kind))
@@ -96,7 +107,7 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     user_row = np.where(has_user, _index(raw[c.USER_ID], spec.user_ids), -1).astype(np.int32)
     item_row = _index(raw[c.ITEM_ID], spec.item_ids)
     event = _index(pc.fill_null(raw[c.EVENT], c.EVENTS[0]), pa.array(c.EVENTS))
-    illegal = {column.name: illegal_ids(raw[column.name]) for column in c.INTERACTIONS.columns if column.holds_ids}
+    illegal = {column.name: illegal_ids(raw[column.name]) for column in columns if column.holds_ids}
     verdict = _verdicts(raw, subjects, user_row, item_row, event, np.any(list(illegal.values()), axis=0), spec)
     kept = verdict == 0
 
@@ -105,7 +116,7 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     known = kept & has_user
     partition[known] = spec.user_partition[user_row[known]]
     partition[kept & ~has_user] = _session_partitions(session.filter(pa.array(kept & ~has_user)), spec.num_partitions)
-    columns = {
+    encoded = {
         PARTITION: partition,
         VERDICT: verdict,
         VALUE: _offending_values(raw, verdict, illegal),
@@ -119,7 +130,7 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
         c.LABEL: raw[c.LABEL].cast(pa.float32()),
         HAPPENED_MS: pc.subtract(raw[ACCEPTED_MS], pc.multiply(pc.fill_null(raw[LATE_S], 0), 1_000)),
     }
-    return pa.table(columns, schema=ENCODED)
+    return pa.table(encoded | {column.name: raw[column.name] for column in spec.extra}, schema=schema)
 
 
 def _verdicts(
@@ -170,7 +181,7 @@ def _offending_values(raw: pa.Table, verdict: AnyArray, illegal: Mapping[str, Bo
 
 def _told_of_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
     column = next(name for name, rows in illegal.items() if rows[row])
-    value = raw[column][row].as_py()
+    value = first_illegal(raw[column][row].as_py())
     return f"{column} {value[:_SHOWN_CHARS]!r}: {id_fault(value)}"
 
 

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts import columns as c
+from contracts import records as r
 from contracts.errors import DataError
 from contracts.ids import AnyArray, BoolArray
 from training.features.encode import ITEM_ROW
+from training.features.partition import SUBJECT as SUBJECT
 from training.features.processed import Processed
 from training.records import erased_users
 from training.subjects import subjects_of
-from training.tables import ColumnMap, find_table, illegal_ids, read_files
+from training.tables import ColumnMap, find_table, first_illegal, illegal_ids, read_files
 
 logger = logging.getLogger(__name__)
 
-SUBJECT: str = "subject"
+_COLUMNS: Final = (
+    c.REQUEST_ID,
+    SUBJECT,
+    ITEM_ROW,
+    c.TIMESTAMP,
+    c.DAY,
+    c.POSITION,
+    c.CLICKED,
+    c.DEVICE_TYPE,
+    c.PROPENSITY,
+)
 
 
 def read_impressions(
-    processed: Processed, raw_dir: Path, columns: ColumnMap | None = None, records_dir: Path | None = None
+    processed: Processed,
+    raw_dir: Path,
+    columns: ColumnMap | None = None,
+    records_dir: Path | None = None,
+    extra: Sequence[c.Column] = (),
 ) -> pa.Table:
     """Reads the impressions of the processed run's days whose clicks are known.
 
@@ -33,51 +51,45 @@ def read_impressions(
         raw_dir: folder of the raw tables.
         columns: names of the shop's columns by our names.
         records_dir: folder of what serving recorded of this shop, which tells who was erased; None = nobody was.
+        extra: columns of the impressions beside the fixed ones.
 
     Returns:
         request_id, subject (row of `processed.events()`, -1 = a subject without events), item_row, timestamp, day,
-        position, clicked (bool), device_type and propensity (float, null where not logged). Rows of unknown items,
-        with illegal ids, of erased users and outside the days of the run are left out.
+        position, clicked (bool), device_type, propensity (float, null where not logged) and the extra columns. Rows of
+        unknown items, with illegal ids, of erased users and outside the days of the run are left out.
 
     Raises:
         DataError: there is no impressions table, or no impression with known clicks is left.
         SchemaError: a column is missing or of a wrong type.
+        ValueError: an extra column has the name of another one.
     """
-    raw = find_table(raw_dir, c.IMPRESSIONS, columns)
-    table = read_files(raw)
+    schema = c.IMPRESSIONS.with_columns(extra, taken=(*r.IMPRESSIONS.names, SUBJECT, ITEM_ROW, c.DAY))
+    table = read_files(find_table(raw_dir, schema, columns))
     day = processed.transforms.calendar.day(table[c.TIMESTAMP].to_numpy()).astype(np.int32)
     item_row = _rows(table[c.ITEM_ID], processed.items[c.ITEM_ID])
     inside = (day >= processed.info.first_day) & (day <= processed.info.last_day)
     kept = inside & (item_row >= 0) & table[c.CLICKED].is_valid().to_numpy()
     kept &= _rows(table[c.USER_ID], erased_users(records_dir)) < 0
-    kept &= ~_illegal(table)
+    kept &= ~_illegal(table, schema)
     if not kept.any():
         raise DataError(
             f"{len(table)} impressions in {raw_dir / c.IMPRESSIONS.name}, none of them of a known item, of a user who "
             "was not erased, within the days of the processed run and with `clicked` filled; log and compact some, or "
             "train on interactions"
         )
-    rows = {
-        c.REQUEST_ID: table[c.REQUEST_ID],
-        SUBJECT: _subjects(processed, table),
-        ITEM_ROW: item_row,
-        c.TIMESTAMP: table[c.TIMESTAMP],
-        c.DAY: day,
-        c.POSITION: table[c.POSITION],
-        c.CLICKED: table[c.CLICKED],
-        c.DEVICE_TYPE: table[c.DEVICE_TYPE],
-        c.PROPENSITY: table[c.PROPENSITY],
-    }
+    found = {SUBJECT: _subjects(processed, table), ITEM_ROW: item_row, c.DAY: day}
+    names = (*_COLUMNS, *(column.name for column in extra))
+    rows = {name: found[name] if name in found else table[name] for name in names}
     return pa.table(rows).filter(pa.array(kept))
 
 
-def _illegal(table: pa.Table) -> BoolArray:
+def _illegal(table: pa.Table, schema: c.TableSchema) -> BoolArray:
     """Whether rows have an illegal id; they are kept out, and that is told."""
     illegal = np.zeros(len(table), dtype=bool)
-    for name in (column.name for column in c.IMPRESSIONS.columns if column.holds_ids):
+    for name in (column.name for column in schema.columns if column.holds_ids):
         found = illegal_ids(table[name])
         if found.any():
-            example = table[name][int(np.argmax(found))].as_py()
+            example = first_illegal(table[name][int(np.argmax(found))].as_py())
             logger.warning("%d impressions kept out: illegal %s, for example %.60r", found.sum(), name, example)
         illegal |= found
     return illegal

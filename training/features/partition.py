@@ -26,7 +26,7 @@ from training.subjects import name_subjects
 EVENTS_DIR: Final = "events"
 SUBJECTS_DIR: Final = "subjects"
 NUM_EVENTS: Final = "num_events"
-_SUBJECT: Final = "subject"
+SUBJECT: Final = "subject"
 
 STATISTICS: Final = pa.schema(
     [
@@ -71,6 +71,7 @@ class PartitionSpec:
         train_end_day: last training day.
         last_day: last day of the window.
         served: what serving wrote; None = nothing was recorded.
+        extra: columns of the interactions beside the fixed ones.
     """
 
     config: PreprocessConfig
@@ -83,6 +84,7 @@ class PartitionSpec:
     train_end_day: int
     last_day: int
     served: ServedValues | None = None
+    extra: tuple[c.Column, ...] = ()
 
 
 def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
@@ -100,15 +102,15 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
         return _statistics(**_rejected(rows))
     subjects, owner = _subjects(rows, spec)
     rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
-    rows = rows.append_column(_SUBJECT, pa.array(owner))
-    order = (_SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
+    rows = rows.append_column(SUBJECT, pa.array(owner))
+    order = (SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
     rows = rows.sort_by([(name, "ascending") for name in order])
     day = ShopCalendar(spec.config.timezone).day(rows[c.TIMESTAMP].to_numpy())
-    owner = rows[_SUBJECT].to_numpy()
+    owner = rows[SUBJECT].to_numpy()
     repeats = find_repeats(rows, owner, day)
     told = tell_repeats(rows, repeats, owner, _names_of(subjects))
     rows = rows.filter(pa.array(repeats.kept))
-    num_events = np.bincount(rows[_SUBJECT].to_numpy(), minlength=len(subjects))
+    num_events = np.bincount(rows[SUBJECT].to_numpy(), minlength=len(subjects))
     subjects = subjects.append_column(NUM_EVENTS, pa.array(num_events))
     events = _features(rows, np.concatenate([[0], np.cumsum(num_events)]), partition, spec)
     name = f"part-{partition:05d}.parquet"
@@ -195,7 +197,11 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
         c.LABEL: pc.if_else(pa.array(early), pa.scalar(None, pa.float32()), rows[c.LABEL]),
         c.EVENT_ID: rows[c.EVENT_ID],
     }
-    return pa.table(columns)
+    return pa.table(columns | {column.name: _carried(rows[column.name], column) for column in spec.extra})
+
+
+def _carried(values: pa.ChunkedArray, column: c.Column) -> pa.ChunkedArray | pa.Array:
+    return values.combine_chunks().dictionary_encode() if column.kind is c.Kind.CATEGORY else values
 
 
 def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:

@@ -65,6 +65,7 @@ def preprocess(
     records_dir: Path | None = None,
     records_end: int | None = None,
     clock: Clock | None = None,
+    extra: c.ExtraColumns | None = None,
 ) -> ProcessedInfo:
     """Writes the processed run of a folder of raw tables; an earlier one is replaced.
 
@@ -80,14 +81,15 @@ def preprocess(
             them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
             materialize takes the last day of the run for complete.
         clock: tells which days of the shop's tables can be and are over; None = the machine's.
+        extra: the shop's own columns, by table; they are in the run in canonical form. None = there are none.
 
     Raises:
-        DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or nothing is left to train
-            or to judge on.
+        DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or too few events are left.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
+        ValueError: an extra column has the name of another one.
     """
-    raw = RawTables(config, raw_dir, records_dir, records_end, clock)
+    raw = RawTables(config, raw_dir, records_dir, records_end, clock, extra)
     with atomic_dir(out_dir) as folder:
         statistics = _run(config, raw, folder)
         _check_all_arrived(raw, statistics)
@@ -186,6 +188,7 @@ def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
         start=calendar.start_of_day(raw.split.first_day),
         end=_end(config, raw),
         erased=raw.erased,
+        extra=raw.extra.get(c.INTERACTIONS.name, ()),
     )
 
 
@@ -203,6 +206,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         train_end_day=raw.split.train_end_day,
         last_day=raw.split.last_day,
         served=ServedValues.read(raw.served_dir, raw.users[c.USER_ID].to_pylist(), categories),
+        extra=raw.extra.get(c.INTERACTIONS.name, ()),
     )
 
 
@@ -292,4 +296,6 @@ def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     digest.update("\n".join(raw.erased.to_pylist()).encode())
+    if raw.extra:
+        digest.update(repr(sorted(raw.extra.items())).encode())
     return digest.hexdigest()

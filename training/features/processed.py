@@ -2,11 +2,13 @@
 
 processed.json          ProcessedInfo: fingerprint, days, counts, missing columns
 transforms.json         FittedTransforms
-users.parquet           all users: user_id, age, gender
-items.parquet           the catalogue in ItemRow order, columns of contracts.columns.ITEMS, null where missing
+users.parquet           all users: user_id, age, gender, and the shop's own columns
+items.parquet           the catalogue in ItemRow order, columns of contracts.columns.ITEMS, null where missing, and the
+                        shop's own
 subjects/part-P.parquet  a row a subject of partition P: subject_id, user_row (-1 = session), age, gender, num_events
 events/part-P.parquet    its events, sorted by (subject, timestamp, event_id): item_row, timestamp, day, device_type,
-                         top_category, top_category_long (codes), positive, seen, the masks, label, event_id
+                         top_category, top_category_long (codes), positive, seen, the masks, label, event_id, and the
+                         shop's own columns of interactions
 report.json             rows kept out and why, with examples; empty days
 """
 
@@ -42,7 +44,7 @@ ITEMS: Final = "items.parquet"
 USERS: Final = "users.parquet"
 REPORT: Final = "report.json"
 
-_FEATURE_COLUMNS: Final = (
+EVENT_COLUMNS: Final = (
     ITEM_ROW,
     c.TIMESTAMP,
     c.DAY,
@@ -143,10 +145,10 @@ class Processed:
         Raises:
             DataError: there is no such partition.
         """
-        events = self._read(EVENTS_DIR, partitions, [*_FEATURE_COLUMNS, *([c.LABEL] if self.info.has_labels else [])])
+        events = self._read(EVENTS_DIR, partitions, [*EVENT_COLUMNS, *([c.LABEL] if self.info.has_labels else [])])
         subjects = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW, c.AGE, c.GENDER, NUM_EVENTS])
         num_events = subjects[NUM_EVENTS].to_numpy()
-        arrays = {name: events[name].to_numpy() for name in _FEATURE_COLUMNS if name != c.DEVICE_TYPE}
+        arrays = {name: events[name].to_numpy() for name in EVENT_COLUMNS if name != c.DEVICE_TYPE}
         return EventTable(
             subject_ids=subjects[c.SUBJECT_ID].to_numpy(),
             offsets=np.concatenate([[0], np.cumsum(num_events)]),

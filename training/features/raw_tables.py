@@ -12,12 +12,15 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts import records as r
 from contracts.clock import Clock, SystemClock, day_to_name
-from contracts.errors import DataError
+from contracts.errors import DataError, SchemaError
 from training.features.config import PreprocessConfig
 from training.features.days import complete_days
+from training.features.encode import encoded_schema
+from training.features.partition import SUBJECT
+from training.features.processed import EVENT_COLUMNS
 from training.records import erased_users, find_records
 from training.splits import make_split
-from training.tables import RawTable, find_table, illegal_ids, is_given, pieces, read_files, read_piece
+from training.tables import RawTable, arrow_type, find_table, illegal_ids, is_given, pieces, read_files, read_piece
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +34,10 @@ class RawTables:
         records_dir: folder of what serving recorded, which tells who was erased; None = there is none.
         records_end: shop-local day before which recorded interactions are read too; None = none are.
         clock: tells which days there can be; None = the machine's.
+        extra: columns beside the fixed ones, by table; None = there are none.
 
     Raises:
-        DataError, SchemaError, ConfigError: as `preprocess`.
+        DataError, SchemaError, ConfigError, ValueError: as `preprocess`.
     """
 
     def __init__(
@@ -43,15 +47,24 @@ class RawTables:
         records_dir: Path | None = None,
         records_end: int | None = None,
         clock: Clock | None = None,
+        extra: c.ExtraColumns | None = None,
     ) -> None:
+        given = extra or {}
+        names = (c.USERS.name, c.ITEMS.name, c.INTERACTIONS.name)
+        self.extra = {name: tuple(given[name]) for name in names if given.get(name)}
+
+        def extended(schema: c.TableSchema) -> c.TableSchema:
+            taken = _taken_names() if schema.name == c.INTERACTIONS.name else ()
+            return schema.with_columns(self.extra.get(schema.name, ()), taken)
+
         def find(schema: c.TableSchema) -> RawTable:
-            return find_table(raw_dir, schema, config.columns.get(schema.name))
+            return find_table(raw_dir, extended(schema), config.columns.get(schema.name))
 
         self.raw_dir, self.records_dir = raw_dir, records_dir
         self.served_dir = None if records_end is None else records_dir
         interactions = complete_days(find(c.INTERACTIONS), config, clock or SystemClock())
         found = [interactions]
-        if records_end is not None and (recorded := find_records(records_dir, r.INTERACTIONS)) is not None:
+        if records_end is not None and (recorded := find_records(records_dir, extended(r.INTERACTIONS))) is not None:
             found.append(recorded.of_days(_joined_days(recorded, min(interactions.days), records_end)))
         self.split = make_split(config.split, [day for source in found for day in source.days])
         days = range(self.split.first_day, self.split.last_day + 1)
@@ -64,6 +77,11 @@ class RawTables:
         if len(self.items) == 0:
             raise DataError(f"the items table in {raw_dir} has no rows; expected the shop's catalogue")
         users = find(c.USERS) if is_given(raw_dir, c.USERS) else None
+        if users is None and (declared := self.extra.get(c.USERS.name)):
+            raise SchemaError(
+                f"no folder {raw_dir / c.USERS.name}, but the config declares columns of {c.USERS.name}: "
+                f"{', '.join(column.name for column in declared)}; add the table, or take them out of features.columns"
+            )
         self.erased = erased_users(records_dir)
         self.users = _users(users, self.sources, self.erased)
         no_users = tuple(f"{c.USERS.name}.{name}" for name in (c.AGE, c.GENDER))
@@ -72,6 +90,11 @@ class RawTables:
         self.files = tuple(
             path for table in (*self.sources, items, *([] if users is None else [users])) for path in table.files
         )
+
+
+def _taken_names() -> set[str]:
+    """Names of columns that interactions get on their way to processed events."""
+    return {*r.INTERACTIONS.names, *encoded_schema().names, *EVENT_COLUMNS, SUBJECT}
 
 
 def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
@@ -89,12 +112,13 @@ def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
 
 def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array) -> pa.Table:
     """The users table without erased users, and those who occur besides: in records, or anywhere if there is none."""
-    met = _users_of([source for source in sources if table is None or source.schema is r.INTERACTIONS])
+    met = _users_of([source for source in sources if table is None or r.ACCEPTED_MS in source.schema.names])
     told = None if table is None else read_files(table)
     if told is not None:
         met = met.filter(pc.invert(pc.is_in(met, value_set=told[c.USER_ID].combine_chunks())))
-    nothing = {c.AGE: pa.nulls(len(met), pa.float64()), c.GENDER: pa.nulls(len(met), pa.string())}
-    users = pa.table({c.USER_ID: met, **nothing})
+    schema = c.USERS if table is None else table.schema
+    unknown = {column.name: pa.nulls(len(met), arrow_type(column)) for column in schema.columns}
+    users = pa.table(unknown | {c.USER_ID: met})
     if told is not None:
         users = pa.concat_tables([told, users]).combine_chunks() if len(met) else told
     return users.filter(pc.invert(pc.is_in(users[c.USER_ID], value_set=erased))) if len(erased) else users

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contracts.columns import TableSchema
+from contracts.columns import Column, TableSchema
 from contracts.errors import DataError, SchemaError
 from training.tables.files import parquet_files
 from training.tables.table import ColumnMap, RawTable, check_files
 from training.tables.texts import check_ids
+from training.tables.types import arrow_type
 from training.tables.values import canonical_column
 
 _ROWS_AT_ONCE: Final = 500_000
@@ -171,23 +172,29 @@ def _canonical(raw: RawTable, rows: _Rows) -> pa.Table:
         source = raw.source_names.get(column.name)
         if source is not None and source in table.column_names:
             columns.append(canonical_column(table[source], column, source, path, first_row))
+            if column.declared:  # of the others, the rows of tables without a key are counted where they are left out
+                _check_given(columns[-1], column, path, first_row)
         else:
-            columns.append(pa.nulls(len(table), pa.type_for_alias(column.kind)))
+            columns.append(pa.nulls(len(table), arrow_type(column)))
     return pa.table(columns, names=list(raw.schema.names))
 
 
 def _check_rows(raw: RawTable, rows: pa.Table, path: Path, first_row: int) -> None:
     for column in raw.schema.columns:
-        if not column.nullable and rows[column.name].null_count:
-            row = first_row + int(np.flatnonzero(rows[column.name].is_null().to_numpy())[0])
-            raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
+        _check_given(rows[column.name], column, path, first_row)
     if raw.schema.key is not None:
         check_ids(rows, raw.schema, raw.source_names, path, first_row)
 
 
+def _check_given(values: pa.ChunkedArray, column: Column, path: Path, first_row: int) -> None:
+    if not column.nullable and values.null_count:
+        row = first_row + int(np.flatnonzero(values.is_null().to_numpy())[0])
+        raise SchemaError(f"{path}: column {column.name!r} is null in row {row}; every row needs a value")
+
+
 def empty_table(schema: TableSchema) -> pa.Table:
     """A table without rows, in canonical names, order and types."""
-    return pa.table({column.name: pa.array([], pa.type_for_alias(column.kind)) for column in schema.columns})
+    return pa.table({column.name: pa.array([], arrow_type(column)) for column in schema.columns})
 
 
 def _check_unique(table: pa.Table, key: str, name: str, files: tuple[Path, ...], lengths: list[int]) -> None:

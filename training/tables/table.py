@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.columns import DAY, Column, Kind, TableSchema
+from contracts.columns import DAY, Column, TableSchema
 from contracts.errors import DataError, SchemaError
 from training.tables.files import day_files, parquet_files
+from training.tables.types import accepts, expected
+
+logger = logging.getLogger(__name__)
 
 ColumnMap = Mapping[str, str]
 """Names of the shop's columns by our names, for example `{"title": "name"}`."""
 
 RowGroups = dict[Path, tuple[int, ...]]
 """Rows of each row group of each file, as the footers tell."""
-
-_FIXES: Final = {
-    Kind.STRING: "cast it to string",
-    Kind.INT: "cast it to int64 (times are Unix seconds, UTC)",
-    Kind.FLOAT: "cast it to float64",
-    Kind.BOOL: "cast it to bool",
-}
 
 
 @dataclass(frozen=True)
@@ -111,10 +107,14 @@ def find_table(raw_dir: Path, schema: TableSchema, columns: ColumnMap | None = N
 
 
 def check_files(files: tuple[Path, ...], schema: TableSchema, columns: ColumnMap) -> tuple[dict[str, str], RowGroups]:
-    """Checks the schemas of files.
+    """Checks the schemas of files. Of a declared column it is told how many files lack it.
 
     Returns:
         The name in the files of each canonical column that some file has, and the rows of each row group.
+
+    Raises:
+        DataError: a file cannot be read.
+        SchemaError: a column is missing, misnamed or of a wrong type, or no file has one that is declared.
     """
     unknown = set(columns) - set(schema.names)
     if unknown:
@@ -124,6 +124,7 @@ def check_files(files: tuple[Path, ...], schema: TableSchema, columns: ColumnMap
         )
     found: dict[str, str] = {}
     row_groups: RowGroups = {}
+    lacking: dict[Column, list[Path]] = {column: [] for column in schema.columns if column.declared}
     for path in files:
         types, row_groups[path] = _read_footer(path)
         names = types.names
@@ -132,16 +133,41 @@ def check_files(files: tuple[Path, ...], schema: TableSchema, columns: ColumnMap
             if source in names:
                 _check_type(path, source, types, column)
                 found[column.name] = source
-            elif column.required or column.name in columns:
+            elif column.required or not column.nullable or (column.name in columns and not column.declared):
                 raise SchemaError(
                     f"{path}: no column {source!r} for {schema.name}.{column.name}; the file has {sorted(names)}; "
                     f"name it in the config, columns: {{{schema.name}: {{{column.name}: <name>}}}}"
                 )
+            elif column.declared:
+                lacking[column].append(path)
+    for column, without in lacking.items():
+        if without:
+            _tell_lacking(columns.get(column.name, column.name), column, schema, without, len(files))
     if schema.at_least_one_of and not set(schema.at_least_one_of) & set(found):
         raise SchemaError(
             f"{files[0]}: none of the columns {list(schema.at_least_one_of)} for {schema.name}; expected at least one"
         )
     return {name: found[name] for name in schema.names if name in found}, row_groups
+
+
+def _tell_lacking(source: str, column: Column, schema: TableSchema, without: Sequence[Path], num_files: int) -> None:
+    """Refuses a declared column that no file has, and warns of one that some files lack."""
+    if len(without) == num_files:
+        raise SchemaError(
+            f"{without[0]}: no column {source!r} for {schema.name}.{column.name}, which the config declares; none of "
+            f"{num_files} files has it, this one has {sorted(_read_footer(without[0])[0].names)}; correct the name in "
+            f"features.columns, map it by columns: {{{schema.name}: {{{column.name}: <name>}}}}, or take it out of the "
+            "config"
+        )
+    logger.warning(
+        "%s.%s: %d of %d files have no column %r, the first is %s; the values of their rows are missing",
+        schema.name,
+        column.name,
+        len(without),
+        num_files,
+        source,
+        without[0],
+    )
 
 
 def _read_footer(path: Path) -> tuple[pa.Schema, tuple[int, ...]]:
@@ -159,14 +185,5 @@ def _check_type(path: Path, source: str, types: pa.Schema, column: Column) -> No
             f"{path}: {types.names.count(source)} columns are called {source!r}; expected one, rename them"
         )
     found = types.field(source).type
-    plain = found.value_type if pa.types.is_dictionary(found) else found
-    legal = {
-        Kind.STRING: pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain),
-        Kind.INT: pa.types.is_integer(plain),
-        Kind.FLOAT: pa.types.is_floating(plain) or pa.types.is_integer(plain) or pa.types.is_decimal(plain),
-        Kind.BOOL: pa.types.is_boolean(plain),
-    }
-    if not (legal[column.kind] or (pa.types.is_null(plain) and column.nullable)):
-        raise SchemaError(
-            f"{path}: column {source!r} is {found}, expected {column.kind.value}; {_FIXES[column.kind]} in the table"
-        )
+    if not accepts(column, found):
+        raise SchemaError(f"{path}: column {source!r} is {found}, {expected(column)}")

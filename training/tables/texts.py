@@ -6,7 +6,7 @@ because requests name them. Only free text does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,29 +35,44 @@ def text_column(values: pa.ChunkedArray, *, nullable: bool, source: str, path: P
     Raises:
         SchemaError: bytes that are no UTF-8.
     """
-    try:
-        values.validate(full=True)
-    except pa.ArrowInvalid:
-        row, content = _first_broken(values)
-        raise SchemaError(
-            f"{path}: column {source!r} is {content[:_SHOWN_CHARS]!r} in row {first_row + row}, which is no UTF-8; "
-            "write the column in UTF-8"
-        ) from None
+    check_text(values, source, path, lambda place: first_row + place)
     empty = pc.equal(values, "")
     if nullable and pc.any(empty).as_py():
         return pc.if_else(empty, pa.scalar(None, values.type), values)
     return values
 
 
+def check_text(values: pa.ChunkedArray, source: str, path: Path, row_of: Callable[[int], int]) -> None:
+    """Refuses bytes that are no UTF-8.
+
+    Args:
+        values: [n] strings.
+        source: the column's name in the file.
+        path: the file.
+        row_of: row in the file of the value at a place.
+
+    Raises:
+        SchemaError: names file, column, row and value.
+    """
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        place, content = _first_broken(values)
+        raise SchemaError(
+            f"{path}: column {source!r} is {content[:_SHOWN_CHARS]!r} in row {row_of(place)}, which is no UTF-8; "
+            "write the column in UTF-8"
+        ) from None
+
+
 def _first_broken(values: pa.ChunkedArray) -> tuple[int, bytes]:
-    row = 0
+    place = 0
     for chunk in values.chunks:
         for content in chunk.cast(pa.binary()).to_pylist():
             try:
                 (content or b"").decode()
             except UnicodeDecodeError:
-                return row, content
-            row += 1
+                return place, content
+            place += 1
     raise AssertionError("Arrow found bytes that are no UTF-8, Python found none")
 
 
@@ -81,7 +96,7 @@ def check_ids(
             continue
         rows = np.flatnonzero(illegal_ids(table[column.name]))
         if len(rows):
-            value = table[column.name][int(rows[0])].as_py()
+            value = first_illegal(table[column.name][int(rows[0])].as_py())
             raise SchemaError(
                 f"{path}: column {source_names[column.name]!r} is {value[:_SHOWN_CHARS]!r} in row "
                 f"{first_row + int(rows[0])}: {id_fault(value)}; expected 1 to {MAX_ID_CHARS} characters without "
@@ -89,13 +104,22 @@ def check_ids(
             )
 
 
+def first_illegal(value: str | Sequence[str]) -> str:
+    """The illegal id that a value with one is, or the first in it if the value is a list."""
+    return value if isinstance(value, str) else next(text for text in value if id_fault(text) is not None)
+
+
 def illegal_ids(values: pa.ChunkedArray) -> BoolArray:
-    """Whether each value [n] is no legal id; a missing one (null) is none that is illegal."""
+    """Whether each value [n] is no legal id, or a list with one; a missing one (null) is none that is illegal."""
     illegal = [_illegal(chunk) for chunk in values.chunks]
     return np.concatenate([np.zeros(0, dtype=bool), *illegal])
 
 
 def _illegal(values: pa.Array) -> BoolArray:
+    if pa.types.is_list(values.type):
+        rows = np.zeros(len(values), dtype=bool)
+        rows[pc.list_parent_indices(values).to_numpy()[_illegal(pc.list_flatten(values))]] = True
+        return rows
     if not _may_be_illegal(values):
         return np.zeros(len(values), dtype=bool)
     encoded = values.dictionary_encode()

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from contracts.columns import UNIX_SECONDS, Column, Kind
 from contracts.errors import SchemaError
+from training.tables.lists import string_lists, vectors
 from training.tables.texts import text_column
+from training.tables.types import arrow_type
 
 _FINER: Final = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}
 
@@ -33,6 +35,8 @@ def canonical_column(
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if pa.types.is_nested(arrow_type(column)):
+        return _lists(values, column, source, path, first_row)
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())
     if pa.types.is_floating(values.type):
@@ -46,10 +50,23 @@ def canonical_column(
                 raise SchemaError(
                     f"{path}: column {source!r} is {value} in row {row}; expected {legal}{_hint(value, column)}"
                 )
-    values = values.cast(pa.type_for_alias(column.kind), safe=legal is None)  # numbers are within the range
-    if column.kind is not Kind.STRING:
+    values = values.cast(arrow_type(column), safe=legal is None)  # numbers are within the range
+    if column.kind not in (Kind.STRING, Kind.CATEGORY):
         return values
     return text_column(values, nullable=column.nullable, source=source, path=path, first_row=first_row)
+
+
+def _lists(values: pa.ChunkedArray, column: Column, source: str, path: Path, first_row: int) -> pa.ChunkedArray:
+    if pa.types.is_null(values.type):
+        return values.cast(arrow_type(column))
+    chunks = []
+    for chunk in values.chunks:
+        if column.kind is Kind.VECTOR:
+            chunks.append(vectors(chunk, column, source, path, first_row))
+        else:
+            chunks.append(string_lists(chunk, source, path, first_row))
+        first_row += len(chunk)
+    return pa.chunked_array(chunks, arrow_type(column))
 
 
 def _hint(value: float | Decimal, column: Column) -> str:

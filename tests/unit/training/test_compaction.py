@@ -18,6 +18,7 @@ from contracts import records as r
 from contracts.clock import DAY_S, day_to_name
 from training.compaction import CompactConfig, Compacted, compact
 from training.records import find_records, read_records
+from training.tables import empty_table
 
 DAY = 20_000
 START = DAY * DAY_S
@@ -28,7 +29,7 @@ CONFIG = CompactConfig(attribution_minutes=30)
 def write(
     folder: Path, schema: c.TableSchema, rows: Sequence[dict[str, Any]], name: str, day: int | None = DAY
 ) -> Path:
-    types = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in schema.columns])
+    types = empty_table(schema).schema
     place = folder / schema.name / (f"day={day_to_name(day)}" if day is not None else "")
     place.mkdir(parents=True, exist_ok=True)
     pa.parquet.write_table(pa.Table.from_pylist(list(rows), schema=types), place / f"{name}.parquet")

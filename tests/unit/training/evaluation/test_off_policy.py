@@ -17,6 +17,7 @@ from contracts.errors import DataError
 from contracts.options import NO_CAP, Order, RerankOptions
 from serving.stages.sampling import Pool, draw_at_once
 from training.evaluation.off_policy import estimate, read_explored
+from training.tables import empty_table
 
 DAY = 20_000
 START = DAY * DAY_S
@@ -111,7 +112,7 @@ def test_it_is_unbiased_where_the_naive_mean_is_not() -> None:
 
 
 def write(folder: Path, schema: TableSchema, rows: list[dict[str, Any]]) -> None:
-    types = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in schema.columns])
+    types = empty_table(schema).schema
     place = folder / schema.name / (f"day={day_to_name(DAY)}" if schema.partitioned else "")
     place.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=types), place / "part-0.parquet")

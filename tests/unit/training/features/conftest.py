@@ -16,9 +16,10 @@ from tests.fixtures.plain_preprocess import run_without_ray
 from tests.fixtures.raw_tables import FIRST_DAY, START
 from training.features import preprocess as job
 from training.features.config import PreprocessConfig
-from training.features.encode import ENCODED, EncodeSpec, encode
+from training.features.encode import EncodeSpec, encode, encoded_schema
 from training.features.hashing import hash_strings, partitions_of
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec
+from training.tables import empty_table
 
 USERS = ("u1", "u2", "u3")
 ITEMS = ("i1", "i2", "i3")
@@ -30,8 +31,8 @@ Encode = Callable[..., pa.Table]
 def encode_rows() -> Encode:
     """Encodes rows given as mappings of raw columns; all of one partition unless told otherwise."""
 
-    def run(rows: list[Mapping[str, Any]], num_partitions: int = 1) -> pa.Table:
-        schema = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in c.INTERACTIONS.columns])
+    def run(rows: list[Mapping[str, Any]], num_partitions: int = 1, extra: tuple[c.Column, ...] = ()) -> pa.Table:
+        schema = empty_table(c.INTERACTIONS.with_columns(extra)).schema
         spec = EncodeSpec(
             user_ids=pa.array(USERS),
             item_ids=pa.array(ITEMS),
@@ -40,9 +41,10 @@ def encode_rows() -> Encode:
             start=START,
             end=START + 5 * DAY_S,
             erased=pa.array(["gone"], pa.string()),
+            extra=extra,
         )
         encoded = encode(pa.Table.from_pylist([{"timestamp": START, **row} for row in rows], schema=schema), spec)
-        assert encoded.schema == ENCODED
+        assert encoded.schema == encoded_schema(extra)
         return encoded
 
     return run
@@ -52,7 +54,7 @@ def encode_rows() -> Encode:
 def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
     """A run whose folder is `tmp_path`; i1 and i2 are of category 1, i3 of category 2."""
 
-    def build(**config: Any) -> PartitionSpec:
+    def build(extra: tuple[c.Column, ...] = (), **config: Any) -> PartitionSpec:
         for name in (EVENTS_DIR, SUBJECTS_DIR):
             (tmp_path / name).mkdir(exist_ok=True)
         users = {c.USER_ID: USERS, c.AGE: [30.0, None, 50.0], c.GENDER: ["F", None, "M"]}
@@ -66,6 +68,7 @@ def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
             first_day=FIRST_DAY,
             train_end_day=FIRST_DAY + 2,
             last_day=FIRST_DAY + 4,
+            extra=extra,
         )
 
     return build

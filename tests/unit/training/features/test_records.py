@@ -19,12 +19,13 @@ from training.features.config import PreprocessConfig
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
 from training.records import ServedValues, ValueLog, erased_users, erasures
+from training.tables import empty_table
 
 CONFIG = PreprocessConfig(num_partitions=2)
 
 
 def write(folder: Path, schema: c.TableSchema, rows: list[dict[str, Any]], day: int | None) -> None:
-    types = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in schema.columns])
+    types = empty_table(schema).schema
     place = folder / schema.name / (f"day={day_to_name(day)}" if day is not None else "")
     place.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=types), place / "part-0.parquet")

@@ -1,0 +1,85 @@
+"""Arrow types of raw columns: the canonical one of each column, and those that files may have in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from contracts.columns import Column, Kind
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """The canonical type of a column."""
+    if column.kind is Kind.VECTOR:
+        return pa.list_(pa.float32(), column.length)
+    return _RULES[column.kind].canonical
+
+
+def accepts(column: Column, found: pa.DataType) -> bool:
+    """Whether values of a type can be read as a column; whatever is text or a number may be dictionary-encoded."""
+    plain = _plain(found)
+    if pa.types.is_null(plain):
+        return column.nullable
+    rule = _RULES[column.kind]
+    if not pa.types.is_nested(rule.canonical):
+        return _is_one_of(plain, rule.accepted)
+    if not _is_one_of(plain, _LISTS):
+        return False
+    if column.length is not None and pa.types.is_fixed_size_list(plain) and plain.list_size != column.length:
+        return False
+    return _is_one_of(_plain(plain.value_type), (*rule.accepted, pa.types.is_null))
+
+
+def expected(column: Column) -> str:
+    """What a person is told whose file has a column in another type: the type, and the fix."""
+    rule = _RULES[column.kind]
+    told = rule.told if column.length is None else f"{rule.told} of {column.length} numbers"
+    return f"expected {told}; {rule.fix} in the table"
+
+
+_Predicate = Callable[[pa.DataType], bool]
+
+
+class _Rule(NamedTuple):
+    """The types of a kind.
+
+    Attributes:
+        canonical: the one that tables are read in.
+        told: what a person is told to be expected.
+        fix: what the person can do.
+        accepted: what files may have: of the values within lists, where the canonical type is one of lists.
+    """
+
+    canonical: pa.DataType
+    told: str
+    fix: str
+    accepted: tuple[_Predicate, ...]
+
+
+_TEXT: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_NUMBER: Final = (pa.types.is_floating, pa.types.is_integer)
+_LISTS: Final = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_RULES: Final = {
+    Kind.STRING: _Rule(pa.string(), "string", "cast it to string", _TEXT),
+    Kind.INT: _Rule(pa.int64(), "int64", "cast it to int64 (times are Unix seconds, UTC)", (pa.types.is_integer,)),
+    Kind.FLOAT: _Rule(pa.float64(), "float64", "cast it to float64", (*_NUMBER, pa.types.is_decimal)),
+    Kind.BOOL: _Rule(pa.bool_(), "bool", "cast it to bool", (pa.types.is_boolean,)),
+    Kind.CATEGORY: _Rule(
+        pa.string(),
+        "string, int64 or bool",
+        "cast it to string or int64",
+        (*_TEXT, pa.types.is_integer, pa.types.is_boolean),
+    ),
+    Kind.STRINGS: _Rule(pa.list_(pa.string()), "list<string>", "cast it to list<string>", _TEXT),
+    Kind.VECTOR: _Rule(pa.list_(pa.float32()), "list<float>", "cast it to list<float>", _NUMBER),
+}
+
+
+def _is_one_of(found: pa.DataType, predicates: Iterable[_Predicate]) -> bool:
+    return any(is_one(found) for is_one in predicates)
+
+
+def _plain(found: pa.DataType) -> pa.DataType:
+    return found.value_type if pa.types.is_dictionary(found) else found
