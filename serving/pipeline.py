@@ -14,7 +14,7 @@ from typing import Protocol
 
 from contracts.bundle import Bundle
 from contracts.ids import IntArray, LongArray
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked
 from contracts.options import Constraints, Ragged, RerankOptions
 from serving.running.refill import Lists, refill, too_short
 from serving.running.steps import Background, PipelineConfig, Steps
@@ -139,7 +139,7 @@ class RecommenderPipeline:
             )
             steps.note_degraded(looked_up.degraded)
             has_subject = [subject is not None for subject in batch.subjects]
-            return await self.rank(looked_up.features, batch.wanted, filter_seen, steps, has_subject)
+            return await self.rank(looked_up.features, batch, filter_seen, steps, has_subject)
 
     async def _read_seen(self, batch: RequestBatch) -> SeenEarly:
         async def in_time() -> SeenEarly:
@@ -151,7 +151,7 @@ class RecommenderPipeline:
     async def rank(
         self,
         queries: QueryFeatures,
-        wanted: Wanted,
+        batch: RequestBatch,
         filter_seen: FilterSeen,
         steps: Steps,
         has_subject: list[bool] | None = None,
@@ -161,7 +161,7 @@ class RecommenderPipeline:
 
         Args:
             queries: features of B queries.
-            wanted: how many items, and out of which.
+            batch: how many items they want, and out of which.
             filter_seen: the seen filter; given items pass without it.
             steps: the run that this belongs to.
             has_subject: requests [B] that have a seen filter at all; None = all.
@@ -169,11 +169,11 @@ class RecommenderPipeline:
         """
         retrieved: Candidates = await steps.run(
             "retrieval",
-            lambda timeout_s: self._stages.retrieval(queries, wanted.constraints, wanted.given, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.popular(queries, wanted.constraints, wanted.given),
+            lambda timeout_s: self._stages.retrieval(queries, batch.constraints, batch.given, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.popular(queries, batch.constraints, batch.given),
         )
         scored = retrieved
-        async with Background(self._filter(retrieved, wanted, filter_seen, steps, has_subject)) as filtering:
+        async with Background(self._filter(retrieved, batch, filter_seen, steps, has_subject)) as filtering:
             if "retrieval" in steps.replaced_stages:
                 steps.replaced("ranking")  # the ranker reads retrieval scores, which popular items do not have
             else:  # beside the filter: to score the few items that it removes costs less than to wait for it
@@ -184,15 +184,15 @@ class RecommenderPipeline:
                 )
             filtered = await filtering
         lists = Lists(retrieved, scored, filtered.keep)
-        enough = wanted.k if enough is None else enough
+        enough = batch.k if enough is None else enough
         if len(short := too_short(filtered, enough)):
-            lists = await self._refill(lists, filtered.reason, short, enough, queries, wanted, filter_seen, steps)
+            lists = await self._refill(lists, filtered.reason, short, enough, queries, batch, filter_seen, steps)
         steps.count_removed(FilterResult(lists.retrieved, lists.keep, filtered.reason))
         ranked = lists.scored.where(lists.keep)
         top: Reranked = await steps.run(
             "reranking",
-            lambda timeout_s: self._stages.reranking(ranked, wanted.k, wanted.rerank, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.reranking(ranked, wanted.k, wanted.rerank),
+            lambda timeout_s: self._stages.reranking(ranked, batch.k, batch.rerank, timeout_s=timeout_s),
+            instead=lambda: self._fallbacks.reranking(ranked, batch.k, batch.rerank),
             last=True,
         )
         return PipelineResult(
@@ -206,7 +206,7 @@ class RecommenderPipeline:
         short: LongArray,
         enough: IntArray,
         queries: QueryFeatures,
-        wanted: Wanted,
+        batch: RequestBatch,
         filter_seen: FilterSeen,
         steps: Steps,
     ) -> Lists:
@@ -225,7 +225,7 @@ class RecommenderPipeline:
                     short,
                     enough,
                     queries,
-                    wanted.constraints,
+                    batch.constraints,
                     retrieve,
                     lambda candidates: filter_seen(candidates, timeout_s),
                 )
@@ -240,12 +240,12 @@ class RecommenderPipeline:
     async def _filter(
         self,
         retrieved: Candidates,
-        wanted: Wanted,
+        batch: RequestBatch,
         filter_seen: FilterSeen,
         steps: Steps,
         has_subject: list[bool] | None,
     ) -> FilterResult:
-        if wanted.given is not None:
+        if batch.given is not None:
             return FilterResult.unfiltered(retrieved)
         return await steps.run(
             "seen_filter",

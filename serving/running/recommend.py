@@ -10,7 +10,7 @@ import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.cores import ThreadsByLoad
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, SeenMask
 from contracts.recommend import LIST_K, Recommend
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.running.calls import DirectCall
@@ -60,9 +60,10 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
 
         threads.follow()
         steps = Steps(len(queries), float("inf"), policies, warn)
-        wanted = Wanted(np.full(len(queries), k, dtype=np.int32))
-        enough = np.minimum(wanted.k, LIST_K)
-        return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps, enough=enough))
+        now = int(queries.now.max(initial=0))
+        batch = RequestBatch.anonymous(queries.bundle_version, now, np.full(len(queries), k, dtype=np.int32))
+        enough = np.minimum(batch.k, LIST_K)
+        return asyncio.run(pipeline.rank(queries, batch, filter_seen, steps, enough=enough))
 
     return recommend
 
