@@ -16,6 +16,8 @@ from contracts.bundle import Bundle
 from contracts.ids import IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked
 from contracts.options import Constraints, Ragged, RerankOptions
+from contracts.seen import SeenAnswers
+from serving.running.backoff import Backoff
 from serving.running.refill import Lists, refill, too_short
 from serving.running.steps import Background, PipelineConfig, Steps
 from serving.stages.popular import PopularItems
@@ -23,8 +25,6 @@ from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
 from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.stages.user_lookup import UserRecords
-from serving.stores.backoff import Backoff
-from serving.stores.seen import SeenAnswers
 from serving.watching.seldom import SeldomLogger
 
 

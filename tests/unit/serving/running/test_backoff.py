@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from contracts.errors import StoreError
-from serving.stores.backoff import FIRST_PAUSE_S, FREE_FAILURES, LONGEST_PAUSE_S, SHORTEST_PATIENCE_S, Backoff
+from serving.running.backoff import FIRST_PAUSE_S, FREE_FAILURES, LONGEST_PAUSE_S, SHORTEST_PATIENCE_S, Backoff
 
 
 class Store:
