@@ -1,7 +1,7 @@
 """Every stage, once, in the order of the pipeline: how it is opened and warmed up, and what it runs beside.
 
 Whoever opens only some of them loads only what those need. Their policies stand in `serving.running.steps.OnError`,
-their messages in the protocols of `serving.pipeline`.
+their messages in `serving.pipeline.Stages`.
 """
 
 from __future__ import annotations

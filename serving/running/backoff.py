@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from contracts.errors import StoreError
 
@@ -14,6 +14,7 @@ LONGEST_PAUSE_S: Final = 1.0
 SHORTEST_PATIENCE_S: Final = 0.02
 """A caller who gave up sooner tells nothing about the store."""
 _AnswerT = TypeVar("_AnswerT")
+_MessagesT = TypeVarTuple("_MessagesT")
 
 
 class Backoff:
@@ -30,8 +31,8 @@ class Backoff:
         self._failures = 0
         self._asked_again = 0.0
 
-    async def ask(self, call: Callable[[], Awaitable[_AnswerT]]) -> _AnswerT:
-        """The answer of a call.
+    async def ask(self, call: Callable[[*_MessagesT], Awaitable[_AnswerT]], *messages: *_MessagesT) -> _AnswerT:
+        """The answer of a call with these messages.
 
         Raises:
             StoreError: the store is being left alone, or as the call raises.
@@ -43,7 +44,7 @@ class Backoff:
             self._pause()  # for all others until this call has an answer
         started = self._clock()
         try:
-            answer = await call()
+            answer = await call(*messages)
         except (StoreError, TimeoutError) as error:
             if isinstance(error, StoreError) or self._clock() - started >= SHORTEST_PATIENCE_S:
                 self._failures += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from contracts.errors import ConfigError, StageError, StoreError
 from contracts.messages import Candidates, FilterResult
-from serving.running.steps import Background, OnError, PipelineConfig, Steps
+from serving.running.steps import OnError, PipelineConfig, Steps
 from serving.watching.seldom import SeldomLogger
 
 LOG = logging.getLogger("test")
@@ -21,11 +20,11 @@ def steps_of(size: int = 2, budget_ms: float = float("inf"), **config: Any) -> S
     return Steps(size, budget_ms, PipelineConfig(**config), SeldomLogger(LOG))
 
 
-async def answer(timeout_s: float) -> float:
+async def answer(*, timeout_s: float) -> float:
     return timeout_s
 
 
-async def fails(timeout_s: float) -> float:
+async def fails(*messages: Any, timeout_s: float) -> float:
     raise StoreError("no answer")
 
 
@@ -45,7 +44,7 @@ async def test_without_budget_a_stage_is_not_started() -> None:
     steps = steps_of(budget_ms=0)
     started: list[float] = []
 
-    async def start(timeout_s: float) -> float:
+    async def start(*, timeout_s: float) -> float:
         started.append(timeout_s)
         return 1.0
 
@@ -59,6 +58,38 @@ async def test_only_requests_that_notice_are_degraded() -> None:
     assert await steps.run("seen_filter", fails, instead=lambda: 7.0, affects=[True, False]) == 7.0
     assert steps.degraded == (("seen_filter",), ())
     assert steps.replaced_stages == {"seen_filter"}
+
+
+async def test_what_stands_in_answers_the_same_messages() -> None:
+    async def whole(text: str, count: int, *, timeout_s: float) -> str:
+        return text * count
+
+    def first(text: str, count: int) -> str:
+        return text
+
+    assert await steps_of().run("reranking", whole, "ab", 2, instead=first) == "abab"
+    assert await steps_of(budget_ms=0).run("reranking", whole, "ab", 2, instead=first) == "ab"
+
+
+async def test_what_there_is_nothing_to_do_for_is_neither_timed_nor_noted() -> None:
+    steps = steps_of(budget_ms=0)
+    assert await steps.run("seen_filter", None, 7.0, instead=float) == 7.0
+    assert (steps.degraded, steps.stage_ms) == (((), ()), {})
+
+
+async def test_a_stage_is_left_out_with_the_one_that_it_needs() -> None:
+    steps = steps_of()
+    assert await steps.run("ranking", answer, instead=lambda: -1.0, needs="retrieval") == float("inf")
+    await steps.run("retrieval", fails, instead=lambda: 0.0)
+    assert await steps.run("ranking", answer, instead=lambda: -1.0, needs="retrieval") == -1.0
+    assert steps.degraded == (("retrieval", "ranking"),) * 2
+
+
+async def test_a_second_call_goes_where_the_first_was_answered() -> None:
+    steps = steps_of()
+    assert steps.once_more("ranking", answer, instead=lambda: -1.0) is answer
+    await steps.run("ranking", fails, instead=lambda: -1.0)
+    assert await steps.once_more("ranking", answer, instead=lambda: -1.0)(timeout_s=1.0) == -1.0
 
 
 async def test_policy_fail_names_the_stage() -> None:
@@ -88,30 +119,6 @@ def test_removed_candidates_are_counted_by_reason() -> None:
     steps.count_removed(FilterResult(candidates, np.array([True, False, False]), "seen"))
     steps.count_removed(FilterResult(candidates, np.array([True, True, False]), "seen"))
     assert steps.removed == {"seen": 3}
-
-
-async def test_background_work_is_cancelled_when_nobody_waits_for_it() -> None:
-    cancelled = asyncio.Event()
-
-    async def forever() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    async with Background(forever()):
-        await asyncio.sleep(0)
-    await asyncio.wait_for(cancelled.wait(), timeout=10)
-
-
-async def test_background_errors_nobody_asked_for_are_no_warnings() -> None:
-    async def breaks() -> None:
-        raise StoreError("down")
-
-    async with Background(breaks()) as task:
-        await asyncio.sleep(0)
-    assert task.done()
 
 
 def test_a_policy_that_makes_no_sense_for_a_stage_is_refused() -> None:
