@@ -71,6 +71,9 @@ class Fallbacks:
 class RecommenderPipeline:
     """Requests in, ranked items out.
 
+    Attributes:
+        fallbacks: as given.
+
     Args:
         stages: the stages.
         seen: reads what a batch's subjects have seen.
@@ -81,7 +84,7 @@ class RecommenderPipeline:
     def __init__(self, stages: Stages, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
         self._stages = stages
         self._seen = EarlySeen(seen, config.store_share)
-        self._instead = fallbacks
+        self.fallbacks = fallbacks
         self._config = config
         self._warn = SeldomLogger(logging.getLogger(__name__))
 
@@ -97,7 +100,7 @@ class RecommenderPipeline:
         steps = self.steps(batch)
         with self._seen.filter_of(batch, self._stages.seen_filter, steps) as filter_seen:
             looked_up = await steps.run(
-                "query_features", self._stages.query_features, batch, instead=self._instead.anonymous
+                "query_features", self._stages.query_features, batch, instead=self.fallbacks.anonymous
             )
             steps.note_degraded(looked_up.degraded)
             return await self.rank(looked_up.features, batch, filter_seen, steps)
@@ -119,7 +122,7 @@ class RecommenderPipeline:
             steps: the run of this batch.
             enough: candidates [B] that the filter must leave, else retrieval goes again; None = k.
         """
-        stages, instead = self._stages, self._instead
+        stages, instead = self._stages, self.fallbacks
         has_subject = [subject is not None for subject in batch.subjects]
         retrieved = await steps.run(
             "retrieval", stages.retrieval, queries, batch.constraints, batch.given, instead=instead.popular
@@ -157,7 +160,7 @@ class RecommenderPipeline:
         short = lists.too_short(enough)
         if not len(short):
             return lists
-        stages, instead = self._stages, self._instead
+        stages, instead = self._stages, self.fallbacks
         again = Refill(
             steps.once_more("retrieval", stages.retrieval, instead=instead.popular),
             filter_seen,

@@ -132,6 +132,7 @@ async def test_a_full_buffer_loses_rows_and_counts_them(bundle: Bundle, raw_dir:
 
 async def test_a_disk_that_fails_loses_rows_and_counts_them(bundle: Bundle, raw_dir: Path) -> None:
     shop = Shop(bundle, raw_dir)
+    shop.records.parent.mkdir()
     shop.records.write_text("a file where the folder should be")
     await ask(shop, "r-1", k=5)
     await shop.impressions.flush()

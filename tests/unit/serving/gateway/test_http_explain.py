@@ -67,8 +67,8 @@ async def test_reranking_and_filters_show(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_story_of_a_degraded_answer(client: httpx.AsyncClient, shop: Shop) -> None:
-    object.__setattr__(shop.stages, "retrieval", broken)
-    object.__setattr__(shop.stages, "seen_filter", broken)
+    shop.stages["retrieval"].stage = broken
+    shop.stages["seen_filter"].stage = broken
     answer = await explained(client, user_id="u1", k=2)
     first, second = (item["explanation"] for item in answer["recommendations"])
     assert (first["source"], first["retrieval_rank"], second["retrieval_rank"]) == ("popular", 1, 2)

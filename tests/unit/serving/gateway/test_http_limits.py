@@ -56,7 +56,7 @@ async def test_limits_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, s
     async def broken(*_: Any, timeout_s: float) -> Any:
         raise TimeoutError
 
-    object.__setattr__(shop.stages, part, broken)
+    shop.stages[part].stage = broken
     answer = (
         await client.post(
             PATH, json={"user_id": "u2", "k": 100, "exclude": ["i9"], "filters": {"category_l1": ["toys"]}}
