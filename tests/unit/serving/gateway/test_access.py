@@ -13,7 +13,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving.gateway.access.access import AccessConfig
+from serving.gateway.access.config import AccessConfig
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.routes import find_route
 from tests.unit.serving.gateway.calls import PATH, call, code_of, jwt_access

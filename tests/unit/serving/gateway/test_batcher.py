@@ -9,8 +9,9 @@ import pytest
 
 from contracts.config import validate
 from contracts.errors import ConfigError, OverloadedError
-from serving.gateway.queue.batcher import Batcher, BatcherConfig
-from serving.gateway.recommend.service import ServiceConfig
+from serving.gateway.queue.batcher import Batcher
+from serving.gateway.queue.config import BatcherConfig
+from serving.gateway.recommend.config import ServiceConfig
 
 
 class Runner:

@@ -10,8 +10,8 @@ from starlette.types import Message, Scope
 
 from contracts.config import validate
 from contracts.errors import BodyTooLargeError, ConfigError, OverloadedError, SlowBodyError
-from serving.gateway.http.asgi import GatewayConfig
 from serving.gateway.http.bodies import FREE_BYTES, Bodies
+from serving.gateway.http.config import GatewayConfig
 from serving.gateway.http.wire import ClientGoneError
 
 SCOPE: Scope = {"type": "http", "headers": []}

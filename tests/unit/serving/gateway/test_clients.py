@@ -12,8 +12,8 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
-from serving.gateway.http.asgi import GatewayConfig
 from serving.gateway.http.clients import ClientAddress
+from serving.gateway.http.config import GatewayConfig
 from tests.unit.serving.gateway.conftest import Shop
 from tests.unit.serving.gateway.test_access import KEYS
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from recommender_api.requests import MAX_BODY_BYTES
-from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.batcher import Batcher
+from serving.gateway.queue.config import BatcherConfig
 from serving.gateway.queue.lanes import BudgetLanes
 from serving.gateway.recommend.service import Answer, BatchFacts
 from tests.fixtures.fake_stores import Fault

@@ -11,7 +11,8 @@ import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import OverloadedError
-from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.batcher import Batcher
+from serving.gateway.queue.config import BatcherConfig
 from serving.gateway.queue.lanes import BudgetLanes
 from tests.fixtures.fake_stores import Fault
 from tests.unit.serving.gateway.conftest import Shop

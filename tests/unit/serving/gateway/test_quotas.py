@@ -13,7 +13,8 @@ from contracts.ids import session_subject, user_subject
 from contracts.interactions import Interaction
 from recommender_api.interactions import RefusedEvent
 from serving.gateway.http.clients import OWN_PROXIES, ClientAddress
-from serving.gateway.record.quotas import EventQuotas, Pace, QuotaConfig, Sender, countable
+from serving.gateway.record.config import QuotaConfig
+from serving.gateway.record.quotas import EventQuotas, Pace, Sender, countable
 from serving.stores.interactions import NewInteraction
 from tests.unit.serving.gateway.conftest import Shop
 from tests.unit.serving.gateway.test_access import KEYS

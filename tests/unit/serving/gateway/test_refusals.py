@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from serving.gateway.queue.refusals import RefusalConfig, RefusalPace
+from serving.gateway.queue.config import RefusalConfig
+from serving.gateway.queue.refusals import RefusalPace
 
 
 class Time:

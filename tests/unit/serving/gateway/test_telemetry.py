@@ -16,7 +16,8 @@ from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.gateway.recommend.service import Answer, BatchFacts
-from serving.gateway.watch.request_log import SUBJECT_KEY_VARIABLE, RequestLog, RequestLogConfig
+from serving.gateway.watch.config import SUBJECT_KEY_VARIABLE, RequestLogConfig
+from serving.gateway.watch.request_log import RequestLog
 from serving.watching import metrics as m
 from serving.watching.metrics import Metric, Snapshot
 from tests.fixtures.fake_stores import Fault

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, KeysUnavailableError
 from serving.gateway.access import tokens
-from serving.gateway.access.access import JwtConfig
+from serving.gateway.access.config import JwtConfig
 from serving.gateway.access.tokens import TokenVerifier
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.calls import AUDIENCE, ISSUER, PATH, call, code_of, jwt_access

@@ -18,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.config import validate
 from contracts.errors import ConfigError
+from serving.gateway.watch.config import TracingConfig
 from serving.gateway.watch.spans import TracedApp, exporting, sampling
-from serving.gateway.watch.tracing import TracingConfig, with_traces
+from serving.gateway.watch.tracing import with_traces
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 
