@@ -126,15 +126,3 @@ def test_a_policy_that_makes_no_sense_for_a_stage_is_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"retrieval: Input should be 'fail' or 'fallback' \(got 'skip'\)"):
         validate(OnError, {"retrieval": "skip"}, source="x")
-
-
-def test_warnings_come_seldom(caplog: pytest.LogCaptureFixture) -> None:
-    seldom = SeldomLogger(LOG)
-    with caplog.at_level(logging.WARNING, logger="test"):
-        for _ in range(5):
-            seldom.warning("ranking", StoreError("down"))
-        seldom.warning("retrieval", StoreError("down"))
-    assert [record.getMessage() for record in caplog.records] == [
-        "ranking replaced or left out (0 more times since the last line): StoreError('down')",
-        "retrieval replaced or left out (0 more times since the last line): StoreError('down')",
-    ]

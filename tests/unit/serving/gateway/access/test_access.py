@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,8 @@ from contracts.errors import ConfigError
 from serving.gateway.access.config import AccessConfig
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.routes import find_route
-from tests.unit.serving.gateway.calls import PATH, call, code_of, jwt_access
+from tests.unit.serving.gateway.calls import KEYS, PATH, call, code_of, jwt_access
 from tests.unit.serving.gateway.conftest import Shop
-
-
-def sha256(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-KEYS = [
-    {"name": "shop", "sha256": sha256("shop-key"), "permissions": ["recommend", "write_events"]},
-    {"name": "office", "sha256": sha256("office-key"), "permissions": ["personal_data"]},
-]
 
 
 @pytest.fixture
@@ -51,7 +40,7 @@ async def test_the_owner_of_a_key_is_answered(keyed: Shop, headers: dict[str, st
     [
         ({}, "no credential; send the header 'Authorization: Bearer"),
         ({"authorization": "Bearer other-key"}, "the API key is not known"),
-        ({"x-api-key": sha256("shop-key")}, "the API key is not known"),
+        ({"x-api-key": KEYS[0]["sha256"]}, "the API key is not known"),
         ({"x-api-key": ""}, "the API key is not known"),
         ({"authorization": "Basic shop-key"}, "not of the form 'Bearer"),
         ({"authorization": "Bearer"}, "not of the form 'Bearer"),

@@ -14,8 +14,8 @@ from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.gateway.http.clients import ClientAddress
 from serving.gateway.http.config import GatewayConfig
+from tests.unit.serving.gateway.calls import KEYS
 from tests.unit.serving.gateway.conftest import Shop
-from tests.unit.serving.gateway.test_access import KEYS
 
 PROXIES = ("10.0.0.0/8", "::1")
 

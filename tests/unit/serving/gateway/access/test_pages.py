@@ -11,8 +11,8 @@ from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
 from serving.gateway.http.config import GatewayConfig
+from tests.unit.serving.gateway.calls import KEYS
 from tests.unit.serving.gateway.conftest import Shop
-from tests.unit.serving.gateway.test_access import KEYS
 
 EVENT = {"user_id": "u9", "item_id": "i1", "event": "click"}
 CALLS = [

@@ -12,8 +12,8 @@ from contracts.bundle import Bundle
 from recommender_api.operations import OPEN
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.routes import find_route
+from tests.unit.serving.gateway.calls import KEYS
 from tests.unit.serving.gateway.conftest import Shop
-from tests.unit.serving.gateway.test_access import KEYS
 
 HOSTS = [b"[", b"[::1", b"]", b"a b", b"\xff", b"shop:port", b"shop:99999", b"shop/..", b"//x", b"x@shop", b""]
 

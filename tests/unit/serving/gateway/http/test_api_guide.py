@@ -22,7 +22,7 @@ from tests.conftest import need_program
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 
-GUIDE = Path(__file__).parents[4] / "docs" / "guides" / "api.md"
+GUIDE = Path(__file__).parents[5] / "docs" / "guides" / "api.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
 
 

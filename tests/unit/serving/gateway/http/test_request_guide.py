@@ -11,7 +11,7 @@ import pytest
 from recommender_api.requests import Diversity
 from serving.gateway.http.decoding import decode_ranking, decode_request
 
-GUIDE = (Path(__file__).parents[4] / "docs/guides/requests.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[5] / "docs/guides/requests.md").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)
 
 

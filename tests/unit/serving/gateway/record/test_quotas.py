@@ -16,8 +16,8 @@ from serving.gateway.http.clients import OWN_PROXIES, ClientAddress
 from serving.gateway.record.config import QuotaConfig
 from serving.gateway.record.quotas import EventQuotas, Pace, Sender, countable
 from serving.stores.interactions import NewInteraction
+from tests.unit.serving.gateway.calls import KEYS
 from tests.unit.serving.gateway.conftest import Shop
-from tests.unit.serving.gateway.test_access import KEYS
 
 PATH = "/v1/interactions"
 UNBOUNDED = {"visitors_per_address_h": None}
