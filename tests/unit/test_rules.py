@@ -28,6 +28,7 @@ MAY_IMPORT = {
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
+MAX_FOLDER_MODULES = 12
 FORBIDDEN_AT_IMPORT = {"basicConfig", "mkdir", "makedirs", "getenv", "init", "connect", "urlopen"}
 LEGAL_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox"}
 
@@ -102,6 +103,38 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MAX_FUNCTION_LINES, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
+
+
+FLAT_FOLDERS = {
+    "benchmarks": "programs, called by name: `python -m benchmarks.serving`",
+    "contracts": "one agreement a module, imported from everywhere by its name",
+    "ray_apps/jobs": "programs, called by name: `python -m ray_apps.jobs.materialize`",
+    "serving/stages": "one stage or part of a stage a module; docs/architecture.md lists them",
+    "serving/stores": "Feast's rows, Redis's keys and what fills them share one layout of what is online",
+    "training": "what its rooms share: splits, losses, negatives, the bundle and the index",
+    "training/evaluation": "one chain from the test day to the report's page",
+    "training/features": "one chain from raw tables to processed events",
+    "training/simulator": "one model of a shop: each module is a factor of it, and all of them make the truth",
+    "tests/fixtures": "what tests of several rooms need",
+    "tests/integration": "one story of a running server a module",
+}
+"""Folders that stay flat with more than `MAX_FOLDER_MODULES` modules, and why; their unit tests do, too."""
+
+
+def num_modules(folder: Path) -> int:
+    return sum(path.name != "__init__.py" for path in folder.glob("*.py"))
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in ALL_CODE}), ids=name_of)
+def test_large_folders_have_rooms(folder: Path) -> None:
+    is_large, name = num_modules(folder) > MAX_FOLDER_MODULES, name_of(folder)
+    may_be = name in FLAT_FOLDERS or name.removeprefix("tests/unit/") in FLAT_FOLDERS
+    assert may_be or not is_large, f"{name} has {num_modules(folder)} modules: divide it into rooms, or say why not"
+
+
+@pytest.mark.parametrize("name", FLAT_FOLDERS)
+def test_exceptions_to_rooms_are_needed(name: str) -> None:
+    assert num_modules(ROOT / name) > MAX_FOLDER_MODULES, f"{name} needs no exception any more"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
