@@ -66,9 +66,8 @@ class Surroundings:
         cls, bundle: Bundle, config: ServingConfig, stores: StoreConnection, metrics: MetricSink | None = None
     ) -> Surroundings:
         """Those of a server: the clock of the settings, everything else in the stores."""
-        opened = (stores.config, stores.address, stores.client)
-        seen = seen_reader(SeenStore(*opened), bundle.transforms.calendar, bundle.array("bloom/hashes"))
-        return cls(stores, config.clock(), seen, UserFeatureStore(*opened), metrics)
+        seen = seen_reader(SeenStore(*stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
+        return cls(stores, config.clock(), seen, UserFeatureStore(*stores), metrics)
 
 
 @dataclass(frozen=True)
@@ -122,14 +121,13 @@ def build_gateway(
     impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
     settings = (config.service, config.reranking, config.exploration)
     service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
-    opened = (stores.config, stores.address, stores.client)
-    writer = InteractionStore(*opened)
+    writer = InteractionStore(*stores)
     interactions = InteractionService(
         bundle, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
-    users = UserDataEndpoints(UserDataStore(*opened), around.user_features, clock, audit)
+    users = UserDataEndpoints(UserDataStore(*stores), around.user_features, clock, audit)
     bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
     browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
     address = ClientAddress(limits.proxies)

@@ -153,8 +153,7 @@ def open_user_lookup(config: StageConfig, stores: StoreConnection | None) -> Use
     from serving.stores.recent import RecentItemStore
     from serving.stores.user_features import UserFeatureStore
 
-    opened = (stores.config, stores.address, stores.client)
-    return UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), config.pipeline)
+    return UserLookup(UserFeatureStore(*stores), RecentItemStore(*stores), config.pipeline)
 
 
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
