@@ -121,6 +121,9 @@ class RecommenderPipeline:
             filter_seen: the seen filter; None = everything passes.
             steps: the run of this batch.
             enough: candidates [B] that the filter must leave, else retrieval goes again; None = k.
+
+        Raises:
+            StageError: a stage failed and its policy is `fail`.
         """
         stages, instead = self._stages, self.fallbacks
         has_subject = [subject is not None for subject in batch.subjects]

@@ -105,6 +105,16 @@ def test_modules_and_functions_are_short(path: Path) -> None:
             assert length <= MAX_FUNCTION_LINES, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
 
 
+def test_the_pipeline_is_read_from_top_to_bottom() -> None:
+    text = (ROOT / "serving" / "pipeline.py").read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [node for one in functions for node in ast.walk(one) if node is not one]
+    hidden = [node for node in inside if isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not hidden, f"line {hidden[0].lineno}: a function in a function hides the order of the stages"
+    assert "type: ignore" not in text
+    assert "Any" not in text
+
+
 FLAT_FOLDERS = {
     "benchmarks": "programs, called by name: `python -m benchmarks.serving`",
     "contracts": "one agreement a module, imported from everywhere by its name",
