@@ -17,23 +17,6 @@ from contracts.options import Constraints, Ragged, RerankOptions
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What B requests want to get.
-
-    Attributes:
-        k: [B] int32, items.
-        constraints: items that requests limit themselves to; None = no request does.
-        given: B lists of ItemRows to rank instead of retrieving candidates; None = retrieve.
-        rerank: how the final lists are drawn; None = greedily.
-    """
-
-    k: IntArray
-    constraints: Constraints | None = None
-    given: Ragged | None = None
-    rerank: RerankOptions | None = None
-
-
-@dataclass(frozen=True)
 class RequestBatch:
     """What the gateway hands to the pipeline.
 
@@ -82,10 +65,23 @@ class RequestBatch:
     def __len__(self) -> int:
         return len(self.request_ids)
 
-    @property
-    def wanted(self) -> Wanted:
-        """The part that the stages after the query features need."""
-        return Wanted(self.k, self.constraints, self.given, self.rerank)
+    @classmethod
+    def anonymous(cls, bundle_version: str, now: int, k: IntArray) -> RequestBatch:
+        """Requests of nobody for k [B] items each, without limits or haste: for measurements and for warming up."""
+        size = len(k)
+        nothing = (None,) * size
+        return cls(
+            bundle_version=bundle_version,
+            now=now,
+            request_ids=("",) * size,
+            user_ids=nothing,
+            session_ids=nothing,
+            recent_items=((),) * size,
+            device_types=nothing,
+            context_time=np.zeros(size, dtype=np.int64),
+            k=k,
+            budget_ms=np.full(size, np.inf, dtype=np.float32),
+        )
 
     @property
     def subjects(self) -> tuple[str | None, ...]:

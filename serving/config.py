@@ -1,4 +1,4 @@
-"""Settings of the whole serving side; each part's settings stand beside it."""
+"""Settings of the whole serving side; those of each package stand in its `config.py` or beside what they set."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Final
 from pydantic import model_validator
 
 from recommender_api.requests import MAX_K
-from serving.gateway.access.access import AccessConfig
 from serving.gateway.access.audit import AUDIT_FILE
-from serving.gateway.http.asgi import GatewayConfig
-from serving.gateway.recommend.exploration import ExplorationConfig
-from serving.gateway.recommend.service import ServiceConfig
-from serving.gateway.record.impressions import ImpressionConfig
-from serving.gateway.record.interactions import InteractionConfig
-from serving.gateway.watch.request_log import SUBJECT_KEY_VARIABLE, RequestLogConfig
+from serving.gateway.access.config import AccessConfig
+from serving.gateway.http.config import GatewayConfig
+from serving.gateway.recommend.config import ExplorationConfig, ServiceConfig
+from serving.gateway.record.config import ImpressionConfig, InteractionConfig
+from serving.gateway.watch.config import SUBJECT_KEY_VARIABLE, RequestLogConfig
 from serving.interactions.config import ConsumerConfig
 from serving.placing.config import StageConfig
 from serving.stages.reranking import RerankingConfig

@@ -6,76 +6,49 @@ what is left of the budget, and has a policy for failure (`serving.running.steps
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from contracts.bundle import Bundle
-from contracts.ids import IntArray, LongArray
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked, Wanted
+from contracts.ids import IntArray
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked
 from contracts.options import Constraints, Ragged, RerankOptions
-from serving.running.refill import Lists, refill, too_short
-from serving.running.steps import Background, PipelineConfig, Steps
+from contracts.seen import SeenAnswers
+from serving.running.beside import together
+from serving.running.calls import Stage
+from serving.running.refill import Lists, Refill
+from serving.running.seen import EarlySeen, FilterSeen
+from serving.running.steps import PipelineConfig, Steps
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
-from serving.stages.seen_filter import SeenEarly, SeenReader
+from serving.stages.seen_filter import SeenReader
 from serving.stages.user_lookup import UserRecords
-from serving.stores.backoff import Backoff
-from serving.stores.seen import SeenAnswers
 from serving.watching.seldom import SeldomLogger
-
-
-class QueryFeaturesStage(Protocol):
-    """Requests to the features of their queries."""
-
-    async def __call__(self, batch: RequestBatch, /, *, timeout_s: float) -> LookedUp: ...
-
-
-class RetrievalStage(Protocol):
-    """Queries to candidates, within the limits of requests; provided ones are scored instead."""
-
-    async def __call__(
-        self, queries: QueryFeatures, constraints: Constraints | None, given: Ragged | None, /, *, timeout_s: float
-    ) -> Candidates: ...
-
-
-class SeenFilterStage(Protocol):
-    """Candidates to those that their subjects have not seen, given what the store knows about them."""
-
-    async def __call__(self, candidates: Candidates, answers: SeenAnswers, /, *, timeout_s: float) -> FilterResult: ...
-
-
-class RankingStage(Protocol):
-    """Candidates with retrieval scores to the same with the ranker's logits."""
-
-    async def __call__(self, queries: QueryFeatures, candidates: Candidates, /, *, timeout_s: float) -> Candidates: ...
-
-
-class RerankingStage(Protocol):
-    """Ranked candidates to the final lists of k items."""
-
-    async def __call__(
-        self, ranked: Candidates, k: IntArray, options: RerankOptions | None, /, *, timeout_s: float
-    ) -> Reranked: ...
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The five stages, local or remote; each answers within the time or raises a TimeoutError."""
+    """The five stages: what each takes and, last, what it gives.
 
-    query_features: QueryFeaturesStage
-    retrieval: RetrievalStage
-    seen_filter: SeenFilterStage
-    ranking: RankingStage
-    reranking: RerankingStage
+    Attributes:
+        query_features: looks subjects up and makes the features of their queries.
+        retrieval: finds candidates within the limits of requests, or scores the items that are given instead.
+        seen_filter: removes what subjects have seen, by what the store knows about the candidates.
+        ranking: gives the candidates the ranker's logits.
+        reranking: draws the final lists of k items.
+    """
+
+    query_features: Stage[RequestBatch, LookedUp]
+    retrieval: Stage[QueryFeatures, Constraints | None, Ragged | None, Candidates]
+    seen_filter: Stage[Candidates, SeenAnswers, FilterResult]
+    ranking: Stage[QueryFeatures, Candidates, Candidates]
+    reranking: Stage[Candidates, IntArray, RerankOptions | None, Reranked]
 
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """What stands in for a stage that does not answer; all of it runs where the pipeline runs."""
+    """What answers a stage's messages when the stage does not; all of it runs where the pipeline runs."""
 
     query_features: QueryFeatureBuilder
     popular: PopularItems
@@ -90,13 +63,16 @@ class Fallbacks:
         """The requests with their own context and recent items, nobody known."""
         return self.query_features(batch, UserRecords.anonymous(len(batch)))
 
-
-FilterSeen = Callable[[Candidates, float], Awaitable[FilterResult]]
-"""Filters candidates within some seconds."""
+    def unranked(self, queries: QueryFeatures, retrieved: Candidates) -> Candidates:
+        """The order of retrieval."""
+        return retrieved
 
 
 class RecommenderPipeline:
     """Requests in, ranked items out.
+
+    Attributes:
+        fallbacks: as given.
 
     Args:
         stages: the stages.
@@ -107,11 +83,10 @@ class RecommenderPipeline:
 
     def __init__(self, stages: Stages, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
         self._stages = stages
-        self._seen = seen
-        self._fallbacks = fallbacks
+        self._seen = EarlySeen(seen, config.store_share)
+        self.fallbacks = fallbacks
         self._config = config
         self._warn = SeldomLogger(logging.getLogger(__name__))
-        self._seen_backoff = Backoff()
 
     async def run(self, batch: RequestBatch) -> PipelineResult:
         """Recommends for a batch of requests.
@@ -122,138 +97,85 @@ class RecommenderPipeline:
         Raises:
             StageError: a stage failed and its policy is `fail`.
         """
-        steps = Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)
-        async with Background(self._read_seen(batch) if batch.given is None else _nothing()) as early:
-
-            async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
-                async with asyncio.timeout(timeout_s):
-                    answers = await (await early).about(candidates)
-                    if answers.unreadable:
-                        steps.left_out("seen_filter", [place in answers.unreadable for place in range(len(batch))])
-                    return await self._stages.seen_filter(candidates, answers, timeout_s=timeout_s)
-
-            looked_up: LookedUp = await steps.run(
-                "query_features",
-                lambda timeout_s: self._stages.query_features(batch, timeout_s=timeout_s),
-                instead=lambda: self._fallbacks.anonymous(batch),
+        steps = self.steps(batch)
+        with self._seen.filter_of(batch, self._stages.seen_filter, steps) as filter_seen:
+            looked_up = await steps.run(
+                "query_features", self._stages.query_features, batch, instead=self.fallbacks.anonymous
             )
             steps.note_degraded(looked_up.degraded)
-            has_subject = [subject is not None for subject in batch.subjects]
-            return await self.rank(looked_up.features, batch.wanted, filter_seen, steps, has_subject)
-
-    async def _read_seen(self, batch: RequestBatch) -> SeenEarly:
-        async def in_time() -> SeenEarly:
-            async with asyncio.timeout(float(batch.budget_ms.max()) / 1000 * self._config.store_share):
-                return await self._seen(batch)
-
-        return await self._seen_backoff.ask(in_time)
+            return await self.rank(looked_up.features, batch, filter_seen, steps)
 
     async def rank(
         self,
         queries: QueryFeatures,
-        wanted: Wanted,
-        filter_seen: FilterSeen,
+        batch: RequestBatch,
+        filter_seen: FilterSeen | None,
         steps: Steps,
-        has_subject: list[bool] | None = None,
         enough: IntArray | None = None,
     ) -> PipelineResult:
-        """Everything after the user features; evaluation enters here with features as of past events.
+        """Everything after the query features; evaluation enters here with features as of past events.
 
         Args:
             queries: features of B queries.
-            wanted: how many items, and out of which.
-            filter_seen: the seen filter; given items pass without it.
-            steps: the run that this belongs to.
-            has_subject: requests [B] that have a seen filter at all; None = all.
-            enough: candidates [B] that the seen filter must leave, else retrieval goes again; None = those wanted.
+            batch: the requests that they belong to.
+            filter_seen: the seen filter; None = everything passes.
+            steps: the run of this batch.
+            enough: candidates [B] that the filter must leave, else retrieval goes again; None = k.
+
+        Raises:
+            StageError: a stage failed and its policy is `fail`.
         """
-        retrieved: Candidates = await steps.run(
-            "retrieval",
-            lambda timeout_s: self._stages.retrieval(queries, wanted.constraints, wanted.given, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.popular(queries, wanted.constraints, wanted.given),
+        stages, instead = self._stages, self.fallbacks
+        has_subject = [subject is not None for subject in batch.subjects]
+        retrieved = await steps.run(
+            "retrieval", stages.retrieval, queries, batch.constraints, batch.given, instead=instead.popular
         )
-        scored = retrieved
-        async with Background(self._filter(retrieved, wanted, filter_seen, steps, has_subject)) as filtering:
-            if "retrieval" in steps.replaced_stages:
-                steps.replaced("ranking")  # the ranker reads retrieval scores, which popular items do not have
-            else:  # beside the filter: to score the few items that it removes costs less than to wait for it
-                scored = await steps.run(
-                    "ranking",
-                    lambda timeout_s: self._stages.ranking(queries, retrieved, timeout_s=timeout_s),
-                    instead=lambda: retrieved,
-                )
-            filtered = await filtering
-        lists = Lists(retrieved, scored, filtered.keep)
-        enough = wanted.k if enough is None else enough
-        if len(short := too_short(filtered, enough)):
-            lists = await self._refill(lists, filtered.reason, short, enough, queries, wanted, filter_seen, steps)
-        steps.count_removed(FilterResult(lists.retrieved, lists.keep, filtered.reason))
-        ranked = lists.scored.where(lists.keep)
-        top: Reranked = await steps.run(
-            "reranking",
-            lambda timeout_s: self._stages.reranking(ranked, wanted.k, wanted.rerank, timeout_s=timeout_s),
-            instead=lambda: self._fallbacks.reranking(ranked, wanted.k, wanted.rerank),
-            last=True,
+        # Side by side: to score the few items that the filter removes costs less than to wait for it. The ranker needs
+        # retrieval because it reads its scores, which popular items do not have.
+        scored, filtered = await together(
+            steps.run("ranking", stages.ranking, queries, retrieved, instead=instead.unranked, needs="retrieval"),
+            steps.run("seen_filter", filter_seen, retrieved, instead=FilterResult.unfiltered, affects=has_subject),
         )
+        lists = Lists(filtered, scored)
+        if filter_seen is not None:
+            enough = batch.k if enough is None else enough
+            lists = await self._refilled(lists, queries, batch, filter_seen, enough, steps)
+        steps.count_removed(lists.filtered)
+        ranked = lists.ranked
+        top = await steps.run(
+            "reranking", stages.reranking, ranked, batch.k, batch.rerank, instead=instead.reranking, last=True
+        )
+        retrieved = lists.filtered.candidates
         return PipelineResult(
-            top.items, top.propensities, ranked, lists.retrieved, steps.degraded, steps.stage_ms, steps.removed
+            top.items, top.propensities, ranked, retrieved, steps.degraded, steps.stage_ms, steps.removed
         )
 
-    async def _refill(
+    async def _refilled(
         self,
         lists: Lists,
-        reason: str,
-        short: LongArray,
-        enough: IntArray,
         queries: QueryFeatures,
-        wanted: Wanted,
+        batch: RequestBatch,
         filter_seen: FilterSeen,
+        enough: IntArray,
         steps: Steps,
     ) -> Lists:
-        """The lists, those of `short` requests retrieved without what they have seen; as they were if that fails."""
-
-        async def again(timeout_s: float) -> Lists:
-            async def retrieve(some: QueryFeatures, limits: Constraints) -> Candidates:
-                if "retrieval" in steps.replaced_stages:
-                    return self._fallbacks.popular(some, limits)
-                return await self._stages.retrieval(some, limits, None, timeout_s=timeout_s)
-
-            async with asyncio.timeout(timeout_s):
-                filtered = FilterResult(lists.retrieved, lists.keep, reason)
-                found = await refill(
-                    filtered,
-                    short,
-                    enough,
-                    queries,
-                    wanted.constraints,
-                    retrieve,
-                    lambda candidates: filter_seen(candidates, timeout_s),
-                )
-                scored = found.candidates
-                if "ranking" not in steps.replaced_stages:
-                    scored = await self._stages.ranking(queries.take(short), scored, timeout_s=timeout_s)
-            return lists.with_part(short, Lists(found.candidates, scored, found.keep))
-
-        nobody = [False] * len(queries)  # lists that stay short lack no part
-        return await steps.run("seen_filter", again, instead=lambda: lists, affects=nobody)
-
-    async def _filter(
-        self,
-        retrieved: Candidates,
-        wanted: Wanted,
-        filter_seen: FilterSeen,
-        steps: Steps,
-        has_subject: list[bool] | None,
-    ) -> FilterResult:
-        if wanted.given is not None:
-            return FilterResult.unfiltered(retrieved)
-        return await steps.run(
-            "seen_filter",
-            lambda timeout_s: filter_seen(retrieved, timeout_s),
-            instead=lambda: FilterResult.unfiltered(retrieved),
-            affects=has_subject,
+        """The lists, short ones retrieved again without what their subjects have seen; as they are if that fails."""
+        short = lists.too_short(enough)
+        if not len(short):
+            return lists
+        stages, instead = self._stages, self.fallbacks
+        again = Refill(
+            steps.once_more("retrieval", stages.retrieval, instead=instead.popular),
+            filter_seen,
+            steps.once_more("ranking", stages.ranking, instead=instead.unranked),
+            queries,
+            batch.constraints,
+            enough,
+            short,
         )
+        nobody = [False] * len(batch)  # lists that stay short lack no part
+        return await steps.run("seen_filter", again, lists, instead=Lists.as_they_are, affects=nobody)
 
-
-async def _nothing() -> None:
-    return None
+    def steps(self, batch: RequestBatch) -> Steps:
+        """A run for a batch."""
+        return Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)

@@ -25,7 +25,7 @@ from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
-from serving.gateway.build import build_gateway, build_pipeline
+from serving.gateway.build import Surroundings, build_gateway, build_pipeline
 from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.service import RecommendationService
@@ -137,7 +137,7 @@ def asgi_application(
     stages: dict[str, StageCall], bundle: Bundle, config: ServingConfig, stores: StoreConnection
 ) -> ASGIApp:
     """Our gateway without Ray Serve: validation, batches of up to 32, all stages in this process."""
-    return build_gateway(stages, bundle, config, "asgi", stores).app
+    return build_gateway(stages, bundle, config, "asgi", Surroundings.of(bundle, config, stores)).app
 
 
 def fastapi_application(
@@ -145,7 +145,7 @@ def fastapi_application(
 ) -> ASGIApp:
     """The pipeline in a path operation, one request at a time."""
     catalogue = Catalogue(bundle, config.raw_dir)
-    pipeline = build_pipeline(stages, bundle, config, stores)
+    pipeline = build_pipeline(stages, bundle, config, Surroundings.of(bundle, config, stores).seen)
     service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
     app = FastAPI()
 

@@ -16,7 +16,7 @@ from serving.config import ServingConfig
 from serving.deployments.logs import keep_logs_written
 from serving.deployments.ray_metrics import RayMetrics
 from serving.deployments.replica import connect_stores, limit_threads, spare_collector, with_device
-from serving.gateway.build import build_gateway
+from serving.gateway.build import Surroundings, build_gateway
 from serving.placing.placement import find_placement
 from serving.placing.stage_table import STAGES, open_stage, warm_up
 from serving.running.calls import RemoteCall
@@ -55,15 +55,15 @@ class GatewayReplica:
         limit_threads(thread)
         await warm_up(opened, bundle, config)
         stages = opened | {name: elsewhere[name] for name in STAGES if name in elsewhere}
-        built = build_gateway(stages, bundle, config, placement, stores, RayMetrics())
+        around = Surroundings.of(bundle, config, stores, RayMetrics())
+        built = build_gateway(stages, bundle, config, placement, around)
         keep_logs_written(built.telemetry.write_lines)
         spare_collector()
         self._app = built.app
         self._telemetry = built.telemetry
-        self._loads = (thread.load, built.load)
-        self._tasks = [
-            asyncio.create_task(run()) for run in (built.monitor.probe, built.popularity.run, built.impressions.run)
-        ]
+        self._loads = (thread.load, built.endpoints.service.load)
+        beside_calls = (built.endpoints.monitor.probe, built.popularity.run, built.impressions.run)
+        self._tasks = [asyncio.create_task(run()) for run in beside_calls]
 
     async def __del__(self) -> None:
         """Serve asks for this when it stops a replica in order: what waits to be recorded is written."""

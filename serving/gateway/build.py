@@ -1,4 +1,4 @@
-"""Puts the gateway together: pipeline, service, catalogue and routes of one bundle."""
+"""Puts the gateway together: pipeline, services, catalogue and routes of one bundle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 
 from contracts.bundle import Bundle
+from contracts.clock import Clock
 from contracts.records import shop_records
 from serving.config import ServingConfig
 from serving.gateway.access.access import Access
@@ -30,8 +31,8 @@ from serving.gateway.watch.telemetry import Telemetry
 from serving.gateway.watch.tracing import with_traces
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.running.calls import StageCall
-from serving.running.load import LoadMeter
-from serving.stages.seen_filter import seen_reader
+from serving.stages.seen_filter import SeenReader, seen_reader
+from serving.stages.user_lookup import UserFeatureReader
 from serving.stores.client import bulk_client
 from serving.stores.connection import StoreConnection
 from serving.stores.interactions import InteractionStore
@@ -43,49 +44,62 @@ from serving.watching.metrics import MetricSink
 
 
 @dataclass(frozen=True)
-class BuiltGateway:
-    """The application, what watches it, how long requests wait in it, and what runs beside it.
+class Surroundings:
+    """What a gateway meets outside of its process.
 
     Attributes:
+        stores: the stores.
+        clock: tells now.
+        seen: reads what subjects have seen.
+        user_features: reads what the feature store knows of users.
+        metrics: where measurements go; None = nowhere.
+    """
+
+    stores: StoreConnection
+    clock: Clock
+    seen: SeenReader
+    user_features: UserFeatureReader
+    metrics: MetricSink | None = None
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, config: ServingConfig, stores: StoreConnection, metrics: MetricSink | None = None
+    ) -> Surroundings:
+        """Those of a server: the clock of the settings, everything else in the stores."""
+        seen = seen_reader(SeenStore(*stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
+        return cls(stores, config.clock(), seen, UserFeatureStore(*stores), metrics)
+
+
+@dataclass(frozen=True)
+class BuiltGateway:
+    """The application and its parts.
+
+    Attributes:
+        endpoints: what the operations do, with the services behind them.
+        access: who may call what; None = everybody everything.
         telemetry: hands on metrics and the request log.
         popularity: keeps the popular items fresh.
         impressions: records what was shown.
     """
 
     app: ASGIApp
-    monitor: Monitor
-    load: LoadMeter
+    endpoints: Endpoints
+    access: Access | None
     telemetry: Telemetry
     popularity: FreshPopularity
     impressions: ImpressionLog
 
 
 def build_pipeline(
-    stages: Mapping[str, StageCall],
-    bundle: Bundle,
-    config: ServingConfig,
-    stores: StoreConnection,
-    telemetry: Telemetry | None = None,
-    fallbacks: Fallbacks | None = None,
+    stages: Mapping[str, StageCall], bundle: Bundle, config: ServingConfig, seen: SeenReader
 ) -> RecommenderPipeline:
     """The pipeline over opened stages, local or remote."""
-    store = SeenStore(stores.config, stores.address, stores.client)
-    seen = seen_reader(store, bundle.transforms.calendar, bundle.array("bloom/hashes"))
-    return RecommenderPipeline(
-        Stages(**stages),
-        seen if telemetry is None else telemetry.watch(seen),
-        fallbacks or Fallbacks.open(bundle, config.retrieval.retrieval_k),
-        config.pipeline,
-    )
+    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    return RecommenderPipeline(Stages(**stages), seen, fallbacks, config.pipeline)
 
 
 def build_gateway(
-    stages: Mapping[str, StageCall],
-    bundle: Bundle,
-    config: ServingConfig,
-    placement: str,
-    stores: StoreConnection,
-    metrics: MetricSink | None = None,
+    stages: Mapping[str, StageCall], bundle: Bundle, config: ServingConfig, placement: str, around: Surroundings
 ) -> BuiltGateway:
     """The gateway's application.
 
@@ -94,37 +108,34 @@ def build_gateway(
         bundle: the bundle that they serve.
         config: settings.
         placement: its name, for the status.
-        stores: the stores.
-        metrics: where measurements go; None = nowhere.
+        around: what is outside.
 
     Raises:
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
     """
-    clock, limits = config.clock(), config.gateway
-    bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
+    clock, stores, limits = around.clock, around.stores, config.gateway
+    telemetry = Telemetry(config.request_log, around.metrics)
+    pipeline = build_pipeline(stages, bundle, config, telemetry.watch(around.seen))
     catalogue = Catalogue(bundle, config.raw_dir)
-    telemetry = Telemetry(config.request_log, metrics)
-    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
-    pipeline = build_pipeline(stages, bundle, config, stores, telemetry, fallbacks)
     folder = shop_records(stores.config.records_dir, stores.config.shop)
     impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
     settings = (config.service, config.reranking, config.exploration)
     service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
-    opened = (stores.config, stores.address, stores.client)
-    writer = InteractionStore(*opened)
+    writer = InteractionStore(*stores)
     interactions = InteractionService(
         bundle, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
-    address = ClientAddress(limits.proxies)
-    access = Access.open(config.access, audit, address)
-    users = UserDataEndpoints(UserDataStore(*opened), UserFeatureStore(*opened), clock, audit)
+    users = UserDataEndpoints(UserDataStore(*stores), around.user_features, clock, audit)
+    bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
     browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
+    address = ClientAddress(limits.proxies)
     endpoints = Endpoints(service, interactions, catalogue, users, clock, monitor, bodies, browser, address)
+    access = Access.open(config.access, audit, address)
     guard = PageGuard(limits.hosts, limits.cors_origins) if access is None else None
     gateway = Gateway(endpoints.by_operation(), description_pages(), guard, access, telemetry)
     app = with_traces(with_cors(gateway, limits), limits.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
-    popularity = FreshPopularity(lately, fallbacks.popular, bundle, clock)
-    return BuiltGateway(app, monitor, service.load, telemetry, popularity, impressions)
+    popularity = FreshPopularity(lately, pipeline.fallbacks.popular, bundle, clock)
+    return BuiltGateway(app, endpoints, access, telemetry, popularity, impressions)

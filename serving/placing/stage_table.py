@@ -1,14 +1,14 @@
 """Every stage, once, in the order of the pipeline: how it is opened and warmed up, and what it runs beside.
 
 Whoever opens only some of them loads only what those need. Their policies stand in `serving.running.steps.OnError`,
-their messages in the protocols of `serving.pipeline`.
+their messages in `serving.pipeline.Stages`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -153,8 +153,7 @@ def open_user_lookup(config: StageConfig, stores: StoreConnection | None) -> Use
     from serving.stores.recent import RecentItemStore
     from serving.stores.user_features import UserFeatureStore
 
-    opened = (stores.config, stores.address, stores.client)
-    return UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), config.pipeline)
+    return UserLookup(UserFeatureStore(*stores), RecentItemStore(*stores), config.pipeline)
 
 
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
@@ -178,16 +177,6 @@ async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageC
 
 
 def _made_up_batch(bundle: Bundle, config: StageConfig, size: int) -> RequestBatch:
-    nothing = (None,) * size
-    return RequestBatch(
-        bundle_version=bundle.version,
-        now=config.clock().now(),
-        request_ids=("warm-up",) * size,
-        user_ids=("warm-up",) * size,
-        session_ids=nothing,
-        recent_items=((),) * size,
-        device_types=nothing,
-        context_time=np.zeros(size, dtype=np.int64),
-        k=np.full(size, 10, dtype=np.int32),
-        budget_ms=np.full(size, np.inf, dtype=np.float32),
-    )
+    """Requests of one user, so that the stores are asked."""
+    nobody = RequestBatch.anonymous(bundle.version, config.clock().now(), np.full(size, 10, dtype=np.int32))
+    return replace(nobody, user_ids=("warm-up",) * size)

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sized
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 from contracts.errors import BundleError
 from serving.running.load import ComputeThread
@@ -18,26 +18,35 @@ _SHORT_S: Final = 0.005
 """A lone request's call that takes less in half of the cases is not worth waking a thread for."""
 
 
-class StageCall(Protocol):
-    """A stage of any messages, as it is opened, sent and warmed up; the pipeline knows the types of each."""
+_MessagesT = TypeVarTuple("_MessagesT")
+_AnswerT = TypeVar("_AnswerT")
+_AnswerT_co = TypeVar("_AnswerT_co", covariant=True)
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
-        """Messages in, message out, within the time or a TimeoutError."""
+
+class Stage(Protocol[*_MessagesT, _AnswerT_co]):
+    """A stage as it is called, here or elsewhere: `Stage[QueryFeatures, Candidates]` makes candidates of queries."""
+
+    async def __call__(self, *messages: *_MessagesT, timeout_s: float) -> _AnswerT_co:
+        """Messages in, message out, within the seconds or a TimeoutError."""
         ...
 
 
-class AsyncCall:
+StageCall: TypeAlias = Stage[*tuple[Any, ...], Any]
+"""A stage of any messages, as it is opened, sent and warmed up; the pipeline knows the types of each."""
+
+
+class AsyncCall(Generic[*_MessagesT, _AnswerT]):
     """A local stage that waits for stores."""
 
-    def __init__(self, stage: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(self, stage: Callable[[*_MessagesT], Awaitable[_AnswerT]]) -> None:
         self._stage = stage
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+    async def __call__(self, *messages: *_MessagesT, timeout_s: float) -> _AnswerT:
         async with asyncio.timeout(timeout_s):
             return await self._stage(*messages)
 
 
-class ThreadCall:
+class ThreadCall(Generic[*_MessagesT, _AnswerT]):
     """A local stage that computes; all of a replica's share one thread, so the event loop only parses and writes.
 
     A running tensor call cannot be cancelled: whoever gives up on it leaves the thread busy. So it is not started when
@@ -46,19 +55,19 @@ class ThreadCall:
     never called by two threads at once; some could not bear it.
     """
 
-    def __init__(self, stage: Callable[..., Any], thread: ComputeThread) -> None:
+    def __init__(self, stage: Callable[[*_MessagesT], _AnswerT], thread: ComputeThread) -> None:
         self._stage = stage
         self._thread = thread
         self._usual: defaultdict[int, UsualTime] = defaultdict(UsualTime)
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+    async def __call__(self, *messages: *_MessagesT, timeout_s: float) -> _AnswerT:
         size = _size(messages)
         usual = self._usual[size]
         if not usual.fits(timeout_s):
             raise TimeoutError(f"{1000 * timeout_s:.1f} ms are left, it usually takes {1000 * usual.p95_s:.1f} ms")
         started = time.perf_counter()
 
-        def timed() -> Any:
+        def timed() -> _AnswerT:
             self._thread.before_call()
             try:
                 return self._stage(*messages)
@@ -71,19 +80,19 @@ class ThreadCall:
             return await asyncio.get_running_loop().run_in_executor(self._thread, timed)
 
 
-def _size(messages: tuple[Any, ...]) -> int:
+def _size(messages: tuple[object, ...]) -> int:
     """Bits of the number of requests: batches whose sizes are within a factor of two take similar times."""
     first = messages[0] if messages else None
     return len(first).bit_length() if isinstance(first, Sized) else 0
 
 
-class DirectCall:
+class DirectCall(Generic[*_MessagesT, _AnswerT]):
     """A local stage called where the pipeline runs: for evaluation, which has no event loop to keep free."""
 
-    def __init__(self, stage: Callable[..., Any]) -> None:
+    def __init__(self, stage: Callable[[*_MessagesT], _AnswerT]) -> None:
         self._stage = stage
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
+    async def __call__(self, *messages: *_MessagesT, timeout_s: float) -> _AnswerT:
         return self._stage(*messages)
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.cores import ThreadsByLoad
-from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, SeenMask, Wanted
+from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, SeenMask
 from contracts.recommend import LIST_K, Recommend
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.running.calls import DirectCall
-from serving.running.steps import OnError, PipelineConfig, Steps
+from serving.running.steps import OnError, PipelineConfig
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SEEN
-from serving.watching.seldom import SeldomLogger
 
 NO_FALLBACK: Final = OnError(
     query_features="fail", retrieval="fail", seen_filter="fail", ranking="fail", reranking="fail"
@@ -40,31 +39,26 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
     async def not_here(*_: object, timeout_s: float = 0.0) -> Any:
         raise AssertionError("features and seen items are given, nothing is read from stores")
 
-    stages = Stages(
-        query_features=not_here,
-        retrieval=DirectCall(Retrieval.open(bundle, config or RetrievalConfig())),
-        seen_filter=not_here,
-        ranking=DirectCall(Ranking.open(bundle)),
-        reranking=DirectCall(Reranking.open(bundle)),
-    )
+    retrieval = DirectCall(Retrieval.open(bundle, config or RetrievalConfig()))
+    ranking, reranking = DirectCall(Ranking.open(bundle)), DirectCall(Reranking.open(bundle))
+    stages = Stages(not_here, retrieval, not_here, ranking, reranking)
     policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
-    warn = SeldomLogger(logging.getLogger(__name__))
     threads = _threads_by_load()
     pipeline = RecommenderPipeline(stages, not_here, Fallbacks.open(bundle, 1), policies)
 
     def recommend(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
-        async def filter_seen(candidates: Candidates, timeout_s: float) -> FilterResult:
-            if seen is None:
-                return FilterResult.unfiltered(candidates)
-            return FilterResult(candidates, ~seen(candidates), SEEN)
-
         threads.follow()
-        steps = Steps(len(queries), float("inf"), policies, warn)
-        wanted = Wanted(np.full(len(queries), k, dtype=np.int32))
-        enough = np.minimum(wanted.k, LIST_K)
-        return asyncio.run(pipeline.rank(queries, wanted, filter_seen, steps, enough=enough))
+        now = int(queries.now.max(initial=0))
+        batch = RequestBatch.anonymous(queries.bundle_version, now, np.full(len(queries), k, dtype=np.int32))
+        filter_seen = None if seen is None else DirectCall(partial(_split, seen))
+        enough = np.minimum(batch.k, LIST_K)
+        return asyncio.run(pipeline.rank(queries, batch, filter_seen, pipeline.steps(batch), enough))
 
     return recommend
+
+
+def _split(seen: SeenMask, candidates: Candidates) -> FilterResult:
+    return FilterResult(candidates, ~seen(candidates), SEEN)
 
 
 def _threads_by_load() -> ThreadsByLoad:

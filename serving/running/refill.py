@@ -7,96 +7,114 @@ the scores: the outcome is that of a retrieval that had known the seen items, cu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
 
 from contracts.features import ITEM_CATEGORICALS
-from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
+from contracts.ids import AnyArray, IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, QueryFeatures
 from contracts.options import Constraints, Ragged
 from contracts.top_k import sort_keys
-
-Retrieve = Callable[[QueryFeatures, Constraints], Awaitable[Candidates]]
-FilterBatch = Callable[[Candidates], Awaitable[FilterResult]]
-
-
-def too_short(filtered: FilterResult, enough: IntArray) -> LongArray:
-    """Requests [n], ascending, that the filter left with fewer candidates than `enough` [B]."""
-    if filtered.keep.all():
-        return np.zeros(0, dtype=np.int64)
-    kept, came = filtered.kept.lengths, filtered.candidates.lengths
-    return np.flatnonzero((kept < enough) & (kept < came))
-
-
-async def refill(
-    filtered: FilterResult,
-    requests: LongArray,
-    enough: IntArray,
-    queries: QueryFeatures,
-    constraints: Constraints | None,
-    retrieve: Retrieve,
-    filter_batch: FilterBatch,
-) -> FilterResult:
-    """Candidates of some requests, kept and removed, after as many rounds as they need.
-
-    Args:
-        filtered: the batch's first round.
-        requests: `too_short` ones [n].
-        enough: candidates that a request should be left with [B].
-        queries: of the batch.
-        constraints: of the batch.
-        retrieve: retrieval of n queries.
-        filter_batch: the seen filter for candidates of the whole batch of B.
-
-    Returns:
-        n lists: everything that was removed and what the last round kept, best first.
-    """
-    size, some = len(filtered.candidates), queries.take(requests)
-    removed = _lists(filtered.removed, requests)
-    while True:
-        found = await retrieve(some, _without(removed, requests, constraints))
-        verdict = await filter_batch(_spread(found, requests, size))
-        seen = _lists(verdict.removed, requests)
-        removed = _joined(removed, seen)
-        kept = _lists(verdict.kept, requests)
-        if not ((kept.lengths < enough[requests]) & (seen.lengths > 0)).any():
-            break
-    return _verdict(kept, removed, filtered.reason)
+from serving.running.calls import Stage
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What the stages made of a batch: T candidates, the same in all three.
+    """What the stages made of a batch.
 
     Attributes:
-        retrieved: with retrieval scores.
-        scored: with the ranker's.
-        keep: whether the seen filter left them [T].
+        filtered: the retrieved candidates [T] and which of them the seen filter left.
+        scored: the same candidates with the ranker's scores.
     """
 
-    retrieved: Candidates
+    filtered: FilterResult
     scored: Candidates
-    keep: BoolArray
+
+    @property
+    def ranked(self) -> Candidates:
+        """The candidates that the filter left, with the ranker's scores."""
+        return self.scored.where(self.filtered.keep)
+
+    def too_short(self, enough: IntArray) -> LongArray:
+        """Requests [n], ascending, that the filter left with fewer candidates than `enough` [B]."""
+        if self.filtered.keep.all():
+            return np.zeros(0, dtype=np.int64)
+        kept, came = self.filtered.kept.lengths, self.scored.lengths
+        return np.flatnonzero((kept < enough) & (kept < came))
+
+    def as_they_are(self) -> Lists:
+        """These lists: what stands in for longer ones."""
+        return self
 
     def with_part(self, requests: LongArray, part: Lists) -> Lists:
         """The lists of some requests [n] replaced by those of `part`, a batch of n."""
-        owners, others = self.retrieved.owners, ~np.isin(self.retrieved.owners, requests)
-        every = np.concatenate([owners[others], requests[part.retrieved.owners]])
+        owners, others = self.scored.owners, ~np.isin(self.scored.owners, requests)
+        every = np.concatenate([owners[others], requests[part.scored.owners]])
         order = np.argsort(every, kind="stable")
-        lengths = np.bincount(every, minlength=len(self.retrieved)).astype(np.int32)
+        lengths = np.bincount(every, minlength=len(self.scored)).astype(np.int32)
 
         def merged(mine: AnyArray, theirs: AnyArray) -> AnyArray:
             return np.concatenate([mine[others], theirs])[order]
 
-        rows = merged(self.retrieved.rows, part.retrieved.rows)
-        version = self.retrieved.bundle_version
+        rows = merged(self.scored.rows, part.scored.rows)
+        version = self.scored.bundle_version
+        pairs = ((self.filtered.candidates, part.filtered.candidates), (self.scored, part.scored))
         retrieved, scored = (
-            Candidates(version, rows, merged(mine.scores, theirs.scores), lengths)
-            for mine, theirs in ((self.retrieved, part.retrieved), (self.scored, part.scored))
+            Candidates(version, rows, merged(mine.scores, theirs.scores), lengths) for mine, theirs in pairs
         )
-        return Lists(retrieved, scored, merged(self.keep, part.keep))
+        keep = merged(self.filtered.keep, part.filtered.keep)
+        return Lists(FilterResult(retrieved, keep, self.filtered.reason), scored)
+
+
+@dataclass(frozen=True)
+class Refill:
+    """Makes the lists of some requests long enough; called as a stage is.
+
+    Attributes:
+        retrieval: retrieval of n queries.
+        filter_seen: the seen filter for candidates of the whole batch of B.
+        ranking: scores what retrieval found.
+        queries: of the batch.
+        constraints: of the batch.
+        enough: candidates that a request should be left with [B].
+        requests: those that are too short [n], ascending.
+    """
+
+    retrieval: Stage[QueryFeatures, Constraints | None, Ragged | None, Candidates]
+    filter_seen: Stage[Candidates, FilterResult]
+    ranking: Stage[QueryFeatures, Candidates, Candidates]
+    queries: QueryFeatures
+    constraints: Constraints | None
+    enough: IntArray
+    requests: LongArray
+
+    async def __call__(self, lists: Lists, *, timeout_s: float) -> Lists:
+        """The lists of the batch after as many rounds as it takes.
+
+        Raises:
+            TimeoutError: it takes more seconds than there are.
+        """
+        async with asyncio.timeout(timeout_s):
+            some = self.queries.take(self.requests)
+            found = await self._rounds(lists.filtered, some, timeout_s)
+            scored = await self.ranking(some, found.candidates, timeout_s=timeout_s)
+        return lists.with_part(self.requests, Lists(found, scored))
+
+    async def _rounds(self, filtered: FilterResult, some: QueryFeatures, timeout_s: float) -> FilterResult:
+        """The lists [n] with everything that was removed and what the last round kept, best first."""
+        size, requests = len(filtered.candidates), self.requests
+        removed = _lists(filtered.removed, requests)
+        while True:
+            limits = _without(removed, requests, self.constraints)
+            found = await self.retrieval(some, limits, None, timeout_s=timeout_s)
+            verdict = await self.filter_seen(_spread(found, requests, size), timeout_s=timeout_s)
+            seen = _lists(verdict.removed, requests)
+            removed = _joined(removed, seen)
+            kept = _lists(verdict.kept, requests)
+            if not ((kept.lengths < self.enough[requests]) & (seen.lengths > 0)).any():
+                return _verdict(kept, removed, filtered.reason)
 
 
 def _lists(candidates: Candidates, requests: LongArray) -> Candidates:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar, TypeVarTuple
 
 from pydantic import Field
 
 from contracts.config import StrictConfig
 from contracts.errors import RecommenderError, StageError
 from contracts.messages import FilterResult
+from serving.running.calls import DirectCall, Stage
 from serving.watching.seldom import SeldomLogger
 
 Replaceable = Literal["fail", "fallback"]
 Skippable = Literal["fail", "skip"]
 _AnswerT = TypeVar("_AnswerT")
+_MessagesT = TypeVarTuple("_MessagesT")
 
 
 class OnError(StrictConfig):
@@ -77,39 +78,53 @@ class Steps:
     async def run(
         self,
         name: str,
-        call: Callable[[float], Awaitable[_AnswerT]],
-        instead: Callable[[], _AnswerT],
+        stage: Stage[*_MessagesT, _AnswerT] | None,
+        *messages: *_MessagesT,
+        instead: Callable[[*_MessagesT], _AnswerT],
         affects: Sequence[bool] | None = None,
-        *,
+        needs: str | None = None,
         last: bool = False,
     ) -> _AnswerT:
-        """Runs one stage.
+        """The answer of one stage.
 
         Args:
             name: of the stage; `OnError` has its policy.
-            call: starts the stage with the seconds that it may take.
-            instead: makes the answer when the stage does not and its policy allows it.
+            stage: is called with the seconds that it may take; None = there is nothing to do for it.
+            messages: what it is called with.
+            instead: answers the same messages when the stage does not and its policy allows it.
             affects: requests [B] that notice the replacement; None = all.
+            needs: a stage that this one cannot do without: it is left out where that one was replaced.
             last: whether it may use the part of the budget that is kept back for the end.
 
         Raises:
             StageError: the stage failed or was late, and its policy is `fail`.
         """
+        if stage is None:
+            return instead(*messages)
+        if needs in self.replaced_stages:
+            self.replaced(name, affects)
+            return instead(*messages)
         started = time.perf_counter()
         left_s = self._deadline - started - (0.0 if last else self._config.reserve_ms / 1000)
         try:
             if left_s <= 0:
                 raise TimeoutError("nothing is left of the budget")
-            return await call(left_s)
+            return await stage(*messages, timeout_s=left_s)
         except Exception as error:
             if getattr(self._config.on_error, name) == "fail":
                 raise StageError(f"stage {name} failed or was late; its policy is 'fail'", stage=name) from error
             self.replaced(name, affects)
             expected = isinstance(error, TimeoutError | RecommenderError)
             self._warn.warning(name, error, traceback=not expected)
-            return instead()
+            return instead(*messages)
         finally:
             self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
+
+    def once_more(
+        self, name: str, stage: Stage[*_MessagesT, _AnswerT], instead: Callable[[*_MessagesT], _AnswerT]
+    ) -> Stage[*_MessagesT, _AnswerT]:
+        """A stage for a second call, or what stood in for it at the first."""
+        return DirectCall(instead) if name in self.replaced_stages else stage
 
     def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
         """Notes that a part was replaced or left out, for the requests that notice."""
@@ -130,19 +145,3 @@ class Steps:
     def count_removed(self, filtered: FilterResult) -> None:
         """Counts what a filter took away."""
         self.removed[filtered.reason] = self.removed.get(filtered.reason, 0) + int((~filtered.keep).sum())
-
-
-class Background:
-    """A call that is started early and awaited later; whoever leaves the block early cancels it."""
-
-    def __init__(self, call: Awaitable[Any]) -> None:
-        self._task = asyncio.ensure_future(call)
-
-    async def __aenter__(self) -> asyncio.Future[Any]:
-        return self._task
-
-    async def __aexit__(self, *_: object) -> None:
-        if not self._task.done():
-            self._task.cancel()
-        elif not self._task.cancelled():
-            self._task.exception()  # retrieved, so that asyncio does not complain when nobody awaited it

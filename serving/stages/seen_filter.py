@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
+from contracts.ids import Words
 from contracts.messages import Candidates, FilterResult, RequestBatch
+from contracts.seen import SeenAnswers, SeenFilters
 from serving.stages.version import refuse_other_version
-from serving.stores.seen import SeenAnswers, SeenFilters, SeenStore
 
 SEEN: Final = "seen"
 
@@ -28,7 +28,7 @@ class SeenEarly:
     """
 
     filters: SeenFilters
-    hashes: NDArray[np.uint64]
+    hashes: Words
 
     async def about(self, candidates: Candidates) -> SeenAnswers:
         """What the filter needs to judge these candidates.
@@ -41,6 +41,18 @@ class SeenEarly:
 
 SeenReader = Callable[[RequestBatch], Awaitable[SeenEarly]]
 """Reads about a batch's subjects, nothing for requests without one; the pipeline starts it early."""
+
+
+class SeenFilterReader(Protocol):
+    """Reads what subjects have seen; `serving.stores` has the one on Redis."""
+
+    async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
+        """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
+
+        Raises:
+            StoreError: the store does not answer in time.
+        """
+        ...
 
 
 class SeenFilter:
@@ -58,7 +70,7 @@ class SeenFilter:
         hashes: Bloom hashes of every item, [I, 2] uint64.
     """
 
-    def __init__(self, bundle_version: str, hashes: NDArray[np.uint64]) -> None:
+    def __init__(self, bundle_version: str, hashes: Words) -> None:
         self._version = bundle_version
         self._hashes = hashes
 
@@ -78,7 +90,7 @@ class SeenFilter:
         return FilterResult(candidates, ~seen, SEEN)
 
 
-def seen_reader(store: SeenStore, calendar: ShopCalendar, hashes: NDArray[np.uint64]) -> SeenReader:
+def seen_reader(store: SeenFilterReader, calendar: ShopCalendar, hashes: Words) -> SeenReader:
     """Reads from a store; the window ends on the shop-local day of the batch's now.
 
     Args:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from contracts.errors import StoreError
 from contracts.ids import BoolArray
 from contracts.messages import RequestBatch
+from serving.running.backoff import Backoff
 from serving.running.steps import PipelineConfig
-from serving.stores.backoff import Backoff
 from serving.stores.recent import RecentItems
 from serving.stores.user_features import UserFeatures
 from serving.watching.seldom import SeldomLogger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import redis
 import redis.asyncio
@@ -13,9 +13,8 @@ from serving.stores.config import StoreConfig
 from serving.stores.seen_backend import SeenBackend
 
 
-@dataclass(frozen=True)
-class StoreConnection:
-    """Where the stores are and the client that speaks to them.
+class StoreConnection(NamedTuple):
+    """Where the stores are and the client that speaks to them; every store takes just this: `SeenStore(*connection)`.
 
     Attributes:
         config: settings.

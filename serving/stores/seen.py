@@ -9,45 +9,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Protocol
 
 import redis.asyncio
 
 from contracts.bloom import RingLayout, Rings
 from contracts.errors import StoreError
-from contracts.ids import BoolArray, IntArray, LongArray, Words
+from contracts.seen import SeenFilters
 from serving.stores.broken import read_strings, readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
 from serving.stores.seen_backend import SeenBackend
 from serving.stores.seen_module import ModuleFilters, filed_days
-
-
-class SeenAnswers(Protocol):
-    """Knows which of some items were seen."""
-
-    @property
-    def unreadable(self) -> frozenset[int]:
-        """Those of the B subjects about whom the store holds something that cannot be read; nothing is filtered."""
-        ...
-
-    def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
-        """[T]: whether the items with hashes [T, 2] were seen by their owners [T]."""
-        ...
-
-
-class SeenFilters(Protocol):
-    """What the store told about the seen items of B subjects before anybody knew which items matter."""
-
-    @property
-    def filled(self) -> LongArray:
-        """Those of the B subjects that have seen something."""
-        ...
-
-    async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> SeenAnswers:
-        """Answers about the items `rows` [T], hashes of every item [I, 2], for their owners [T]."""
-        ...
 
 
 def ring_layout(config: StoreConfig) -> RingLayout:

@@ -18,7 +18,7 @@ _PROGRAM = textwrap.dedent(
     import ray
     from ray import serve
     from serving.deployments.logs import keep_logs_written
-    from serving.gateway.watch.request_log import RequestLogConfig
+    from serving.gateway.watch.config import RequestLogConfig
     from serving.gateway.watch.telemetry import Telemetry
 
     @serve.deployment

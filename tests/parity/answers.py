@@ -14,7 +14,7 @@ import pytest
 from contracts.bundle import Bundle
 from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.config import ServingConfig
-from serving.gateway.build import build_pipeline
+from serving.gateway.build import Surroundings, build_pipeline
 from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.answers import write_answers
@@ -68,7 +68,7 @@ async def called_directly(
     answers: list[Answer] = []
     with ComputeThread() as thread:
         groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
-        pipeline = build_pipeline(groups, bundle, config, stores)
+        pipeline = build_pipeline(groups, bundle, config, Surroundings.of(bundle, config, stores).seen)
         service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
         for path, asking in groupby(asked, key=lambda one: one[0]):  # rankings and recommendations share no batch
             kind = RankingRequest if path == RANK else RecommendationRequest

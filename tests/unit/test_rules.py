@@ -28,6 +28,7 @@ MAY_IMPORT = {
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 50
+MAX_FOLDER_MODULES = 12
 FORBIDDEN_AT_IMPORT = {"basicConfig", "mkdir", "makedirs", "getenv", "init", "connect", "urlopen"}
 LEGAL_RANDOM = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox"}
 
@@ -74,6 +75,20 @@ def test_contracts_import_nothing_heavy(path: Path) -> None:
         assert imported.split(".")[0] not in HEAVY_IN_CONTRACTS, f"{name_of(path)} imports {imported}"
 
 
+PIPELINE_AND_STAGES = [ROOT / "serving" / "pipeline.py", *sorted((ROOT / "serving" / "stages").rglob("*.py"))]
+STAGES_THAT_KNOW_STORES = {"serving/stages/history.py", "serving/stages/user_lookup.py"}
+"""They take the stores' own records of a subject; all others take what `contracts` defines."""
+
+
+@pytest.mark.parametrize("path", PIPELINE_AND_STAGES, ids=name_of)
+def test_stages_do_not_know_the_stores(path: Path) -> None:
+    imported = {name for name in imports_of(ast.parse(path.read_text())) if name.startswith("serving.stores")}
+    if name_of(path) in STAGES_THAT_KNOW_STORES:
+        assert imported, f"{name_of(path)} needs no exception any more"
+    else:
+        assert not imported, f"{name_of(path)} imports {sorted(imported)}: let it take a protocol"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "recommender_api").rglob("*.py")), ids=name_of)
 def test_the_api_needs_msgspec_and_nothing_else(path: Path) -> None:
     allowed = {*sys.stdlib_module_names, "msgspec", "recommender_api"}
@@ -88,6 +103,48 @@ def test_modules_and_functions_are_short(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MAX_FUNCTION_LINES, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_the_pipeline_is_read_from_top_to_bottom() -> None:
+    text = (ROOT / "serving" / "pipeline.py").read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [node for one in functions for node in ast.walk(one) if node is not one]
+    hidden = [node for node in inside if isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not hidden, f"line {hidden[0].lineno}: a function in a function hides the order of the stages"
+    assert "type: ignore" not in text
+    assert "Any" not in text
+
+
+FLAT_FOLDERS = {
+    "benchmarks": "programs, called by name: `python -m benchmarks.serving`",
+    "contracts": "one agreement a module, imported from everywhere by its name",
+    "ray_apps/jobs": "programs, called by name: `python -m ray_apps.jobs.materialize`",
+    "serving/stages": "one stage or part of a stage a module; docs/architecture.md lists them",
+    "serving/stores": "Feast's rows, Redis's keys and what fills them share one layout of what is online",
+    "training": "what its rooms share: splits, losses, negatives, the bundle and the index",
+    "training/evaluation": "one chain from the test day to the report's page",
+    "training/features": "one chain from raw tables to processed events",
+    "training/simulator": "one model of a shop: each module is a factor of it, and all of them make the truth",
+    "tests/fixtures": "what tests of several rooms need",
+    "tests/integration": "one story of a running server a module",
+}
+"""Folders that stay flat with more than `MAX_FOLDER_MODULES` modules, and why; their unit tests do, too."""
+
+
+def num_modules(folder: Path) -> int:
+    return sum(path.name != "__init__.py" for path in folder.glob("*.py"))
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in ALL_CODE}), ids=name_of)
+def test_large_folders_have_rooms(folder: Path) -> None:
+    is_large, name = num_modules(folder) > MAX_FOLDER_MODULES, name_of(folder)
+    may_be = name in FLAT_FOLDERS or name.removeprefix("tests/unit/") in FLAT_FOLDERS
+    assert may_be or not is_large, f"{name} has {num_modules(folder)} modules: divide it into rooms, or say why not"
+
+
+@pytest.mark.parametrize("name", FLAT_FOLDERS)
+def test_exceptions_to_rooms_are_needed(name: str) -> None:
+    assert num_modules(ROOT / name) > MAX_FOLDER_MODULES, f"{name} needs no exception any more"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

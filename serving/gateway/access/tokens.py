@@ -16,7 +16,8 @@ import jwt
 from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
 from contracts.json_text import parse_json
 from recommender_api.operations import Permission
-from serving.gateway.access.access import Caller, JwtConfig
+from serving.gateway.access.access import Caller
+from serving.gateway.access.config import JwtConfig
 
 _MAX_REMEMBERED: Final = 4_096
 _MAX_TOKEN_CHARS: Final = 8_192

@@ -8,7 +8,8 @@ from collections.abc import Callable, Set
 from typing import Generic
 
 from contracts.errors import OverloadedError
-from serving.gateway.queue.batcher import AnswerT, Batcher, BatcherConfig, RequestT
+from serving.gateway.queue.batcher import AnswerT, Batcher, RequestT
+from serving.gateway.queue.config import BatcherConfig
 
 _PATIENT_SHARE = 0.5
 

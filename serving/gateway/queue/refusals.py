@@ -10,18 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from pydantic import Field
-
-from contracts.config import StrictConfig
-
-
-class RefusalConfig(StrictConfig):
-    """How refusals for overload are spread."""
-
-    per_s: float = Field(default=100.0, gt=0)
-    """Refusals a second; further ones are held back until it is their turn."""
-    max_held: int = Field(default=256, ge=0)
-    """Most that are held back; the rest is answered at once."""
+from serving.gateway.queue.config import RefusalConfig
 
 
 class RefusalPace:

@@ -15,8 +15,9 @@ from contracts.messages import RequestBatch
 from contracts.options import Ragged
 from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.http.request_ids import RequestId
+from serving.gateway.recommend.config import ExplorationConfig
 from serving.gateway.recommend.draws import Draw, DrawReader, gather_draws
-from serving.gateway.recommend.exploration import ExplorationConfig, Explorer
+from serving.gateway.recommend.exploration import Explorer
 from serving.gateway.recommend.given import Given
 from serving.gateway.recommend.limits import LimitReader, Limits, gather_limits
 from serving.stages.reranking import RerankingConfig

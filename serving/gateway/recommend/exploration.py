@@ -8,26 +8,11 @@ from __future__ import annotations
 
 import hashlib
 
-from pydantic import Field
-
-from contracts.config import StrictConfig
 from contracts.ids import subject_of
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import RecommendationRequest
+from serving.gateway.recommend.config import ExplorationConfig
 from serving.gateway.recommend.draws import Draw, seed_of
-
-
-class ExplorationConfig(StrictConfig):
-    """Who explores, and how their lists are drawn."""
-
-    share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the visitors who explore, always the same ones; 0 = nobody."""
-    salt: str = Field(default="exploration", min_length=1)
-    """Decides which visitors; another salt for a canary or an A/B test picks others, independently."""
-    temperature: float = Field(default=1.0, ge=0.0001)
-    """Divisor of the logits that picks are drawn by."""
-    epsilon: float = Field(default=0.05, ge=0, le=1)
-    """Share of uniform draws among all ranked items: no item's propensity is below epsilon / their number."""
 
 
 def falls_in_share(share: float, salt: str, identity: str) -> bool:

@@ -7,58 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from pydantic import Field, model_validator
-
 from contracts.bundle import Bundle
 from contracts.clock import Clock
-from contracts.config import StrictConfig
 from contracts.errors import OverloadedError
 from contracts.messages import PipelineResult
 from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.request_ids import RequestId
-from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.batcher import Batcher
 from serving.gateway.queue.lanes import BudgetLanes
-from serving.gateway.queue.refusals import RefusalConfig, RefusalPace
+from serving.gateway.queue.refusals import RefusalPace
 from serving.gateway.recommend.answers import write_answers
 from serving.gateway.recommend.asked import Asked, RequestReader, batch_of
-from serving.gateway.recommend.exploration import ExplorationConfig
+from serving.gateway.recommend.config import ExplorationConfig, ServiceConfig
 from serving.pipeline import RecommenderPipeline
 from serving.running.load import LoadMeter
 from serving.stages.reranking import RerankingConfig
 
 _DEGRADED_WINDOW_S: Final = 60.0
-
-
-class ServiceConfig(StrictConfig):
-    """What a request may cost."""
-
-    budget_ms: float = Field(default=100.0, gt=0)
-    """Milliseconds from arrival to answer; stages that would take longer are replaced or left out."""
-    batch: BatcherConfig = BatcherConfig()
-    """How requests gather."""
-    refusals: RefusalConfig = RefusalConfig()
-    """How those that are too many are sent away."""
-
-    @model_validator(mode="after")
-    def _a_request_may_wait_and_be_answered(self) -> ServiceConfig:
-        longest_ms = self.batch.max_queue_ms
-        if longest_ms is not None and longest_ms >= self.budget_ms:
-            raise ValueError(
-                f"batch.max_queue_ms={longest_ms:g} leaves nothing of budget_ms={self.budget_ms:g}; "
-                "lower the one or raise the other"
-            )
-        return self
-
-    @property
-    def batching(self) -> BatcherConfig:
-        """How requests gather, with what follows from the budget filled in.
-
-        Waiting may take a quarter of it: a full batch then still has time, and reading requests and sending
-        answers, which no clock here sees, take some, too.
-        """
-        limits = {"max_queue_ms": self.budget_ms / 4, "max_batch_ms": self.budget_ms / 2}
-        return self.batch.model_copy(update={name: getattr(self.batch, name) or ms for name, ms in limits.items()})
 
 
 class BatchFacts(NamedTuple):

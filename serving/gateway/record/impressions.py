@@ -13,35 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from contracts import columns as c
 from contracts import records as r
 from contracts.bundle import Bundle
 from contracts.clock import Clock
-from contracts.config import StrictConfig
 from contracts.files import atomic_file
 from contracts.ids import FloatArray, IntArray
 from contracts.messages import Candidates, PipelineResult
 from serving.gateway.recommend.asked import Asked
+from serving.gateway.record.config import ImpressionConfig
 from serving.interactions.day_files import by_day
 from serving.watching.seldom import SeldomLogger
 
 _ONCE: Final = (r.EPSILON, r.TEMPERATURE, r.NUM_RANKED)
 _SCHEMA: Final = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in r.IMPRESSIONS.columns])
-
-
-class ImpressionConfig(StrictConfig):
-    """How what was shown is recorded."""
-
-    enabled: bool = True
-    """Whether it is recorded at all."""
-    arm: str = Field(default="production", min_length=1)
-    """Name of this side of an experiment, in every row."""
-    flush_interval_s: float = Field(default=10.0, gt=0)
-    """Seconds between files; what is in the buffer when a gateway is killed is lost."""
-    max_rows: int = Field(default=200_000, ge=1_000)
-    """Rows that may wait for a slow disk; more are lost, and counted."""
 
 
 class _Shown(NamedTuple):

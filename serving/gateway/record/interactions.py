@@ -8,45 +8,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
-from pydantic import Field
-
 from contracts.bundle import Bundle
 from contracts.clock import Clock
-from contracts.config import StrictConfig
 from contracts.errors import AllRefusedError, StoreError, TooManyEventsError
 from recommender_api.answers import encode
 from recommender_api.interactions import InteractionsResponse, RefusedEvent
-from serving.gateway.queue.batcher import Batcher, BatcherConfig
+from serving.gateway.queue.batcher import Batcher
+from serving.gateway.record.config import InteractionConfig
 from serving.gateway.record.events import EventReader, decode_events
-from serving.gateway.record.quotas import TOO_MANY, EventQuotas, QuotaConfig, Sender
+from serving.gateway.record.quotas import TOO_MANY, EventQuotas, Sender
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import InteractionStore, NewInteraction, Outcome
 
 _FAILURE_WINDOW_S: Final = 60.0
-
-
-class InteractionBatcherConfig(BatcherConfig):
-    """How requests with events gather; one writer at a time means that a gateway never disturbs itself."""
-
-    max_batch_size: int = Field(default=2, ge=1, le=256)
-    """Requests of one batch; what is computed for them holds up recommendations of this gateway meanwhile."""
-    max_queue_ms: float | None = Field(default=500, gt=0)
-    """A request that might wait longer than this is refused with 429; unset = none is."""
-    max_batch_ms: float | None = Field(default=None, gt=0)
-    """While batches take longer than this, fewer of them are under way at once; unset = always as many as may be."""
-
-
-class InteractionConfig(StrictConfig):
-    """Which events are taken, and how they are written."""
-
-    max_future_s: int = Field(default=300, ge=0)
-    """Seconds that a client's clock may be ahead: such events count as of now, later ones are refused."""
-    batch: InteractionBatcherConfig = InteractionBatcherConfig()
-    """How requests with events gather."""
-    quotas: QuotaConfig = QuotaConfig()
-    """How many events are taken of whom."""
-    yield_ms: float = Field(default=50, ge=0)
-    """Events that have waited less than this let the recommendations under way go first: one core computes both."""
 
 
 class EventCounts(NamedTuple):

@@ -8,13 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from pydantic import Field
-
-from contracts.config import StrictConfig
 from contracts.ids import user_of_subject
 from recommender_api.interactions import RefusedEvent
+from serving.gateway.record.config import QuotaConfig
 from serving.stores.interactions import NewInteraction
 
 TOO_MANY: Final = "too_many"
@@ -22,28 +20,6 @@ _HOUR_S: Final = 3_600.0
 _MINUTE_S: Final = 60.0
 _ROUNDING_S: Final = 1e-6
 _CACHED: Final = 4_096
-
-
-class QuotaConfig(StrictConfig):
-    """How many events are taken of whom, so that nobody fills the stores.
-
-    Every gateway counts for itself and forgets when it ends: a server with n of them takes up to n times as many.
-    """
-
-    events_per_min: float = Field(default=60.0, gt=0)
-    """Events of one user or session that are taken each minute, on average."""
-    events_at_once: int = Field(default=600, ge=1)
-    """Events of one user or session that are taken at once, when it had none before."""
-    visitors_per_address_h: int | None = Field(default=20_000, ge=1)
-    """New users and sessions that events from one client address may bring within an hour (of IPv6 one /64 network);
-    unset = any number. `gateway.proxies`, loopback among them, are not counted: everybody may stand behind them."""
-    visitors_per_caller_h: int | None = Field(default=None, ge=1)
-    """New users and sessions that events of one caller, an API key's `name` or a token's `sub`, may bring within an
-    hour; unset = any number."""
-    callers: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """The same for callers by name, in place of both bounds above: a shop's own backend brings all visitors."""
-    max_tracked: int = Field(default=200_000, ge=1_000)
-    """Visitors that a gateway remembers; with more, the ones that it met longest ago count as new again."""
 
 
 class Sender(NamedTuple):

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.gateway.http.request_ids import request_id_of
 from serving.gateway.http.wire import ANSWER_KEY, header, template_of
 from serving.gateway.recommend.service import Answer
-from serving.gateway.watch.tracing import TracingConfig
+from serving.gateway.watch.config import TracingConfig
 from serving.placing.stage_table import SEQUENCE
 
 _CARRIED: Final = ("traceparent", "tracestate")

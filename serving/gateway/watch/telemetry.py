@@ -14,11 +14,12 @@ import numpy as np
 
 from contracts.bloom import item_hashes
 from contracts.messages import PipelineResult, RequestBatch
+from contracts.seen import SeenFilters
 from serving.gateway.recommend.service import Answer
 from serving.gateway.record.interactions import EventCounts
-from serving.gateway.watch.request_log import RequestLog, RequestLogConfig
+from serving.gateway.watch.config import RequestLogConfig
+from serving.gateway.watch.request_log import RequestLog
 from serving.stages.seen_filter import SeenEarly, SeenReader
-from serving.stores.seen import SeenFilters
 from serving.watching.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
 from serving.watching.seldom import SeldomLogger
 

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from pydantic import Field, field_validator
 from starlette.types import ASGIApp
 
-from contracts.config import StrictConfig
 from contracts.errors import ConfigError
-
-
-class TracingConfig(StrictConfig):
-    """OpenTelemetry traces; they need the extra `otel`."""
-
-    endpoint: str | None = None
-    """Where spans are sent, OTLP over HTTP, for example http://collector:4318/v1/traces; unset = no traces."""
-    service_name: str = Field(default="recommender", min_length=1)
-    """The `service.name` of the spans."""
-    sampled_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the requests that are traced; where a client's `traceparent` decides, it is asked instead."""
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and not (urlsplit(value).scheme in {"http", "https"} and urlsplit(value).hostname):
-            raise ValueError("not an http address; expected one such as http://collector:4318/v1/traces")
-        return value
+from serving.gateway.watch.config import TracingConfig
 
 
 def with_traces(app: ASGIApp, config: TracingConfig) -> ASGIApp:

@@ -78,3 +78,10 @@ def test_a_split_conserves_every_candidate(data: st.DataObject, lengths: list[in
         parts = [part.rows[part.owners == request].tolist() for part in (result.kept, result.removed)]
         assert sorted(parts[0] + parts[1]) == ragged.rows[ragged.owners == request].tolist()
     assert np.array_equal(result.kept.rows, ragged.rows[keep])
+
+
+def test_anonymous_requests_have_nobody_no_limits_and_all_the_time() -> None:
+    nobody = RequestBatch.anonymous("v", 5, np.array([3, 10], dtype=np.int32))
+    assert nobody.subjects == (None, None)
+    assert (nobody.now, nobody.k.tolist(), nobody.budget_ms.tolist()) == (5, [3, 10], [np.inf, np.inf])
+    assert nobody.constraints is nobody.given is nobody.rerank is None

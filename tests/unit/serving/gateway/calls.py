@@ -1,7 +1,8 @@
-"""Calls of a gateway without a server, and settings that ask for tokens."""
+"""Calls of a gateway without a server, and settings that ask for keys and tokens."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
 ISSUER, AUDIENCE = "https://issuer.example", "recommender"
+KEYS = [
+    {"name": name, "sha256": hashlib.sha256(f"{name}-key".encode()).hexdigest(), "permissions": permissions}
+    for name, permissions in (("shop", ["recommend", "write_events"]), ("office", ["personal_data"]))
+]
+"""Of a shop, `shop-key`, and of its office, `office-key`."""
 
 
 async def call(shop: Shop, method: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:

@@ -1,0 +1,81 @@
+"""The API guide: its programs run, its settings load, its metrics exist."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+import recommender_client
+from contracts.config import validate
+from recommender_api.operations import Permission
+from serving.config import ServingConfig
+from tests.conftest import need_program
+from tests.fixtures.local_server import served_locally
+from tests.unit.serving.gateway.conftest import Shop
+
+GUIDE = Path(__file__).parents[5] / "docs" / "guides" / "api.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+@pytest.fixture
+def address(shop: Shop) -> Iterator[str]:
+    with served_locally(shop.app) as address:
+        yield address
+
+
+@pytest.mark.parametrize("program", blocks("python"), ids=range(len(blocks("python"))))
+def test_programs_run(address: str, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(program.replace("http://localhost:8000", address), str(GUIDE), "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
+def curl(command: str, address: str) -> Any:
+    arguments = shlex.split(command.replace("localhost:8000", address))
+    return json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+
+
+def test_the_calls_answer(address: str) -> None:
+    need_program("curl")
+    ask, tell = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("curl")]
+    answer = curl(ask, address)
+    assert (answer["request_id"].split(".")[0], len(answer["recommendations"])) == ("visit-17", 3)
+    assert curl(tell, address) == {"accepted": 2, "duplicates": 0, "refused": []}
+
+
+def test_a_key_is_made_with_its_hash() -> None:
+    (command,) = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("python3")]
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
+    key, hashed = done.stdout.split()
+    assert len(key) >= 43
+    assert re.fullmatch("[0-9a-f]{64}", hashed)
+
+
+@pytest.mark.parametrize("settings", blocks("yaml"), ids=range(len(blocks("yaml"))))
+def test_settings_load(settings: str) -> None:
+    validate(ServingConfig, yaml.safe_load(settings), source=str(GUIDE))
+
+
+def test_every_permission_and_error_is_told() -> None:
+    for permission in get_args(Permission):
+        assert f"| `{permission}` |" in TEXT
+    for name in recommender_client.__all__:
+        if name.endswith("Error") and name != "ApiError":
+            assert f"`{name}`" in TEXT
+
+
+def test_the_metric_table_is_fresh() -> None:
+    generate = importlib.import_module("docs.generate")
+    assert generate.rendered_api() == TEXT, "docs/guides/api.md is stale: run `make docs`"

@@ -1,0 +1,115 @@
+"""Filters and excluded items over HTTP, without a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from contracts.bundle import Bundle
+from contracts.errors import RequestError
+from contracts.vocabulary import Vocabulary
+from recommender_api.requests import Filters, RecommendationRequest
+from serving.gateway.recommend.limits import LimitReader
+from tests.unit.serving.gateway.conftest import Shop
+
+PATH = "/v1/recommendations"
+ALL = {f"i{number}" for number in range(1, 40)}
+"""i40 is launched tomorrow."""
+
+
+async def shown(client: httpx.AsyncClient, **body: Any) -> set[str]:
+    response = await client.post(PATH, json={"k": 100, **body})
+    assert response.status_code == 200, response.text
+    items = [item["item_id"] for item in response.json()["recommendations"]]
+    assert len(items) == len(set(items))
+    return set(items)
+
+
+def numbered(*numbers: int) -> set[str]:
+    return {f"i{number}" for number in numbers}
+
+
+async def test_filters_by_category_gender_and_price(client: httpx.AsyncClient) -> None:
+    toys = numbered(*range(3, 40, 3))
+    odd = numbered(*range(1, 40, 2))
+    assert await shown(client, filters={"category_l1": ["toys"]}) == toys
+    assert await shown(client, filters={"category_l1": ["toys", "books"]}) == toys | numbered(*range(1, 40, 3))
+    assert await shown(client, filters={"category_l1": ["toys"], "category_l2": ["a"]}) == toys & odd
+    assert await shown(client, filters={"gender": ["F"]}) == numbered(*range(2, 40, 3))
+    assert await shown(client, filters={"min_price": 2, "max_price": 5.5}) == numbered(2, 4, 5)  # i3 has no price
+    assert await shown(client, filters={"max_price": 0.5}) == set()
+    assert await shown(client, filters={}) == ALL
+    assert await shown(client, filters=None) == ALL
+
+
+async def test_excluded_items_do_not_come_back(client: httpx.AsyncClient) -> None:
+    assert await shown(client, exclude=["i1", "i2", "nothing that exists"]) == ALL - numbered(1, 2)
+    assert await shown(client, exclude=[f"i{number}" for number in range(1, 1_001)]) == set()
+    assert await shown(client, user_id="u1", exclude=["i9"], filters={"category_l1": ["toys"]}) == numbered(
+        *range(6, 40, 3)
+    ) - numbered(9)  # i3 was seen
+
+
+@pytest.mark.parametrize("part", ["retrieval", "ranking", "seen_filter", "reranking", "query_features"])
+async def test_limits_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, shop: Shop, part: str) -> None:
+    async def broken(*_: Any, timeout_s: float) -> Any:
+        raise TimeoutError
+
+    shop.stages[part].stage = broken
+    answer = (
+        await client.post(
+            PATH, json={"user_id": "u2", "k": 100, "exclude": ["i9"], "filters": {"category_l1": ["toys"]}}
+        )
+    ).json()
+    assert part in answer["degraded"]
+    assert {item["item_id"] for item in answer["recommendations"]} == numbered(*range(3, 40, 3)) - numbered(9)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (
+        {"filters": {"category_l1": ["toys", "tools"]}},
+        "filters.category_l1: no item has 'tools'; legal values: books, shoes, toys",
+    ),
+    ({"filters": {"category_l2": ["c"]}}, "filters.category_l2: no item has 'c'; legal values: a, b"),
+    ({"filters": {"gender": ["X"]}}, "filters.gender: no item has 'X'; legal values: Any, F, M"),
+    ({"filters": {"min_price": 3, "max_price": 2}}, "filters.min_price=3.0 is above filters.max_price=2.0; swap them"),
+    ({"filters": {"min_price": -1}}, "Expected `float` >= 0.0 - at `$.filters.min_price`"),
+    ({"filters": {"category_l1": []}}, "Expected `array` of length >= 1 - at `$.filters.category_l1`"),
+    ({"filters": {"category_l1": "toys"}}, "got `str` - at `$.filters.category_l1`"),
+    ({"filters": {"colour": ["red"]}}, "unknown field `colour` - at `$.filters`; legal fields: category_l1,"),
+    ({"filters": []}, "got `array` - at `$.filters`"),
+    ({"exclude": ["i1"] * 1_001}, "Expected `array` of length <= 1000 - at `$.exclude`"),
+    ({"exclude": [1]}, "Expected `str`, got `int` - at `$.exclude[0]`"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), REFUSED, ids=[str(body)[:40] for body, _ in REFUSED])
+async def test_limits_that_cannot_be_meant_are_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], message: str
+) -> None:
+    response = await client.post(PATH, json=body)
+    assert response.status_code == 422
+    assert message in response.json()["error"]["message"]
+
+
+def test_near_names_where_there_are_many(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("garden tools", "toys", *(f"{number:03}" for number in range(60)))
+    vocabularies = bundle.transforms.vocabularies
+    monkeypatch.setitem(vocabularies, "category_l1", type(vocabularies["category_l1"])(names))
+    reader = LimitReader(bundle)
+    with pytest.raises(RequestError, match="no item has 'toyz'; near ones: toys, of 62 values") as caught:
+        reader(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
+    assert caught.value.details == {"field": "category_l1", "near": ["toys"]}
+    with pytest.raises(RequestError, match="no item has '§§§'; near ones: none, of 62 values"):
+        reader(RecommendationRequest(filters=Filters(category_l1=["§§§"])))
+
+
+def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contracts.vocabulary.SMALL", 50)
+    names = Vocabulary(["toys", *(f"{number:03}" for number in range(60))])
+    monkeypatch.setitem(bundle.transforms.vocabularies, "category_l1", names)
+    with pytest.raises(RequestError, match="no item has 'toyz', which is none of 61 values") as caught:
+        LimitReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
+    assert caught.value.details == {"field": "category_l1", "near": []}

@@ -1,0 +1,22 @@
+"""Warnings about what fails again and again."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from contracts.errors import StoreError
+from serving.watching.seldom import SeldomLogger
+
+
+def test_warnings_come_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    seldom = SeldomLogger(logging.getLogger("test"))
+    with caplog.at_level(logging.WARNING, logger="test"):
+        for _ in range(5):
+            seldom.warning("ranking", StoreError("down"))
+        seldom.warning("retrieval", StoreError("down"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "ranking replaced or left out (0 more times since the last line): StoreError('down')",
+        "retrieval replaced or left out (0 more times since the last line): StoreError('down')",
+    ]
