@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Catalogue:
         item_ids, titles, descriptions, category_l1, category_l2: strings.
         price: [N].
         traits: what the choice model knows.
+        brand: strings, None for an item without one.
     """
 
     item_ids: list[str]
@@ -40,6 +42,7 @@ class Catalogue:
     category_l2: list[str]
     price: DoubleArray
     traits: ItemTraits
+    brand: list[str | None]
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -47,6 +50,18 @@ class Catalogue:
     @property
     def price_band(self) -> IntArray:
         return price_bands(self.traits.price_z)
+
+    @property
+    def brands(self) -> list[str]:
+        """The distinct brands, in the order of their codes."""
+        return sorted({name for name in self.brand if name is not None})
+
+    def with_brands(self, brand: Sequence[str | None]) -> Catalogue:
+        """The same items with brands [N]."""
+        branded = replace(self, brand=list(brand))
+        code: dict[str | None, int] = {name: row for row, name in enumerate(branded.brands)}
+        codes = np.array([code.get(name, len(code)) for name in branded.brand], dtype=np.int32)
+        return replace(branded, traits=replace(self.traits, brand=codes))
 
 
 def price_bands(price_z: DoubleArray) -> IntArray:
@@ -75,6 +90,7 @@ def draw_catalogue(num_items: int, num_days: int, preset: Preset, rng: np.random
         taste=rng.integers(0, len(words.TASTES), num_items).astype(np.int32),
         popularity=popularity(num_items, preset, rng),
         launch_day=launch_days(num_items, num_days, rng),
+        brand=np.zeros(num_items, dtype=np.int32),
     )
     entries = [words.SUBCATEGORIES[row] for row in subcategory]
     bands = price_bands(traits.price_z)
@@ -90,6 +106,7 @@ def draw_catalogue(num_items: int, num_days: int, preset: Preset, rng: np.random
         category_l2=[entry.name for entry in entries],
         price=price,
         traits=traits,
+        brand=[None] * num_items,
     )
 
 

@@ -1,6 +1,6 @@
 """The choice model: every choice is a mixture of closed-form distributions, given a small discrete latent.
 
-With z = (persona, price tier, taste) a user in context x on day t chooses item i with
+With z = (persona, price tier, taste, brand taste) a user in context x on day t chooses item i with
 
     p(i) = r_i f_z(i) / Z_z
     f_z(i) = eps / |A_t| + (1 - eps) [(1 - pi_s) B_z(i) + pi_s K(i | last)]
@@ -50,17 +50,21 @@ _SIMILAR_POPULARITY = 0.5
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """The classes of users: z = persona * num_styles + tier * num_tastes + taste."""
+    """The classes of users: z = ((persona * tiers + tier) * num_tastes + taste) * num_brand_tastes + brand taste.
+
+    A shop without brands has one brand taste.
+    """
 
     num_personas: int = 16
     tier_targets: tuple[float, ...] = (-1.0, 0.0, 1.0)
     tier_probs: tuple[float, ...] = (0.4, 0.4, 0.2)
     num_tastes: int = 4
+    num_brand_tastes: int = 1
 
     @property
     def num_styles(self) -> int:
-        """Pairs of price tier and taste."""
-        return len(self.tier_targets) * self.num_tastes
+        """Triples of price tier, taste and brand taste."""
+        return len(self.tier_targets) * self.num_tastes * self.num_brand_tastes
 
     @property
     def num_classes(self) -> int:
@@ -79,6 +83,7 @@ class ItemTraits:
         taste: colour and material family.
         popularity: base log popularity b_i.
         launch_day: days after the first day; below 0 is before the period.
+        brand: codes from 0; the number of brands stands for no brand.
     """
 
     category_l1: IntArray
@@ -88,6 +93,7 @@ class ItemTraits:
     taste: IntArray
     popularity: DoubleArray
     launch_day: IntArray
+    brand: IntArray
 
     def __len__(self) -> int:
         return len(self.category_l1)
@@ -95,7 +101,7 @@ class ItemTraits:
 
 @dataclass(frozen=True)
 class Effects:
-    """Drawn log effects and weights; P personas, C categories, D days, N items.
+    """Drawn log effects and weights; P personas, C categories, D days, N items, B brands, T brand tastes.
 
     Attributes:
         persona_prior: p(persona | age, gender) [ages, genders + 1, P].
@@ -105,6 +111,7 @@ class Effects:
         popularity_walk: drift of popularity [D, N].
         context_probs: marginal of (device, daypart) [contexts].
         weekend_prob: share of sessions on weekends.
+        brand: log effects of brands by brand taste [T, B + 1]; the last column is 0, for items without a brand.
     """
 
     persona_prior: DoubleArray
@@ -117,6 +124,7 @@ class Effects:
     popularity_walk: DoubleArray
     context_probs: DoubleArray
     weekend_prob: float
+    brand: DoubleArray
 
 
 @dataclass(frozen=True)
@@ -199,14 +207,15 @@ def build_choice_model(
     popularity = items.popularity + effects.popularity_walk
     category_probs, category_probs_mean = _category_probs(items, effects, preset, weekend_days, launched)
     neighbours = nearest_items(items, preset.num_similar)
-    style_prior = np.outer(latent.tier_probs, np.full(latent.num_tastes, 1 / latent.num_tastes)).ravel()
+    num_alike = latent.num_tastes * latent.num_brand_tastes
+    style_prior = np.outer(latent.tier_probs, np.full(num_alike, 1 / num_alike)).ravel()
     prior = effects.persona_prior[..., None] * style_prior
     return ChoiceModel(
         category=items.category_l1,
         launched=launched,
         category_probs=category_probs,
         category_probs_mean=category_probs_mean,
-        within=_within(items, latent, popularity, age_days),
+        within=_within(items, latent, effects.brand, popularity, age_days),
         neighbours=neighbours,
         neighbour_probs=_neighbour_probs(neighbours, popularity, launched),
         prior=prior.reshape(*prior.shape[:2], -1),
@@ -242,7 +251,9 @@ def _category_probs(
     return np.stack(probs), np.stack(means)
 
 
-def _within(items: ItemTraits, latent: LatentSpace, popularity: DoubleArray, age_days: LongArray) -> DoubleArray:
+def _within(
+    items: ItemTraits, latent: LatentSpace, brand: DoubleArray, popularity: DoubleArray, age_days: LongArray
+) -> DoubleArray:
     """Item weights normalised in their category, [D, genders + 1, S, N]."""
     boost = _LAUNCH_BOOST * np.exp(-np.maximum(age_days, 0) / _LAUNCH_DECAY_DAYS)
     users = np.arange(NO_GENDER + 1)[:, None]
@@ -250,7 +261,7 @@ def _within(items: ItemTraits, latent: LatentSpace, popularity: DoubleArray, age
     gender = np.where(stated, np.where(users == items.gender, _SAME_GENDER, _OPPOSITE_GENDER), 0.0)
     tier = -_TIER_SHARPNESS * (items.price_z - np.array(latent.tier_targets)[:, None]) ** 2
     taste = _TASTE * (items.taste == np.arange(latent.num_tastes)[:, None])
-    style = (tier[:, None] + taste[None]).reshape(latent.num_styles, -1)
+    style = ((tier[:, None] + taste[None])[:, :, None] + brand[:, items.brand]).reshape(latent.num_styles, -1)
     weight = np.exp((popularity + boost)[:, None, None] + gender[None, :, None] + style[None, None])
     weight *= (age_days >= 0)[:, None, None]
     one_hot = np.eye(int(items.category_l1.max()) + 1)[items.category_l1]

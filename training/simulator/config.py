@@ -14,6 +14,9 @@ from contracts.config import StrictConfig
 PresetName = Literal["easy", "hard"]
 SizeName = Literal["debug", "demo", "reference"]
 
+BRAND: Final = "brand"
+"""A column of items that only shops with brands have; models read it where `features.columns` declares it."""
+
 
 class Preset(StrictConfig):
     """How predictable the choices are."""
@@ -111,6 +114,11 @@ class SimulatorConfig(StrictConfig):
     """A Parquet file or folder with real users instead of drawn ones."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Raw column to its name in the given tables, for example `title: name`."""
+    brands: int = Field(default=0, ge=0)
+    """Number of brands, the item column `brand` that part of the users' taste hangs on; 0 = none. A given items table
+    with a column `brand` has brands of its own, however many, unless this is 0."""
+    brand_weight: float = Field(default=1.0, ge=0)
+    """How much the log weight of an item rises with a brand that a user likes, and falls with one disliked."""
     describe_taste: bool = True
     """Whether a given item's description gets one sentence with colour and material, so that text carries them."""
     drift: DriftConfig = DriftConfig()
@@ -121,7 +129,7 @@ class SimulatorConfig(StrictConfig):
     @field_validator("columns")
     @classmethod
     def _known_columns(cls, columns: dict[str, str]) -> dict[str, str]:
-        legal = {*ITEMS.names, *USERS.names}
+        legal = {*ITEMS.names, *USERS.names, BRAND}
         unknown = sorted(set(columns) - legal)
         if unknown:
             raise ValueError(f"columns renames {unknown}, expected raw columns among {sorted(legal)}")
@@ -133,6 +141,12 @@ class SimulatorConfig(StrictConfig):
             raise ValueError(f"num_items={self.num_items} with items_path={self.items_path}: take one of the two")
         if self.users_path is not None and self.num_users is not None:
             raise ValueError(f"num_users={self.num_users} with users_path={self.users_path}: take one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _brands_where_one_is_renamed(self) -> SimulatorConfig:
+        if BRAND in self.columns and self.brands == 0:
+            raise ValueError(f"columns.brand={self.columns[BRAND]} with brands=0, which ignores it: set brands")
         return self
 
     @property

@@ -14,7 +14,7 @@ from contracts.ids import IntArray
 from training.simulator import vocabulary as words
 from training.simulator.catalogue import Catalogue, price_bands
 from training.simulator.choice import GENDERS, NO_GENDER, DoubleArray, ItemTraits
-from training.simulator.config import SimulatorConfig
+from training.simulator.config import BRAND, SimulatorConfig
 from training.simulator.period import Period
 from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, taste_sentence, write_text
@@ -46,12 +46,14 @@ def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Gener
     """The given items, filled up: whatever is missing is drawn or derived, the rest stays as it is.
 
     Missing category_l1 is one category for all, missing category_l2 the category_l1, missing gender `Any`; missing
-    prices and launch days are drawn; a missing text is written. The taste is always drawn, shown in the picture and,
+    prices and launch days are drawn; a missing text is written. With `brands` the column `brand` is read where there is
+    one; items that it says nothing of have no brand. The taste is always drawn, shown in the picture and,
     with `describe_taste`, told in one sentence at the end of the description. A launch takes effect at the next
     shop-local midnight.
     """
     assert config.items_path is not None
-    table = read_given(config.items_path, c.ITEMS, config.columns)
+    extra = [c.Column(BRAND, c.Kind.CATEGORY)] if config.brands else []
+    table = read_given(config.items_path, c.ITEMS.with_columns(extra), config.columns)
     count = len(table)
     l1_names = _strings(table, c.CATEGORY_L1, [_ONE_CATEGORY] * count)
     l2_names = _strings(table, c.CATEGORY_L2, l1_names)
@@ -68,6 +70,7 @@ def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Gener
         taste=rng.integers(0, len(words.TASTES), count).astype(np.int32),
         popularity=popularity(count, config.parameters, rng),
         launch_day=_launches(table, period, rng),
+        brand=np.zeros(count, dtype=np.int32),
     )
     if not (traits.launch_day <= 0).any():
         raise DataError(
@@ -75,7 +78,8 @@ def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Gener
         )
     titles, descriptions = _texts(table, config, traits, l1_names, l2_names, rng)
     item_ids = table[c.ITEM_ID].to_pylist()
-    return Catalogue(item_ids, titles, descriptions, l1_names, l2_names, price, traits)
+    catalogue = Catalogue(item_ids, titles, descriptions, l1_names, l2_names, price, traits, [None] * count)
+    return catalogue.with_brands(table[BRAND].to_pylist()) if config.brands else catalogue
 
 
 def _strings(table: pa.Table, name: str, default: list[str]) -> list[str]:

@@ -36,6 +36,7 @@ _FAVOURITES = (0.6, 0.25, 0.15)
 _LATE_ARRIVALS = 0.15
 _MAX_SESSIONS_PER_DAY = 4.0
 _LAUNCHED_BEFORE_DAYS = (14, 400)
+_BRAND_SPREAD = 1.0
 
 
 def popularity(num_items: int, preset: Preset, rng: np.random.Generator) -> DoubleArray:
@@ -53,6 +54,34 @@ def launch_days(num_items: int, num_days: int, rng: np.random.Generator) -> IntA
     return days.astype(np.int32)
 
 
+def draw_brands(category: Codes, num_brands: int, rng: np.random.Generator) -> list[str]:
+    """Brands `brand_01`, `brand_02`, … of items [N]; nothing else of an item tells its brand but its category.
+
+    Sizes fall with the rank as Zipf has it, times a factor of each brand in each category.
+
+    Args:
+        category: category_l1 of the items [N].
+        num_brands: B, at least 1.
+        rng: source of randomness.
+    """
+    size = 1 / (1 + rng.permutation(num_brands))
+    weight = size * np.exp(rng.normal(0, _BRAND_SPREAD, (int(category.max()) + 1, num_brands)))
+    drawn = InverseCdf.of_rows(weight).draw(category, rng) - category * num_brands
+    return [f"brand_{code + 1:02}" for code in drawn]
+
+
+def brand_effects(num_brands: int, num_tastes: int, weight: float, rng: np.random.Generator) -> DoubleArray:
+    """Log effects of brands by brand taste [T, B + 1]; the last column is 0, for items without a brand.
+
+    The brands are dealt out in T hands. Each taste likes one hand (+ weight) and dislikes the next (- weight), so that
+    with T > 2 it does not care about the others, and no brand is liked by all.
+    """
+    hand = rng.permutation(num_brands) % num_tastes
+    taste = np.arange(num_tastes)[:, None]
+    liked, disliked = hand == taste, hand == (taste + 1) % num_tastes
+    return np.pad(weight * (liked.astype(np.float64) - disliked), ((0, 0), (0, 1)))
+
+
 def standardise_in_category(values: DoubleArray, category: Codes) -> DoubleArray:
     """z-scores within each category [N]; 0 where all values are the same."""
     count = np.maximum(np.bincount(category), 1)
@@ -63,9 +92,14 @@ def standardise_in_category(values: DoubleArray, category: Codes) -> DoubleArray
 
 
 def draw_effects(
-    items: ItemTraits, latent: LatentSpace, drift: DriftConfig, num_days: int, rng: np.random.Generator
+    items: ItemTraits,
+    latent: LatentSpace,
+    drift: DriftConfig,
+    num_days: int,
+    rng: np.random.Generator,
+    brand: DoubleArray,
 ) -> Effects:
-    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift's path.
+    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift's path; `brand` is given.
 
     A persona's three favourite categories are drawn by their sizes, so that tiny ones are rarely anybody's favourite.
     """
@@ -89,6 +123,7 @@ def draw_effects(
         popularity_walk=_walk(num_days, len(items), drift.popularity_std, rng),
         context_probs=np.outer(device_probs, DAYPART_WEIGHTS).ravel(),
         weekend_prob=2 * WEEKEND_RATE / (2 * WEEKEND_RATE + 5),
+        brand=brand,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,11 @@ from training.simulator.days import Shop, show_slates, simulate_day
 from training.simulator.given import read_catalogue, read_users
 from training.simulator.period import Period
 from training.simulator.sessions import Sessions, draw_sessions
-from training.simulator.shop import draw_effects, draw_population, draw_profiles
+from training.simulator.shop import brand_effects, draw_brands, draw_effects, draw_population, draw_profiles
 from training.simulator.truth import TRUTH, Truth
 
 LATENT = LatentSpace()
+NUM_BRAND_TASTES = 2
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def build_shop(config: SimulatorConfig, period: Period) -> Shop:
         catalogue = draw_catalogue(config.counts.num_items, period.num_days, config.parameters, items_rng)
     else:
         catalogue = read_catalogue(config, period, items_rng)
+    if config.brands and not catalogue.brands:
+        catalogue = catalogue.with_brands(draw_brands(catalogue.traits.category_l1, config.brands, _rng(config, 6, 1)))
     if config.users_path is None:
         profiles = draw_profiles(config.counts.num_users, users_rng)
         user_ids = pa.array([f"u{row + 1}" for row in range(len(profiles.age))])
@@ -103,10 +106,13 @@ def build_shop(config: SimulatorConfig, period: Period) -> Shop:
 
 
 def build_model(catalogue: Catalogue, config: SimulatorConfig, period: Period, rng: np.random.Generator) -> ChoiceModel:
-    """The choice model of a catalogue."""
-    effects = draw_effects(catalogue.traits, LATENT, config.drift, period.num_days, rng)
+    """The choice model of a catalogue; brands have a stream of their own, so that they disturb no other draw."""
+    num_brands = len(catalogue.brands)
+    latent = replace(LATENT, num_brand_tastes=NUM_BRAND_TASTES) if num_brands else LATENT
+    brand = brand_effects(num_brands, latent.num_brand_tastes, config.brand_weight, _rng(config, 6, 2))
+    effects = draw_effects(catalogue.traits, latent, config.drift, period.num_days, rng, brand)
     return build_choice_model(
-        catalogue.traits, effects, LATENT, config.parameters, period.weekend, config.drift.latent_hazard
+        catalogue.traits, effects, latent, config.parameters, period.weekend, config.drift.latent_hazard
     )
 
 

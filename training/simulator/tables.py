@@ -16,6 +16,7 @@ from contracts import columns as c
 from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator.catalogue import Catalogue
 from training.simulator.choice import DEVICES, Codes, DoubleArray
+from training.simulator.config import BRAND
 from training.simulator.period import Period
 from training.simulator.shop import Profiles
 
@@ -54,6 +55,8 @@ def write_items(folder: Path, catalogue: Catalogue, period: Period) -> None:
         c.IMAGE_PATH: pa.array([image_path(item_id) for item_id in catalogue.item_ids], pa.string()),
         c.LAUNCHED_AT: pa.array(launched_at, pa.int64()),
     }
+    if catalogue.brands:
+        columns[BRAND] = pa.array(catalogue.brand, pa.string())
     _write(pa.table(columns), folder / c.ITEMS.name)
 
 

@@ -24,10 +24,13 @@ class BruteForce:
     cache: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     @property
-    def classes(self) -> list[tuple[int, int, int]]:
+    def classes(self) -> list[tuple[int, int, int, int]]:
         return list(
             itertools.product(
-                range(self.latent.num_personas), range(len(self.latent.tier_targets)), range(self.latent.num_tastes)
+                range(self.latent.num_personas),
+                range(len(self.latent.tier_targets)),
+                range(self.latent.num_tastes),
+                range(self.latent.num_brand_tastes),
             )
         )
 
@@ -36,8 +39,10 @@ class BruteForce:
 
     def prior(self, age: int, gender: int) -> list[float]:
         return [
-            self.effects.persona_prior[age, gender, p] * self.latent.tier_probs[t] / self.latent.num_tastes
-            for p, t, _ in self.classes
+            self.effects.persona_prior[age, gender, p]
+            * self.latent.tier_probs[t]
+            / (self.latent.num_tastes * self.latent.num_brand_tastes)
+            for p, t, _, _ in self.classes
         ]
 
     def category(self, c: int, persona: int, day: int, age: int, context: int, weekend: bool) -> float:
@@ -53,17 +58,18 @@ class BruteForce:
 
         return raw(c) / sum(raw(k) for k in alive) if c in alive else 0.0
 
-    def weight(self, i: int, z: tuple[int, int, int], day: int, gender: int) -> float:
-        _, tier, taste = z
+    def weight(self, i: int, z: tuple[int, int, int, int], day: int, gender: int) -> float:
+        _, tier, taste, brand_taste = z
         it = self.items
         log = it.popularity[i] + self.effects.popularity_walk[day, i]
         log += 1.5 * math.exp(-(day - it.launch_day[i]) / 2)
         if gender != 2 and it.gender[i] != 2:
             log += 1.2 if gender == it.gender[i] else -2.5
         log -= 0.5 * (it.price_z[i] - self.latent.tier_targets[tier]) ** 2
+        log += self.effects.brand[brand_taste, it.brand[i]]
         return math.exp(log + (1.0 if it.taste[i] == taste else 0.0))
 
-    def own(self, i: int, z: tuple[int, int, int], day: int, age: int, gender: int, context: int) -> float:
+    def own(self, i: int, z: tuple[int, int, int, int], day: int, age: int, gender: int, context: int) -> float:
         """B_z(i); a context of -1 averages over contexts and weekends."""
         c = int(self.items.category_l1[i])
         rivals = [j for j in self.launched(day) if self.items.category_l1[j] == c]
@@ -99,7 +105,7 @@ class BruteForce:
 
     def choice(
         self,
-        z: tuple[int, int, int],
+        z: tuple[int, int, int, int],
         day: int,
         age: int,
         gender: int,

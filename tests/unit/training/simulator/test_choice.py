@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.training.simulator.tiny import TWO_PERSONAS, TWO_TASTES, tiny_items, tiny_shop
+from tests.unit.training.simulator.tiny import TWO_BRAND_TASTES, TWO_PERSONAS, TWO_TASTES, tiny_items, tiny_shop
 from training.simulator.choice import LatentSpace, nearest_items
 
 
-@pytest.mark.parametrize("latent", [TWO_PERSONAS, TWO_TASTES])
+@pytest.mark.parametrize("latent", [TWO_PERSONAS, TWO_TASTES, TWO_BRAND_TASTES])
 def test_every_table_equals_its_definition(latent: LatentSpace) -> None:
     shop, brute = tiny_shop(latent, hazard=0.0, num_users=1)
     model = shop.model

@@ -36,6 +36,10 @@ def test_overrides_replace_only_what_they_name() -> None:
         ({"items_path": "a", "num_items": 20}, "num_items=20 with items_path=a: take one of the two"),
         ({"users_path": "a", "num_users": 20}, "num_users=20 with users_path=a: take one of the two"),
         ({"columns": {"name": "title"}}, r"columns renames \['name'\], expected raw columns among"),
+        (
+            {"columns": {"brand": "maker"}},
+            "columns.brand=maker with brands=0, which ignores it: set brands",
+        ),
         ({"num_days": 1}, "num_days: .*greater than or equal to 2.*got 1"),
     ],
 )

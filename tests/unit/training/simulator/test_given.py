@@ -11,6 +11,7 @@ from contracts import columns as c
 from contracts.errors import DataError, SchemaError
 from tests.unit.training.simulator.conftest import START
 from training.simulator import Oracle, SimulatorConfig, given, simulate
+from training.simulator.period import Period
 
 NUM_ITEMS = 30
 
@@ -68,6 +69,28 @@ def test_a_real_catalogue_keeps_what_it_has_and_gets_what_it_lacks(tmp_path: Pat
     oracle = Oracle.open(raw)
     _, scores = next(oracle.scores(oracle.sample(summary.last_day), "full"))
     assert scores.shape[1] == NUM_ITEMS
+
+
+def test_given_brands_are_kept_and_missing_ones_stay_missing(tmp_path: Path) -> None:
+    maker = ["Acme", "Zeta", None] * (NUM_ITEMS // 3)
+    table = items().append_column("maker", pa.array(maker))
+    renames = {"title": "name", "brand": "maker"}
+    raw = tmp_path / "raw"
+    simulate(config(tmp_path, table, brands=1, columns=renames), raw)
+    assert pq.read_table(raw / "items")["brand"].to_pylist() == maker
+    shop = given.read_catalogue(
+        config(tmp_path, table, brands=1, columns=renames), Period(20_514, 14, "UTC"), np.random.default_rng(0)
+    )
+    assert shop.brands == ["Acme", "Zeta"]
+    assert shop.traits.brand.tolist() == [0, 1, 2] * (NUM_ITEMS // 3)
+
+
+def test_brands_are_drawn_where_none_are_given_and_left_out_on_request(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    simulate(config(tmp_path, items(), brands=4), raw)
+    assert set(pq.read_table(raw / "items")["brand"].to_pylist()) <= {f"brand_0{row}" for row in range(1, 5)}
+    simulate(config(tmp_path, items(brand=["Acme"] * NUM_ITEMS)), raw)
+    assert "brand" not in pq.read_table(raw / "items").column_names
 
 
 def test_texts_stay_as_they_are_on_request(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from tests.unit.training.simulator.test_posterior import simulated_steps
-from tests.unit.training.simulator.tiny import TWO_TASTES, tiny_shop
+from tests.unit.training.simulator.tiny import TWO_BRAND_TASTES, TWO_TASTES, tiny_shop
 from training.simulator import SimulatorConfig, score_clicks, simulate
+from training.simulator.choice import LatentSpace
 from training.simulator.config import ImpressionsConfig
 from training.simulator.impressions import click_evidence, click_probs, draw_clicks, draw_slates
 from training.simulator.posterior import ALL, believe
@@ -34,8 +35,9 @@ def test_a_slate_is_no_longer_than_the_launched_items() -> None:
     assert slates.propensity.tolist() == [[0.5, 1.0]] * 5
 
 
-def test_click_probabilities_equal_their_definition() -> None:
-    shop, brute = tiny_shop(TWO_TASTES, hazard=0.0, num_users=6)
+@pytest.mark.parametrize("latent", [TWO_TASTES, TWO_BRAND_TASTES])
+def test_click_probabilities_equal_their_definition(latent: LatentSpace) -> None:
+    shop, brute = tiny_shop(latent, hazard=0.0, num_users=6)
     steps = simulated_steps(shop, num_events=60)
     config = ImpressionsConfig(click_bias=-1.0, click_slope=0.7, click_clip=1.5, position_slope=0.4)
     rows = np.arange(len(steps))

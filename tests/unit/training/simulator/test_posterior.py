@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.simulator.brute_force import BruteForce
-from tests.unit.training.simulator.tiny import PERIOD, TWO_PERSONAS, TWO_TASTES, tiny_shop
+from tests.unit.training.simulator.tiny import PERIOD, TWO_BRAND_TASTES, TWO_PERSONAS, TWO_TASTES, tiny_shop
 from training.simulator.choice import LatentSpace
 from training.simulator.days import Shop, simulate_day
 from training.simulator.observed import Steps, observe
@@ -55,7 +55,7 @@ def enumerate_user(brute: BruteForce, steps: Steps, knowledge: Knowledge) -> tup
     return np.stack(posteriors), np.stack(scores)
 
 
-@pytest.mark.parametrize("latent", [TWO_PERSONAS, TWO_TASTES])
+@pytest.mark.parametrize("latent", [TWO_PERSONAS, TWO_TASTES, TWO_BRAND_TASTES])
 @pytest.mark.parametrize("hazard", [0.0, 0.3])
 @pytest.mark.parametrize(
     "knowledge", [ALL, Knowledge(last_item=False), Knowledge(context=False), Knowledge(last_item=False, history=False)]
