@@ -25,7 +25,7 @@ from contracts.bundle import Bundle
 from contracts.features import NUM_ITEM_AGE_BUCKETS
 from contracts.ids import FloatArray
 from serving.stages.reranking import sigmoid
-from training.models.inputs import CandidateGroup, QueryTensors
+from training.models.inputs import CandidateGroup, ColumnTensors, QueryTensors
 from training.models.loading import load_ranker, load_two_tower
 from training.models.two_tower import TwoTower
 
@@ -34,6 +34,7 @@ CANDIDATES: Final = 300
 SAME_SCORE: Final = 1e-5
 ONNX: Final = ROOT / "var" / "peers" / "onnx"
 _NUM_QUERY_INPUTS: Final = 5
+"""Codes, numbers, and the history's rows, ages and sessions; the benchmark's shop has no lists and no vectors."""
 Inputs = tuple[Tensor, ...]
 Score = Callable[[Inputs], FloatArray]
 
@@ -50,9 +51,9 @@ class Logits(nn.Module):
         self._ranker: Any = ranker
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits [B, C]; inputs are those of `QueryTensors`, then of `CandidateGroup`."""
-        queries, candidates = inputs[:_NUM_QUERY_INPUTS], inputs[_NUM_QUERY_INPUTS:]
-        logits: Tensor = self._ranker.logits(QueryTensors(*queries), CandidateGroup(*candidates))
+        """Logits [B, C]; inputs are those of `_queries`, then of `CandidateGroup`."""
+        queries, (rows, scores, ages) = inputs[:_NUM_QUERY_INPUTS], inputs[_NUM_QUERY_INPUTS:]
+        logits: Tensor = self._ranker.logits(_queries(*queries), CandidateGroup(rows, scores, ages))
         return logits
 
 
@@ -68,8 +69,12 @@ class Embeddings(nn.Module):
         self._model = model
 
     def forward(self, *queries: Tensor) -> Tensor:
-        """Query embeddings [B, E]; inputs are those of `QueryTensors`."""
-        return self._model.query(QueryTensors(*queries))
+        """Query embeddings [B, E]; inputs are those of `_queries`."""
+        return self._model.query(_queries(*queries))
+
+
+def _queries(codes: Tensor, numbers: Tensor, *history: Tensor) -> QueryTensors:
+    return QueryTensors(ColumnTensors(codes, numbers), *history)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -133,8 +138,8 @@ def random_inputs(bundle: Bundle, size: int) -> Inputs:
     ages = rng.integers(0, NUM_ITEM_AGE_BUCKETS, rows.shape)
     candidates = (torch.as_tensor(part) for part in (rows, scores, ages))
     return (
-        queries.categorical,
-        queries.continuous,
+        queries.columns.codes,
+        queries.columns.numbers,
         queries.history_rows,
         queries.history_age_s,
         queries.same_session,

@@ -22,8 +22,9 @@ from benchmarks.common import Figure
 from benchmarks.systems import Ranked
 from contracts.bundle import Bundle, open_bundle
 from contracts.config import merge
-from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS
+from contracts.feature import Side
 from contracts.messages import PipelineResult
+from contracts.schema import FeatureSchema
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
@@ -46,7 +47,7 @@ from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore
 from training.models.dlrm import DLRM
-from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
+from training.models.inputs import CandidateGroup, ColumnTensors, ItemTensors, QueryTensors
 from training.models.loading import RANKER, build_model, load_ranker, load_weights
 from training.models.schema import ModelSchema
 
@@ -96,7 +97,8 @@ async def opened(
         if remember:
             seen = Remembered(seen)
             own = (config.stores, stores.address, stores.client)
-            features, recents = Remembered(UserFeatureStore(*own)), Remembered(RecentItemStore(*own))
+            features = Remembered(UserFeatureStore(*own, bundle.schema))
+            recents = Remembered(RecentItemStore(*own))
             lookup = UserLookup(features, recents, config.pipeline)
             stages["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
         reader = seen_reader(seen, bundle.transforms.calendar, bundle.array("bloom/hashes"))
@@ -235,7 +237,8 @@ def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
         queries = random_queries(bundle, size, rng)
         rows = torch.as_tensor(np.stack([rng.choice(bundle.num_items, count, replace=False) for _ in range(size)]))
         group = CandidateGroup(rows, torch.zeros(rows.shape), torch.zeros_like(rows))
-        pairs = CandidateGroup(*(part.reshape(-1, 1) for part in (group.rows, group.scores, group.age_bucket)))
+        flat = rows.view(-1, 1)
+        pairs = CandidateGroup(flat, torch.zeros(flat.shape), torch.zeros_like(flat))
         owners = torch.arange(size).repeat_interleave(count)
 
         def score_factored(queries: QueryTensors = queries, group: CandidateGroup = group) -> Tensor:
@@ -263,13 +266,27 @@ def _scored_ms(score: Callable[[], Tensor], repeats: int) -> Figure:
 
 def random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
     """Queries whose history is full: the dearest."""
-    length = int(bundle.manifest.dims["history_length"])
+    length = bundle.manifest.history.length
     return QueryTensors(
-        torch.ones((size, len(QUERY_CATEGORICALS)), dtype=torch.int64),
-        torch.as_tensor(rng.normal(size=(size, len(QUERY_CONTINUOUS))).astype(np.float32)),
+        random_columns(bundle.schema, size, rng),
         torch.as_tensor(rng.integers(0, bundle.num_items, (size, length))),
         torch.zeros((size, length)),
         torch.zeros((size, length), dtype=torch.bool),
+    )
+
+
+def random_columns(schema: FeatureSchema, size: int, rng: np.random.Generator) -> ColumnTensors:
+    """Columns of the query side: the first category everywhere, full lists, numbers at random."""
+    layout = schema.layout(Side.QUERY)
+
+    def numbers(width: int) -> Tensor:
+        return torch.as_tensor(rng.normal(size=(size, width)).astype(np.float32))
+
+    return ColumnTensors(
+        torch.ones((size, len(layout.codes)), dtype=torch.int64),
+        numbers(len(layout.numbers)),
+        tuple(torch.ones((size, schema[name].encode.max_length), dtype=torch.int64) for name in layout.lists),
+        tuple(numbers(schema[name].length or 0) for name in layout.vectors),
     )
 
 

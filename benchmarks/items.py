@@ -17,15 +17,16 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.ids import AnyArray, IntArray
 from serving.config import ServingConfig
+from serving.stages.item_lookup import ItemLookup
 from serving.stores import feast_repo
 from serving.stores.config import StoreConfig
 
 NUM_CANDIDATES: Final = 300
 RANKER_COLUMNS: Final = (
-    "items/categorical",
-    "items/continuous",
-    "items/text",
-    "items/image",
+    "items/codes",
+    "items/numbers",
+    "items/vectors/text",
+    "items/vectors/image",
     "items/launched_at",
     "ranker/encoded_id",
 )
@@ -69,7 +70,7 @@ class FeastItems:
         self._stores.feast_dir.mkdir(parents=True, exist_ok=True)
         path = self._stores.feast_dir / "items.parquet"
         values: dict[str, Any] = {name: list(bundle.strings(f"items/{name}")) for name in FIELDS if name != c.PRICE}
-        values |= {c.ITEM_ID: self._ids, c.PRICE: np.asarray(bundle.array("items/price"))}
+        values |= {c.ITEM_ID: self._ids, c.PRICE: ItemLookup.open(bundle).numbers(c.PRICE)}
         rows = pd.DataFrame(values | {"event_timestamp": datetime.now(tz=UTC)})
         rows.to_parquet(path)
         item = Entity(name="item", join_keys=[c.ITEM_ID], value_type=ValueType.STRING)

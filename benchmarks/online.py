@@ -28,6 +28,7 @@ from benchmarks.direct import spread_ms
 from benchmarks.load import Outcome, Target, closed_loop, http_request, open_loop, poisson_arrivals
 from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, HOUR_S
 from contracts.config import merge
@@ -87,7 +88,7 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
     assert shop.config.stores.address is not None
     stores = StoreConnection.open(shop.config.stores, shop.config.stores.address)
     recents = RecentItemStore(stores.config, stores.address, stores.client)
-    features = UserFeatureStore(stores.config, stores.address, stores.client)
+    features = UserFeatureStore(stores.config, stores.address, stores.client, shop.bundle.schema)
     users = list(dict.fromkeys(one["user_id"] for one in shop.asked if "user_id" in one))[:trials]
     known, times = 0, []
     for user in users:
@@ -108,14 +109,14 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
 
 async def _until_changed(bundle: Bundle, port: int, features: UserFeatureStore, user: str) -> float:
     """Milliseconds from the 202 of a taste that changes to the new category in the online store."""
-    old = (await features.read([user])).top_category[0]
+    old = (await features.read([user])).columns[c.TOP_CATEGORY][0]
     categories = bundle.strings("items/category_l1")
     new = next(name for name in categories if name not in (None, old))
     items = [bundle.strings("items/item_id")[row] for row, name in enumerate(categories) if name == new][:_PER_USER]
     events = [{"user_id": user, "item_id": str(items[n % len(items)]), "event": "click"} for n in range(100)]
     post(port, RECORD.path, events)
     accepted = time.perf_counter()
-    while (await features.read([user])).top_category[0] != new:
+    while (await features.read([user])).columns[c.TOP_CATEGORY][0] != new:
         if time.perf_counter() - accepted > _TIMEOUT_S:
             raise RuntimeError(f"top_category of user {user} is still not {new!r} after {_TIMEOUT_S:.0f} s")
         await asyncio.sleep(_POLL_S)

@@ -159,7 +159,8 @@ def with_reference_ranker(bundle: Bundle) -> Bundle:
         items = ItemTensors(bundle.items, bundle.array("ranker/encoded_id"))
         config = REFERENCE_DLRM.model_dump(mode="json")
         save_model("dlrm", build_model("dlrm", config, schema, items), temporary / "ranker")
-        seal(temporary, bundle.manifest.model_copy(update={"version": version}))
+        changed = {"version": version, "reads_popularity": REFERENCE_DLRM.popularity}
+        seal(temporary, bundle.manifest.model_copy(update=changed))
         temporary.rename(folder)
     return open_bundle(folder)
 

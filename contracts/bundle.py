@@ -1,20 +1,6 @@
 """The artifact bundle: one immutable folder that holds everything serving needs, and how to open it.
 
-Layout (arrays are .npy files that every replica of a machine maps; no pickle anywhere):
-
-    manifest.json, manifest.sha256 (of manifest.json), transforms.json
-    items/   categorical [I, 3] int32 · continuous [I, 1] float32 · text, image [I, D] float32
-             has_text, has_image [I] bool
-             launched_at [I] int64 (0 = always) · withdrawn [I] bool · price [I] float64 (NaN = none)
-             item_id, title, description, category_l1, category_l2, gender, image_path: string columns
-    two_tower/ config.json · weights.safetensors · encoded_id [I] int32 · candidate [I, E] float32
-    ranker/    config.json · weights.safetensors · encoded_id [I] int32
-               popularity [D, I] float32, from the first test day to the day after the data, if the ranker reads it
-    index/     faiss.index (flat: searched exactly)
-    pca/       text.safetensors · image.safetensors
-    bloom/     hashes [I, 2] uint64
-    popularity/ global [n] int32 · by_category.json {column: {category: [ItemRow]}}; best first
-    reference_stats.json
+The files are listed in `contracts.bundle_layout`.
 """
 
 from __future__ import annotations
@@ -22,47 +8,25 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from contracts.bundle_layout import MODELS, NEEDED, POPULAR, POPULARITY, STRING_COLUMNS, VALUES, per_item_arrays
 from contracts.catalogue import ItemFeatures
-from contracts.errors import BundleError
-from contracts.ids import AnyArray, IntArray, check_rows
-from contracts.json_text import parse_json
-from contracts.manifest import MANIFEST, MANIFEST_DIGEST, TRANSFORMS, FileEntry, Manifest, parse_manifest
+from contracts.encoded import EncodedColumns
+from contracts.errors import BundleError, ConfigError
+from contracts.feature import FeatureKind, Side
+from contracts.ids import AnyArray, FloatArray, IntArray, check_rows
+from contracts.item_values import Categories, ItemValues
+from contracts.json_text import first_fault, parse_json
+from contracts.manifest import MANIFEST, MANIFEST_DIGEST, FileEntry, Manifest, parse_manifest
+from contracts.schema import FeatureSchema
 from contracts.strings import StringColumn, map_array
-from contracts.transforms import FittedTransforms
+from contracts.transforms import SCHEMA, VOCABULARIES, FittedTransforms
+from contracts.vocabulary import Vocabulary
 
-INDEX: Final = "index/faiss.index"
-STRING_COLUMNS: Final = ("item_id", "title", "description", "category_l1", "category_l2", "gender", "image_path")
-PER_ITEM_ARRAYS: Final = {
-    "items/categorical": ("int32", 2),
-    "items/continuous": ("float32", 2),
-    "items/text": ("float32", 2),
-    "items/image": ("float32", 2),
-    "items/has_text": ("bool", 1),
-    "items/has_image": ("bool", 1),
-    "items/launched_at": ("int64", 1),
-    "items/withdrawn": ("bool", 1),
-    "items/price": ("float64", 1),
-    "two_tower/encoded_id": ("int32", 1),
-    "two_tower/candidate": ("float32", 2),
-    "ranker/encoded_id": ("int32", 1),
-    "bloom/hashes": ("uint64", 2),
-}
-"""Type and dimensions of the arrays with one row an item."""
-POPULAR: Final = "popularity/global"
-MODELS: Final = ("two_tower", "ranker")
-_NEEDED: Final = (
-    TRANSFORMS,
-    INDEX,
-    f"{POPULAR}.npy",
-    *(f"{model}/{name}" for model in MODELS for name in ("config.json", "weights.safetensors")),
-    *(f"{name}.npy" for name in PER_ITEM_ARRAYS),
-    *(f"items/{name}.{part}.npy" for name in STRING_COLUMNS for part in ("offsets", "data")),
-)
-"""Files that serving needs of every bundle."""
 _CHUNK = 1 << 20
 
 
@@ -82,7 +46,7 @@ class Bundle:
         return self.manifest.num_items
 
     def array(self, name: str) -> AnyArray:
-        """A mapped array by its path without `.npy`, for example `items/price`.
+        """A mapped array by its path without `.npy`, for example `items/codes`.
 
         Raises:
             BundleError: there is none, or the file is no array.
@@ -130,14 +94,55 @@ class Bundle:
     @cached_property
     def transforms(self) -> FittedTransforms:
         try:
-            return FittedTransforms.from_values(self.json(TRANSFORMS))
+            transforms = FittedTransforms.open(self.path)
+        except (OSError, ConfigError) as error:
+            raise BundleError(f"bundle {self.version}: its transforms cannot be used: {error}") from error
         except ValueError as error:
-            raise BundleError(f"bundle {self.version}: {TRANSFORMS!r} cannot be used: {error}") from error
+            raise BundleError(f"bundle {self.version}: its transforms cannot be used: {first_fault(error)}") from error
+        for name in transforms.vocabularies:
+            self.file(f"{VOCABULARIES}/{name}.data.npy")
+        return transforms
+
+    @property
+    def schema(self) -> FeatureSchema:
+        """The features of its shop."""
+        return self.transforms.schema
 
     @cached_property
     def items(self) -> ItemFeatures:
-        names = ("categorical", "continuous", "text", "image", "launched_at")
-        return ItemFeatures(**{name: self.array(f"items/{name}") for name in names})
+        layout = self.schema.layout(Side.ITEM)
+        columns = EncodedColumns(
+            self.schema.digest,
+            self.array("items/codes"),
+            self.array("items/numbers"),
+            tuple(self.array(f"items/lists/{name}") for name in layout.lists),
+            tuple(self.array(f"items/vectors/{name}") for name in layout.vectors),
+        )
+        return ItemFeatures(columns, self.array("items/launched_at"))
+
+    def item_vectors(self, feature: str) -> FloatArray:
+        """Vectors of the items by the name of a feature, [I, D] float32; [I, 0] where the schema does not have it."""
+        layout, vectors = self.schema.layout(Side.ITEM), self.items.columns.vectors
+        found = dict(zip(layout.vectors, vectors, strict=True))
+        return found.get(feature, np.zeros((self.num_items, 0), dtype=np.float32))
+
+    @cached_property
+    def values(self) -> ItemValues:
+        """Raw values of the items by column: those that filters compare or answers show."""
+        found: dict[str, Categories | NDArray[np.float64]] = {}
+        for feature in self.schema.shown:
+            name = f"{VALUES}/{feature.column_name}"
+            if feature.kind is FeatureKind.NUMERIC:
+                found[feature.column_name] = self.array(name)
+            else:
+                found[feature.column_name] = Categories(self._vocabulary(name), self.array(f"{name}.codes"))
+        return found
+
+    def _vocabulary(self, name: str) -> Vocabulary:
+        try:
+            return Vocabulary.open(self.file(f"{name}.data.npy").with_name(name.rpartition("/")[2]))
+        except ValueError as error:
+            raise BundleError(f"bundle {self.version}: {error}") from error
 
     @cached_property
     def item_rows(self) -> dict[str, int]:
@@ -192,9 +197,12 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         _check_file(folder, name, entry, manifest.version, verify=verify)
     bundle = Bundle(folder, manifest)
     _check_arrays(bundle)
-    configs = {model: bundle.model_entry(model)["config"] for model in MODELS}
-    if configs["ranker"].get("popularity"):
-        bundle.array("ranker/popularity")
+    for model in MODELS:
+        bundle.model_entry(model)
+    if manifest.reads_popularity:
+        bundle.array(POPULARITY)
+    if manifest.schema_digest != bundle.schema.digest:
+        raise BundleError(f"bundle {manifest.version}: {SCHEMA!r} is not the one that the manifest names")
     for name, vocabulary in bundle.transforms.vocabularies.items():
         if manifest.vocabulary_hashes.get(name) != vocabulary.digest:
             raise BundleError(f"bundle {manifest.version}: vocabulary {name!r} is not the one that the manifest names")
@@ -220,7 +228,7 @@ def check_parts(manifest: Manifest) -> None:
     Raises:
         BundleError: names the file.
     """
-    if lacking := [name for name in _NEEDED if name not in manifest.files]:
+    if lacking := [name for name in NEEDED if name not in manifest.files]:
         raise BundleError(
             f"bundle {manifest.version} lacks {lacking[0]!r}, which serving needs ({len(lacking)} such files are not "
             "in its manifest); build it anew"
@@ -229,7 +237,7 @@ def check_parts(manifest: Manifest) -> None:
 
 def _check_arrays(bundle: Bundle) -> None:
     """Every array and column by ItemRow is of its type and as long as the catalogue; popular items are in it."""
-    for name, (dtype, ndim) in {**PER_ITEM_ARRAYS, POPULAR: ("int32", 1)}.items():
+    for name, (dtype, ndim) in {**per_item_arrays(bundle.schema), POPULAR: ("int32", 1)}.items():
         array = bundle.array(name)
         if (array.dtype, array.ndim) != (np.dtype(dtype), ndim):
             raise BundleError(

@@ -63,8 +63,26 @@ class Kind(StrEnum):
     VECTOR = "vector"
     """As many finite numbers in every row."""
 
+    @property
+    def is_list(self) -> bool:
+        """Whether a row has several values."""
+        return self in (Kind.STRINGS, Kind.VECTOR)
 
+    @property
+    def arrow(self) -> str:
+        """Arrow's alias of the type of one value in our own files."""
+        return _ARROW.get(self, self.value)
+
+
+_ARROW: Final[Mapping[Kind, str]] = {Kind.CATEGORY: "string", Kind.STRINGS: "string", Kind.VECTOR: "float32"}
 _NAMES: Final = (Kind.STRING, Kind.CATEGORY, Kind.STRINGS)
+
+
+def category_text(value: str | int | bool) -> str:
+    """The canonical form of a category: whole numbers and booleans are written out."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Feature views as plain data, the order of the model inputs, and the history features.
+"""Feature views as plain data, history features and item age.
 
 Both sides build their arrays with these functions, so that offline and online features are equal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,23 +13,12 @@ import numpy as np
 
 from contracts import columns as c
 from contracts.clock import DAY_S
+from contracts.feature import FeatureKind
 from contracts.ids import PAD_ROW, BoolArray, FloatArray, IntArray, LongArray
+from contracts.schema import FeatureSchema
 
 HALF_LIFE_DAYS: Final = 3.0
 """An interaction counts half for popularity after this many days."""
-AGE_BINNED: Final = "age_binned"
-PRICE_LOG_NORM: Final = "price_log_norm"
-
-QUERY_CATEGORICALS: Final = (c.USER_ID, c.GENDER, AGE_BINNED, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG, c.DEVICE_TYPE)
-"""Columns of `QueryFeatures.categorical`, in order."""
-QUERY_CONTINUOUS: Final = ("age_norm", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
-"""Columns of `QueryFeatures.continuous`, in order."""
-ITEM_GENDER: Final = "item_gender"
-ITEM_CATEGORICALS: Final = (c.CATEGORY_L1, c.CATEGORY_L2, ITEM_GENDER)
-"""Columns of `ItemFeatures.categorical`, in order; the encoded item id is apart because it is per model."""
-ITEM_CONTINUOUS: Final = (PRICE_LOG_NORM,)
-"""Columns of `ItemFeatures.continuous`, in order."""
-
 SESSION_GAP_S: Final = 1_800
 """A session ends after this many quiet seconds."""
 TOP_CATEGORY_WINDOW_S: Final = DAY_S
@@ -41,10 +31,11 @@ NUM_ITEM_AGE_BUCKETS: Final = len(ITEM_AGE_EDGES_DAYS) + 1
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a feature view; `dtype` is `float`, `string` or `int`."""
+    """One field of a feature view; `dtype` is `float`, `string`, `strings`, or `floats` of a length."""
 
     name: str
     dtype: str
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,9 +49,22 @@ class FeatureViewSpec:
     description: str
 
 
-USER_PROFILE: Final = FeatureViewSpec(
-    "user_profile", c.USER_ID, (Field(c.AGE, "float"), Field(c.GENDER, "string")), 3650, "what users told the shop"
-)
+_DTYPES: Final[Mapping[FeatureKind, str]] = {
+    FeatureKind.CATEGORICAL: "string",
+    FeatureKind.CATEGORIES: "strings",
+    FeatureKind.NUMERIC: "float",
+    FeatureKind.CYCLIC: "float",
+    FeatureKind.VECTOR: "floats",
+}
+
+
+def user_profile(schema: FeatureSchema) -> FeatureViewSpec:
+    """The view of what users told the shop: the raw columns of users that the schema reads."""
+    columns = [one for one in schema.read_from("users") if one.column_name != c.USER_ID]
+    fields = tuple(Field(one.column_name, _DTYPES[one.kind], one.length or 0) for one in columns)
+    return FeatureViewSpec("user_profile", c.USER_ID, fields, 3650, "what users told the shop")
+
+
 USER_ACTIVITY: Final = FeatureViewSpec(
     "user_activity",
     c.USER_ID,
@@ -68,7 +72,11 @@ USER_ACTIVITY: Final = FeatureViewSpec(
     3650,
     "what users did: most frequent category of the 24 hours before the last event, and of all earlier days",
 )
-FEATURE_VIEWS: Final = (USER_PROFILE, USER_ACTIVITY)
+
+
+def feature_views(schema: FeatureSchema) -> tuple[FeatureViewSpec, FeatureViewSpec]:
+    """All views of a shop."""
+    return user_profile(schema), USER_ACTIVITY
 
 
 @dataclass(frozen=True)

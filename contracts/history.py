@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from pydantic import Field
+
+from contracts.config import StrictConfig
 from contracts.errors import ConfigError, RecommenderError
 
 
@@ -19,17 +22,13 @@ class HistoryReader(Protocol):
     def history_days(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class HistoryReach:
-    """What has to be read so that every model gets what it was made for.
+class HistoryReach(StrictConfig):
+    """What has to be read so that every model gets what it was made for."""
 
-    Attributes:
-        length: interactions, 0 for none.
-        days: interactions older than this are not read.
-    """
-
-    length: int
-    days: int
+    length: int = Field(ge=0, strict=True)
+    """Interactions, 0 for none."""
+    days: int = Field(ge=1, strict=True)
+    """Interactions older than this are not read."""
 
     @classmethod
     def of(cls, readers: Mapping[str, HistoryReader], error: type[RecommenderError] = ConfigError) -> HistoryReach:
@@ -47,7 +46,8 @@ class HistoryReach:
             fields = " differs from ".join(f"{name}.history_days={one.history_days}" for name, one in reading.items())
             raise error(f"{fields}; both models read one history: set both to the same and train anew")
         days = next((config.history_days for config in reading.values()), 1)
-        return cls(max((config.history_length for config in reading.values()), default=0), days)
+        length = max((config.history_length for config in reading.values()), default=0)
+        return cls(length=length, days=days)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The same stream tells that a user was erased, so that what is recorded for train
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from contracts.errors import DataError
 from contracts.ids import subject_of
+from contracts.messages import ContextValue
 
 STREAM_FIELD: Final = b"interaction"
 """The one field of a stream's entry."""
@@ -32,6 +34,7 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
         session_id: raw id of the session; there is a user, a session, or both.
         device_type: raw string.
         request_id: of the recommendations that it answers.
+        context: raw values by column of the shop's context.
     """
 
     event_id: str
@@ -43,6 +46,7 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session_id: str | None = None
     device_type: str | None = None
     request_id: str | None = None
+    context: dict[str, ContextValue] | None = None
 
     @property
     def subject(self) -> str:
@@ -64,6 +68,7 @@ class Erasure(Struct, frozen=True, kw_only=True):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Interaction)
+_context_decoder = msgspec.json.Decoder(dict[str, ContextValue])
 _erasure_decoder = msgspec.json.Decoder(Erasure)
 
 
@@ -85,6 +90,21 @@ def decode(content: bytes) -> Interaction:
     if not interaction.subject:
         raise DataError(f"interaction {interaction.event_id!r} has neither user_id nor session_id, expected one")
     return interaction
+
+
+def context_text(context: Mapping[str, ContextValue] | None) -> str | None:
+    """A context as records keep it, a JSON object; None for none."""
+    return None if context is None else _encoder.encode(context).decode()
+
+
+def read_context(text: str | None) -> dict[str, ContextValue]:
+    """The context of a record; empty where there is none that can be read."""
+    if text is None:
+        return {}
+    try:
+        return _context_decoder.decode(text)
+    except msgspec.MsgspecError:
+        return {}
 
 
 def encode_erasure(erasure: Erasure) -> bytes:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator
+from pydantic import Field, JsonValue, StrictBool, StrictFloat, StrictInt, field_validator
 
+from contracts.columns import EventName
 from contracts.config import StrictConfig
 from contracts.errors import BundleError
+from contracts.history import HistoryReach
 from contracts.json_text import first_fault, parse_json
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+CONVERT: Final = "python -m ray_apps.jobs.convert_bundle --help"
+"""What carries a bundle of the version before to this one."""
 MANIFEST: Final = "manifest.json"
 MANIFEST_DIGEST: Final = "manifest.sha256"
-TRANSFORMS: Final = "transforms.json"
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\:\ud800-\udfff]+")
 """Characters of a path: a backslash and a colon lead elsewhere on some systems, halves of a surrogate pair nowhere."""
 _MAX_NAME_BYTES: Final = 255
@@ -67,8 +70,16 @@ class Manifest(StrictConfig):
     """Last day of the data window, YYYY-MM-DD."""
     num_items: int = Field(ge=0, strict=True)
     """Rows of the catalogue."""
-    dims: dict[str, StrictInt]
-    """Named sizes: embedding, text, image, history_length …"""
+    embedding_dim: StrictInt
+    """Width of the candidate embeddings."""
+    history: HistoryReach
+    """What is read of a subject's interactions."""
+    seen_events: tuple[EventName, ...] = Field(strict=False)  # JSON has arrays only
+    """Events that mark their item as seen."""
+    reads_popularity: StrictBool
+    """Whether the ranker reads the popularity of its candidates."""
+    schema_digest: str
+    """Of the feature schema."""
     vocabulary_hashes: dict[str, str]
     """Digest of each vocabulary."""
     files: dict[str, FileEntry]
@@ -81,14 +92,19 @@ class Manifest(StrictConfig):
     """Optional columns that the shop does not have: their features are out."""
     warnings: tuple[str, ...] = Field(default=(), strict=False)
     """What a reader should know before trusting it."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """The whole job config, as values."""
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    """The whole job config, as values: a record for people and later jobs. Serving does not read it."""
+
+    def section(self, name: str) -> dict[str, JsonValue]:
+        """A section of the job config; empty where there is none."""
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
 
     @field_validator("files")
     @classmethod
     def _stays_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
         for name in files:
-            if not _is_path(name):
+            if not is_path(name):
                 raise ValueError(
                     f"{name[:300]!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
                 )
@@ -109,7 +125,8 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         values = parse_json(content)
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found != SCHEMA_VERSION:
-            raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; build it anew")
+            fix = f"convert it by {CONVERT}" if found == SCHEMA_VERSION - 1 else "build it anew"
+            raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; {fix}")
         return Manifest.model_validate(values)
     except ValueError as error:
         raise BundleError(f"{source} is no manifest of a bundle: {first_fault(error)}; build it anew") from error
@@ -121,11 +138,11 @@ def check_version(version: str) -> None:
     Raises:
         BundleError: it is empty, or not one plain name.
     """
-    if not _is_path(version) or "/" in version:
+    if not is_path(version) or "/" in version:
         raise BundleError(f"{version[:300]!r} is not the name of a bundle; expected a plain name")
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """Whether a name stays below a folder and can be there on any system."""
     return (
         _NAME.fullmatch(name) is not None

@@ -6,14 +6,18 @@ Every message carries the bundle version that it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from contracts.features import QUERY_CATEGORICALS, QUERY_CONTINUOUS, History
+from contracts.encoded import EncodedColumns
+from contracts.features import History
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array, subject_of
 from contracts.options import Constraints, Ragged, RerankOptions
+
+ContextValue = str | float | tuple[str | float, ...] | None
+"""A value of a request's context, as its column's kind has it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class RequestBatch:
         user_ids: raw ids; None = anonymous.
         session_ids: raw ids; the subject of the stores where there is no user id.
         recent_items: raw item ids that the client saw itself, newest last, appended to stored history.
-        device_types: raw strings, None = not told.
+        context: raw values by column of the schema's context, one a request, None = not told; a column that is not
+            there was told by nobody.
         context_time: [B] int64 Unix seconds, gives hour and weekday only.
         k: [B] int32, items wanted.
         budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
@@ -42,7 +47,7 @@ class RequestBatch:
     user_ids: tuple[str | None, ...]
     session_ids: tuple[str | None, ...]
     recent_items: tuple[tuple[str, ...], ...]
-    device_types: tuple[str | None, ...]
+    context: Mapping[str, tuple[ContextValue, ...]]
     context_time: LongArray
     k: IntArray
     budget_ms: FloatArray
@@ -52,9 +57,10 @@ class RequestBatch:
 
     def __post_init__(self) -> None:
         size = len(self.request_ids)
-        for name in ("user_ids", "session_ids", "recent_items", "device_types"):
-            if len(getattr(self, name)) != size:
-                raise ValueError(f"{name} has {len(getattr(self, name))} entries, expected {size}, one a request")
+        told = {name: getattr(self, name) for name in ("user_ids", "session_ids", "recent_items")}
+        for name, values in (told | dict(self.context)).items():
+            if len(values) != size:
+                raise ValueError(f"{name} has {len(values)} entries, expected {size}, one a request")
         check_array("context_time", self.context_time, (size,), np.int64)
         check_array("k", self.k, (size,), np.int32)
         check_array("budget_ms", self.budget_ms, (size,), np.float32)
@@ -77,7 +83,7 @@ class RequestBatch:
             user_ids=nothing,
             session_ids=nothing,
             recent_items=((),) * size,
-            device_types=nothing,
+            context={},
             context_time=np.zeros(size, dtype=np.int64),
             k=k,
             budget_ms=np.full(size, np.inf, dtype=np.float32),
@@ -96,24 +102,22 @@ class QueryFeatures:
     Attributes:
         bundle_version: the version whose transforms made them.
         now: [B] int64 Unix seconds; eligibility and item age are as of this time.
-        categorical: [B, 6] int32 encoded ids, columns `QUERY_CATEGORICALS`.
-        continuous: [B, 5] float32, columns `QUERY_CONTINUOUS`.
+        columns: of the query side.
         history: the last N interactions, newest first.
     """
 
     bundle_version: str
     now: LongArray
-    categorical: IntArray
-    continuous: FloatArray
+    columns: EncodedColumns
     history: History
 
     def __post_init__(self) -> None:
         size = len(self.now)
         check_array("now", self.now, (size,), np.int64)
-        check_array("categorical", self.categorical, (size, len(QUERY_CATEGORICALS)), np.int32)
-        check_array("continuous", self.continuous, (size, len(QUERY_CONTINUOUS)), np.float32)
-        if len(self.history.rows) != size:
-            raise ValueError(f"history is of {len(self.history.rows)} queries, expected {size}")
+        if (len(self.columns), len(self.history.rows)) != (size, size):
+            raise ValueError(
+                f"columns are of {len(self.columns)} queries and history of {len(self.history.rows)}, expected {size}"
+            )
 
     def __len__(self) -> int:
         return len(self.now)
@@ -123,8 +127,7 @@ class QueryFeatures:
         return QueryFeatures(
             self.bundle_version,
             self.now[queries],
-            self.categorical[queries],
-            self.continuous[queries],
+            self.columns.take(queries),
             self.history.take(queries),
         )
 
@@ -172,6 +175,40 @@ class Candidates:
     def with_scores(self, scores: FloatArray) -> Candidates:
         """The same rows with other scores [T]."""
         return replace(self, scores=scores)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """T candidates of B queries as a ranker reads them: ragged, with everything that depends on both.
+
+    Attributes:
+        owners: the query of each [T] int64, ascending.
+        rows: [T] int32 ItemRows, or places among items that are given with the call.
+        retrieval_scores: [T] float32.
+        age_bucket: [T] int32, `contracts.features.item_age_bucket` at the time of the query.
+        popularity: [T] float32 at the start of the query's day; None where the ranker does not read it.
+        columns: of the pair side, [T]; None where the schema has none.
+    """
+
+    owners: LongArray
+    rows: IntArray
+    retrieval_scores: FloatArray
+    age_bucket: IntArray
+    popularity: FloatArray | None = None
+    columns: EncodedColumns | None = None
+
+    def __post_init__(self) -> None:
+        size = len(self.owners)
+        check_array("owners", self.owners, (size,), np.int64)
+        check_array("rows", self.rows, (size,), np.int32)
+        check_array("retrieval_scores", self.retrieval_scores, (size,), np.float32)
+        check_array("age_bucket", self.age_bucket, (size,), np.int32)
+        for name, values in (("popularity", self.popularity), ("columns", self.columns)):
+            if values is not None and len(values) != size:
+                raise ValueError(f"{name} is of {len(values)} candidates, expected {size}")
+
+    def __len__(self) -> int:
+        return len(self.owners)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Final
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts import columns as c
-from contracts.features import ITEM_CATEGORICALS
 from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, check_array
 
 
@@ -55,23 +54,22 @@ class Constraints:
     Attributes:
         requests: [F] int32, ascending: places in the batch.
         excluded: F lists of ItemRows that must not come back.
-        codes: by column of `ITEM_CATEGORICALS`, F lists of encoded ids of which an item must have one; empty = any.
-        prices: [F, 2] float64, lowest and highest price, both inside; infinite on both sides = items without a price
-            as well.
+        codes: by column that a request filters by, F lists of codes of which an item must have one; empty = any.
+        ranges: by numeric column that a request filters by, [F, 2] float64, lowest and highest number, both inside;
+            infinite on both sides = items without a number as well.
     """
 
     requests: IntArray
     excluded: Ragged
-    codes: tuple[Ragged, ...]
-    prices: NDArray[np.float64]
+    codes: Mapping[str, Ragged]
+    ranges: Mapping[str, NDArray[np.float64]]
 
     def __post_init__(self) -> None:
         size = len(self.requests)
         check_array("requests", self.requests, (size,), np.int32)
-        check_array("prices", self.prices, (size, 2), np.float64)
-        if len(self.codes) != len(ITEM_CATEGORICALS):
-            raise ValueError(f"codes has {len(self.codes)} columns, expected {list(ITEM_CATEGORICALS)}")
-        for lists in (self.excluded, *self.codes):
+        for column, bounds in self.ranges.items():
+            check_array(column, bounds, (size, 2), np.float64)
+        for lists in (self.excluded, *self.codes.values()):
             if len(lists) != size:
                 raise ValueError(f"a constraint has {len(lists)} lists, expected {size}, one a limited request")
 
@@ -89,7 +87,7 @@ class Order(IntEnum):
 
 NO_CAP: Final = np.iinfo(np.int32).max
 CAPPED_COLUMNS: Final = (c.CATEGORY_L1, c.CATEGORY_L2)
-"""Columns of `RerankOptions.caps`: the first ones of `ITEM_CATEGORICALS`."""
+"""Columns of `RerankOptions.caps`."""
 
 
 @dataclass(frozen=True)

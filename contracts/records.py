@@ -27,6 +27,9 @@ EVENT_TIMESTAMP: Final = "event_timestamp"
 ERASED_AT: Final = "erased_at"
 """Unix seconds; rows of the user up to then are gone."""
 
+CONTEXT: Final = "context"
+"""Values of the shop's context by column as a JSON object, as they were sent: any later schema reads them."""
+
 EPSILON: Final = "epsilon"
 TEMPERATURE: Final = "temperature"
 NUM_RANKED: Final = "num_ranked"
@@ -37,6 +40,7 @@ INTERACTIONS: Final = TableSchema(
         *(column for column in c.INTERACTIONS.columns if column.name != c.LABEL),
         Column(ACCEPTED_MS, Kind.INT, required=True, nullable=False),
         Column(LATE_S, Kind.INT),
+        Column(CONTEXT, Kind.STRING, free_text=True),
     ),
     partitioned=True,
     at_least_one_of=c.INTERACTIONS.at_least_one_of,
@@ -69,6 +73,7 @@ IMPRESSIONS: Final = TableSchema(
         Column(EPSILON, Kind.FLOAT),  # these three once a request, at its first position, where it explored
         Column(TEMPERATURE, Kind.FLOAT),
         Column(NUM_RANKED, Kind.INT),
+        Column(CONTEXT, Kind.STRING, free_text=True),
     ),
     partitioned=True,
 )

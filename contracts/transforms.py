@@ -1,175 +1,238 @@
-"""Fitted feature transforms: saved as JSON, applied by this one NumPy implementation offline and online."""
+"""Fitted feature transforms: saved beside the schema, applied by this one NumPy implementation offline and online."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts import columns as c
 from contracts.clock import ShopCalendar
-from contracts.errors import ConfigError
-from contracts.features import AGE_BINNED, ITEM_GENDER
-from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
+from contracts.config import StrictConfig
+from contracts.encoded import EncodedColumns
+from contracts.encoders import Encode, ListEncoder, NumberEncoder, NumberFit, Values, hashed, nothing, on_circle
+from contracts.feature import TIME_OF_DAY, Feature, FeatureKind, Side
+from contracts.ids import AnyArray, BoolArray, FloatArray
+from contracts.json_text import parse_json
+from contracts.schema import FeatureSchema, SideLayout
 from contracts.vocabulary import Vocabulary
 
-AGE_EDGES: Final = (18.0, 25.0, 35.0, 50.0, 65.0)
-"""Ages at an edge belong to the upper bin."""
+SCHEMA: Final = "schema.json"
+TRANSFORMS: Final = "transforms.json"
+VOCABULARIES: Final = "vocabularies"
+_HOURS, _WEEKDAYS = 24, 7
 
-VOCABULARIES: Final = (c.USER_ID, c.GENDER, c.DEVICE_TYPE, c.ITEM_ID, c.CATEGORY_L1, c.CATEGORY_L2, ITEM_GENDER)
-"""Names of the vocabularies; `top_category` and `top_category_long` share that of `category_l1`."""
+
+class _Step(NamedTuple):
+    """How a feature is encoded."""
+
+    feature: Feature
+    source: str
+    encode: Encode
+
+
+_Plan = tuple[list[_Step], list[_Step], list[_Step], list[_Step]]
+
+
+class _Fitted(StrictConfig):
+    """The content of `TRANSFORMS`."""
+
+    timezone: str
+    """The shop's, IANA."""
+    numbers: dict[str, NumberFit]
+    """Of each numeric feature."""
 
 
 @dataclass(frozen=True)
 class FittedTransforms:
-    """Everything that was learned from data to turn raw values into model inputs.
+    """Everything that turns raw values into model inputs.
 
-    Attributes:
-        vocabularies: one per name in `VOCABULARIES`; a feature that the shop lacks has an empty one.
-        default_age: the interaction-weighted mean age, cut to a whole number; stands in for a missing age.
-        age_mean: mean of the training rows' ages.
-        age_std: standard deviation of the same, never 0.
-        price_log_mean: mean of log(price) over the catalogue.
-        price_log_std: standard deviation of the same, never 0.
+    Args:
+        schema: the features.
+        vocabularies: one for each feature that has one of its own, and that of the item ids; a feature that the shop
+            lacks has an empty one.
+        numbers: of each numeric feature.
         timezone: the shop's, IANA.
+
+    Raises:
+        ValueError: something that the schema needs is not there.
     """
 
-    vocabularies: dict[str, Vocabulary]
-    default_age: float
-    age_mean: float
-    age_std: float
-    price_log_mean: float
-    price_log_std: float
+    schema: FeatureSchema
+    vocabularies: Mapping[str, Vocabulary]
+    numbers: Mapping[str, NumberFit]
     timezone: str
 
     def __post_init__(self) -> None:
-        missing = set(VOCABULARIES) - set(self.vocabularies)
-        if missing:
-            raise ValueError(f"no vocabulary for {sorted(missing)}; expected one for each of {list(VOCABULARIES)}")
-        for name in ("age_std", "price_log_std"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
-        object.__setattr__(self, "calendar", ShopCalendar(self.timezone))
+        names = vocabulary_names(self.schema)
+        numeric = [one.name for one in self.schema.features if one.kind is FeatureKind.NUMERIC]
+        for what, found, needed in (
+            ("vocabularies", self.vocabularies, names),
+            ("numbers", self.numbers, numeric),
+        ):
+            if set(found) != set(needed):
+                raise ValueError(f"the {what} are of {sorted(found)}, the schema has {sorted(needed)}")
+        ShopCalendar(self.timezone)  # refuses an unknown one
 
-    calendar: ShopCalendar = None  # type: ignore[assignment]  # derived from `timezone`
+    @cached_property
+    def calendar(self) -> ShopCalendar:
+        """The shop's."""
+        return ShopCalendar(self.timezone)
 
-    def cardinality(self, feature: str) -> int:
-        """Rows of the embedding table of a categorical feature, the OOV row included."""
-        if feature == AGE_BINNED:
-            return len(AGE_EDGES) + 2
-        name = c.CATEGORY_L1 if feature in (c.TOP_CATEGORY, c.TOP_CATEGORY_LONG) else feature
-        return self.vocabularies[name].cardinality
+    def cardinality(self, name: str) -> int:
+        """Rows of the embedding table of a categorical feature or of `item_id`, the OOV row included."""
+        if name == c.ITEM_ID:
+            return self.vocabularies[name].cardinality
+        feature = self.schema[name]
+        if feature.kind is FeatureKind.NUMERIC:
+            return len(self.numbers[name].edges) + 2
+        if feature.encode.buckets is not None:
+            return feature.encode.buckets + 1
+        return self.vocabularies[feature.vocabulary or name].cardinality
 
-    def age(self, ages: NDArray[np.float64]) -> tuple[FloatArray, IntArray]:
-        """`age_norm` [n] float32 and `age_binned` [n] int32 of ages in years; NaN = the default age in bin 0 (OOV)."""
-        known = ~np.isnan(ages)
-        filled = np.where(known, ages, self.default_age)
-        norm = (filled - self.age_mean) / self.age_std
-        bins = np.digitize(filled, AGE_EDGES) + 1
-        return norm.astype(np.float32), np.where(known, bins, 0).astype(np.int32)
+    def encode(self, name: str, values: Values) -> AnyArray:
+        """Model inputs of one feature, or encoded ids of items by `item_id`; see `EncodedColumns` for the shapes."""
+        return self.vocabularies[name].encode(values) if name == c.ITEM_ID else self._encoders[name](values)
 
-    def context(self, timestamps: LongArray) -> FloatArray:
-        """Hour and weekday as sines and cosines, shop-local, [n, 4] float32: hour sin, cos, weekday sin, cos."""
-        hours = 2 * np.pi * self.calendar.hour(timestamps) / 24
-        weekdays = 2 * np.pi * self.calendar.weekday(timestamps) / 7
-        parts = [np.sin(hours), np.cos(hours), np.sin(weekdays), np.cos(weekdays)]
-        return np.stack(parts, axis=1).astype(np.float32)
+    def columns(self, features: Sequence[Feature], values: Mapping[str, Values], size: int) -> EncodedColumns:
+        """Model inputs of some features of one side.
 
-    def price(self, prices: NDArray[np.float64]) -> FloatArray:
-        """`price_log_norm` [n] float32; a missing (NaN) or non-positive price is 0, the mean."""
-        usable = prices > 0
-        logs = np.log(np.where(usable, prices, 1.0))
-        return np.where(usable, (logs - self.price_log_mean) / self.price_log_std, 0.0).astype(np.float32)
+        Args:
+            features: in the order of the result.
+            values: raw values by column, `timestamp` for hour and weekday; a column that is not there is missing.
+            size: rows n.
+        """
+        return self._encoded(self._plan(features), values, size)
 
-    def encode(self, feature: str, values: Any) -> IntArray:
-        """Encoded ids [n] of a categorical feature's raw strings."""
-        name = c.CATEGORY_L1 if feature in (c.TOP_CATEGORY, c.TOP_CATEGORY_LONG) else feature
-        return self.vocabularies[name].encode(values)
+    def side(self, side: Side, values: Mapping[str, Values], size: int) -> EncodedColumns:
+        """Model inputs of all features of a side; as `columns`."""
+        return self._encoded(self._plans[side], values, size)
 
-    def to_json(self) -> str:
-        """A text that `from_json` turns back into an equal object, exactly."""
-        values = {name: getattr(self, name) for name in _SCALARS}
-        values["vocabularies"] = {name: list(vocabulary.tokens) for name, vocabulary in self.vocabularies.items()}
-        return json.dumps(values, ensure_ascii=False)
+    def _encoded(self, plan: _Plan, values: Mapping[str, Values], size: int) -> EncodedColumns:
+        codes, numbers, lists, vectors = (
+            [
+                step.encode(nothing(step.feature, size) if (given := values.get(step.source)) is None else given)
+                for step in steps
+            ]
+            for steps in plan
+        )
+        stacked = np.stack(codes, axis=1) if codes else np.zeros((size, 0), dtype=np.int32)
+        side_by_side = np.concatenate(numbers, axis=1) if numbers else np.zeros((size, 0), dtype=np.float32)
+        return EncodedColumns(self.schema.digest, stacked, side_by_side, tuple(lists), tuple(vectors))
+
+    def _plan(self, features: Sequence[Feature]) -> _Plan:
+        """How features are encoded: those that give codes, numbers, lists and vectors."""
+        plan: _Plan = ([], [], [], [])
+        for one in features:
+            if one.kind is not FeatureKind.LABEL:
+                place = 0 if one.codes else 1 if one.numbers else 2 if one.kind is FeatureKind.CATEGORIES else 3
+                plan[place].append(_Step(one, _source_of(one), self._encoders[one.name]))
+        return plan
+
+    @cached_property
+    def _plans(self) -> dict[Side, _Plan]:
+        return {side: self._plan(self.schema.of(side)) for side in Side}
+
+    def without(self, columns: EncodedColumns, features: Sequence[Feature], rows: BoolArray) -> EncodedColumns:
+        """Query columns in which nothing is known of some features in some rows.
+
+        Args:
+            columns: of the query side, [n].
+            features: those to hide.
+            rows: where, [n].
+        """
+        places = np.flatnonzero(rows)
+        if len(places) == 0 or not features:
+            return columns
+        layout, unknown = self.schema.layout(Side.QUERY), self.columns(features, {}, 1)
+        names = SideLayout.of(features)
+        codes, numbers = columns.codes.copy(), columns.numbers.copy()
+        codes[places[:, None], [layout.codes.index(name) for name in names.codes]] = unknown.codes
+        numbers[places[:, None], [layout.numbers.index(name) for name in names.numbers]] = unknown.numbers
+        hidden_rows = rows[:, None]
+        lists, vectors = list(columns.lists), list(columns.vectors)
+        for name, list_of_none in zip(names.lists, unknown.lists, strict=True):
+            place = layout.lists.index(name)
+            lists[place] = np.where(hidden_rows, list_of_none, lists[place])
+        for name, zeros in zip(names.vectors, unknown.vectors, strict=True):
+            place = layout.vectors.index(name)
+            vectors[place] = np.where(hidden_rows, zeros, vectors[place])
+        return EncodedColumns(columns.digest, codes, numbers, tuple(lists), tuple(vectors))
+
+    def save(self, folder: Path) -> None:
+        """Writes `SCHEMA`, `TRANSFORMS` and the vocabularies into a folder."""
+        (folder / SCHEMA).write_text(json.dumps(self.schema.values(), indent=1) + "\n", encoding="utf-8")
+        fitted = _Fitted(timezone=self.timezone, numbers=dict(self.numbers))
+        (folder / TRANSFORMS).write_text(fitted.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / VOCABULARIES).mkdir(exist_ok=True)
+        for name, vocabulary in self.vocabularies.items():
+            vocabulary.save(folder / VOCABULARIES / name)
 
     @classmethod
-    def from_json(cls, text: str) -> FittedTransforms:
-        """The transforms saved by `to_json`."""
-        return cls.from_values(json.loads(text))
-
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> FittedTransforms:
-        """The transforms of a parsed JSON text, which may come from outside.
+    def open(cls, folder: Path) -> FittedTransforms:
+        """The transforms saved by `save`, which may come from outside.
 
         Raises:
-            ValueError: a value is missing, unknown, of a wrong type or none that can be used.
+            ValueError: a file is none, or they do not fit each other.
+            ConfigError: the timezone is unknown.
+            OSError: a file is not there.
         """
-        if set(values) != {"vocabularies", *_SCALARS}:
-            raise ValueError(f"it has {sorted(values)}, expected {sorted({'vocabularies', *_SCALARS})}")
-        for name in _SCALARS:
-            value, kind = values[name], str if name == "timezone" else (int, float)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise ValueError(
-                    f"{name} is a {type(value).__name__}, expected {'text' if kind is str else 'a number'}"
-                )
-        lists = values["vocabularies"]
-        if not isinstance(lists, dict) or not all(isinstance(tokens, list) for tokens in lists.values()):
-            raise ValueError("vocabularies hold something else than lists of tokens by name")
-        for name, tokens in lists.items():
-            if not all(isinstance(token, str) for token in tokens):
-                raise ValueError(f"the vocabulary {name!r} holds something else than texts")
-        try:
-            vocabularies = {name: Vocabulary(tuple(tokens)) for name, tokens in lists.items()}
-            return cls(vocabularies=vocabularies, **{name: values[name] for name in _SCALARS})
-        except ConfigError as error:
-            raise ValueError(error.message) from None
+        schema = FeatureSchema.from_values(parse_json((folder / SCHEMA).read_bytes()))
+        fitted = _Fitted.model_validate_json((folder / TRANSFORMS).read_bytes())
+        names = vocabulary_names(schema)
+        vocabularies = {name: Vocabulary.open(folder / VOCABULARIES / name) for name in names}
+        return cls(schema, vocabularies, fitted.numbers, fitted.timezone)
+
+    @cached_property
+    def _encoders(self) -> dict[str, Encode]:
+        return {feature.name: self._encoder(feature) for feature in self.schema.features}
+
+    def _encoder(self, feature: Feature) -> Encode:
+        match feature.kind:
+            case FeatureKind.CATEGORICAL:
+                return self._category_encoder(feature)
+            case FeatureKind.CATEGORIES:
+                return ListEncoder(self._category_encoder(feature), feature.encode.max_length)
+            case FeatureKind.NUMERIC:
+                return NumberEncoder(feature, self.numbers[feature.name])
+            case FeatureKind.CYCLIC:
+                return self._cyclic_encoder(feature)
+            case _:
+                return lambda vectors: np.asarray(vectors, dtype=np.float32)
+
+    def _category_encoder(self, feature: Feature) -> Encode:
+        buckets = feature.encode.buckets
+        if buckets is not None:
+            return lambda values: hashed(values, buckets)
+        return self.vocabularies[feature.vocabulary or feature.name].encode
+
+    def _cyclic_encoder(self, feature: Feature) -> Encode:
+        if feature.origin != "derived":
+            return lambda values: on_circle(np.asarray(values, dtype=np.float64), feature.encode.period or 1)
+        is_hour = feature.column_name == TIME_OF_DAY
+        part, period = (self.calendar.hour, _HOURS) if is_hour else (self.calendar.weekday, _WEEKDAYS)
+
+        def encode(times: Values) -> FloatArray:
+            seconds = np.asarray(times)
+            if seconds.dtype.kind != "f":
+                return on_circle(part(seconds), period)
+            missing = np.isnan(seconds)
+            return on_circle(np.where(missing, np.nan, part(np.where(missing, 0, seconds))), period)
+
+        return encode
 
 
-_SCALARS: Final = ("default_age", "age_mean", "age_std", "price_log_mean", "price_log_std", "timezone")
+def vocabulary_names(schema: FeatureSchema) -> tuple[str, ...]:
+    """Names of the vocabularies of a schema: of its features, and of the item ids where it has item features."""
+    names = [feature.name for feature in schema.features if feature.vocabulary == feature.name]
+    return (*names, c.ITEM_ID) if schema.of(Side.ITEM) else tuple(names)
 
 
-def query_arrays(
-    transforms: FittedTransforms,
-    *,
-    user_codes: IntArray,
-    gender_codes: IntArray,
-    ages: NDArray[np.float64],
-    top_category: IntArray,
-    top_category_long: IntArray,
-    device_codes: IntArray,
-    context_time: LongArray,
-) -> tuple[IntArray, FloatArray]:
-    """The query's `categorical` [B, 6] and `continuous` [B, 5] in the order of `contracts.features`.
-
-    Codes are encoded ids [B], ages are years (NaN = not known), `context_time` is Unix seconds [B].
-    """
-    age_norm, age_binned = transforms.age(ages)
-    return stack_query(
-        user_codes=user_codes,
-        gender_codes=gender_codes,
-        age_norm=age_norm,
-        age_binned=age_binned,
-        top_category=top_category,
-        top_category_long=top_category_long,
-        device_codes=device_codes,
-        cyclic=transforms.context(context_time),
-    )
-
-
-def stack_query(
-    *,
-    user_codes: IntArray,
-    gender_codes: IntArray,
-    age_norm: FloatArray,
-    age_binned: IntArray,
-    top_category: IntArray,
-    top_category_long: IntArray,
-    device_codes: IntArray,
-    cyclic: FloatArray,
-) -> tuple[IntArray, FloatArray]:
-    """As `query_arrays`, of values that are transformed already; `cyclic` is hour and weekday [B, 4]."""
-    codes: list[AnyArray] = [user_codes, gender_codes, age_binned, top_category, top_category_long, device_codes]
-    return np.stack(codes, axis=1).astype(np.int32), np.concatenate([age_norm[:, None], cyclic], axis=1)
+def _source_of(feature: Feature) -> str:
+    is_time = feature.origin == "derived" and feature.kind is FeatureKind.CYCLIC
+    return c.TIMESTAMP if is_time else feature.column_name

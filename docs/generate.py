@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.presets import SHOP
+from contracts.schema import SideLayout
 from recommender_api.operations import OPERATIONS
 from serving.watching.metrics import METRICS
 
@@ -19,6 +21,7 @@ ARCHITECTURE = DOCS / "architecture.md"
 API = DOCS / "guides" / "api.md"
 _METRICS = re.compile(r"(<!-- metrics:begin -->\n).*?(<!-- metrics:end -->)", re.DOTALL)
 _OPERATIONS = re.compile(r"(<!-- operations:begin -->\n).*?(<!-- operations:end -->)", re.DOTALL)
+_FEATURES = re.compile(r"(<!-- features:begin -->\n).*?(<!-- features:end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- stages:begin -->\n).*?(<!-- stages:end -->)", re.DOTALL)
 _MODEL = re.compile(r"^Reference model: (\w+) (\w+)\n(.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _FACT = re.compile(r"^(Input|Output|Artifacts|Failure|Cadence): (.*?)(?=^\w+: |\Z)", re.DOTALL | re.MULTILINE)
@@ -83,10 +86,24 @@ def module_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def feature_table() -> str:
+    """A Markdown table of the built-in features."""
+    lines = ["| feature | side | column | kind | model inputs | hidden with | in the API |", "|---" * 7 + "|"]
+    for one in SHOP.features:
+        layout = SideLayout.of([one])
+        inputs = [f"{kind}: {', '.join(names)}" for kind, names in vars(layout).items() if names]
+        uses = [use for use, given in (("filter", one.filter), ("answer", one.answer)) if given]
+        in_api = f"`{one.column_name}`: {', '.join(uses)}" if uses else ""
+        cells = (one.name, one.side, f"{one.origin}.{one.column_name}", one.kind, "; ".join(inputs))
+        lines.append(f"| {' | '.join(cells)} | {one.hidden_with or ''} | {in_api} |")
+    return "\n".join(lines) + "\n"
+
+
 def rendered() -> str:
     """The architecture page with fresh generated parts."""
     table = f"{model_table()}\nAll modules:\n\n{module_table()}"
-    return _BLOCK.sub(lambda match: match[1] + table + match[2], ARCHITECTURE.read_text(encoding="utf-8"))
+    text = _BLOCK.sub(lambda match: match[1] + table + match[2], ARCHITECTURE.read_text(encoding="utf-8"))
+    return _FEATURES.sub(lambda match: match[1] + feature_table() + match[2], text)
 
 
 def metric_table() -> str:

@@ -39,6 +39,10 @@ class Explanation(Struct, frozen=True):
     stage_ms: Annotated[dict[str, float], Meta(description="Milliseconds of each stage for the whole batch.")]
 
 
+Attributes = dict[str, str | float | list[str]]
+"""Columns that the shop declares and an item has, by name."""
+
+
 class Recommendation(Struct, frozen=True, omit_defaults=True):
     """One recommended item."""
 
@@ -52,6 +56,7 @@ class Recommendation(Struct, frozen=True, omit_defaults=True):
     price: float | None
     image_url: str | None
     explanation: Annotated[ItemExplanation | None, Meta(description="Only where it was asked for.")] = None
+    attributes: Annotated[Attributes, Meta(description="Columns that the shop shows; only those that it has.")] = {}
 
 
 class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
@@ -80,7 +85,7 @@ class RankingResponse(Struct, frozen=True, omit_defaults=True):
     explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
 
 
-class Item(Struct, frozen=True):
+class Item(Struct, frozen=True, omit_defaults=True):
     """An item of the catalogue."""
 
     item_id: str
@@ -93,6 +98,7 @@ class Item(Struct, frozen=True):
     image_url: str | None
     launched_at: Annotated[int | None, Meta(description="Unix seconds; null = it was always there.")]
     available: Annotated[bool, Meta(description="Whether it is launched and not withdrawn.")]
+    attributes: Annotated[Attributes, Meta(description="Columns that the shop shows; only those that it has.")] = {}
 
 
 class SimilarItems(Struct, frozen=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from recommender_api.requests import Id
+from recommender_api.requests import Context, Id
 from recommender_api.values import EventName
 
 MAX_EVENTS: Final = 100
@@ -35,6 +35,9 @@ class InteractionEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     request_id: Annotated[Id | None, Meta(description="The `request_id` in the recommendations that it answers.")] = (
         None
     )
+    context: Annotated[
+        Context | None, Meta(description="Where and how, by the columns that the shop declares; null = not told.")
+    ] = None
 
 
 Interactions = Annotated[list[InteractionEvent], Meta(min_length=1, max_length=MAX_EVENTS)] | InteractionEvent
@@ -97,6 +100,10 @@ class UserData(Struct, frozen=True):
     seen: list[SeenDay]
     erased_at: Annotated[int | None, Meta(description="Unix seconds, 0 = not known when; null = never erased.")]
     unreadable: Annotated[list[str], Meta(description="What is stored, too, and cannot be read any more.")]
+    columns: Annotated[
+        dict[str, str | float | list[str | float] | None] | UnsetType,
+        Meta(description="By name, what the shop's own columns of users say; left out by shops that have none."),
+    ] = UNSET
 
 
 class FlushedSeen(Struct, frozen=True):

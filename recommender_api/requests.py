@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -13,6 +14,8 @@ MAX_RECENT_ITEMS: Final = 100
 MAX_EXCLUDED: Final = 1_000
 MAX_CANDIDATES: Final = 1_000
 MAX_NAMES: Final = 100
+MAX_CONTEXT: Final = 50
+"""Values of a context, and of each of its lists of names."""
 MAX_PAGE: Final = 100
 MAX_TEXT: Final = 100
 MAX_BUDGET_MS: Final = 60_000
@@ -28,6 +31,21 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Cap = Annotated[int, Meta(ge=1, le=MAX_K)]
 
 
+ContextValue = str | float | bool | list[str | float] | None
+"""A category, a number, or a list of categories or numbers."""
+Context = Annotated[
+    dict[Id, ContextValue],
+    Meta(max_length=MAX_CONTEXT, description="Columns of the context that the shop declares, by name."),
+]
+
+
+class NumberRange(Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers that an item may have; it must have one."""
+
+    min: Annotated[float | None, Meta(description="Lowest, itself included.")] = None
+    max: Annotated[float | None, Meta(description="Highest, itself included.")] = None
+
+
 class Filters(Struct, frozen=True, forbid_unknown_fields=True):
     """Items to choose from: those that fit in every field that is given."""
 
@@ -38,6 +56,13 @@ class Filters(Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
     min_price: Annotated[Price | None, Meta(description="Lowest price, itself included; items must have one.")] = None
     max_price: Annotated[Price | None, Meta(description="Highest price, itself included; items must have one.")] = None
+
+
+if TYPE_CHECKING:
+    AnyFilters = Filters | Mapping[str, list[str] | Mapping[str, float] | NumberRange | float]
+    """`Filters`, or a mapping that has columns which a shop declares as well."""
+else:
+    AnyFilters = Filters  # the service checks requests by the types of its shop, see `recommender_api.shop`
 
 
 class Diversity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,10 +102,13 @@ class Visit(Struct, frozen=True, forbid_unknown_fields=True):
     timestamp: Annotated[
         int | None, Meta(description="Unix seconds that give hour and weekday; missing or 0 = now.")
     ] = None
+    context: Annotated[
+        Context | None, Meta(description="Where and how, by the columns that the shop declares; null = not told.")
+    ] = None
     exclude: Annotated[
         list[Id], Meta(max_length=MAX_EXCLUDED, description="Item ids that must not come back; unknown ones are fine.")
     ] = []
-    filters: Annotated[Filters | None, Meta(description="Items to choose from; null = all.")] = None
+    filters: Annotated[AnyFilters | None, Meta(description="Items to choose from; null = all.")] = None
     diversity: Annotated[Diversity | None, Meta(description="How the list is drawn; null = as the service is set.")] = (
         None
     )

@@ -14,6 +14,7 @@ from contracts.ids import IntArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked
 from contracts.options import Constraints, Ragged, RerankOptions
 from contracts.seen import SeenAnswers
+from contracts.user_records import UserRecords
 from serving.running.beside import together
 from serving.running.calls import Stage
 from serving.running.refill import Lists, Refill
@@ -23,7 +24,6 @@ from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
 from serving.stages.seen_filter import SeenReader
-from serving.stages.user_lookup import UserRecords
 from serving.watching.seldom import SeldomLogger
 
 

@@ -26,6 +26,7 @@ from typing import ClassVar, Final
 import numpy as np
 import pytest
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import BundleError
 from contracts.ids import AnyArray
@@ -51,7 +52,7 @@ def requests(bundle: Bundle, *places: int) -> RequestBatch:
         user_ids=tuple(None if place % 4 == 3 else f"u{place % 6}" for place in places),
         session_ids=tuple("s1" if place % 4 == 3 else None for place in places),
         recent_items=tuple(recent[: place % 3] for place in places),
-        device_types=tuple(("mobile", "desktop", None)[place % 3] for place in places),
+        context={c.DEVICE_TYPE: tuple(("mobile", "desktop", None)[place % 3] for place in places)},
     )
 
 

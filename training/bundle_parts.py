@@ -16,13 +16,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.bundle import INDEX, STRING_COLUMNS, open_bundle, seal
+from contracts import columns as c
+from contracts.bundle import open_bundle, seal
+from contracts.bundle_layout import INDEX, POPULARITY, STRING_COLUMNS, VALUES
 from contracts.catalogue import ItemFeatures
 from contracts.errors import BundleError, DataError
+from contracts.feature import Side
 from contracts.files import make_private, private_folder
-from contracts.ids import BoolArray, FloatArray, IntArray
-from contracts.manifest import SCHEMA_VERSION, TRANSFORMS, EncoderEntry, Manifest
-from contracts.strings import StringColumn
+from contracts.history import HistoryReach
+from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
+from contracts.item_values import ItemValues, save_values
+from contracts.manifest import SCHEMA_VERSION, EncoderEntry, Manifest
+from contracts.schema import FeatureSchema
+from contracts.strings import StringColumn, map_array
 from contracts.transforms import FittedTransforms
 
 logger = logging.getLogger(__name__)
@@ -42,7 +48,7 @@ class BundleParts:
         transforms: the fitted transforms.
         items: model inputs of the items.
         strings: `contracts.bundle.STRING_COLUMNS`, each [I] with None for missing.
-        price: [I] float64, NaN = none.
+        values: raw values that filters compare and answers show, by column.
         has_text, has_image: [I].
         bloom_hashes: [I, 2] uint64.
         popular: ItemRows, best first.
@@ -52,7 +58,8 @@ class BundleParts:
         index_file: the FAISS index.
         pca_files: by `text` and `image`.
         encoders: by `text` and `image`.
-        dims: named sizes.
+        history: what is read of a subject's interactions.
+        seen_events: events that mark their item as seen.
         metrics: headline figures.
         missing: optional columns that the shop lacks.
         warnings: what a reader should know.
@@ -68,7 +75,7 @@ class BundleParts:
     transforms: FittedTransforms
     items: ItemFeatures
     strings: Mapping[str, Sequence[str | None]]
-    price: NDArray[np.float64]
+    values: ItemValues
     has_text: BoolArray
     has_image: BoolArray
     bloom_hashes: NDArray[np.uint64]
@@ -80,7 +87,8 @@ class BundleParts:
     index_file: Path
     pca_files: Mapping[str, Path]
     encoders: Mapping[str, EncoderEntry]
-    dims: Mapping[str, int]
+    history: HistoryReach
+    seen_events: tuple[c.EventName, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -115,17 +123,15 @@ def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
 
 
 def _write_files(parts: BundleParts, folder: Path) -> None:
-    arrays = {f"items/{name}": getattr(parts.items, name) for name in parts.items.__dataclass_fields__}
-    arrays |= {
+    arrays = item_arrays(parts.transforms.schema, parts.items) | {
         "items/has_text": parts.has_text,
         "items/has_image": parts.has_image,
-        "items/price": parts.price,
         "items/withdrawn": np.zeros(len(parts.items), dtype=bool),
         "bloom/hashes": parts.bloom_hashes,
         "popularity/global": parts.popular,
     }
     if parts.ranker_popularity is not None:
-        arrays["ranker/popularity"] = parts.ranker_popularity
+        arrays[POPULARITY] = parts.ranker_popularity
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +140,8 @@ def _write_files(parts: BundleParts, folder: Path) -> None:
         StringColumn.pack(parts.strings[column]).save(folder / "items" / column)
     _write_json(folder / "popularity/by_category.json", parts.popular_by_category)
     _write_json(folder / "reference_stats.json", parts.reference_stats)
-    (folder / TRANSFORMS).write_text(parts.transforms.to_json(), encoding="utf-8")
+    parts.transforms.save(folder)
+    save_values(parts.values, folder / VALUES)
     for name in TWO_TOWER_FILES:
         _copy(parts.two_tower_dir / name, folder / "two_tower" / name)
     for name in RANKER_FILES:
@@ -142,6 +149,20 @@ def _write_files(parts: BundleParts, folder: Path) -> None:
     _copy(parts.index_file, folder / INDEX)
     for name, source in parts.pca_files.items():
         _copy(source, folder / "pca" / f"{name}.safetensors")
+
+
+def item_arrays(schema: FeatureSchema, items: ItemFeatures) -> dict[str, AnyArray]:
+    """The model inputs of the items as arrays, by their names in a bundle."""
+    layout, columns = schema.layout(Side.ITEM), items.columns
+    lists = zip(layout.lists, columns.lists, strict=True)
+    vectors = zip(layout.vectors, columns.vectors, strict=True)
+    return {
+        "items/codes": columns.codes,
+        "items/numbers": columns.numbers,
+        "items/launched_at": items.launched_at,
+        **{f"items/lists/{name}": array for name, array in lists},
+        **{f"items/vectors/{name}": array for name, array in vectors},
+    }
 
 
 def _manifest(parts: BundleParts, version: str) -> Manifest:
@@ -157,7 +178,11 @@ def _manifest(parts: BundleParts, version: str) -> Manifest:
         first_day=parts.first_day,
         last_day=parts.last_day,
         num_items=len(parts.items),
-        dims=dict(parts.dims),
+        embedding_dim=map_array(parts.two_tower_dir / "candidate.npy").shape[1],
+        history=parts.history,
+        seen_events=parts.seen_events,
+        reads_popularity=parts.ranker_popularity is not None,
+        schema_digest=parts.transforms.schema.digest,
         vocabulary_hashes={name: vocabulary.digest for name, vocabulary in parts.transforms.vocabularies.items()},
         files={},
         metrics=dict(parts.metrics),

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-import pyarrow as pa
 
 from contracts import columns as c
 from contracts.bloom import item_hashes
-from contracts.bundle import STRING_COLUMNS
+from contracts.bundle_layout import STRING_COLUMNS
 from contracts.catalogue import ItemFeatures
 from contracts.clock import day_to_name
 from contracts.errors import DataError
@@ -21,7 +20,7 @@ from contracts.history import HistoryReach, StoredReader
 from contracts.ids import LongArray
 from contracts.messages import QueryFeatures
 from training.bundle_parts import BundleParts, write_parts
-from training.embeddings import CatalogueEmbeddings, open_embeddings
+from training.embeddings import open_embeddings
 from training.features.events import EventTable
 from training.features.processed import Processed, open_processed
 from training.models.item_popularity import ItemPopularity
@@ -33,7 +32,6 @@ from training.score_stats import score_stats
 
 NUM_REFERENCE_ROWS: Final = 20_000
 NUM_SCORED_ROWS: Final = 256
-_HISTORY_LENGTH, _HISTORY_DAYS = "history_length", "history_days"
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         transforms=processed.transforms,
         items=items,
         strings=strings,
-        price=_prices(table),
+        values=processed.item_values(),
         has_text=embeddings.has_text,
         has_image=embeddings.has_image,
         bloom_hashes=item_hashes(strings[c.ITEM_ID]),
@@ -106,7 +104,8 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         index_file=inputs.index_file,
         pca_files={name: inputs.embeddings_dir / f"{name}_pca.safetensors" for name in ("text", "image")},
         encoders=embeddings.encoders,
-        dims={**_dims(inputs, embeddings), **history},
+        history=history,
+        seen_events=info.seen_events,
         metrics={
             **_metrics("two_tower", inputs.two_tower_dir),
             **_metrics("ranker", inputs.ranker_dir),
@@ -120,21 +119,11 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
     )
 
 
-def _history(inputs: BundleInputs) -> dict[str, int]:
+def _history(inputs: BundleInputs) -> HistoryReach:
     """History length and age limit that serve both models."""
     folders = {"two_tower.model": inputs.two_tower_dir, "ranker.model": inputs.ranker_dir}
     configs = {name: _read_json(folder / "config.json")["config"] for name, folder in folders.items()}
-    reach = HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, DataError)
-    return {_HISTORY_LENGTH: reach.length, _HISTORY_DAYS: reach.days}
-
-
-def _dims(inputs: BundleInputs, embeddings: CatalogueEmbeddings) -> dict[str, int]:
-    candidates = np.load(inputs.two_tower_dir / "candidate.npy", mmap_mode="r")
-    return {
-        "embedding": candidates.shape[1],
-        "text": embeddings.text.shape[1],
-        "image": embeddings.image.shape[1],
-    }
+    return HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, DataError)
 
 
 def _popularity(inputs: BundleInputs, processed: Processed, events: EventTable) -> ItemPopularity | None:
@@ -154,14 +143,16 @@ def _reference_stats(
     processed: Processed,
     events: EventTable,
     items: ItemFeatures,
-    history: Mapping[str, int],
+    history: HistoryReach,
     popularity: ItemPopularity | None,
 ) -> dict[str, Any]:
     """Histograms of features and scores on training days."""
     rows = events.rows_between(processed.info.first_day, processed.info.train_end_day)
     rng = np.random.default_rng(inputs.seed)
     sample = np.sort(rng.choice(rows, size=min(NUM_REFERENCE_ROWS, len(rows)), replace=False))
-    stats = reference_stats(_queries(processed, events, sample, history), items, events.item_row[sample])
+    stats = reference_stats(
+        processed.schema, _queries(processed, events, sample, history), items, events.item_row[sample]
+    )
     few = np.sort(rng.choice(sample, size=min(NUM_SCORED_ROWS, len(sample)), replace=False))
     scores = score_stats(
         open_two_tower(inputs.two_tower_dir, items),
@@ -175,15 +166,10 @@ def _reference_stats(
     return {**stats, "scores": scores}
 
 
-def _queries(processed: Processed, events: EventTable, rows: LongArray, history: Mapping[str, int]) -> QueryFeatures:
+def _queries(processed: Processed, events: EventTable, rows: LongArray, history: HistoryReach) -> QueryFeatures:
     return events.query_features(
-        rows, processed.transforms, length=history[_HISTORY_LENGTH], history_days=history[_HISTORY_DAYS], masked=False
+        rows, processed.transforms, length=history.length, history_days=history.days, masked=False
     )
-
-
-def _prices(table: pa.Table) -> Any:
-    """[I] float64, NaN = none."""
-    return table[c.PRICE].cast(pa.float64()).fill_null(float("nan")).to_numpy()
 
 
 def _metrics(name: str, folder: Path) -> dict[str, float]:

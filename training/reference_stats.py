@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from contracts.catalogue import ItemFeatures
-from contracts.features import ITEM_CATEGORICALS, ITEM_CONTINUOUS, QUERY_CATEGORICALS, QUERY_CONTINUOUS
+from contracts.encoded import PAD_CODE
+from contracts.feature import FeatureKind, Side
 from contracts.ids import AnyArray, IntArray
 from contracts.messages import QueryFeatures
+from contracts.schema import FeatureSchema
 
 NUM_BINS: Final = 20
 MAX_CODES: Final = 200
@@ -18,10 +19,13 @@ MAX_CODES: Final = 200
 _OTHER: Final = "other"
 
 
-def reference_stats(queries: QueryFeatures, items: ItemFeatures, positives: IntArray) -> dict[str, Any]:
-    """Histograms of the query features, and of the item features of the positives.
+def reference_stats(
+    schema: FeatureSchema, queries: QueryFeatures, items: ItemFeatures, positives: IntArray
+) -> dict[str, Any]:
+    """Histograms of the query features, and of the item features of the positives; of a vector its length.
 
     Args:
+        schema: the features.
         queries: features of n sampled training rows, not masked.
         items: the catalogue.
         positives: ItemRow of each of the rows [n].
@@ -30,18 +34,17 @@ def reference_stats(queries: QueryFeatures, items: ItemFeatures, positives: IntA
         {"num_rows", "features": {name: {"kind": "categorical", "counts": {code: count}} or
         {"kind": "continuous", "edges": [NUM_BINS + 1], "counts": [NUM_BINS]}}}.
     """
-    categorical: Mapping[str, AnyArray] = {
-        **dict(zip(QUERY_CATEGORICALS, queries.categorical.T, strict=True)),
-        **dict(zip(ITEM_CATEGORICALS, items.categorical[positives].T, strict=True)),
-        "item_row": positives,
-    }
-    continuous: Mapping[str, AnyArray] = {
-        **dict(zip(QUERY_CONTINUOUS, queries.continuous.T, strict=True)),
-        **dict(zip(ITEM_CONTINUOUS, items.continuous[positives].T, strict=True)),
-        "history_length": (queries.history.rows >= 0).sum(axis=1).astype(np.float32),
-    }
-    features = {name: _code_counts(values) for name, values in categorical.items()}
-    features |= {name: histogram(values) for name, values in continuous.items()}
+    sides = ((schema.layout(Side.QUERY), queries.columns), (schema.layout(Side.ITEM), items.columns.take(positives)))
+    features = {"item_row": _code_counts(positives)}
+    features["history_length"] = histogram((queries.history.rows >= 0).sum(axis=1).astype(np.float32))
+    for layout, columns in sides:
+        coded = zip(layout.codes, columns.codes.T, strict=True)
+        listed = zip(layout.lists, (values[values != PAD_CODE] for values in columns.lists), strict=True)
+        features |= {name: _code_counts(codes) for name, codes in (*coded, *listed)}
+        numbers = zip(layout.numbers, columns.numbers.T, strict=True)
+        lengths = zip(layout.vectors, (np.linalg.norm(values, axis=1) for values in columns.vectors), strict=True)
+        told = (one for one in lengths if schema[one[0]].kind is FeatureKind.VECTOR)
+        features |= {name: histogram(values) for name, values in (*numbers, *told)}
     return {"num_rows": len(queries), "features": features}
 
 

@@ -10,11 +10,11 @@ import torch
 from contracts.catalogue import ItemFeatures
 from contracts.clock import ShopCalendar
 from contracts.features import item_age_bucket
-from contracts.ids import AnyArray, FloatArray
-from contracts.messages import QueryFeatures
+from contracts.ids import FloatArray
+from contracts.messages import Candidates, QueryFeatures
 from training.models.candidate_index import CandidateIndex
-from training.models.inputs import QueryTensors, as_tensor
-from training.models.item_popularity import ItemPopularity
+from training.models.inputs import PairTensors, QueryTensors
+from training.models.item_popularity import ItemPopularity, pairs_of
 from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
 from training.reference_stats import histogram
@@ -55,11 +55,10 @@ def score_stats(
         found = CandidateIndex(candidates).search(
             two_tower.query(tensors).numpy(), RETRIEVAL_K, bias, items.launched_at <= queries.now[:, None]
         )
-        owners = np.repeat(np.arange(len(queries)), found.lengths)
-        ages = item_age_bucket(items.launched_at[found.rows], queries.now[owners])
-        given: list[AnyArray] = [found.rows.astype(np.int64), owners, found.scores, ages.astype(np.int64)]
-        given += [] if popularity is None else [popularity.of(found.rows, owners, queries.now)]
-        logits = ranker.score(tensors, *(as_tensor(array) for array in given))
+        retrieved = Candidates(queries.bundle_version, found.rows, found.scores, found.lengths)
+        pairs = pairs_of(queries, retrieved, items.launched_at, popularity)
+        logits = ranker.score(tensors, PairTensors.of(pairs))
+        owners = pairs.owners
         scores = torch.sigmoid(logits).numpy()
     places = np.arange(len(owners)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
     order = np.lexsort((-scores, owners))  # ranked lists, in the owners' order: places hold for both

@@ -10,14 +10,19 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
+from contracts.columns import INTERACTIONS
 from contracts.config import ShopName, StrictConfig, load_config, merge
+from contracts.declared import declared_columns, unknown_renames
+from contracts.feature import Side
 from contracts.history import HistoryReach
+from contracts.presets import FeaturesConfig
 from ray_apps.cluster import ClusterConfig
 from serving.stores.config import StoreConfig
 from training.compaction import CompactConfig
 from training.embeddings import EmbedConfig
 from training.evaluation import EvaluationConfig
 from training.features.config import PreprocessConfig
+from training.features.raw_tables import taken_names
 from training.index import IndexConfig
 from training.simulator import SimulatorConfig
 from training.simulator.period import Period
@@ -49,6 +54,8 @@ class JobConfig(StrictConfig):
     """The shop's, IANA name; of every section that does not set its own."""
     simulator: SimulatorConfig | None = None
     """The simulated shop; null where the tables are given by raw_dir."""
+    features: FeaturesConfig = FeaturesConfig()
+    """What the models read: the features of a shop, and of its own columns."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """Reading, split and features."""
     embed: EmbedConfig = EmbedConfig()
@@ -100,6 +107,7 @@ class JobConfig(StrictConfig):
             )
         ShopCalendar(self.preprocess.timezone)  # refuses an unknown one before anything is written
         self._check_history()
+        self._check_features()
         if self.stores.shop != self.shop:
             raise ValueError(f"stores.shop={self.stores.shop} differs from shop={self.shop}; leave stores.shop out")
         return self
@@ -111,6 +119,22 @@ class JobConfig(StrictConfig):
                 raise ValueError(
                     f"stores.{name}={getattr(self.stores, name)} is below the models' {name}={needed}; raise it"
                 )
+
+    def _check_features(self) -> None:
+        schema = self.features.to_schema()
+        if fault := unknown_renames(self.preprocess.columns, schema):
+            raise ValueError(f"preprocess.columns: {fault}")
+        INTERACTIONS.with_columns(declared_columns(schema).get(INTERACTIONS.name, ()), taken_names())
+        if of_pairs := schema.of(Side.PAIR):
+            raise ValueError(
+                f"features: {of_pairs[0].name} has side=pair, but raw tables hold no features of pairs; take it out of "
+                "features.columns"
+            )
+        if not schema.of(Side.ITEM) or not schema.of(Side.QUERY):
+            raise ValueError(
+                "features: two-tower and ranker need features of items and of queries; take the preset shop, or "
+                "declare some in features.columns"
+            )
 
     def with_dates(self, clock: Clock) -> JobConfig:
         """The same config with the simulator's open start date settled, so that a run may pass midnight."""

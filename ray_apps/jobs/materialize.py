@@ -12,6 +12,7 @@ from pathlib import Path
 
 from contracts.clock import ShopCalendar
 from contracts.columns import CATEGORY_L1, ITEM_ID
+from contracts.features import feature_views, user_profile
 from contracts.records import shop_records
 from ray_apps.jobs import build_index, preprocess
 from ray_apps.jobs.cli import main
@@ -58,6 +59,7 @@ def run(workspace: Workspace, _: Path) -> str:
             TablesEnd(last_day, calendar.start_of_day(last_day + 1)),
             erasures(records),
             accepted,
+            user_profile(processed.schema),
         )
         meta = materialize(config, address, tables, bundle_version=version, written_at=workspace.clock.now())
         RecordWriter(records, calendar).snapshot(online_activity(config, address))
@@ -74,7 +76,7 @@ def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) 
     if workspace.force or meta.bundle_version != version:
         return ""
     config, processed = workspace.config.stores, open_processed(workspace.output(preprocess.JOB))
-    sample = Sample(*some_users(processed, config.seen_window_days))
+    sample = Sample(feature_views(processed.schema), *some_users(processed, config.seen_window_days))
     missing = what_is_missing(config, address, meta, workspace.clock.now(), sample)
     return None if missing is None else f"filled anew: {missing}"
 

@@ -32,6 +32,7 @@ def run(workspace: Workspace, out_dir: Path) -> str:
         records_dir=records(config),
         records_end=records_end(config, workspace.clock),
         clock=workspace.clock,
+        schema=config.features.to_schema(),
     )
     kept_out = sum(info.kept_out.values())
     return (
@@ -76,7 +77,7 @@ def recorded(config: JobConfig, clock: Clock) -> list[Path]:
 JOB = Job(
     name="preprocess",
     purpose="Checks the raw tables, splits them by day and computes transforms and point-in-time features.",
-    sections=("preprocess",),
+    sections=("features", "preprocess"),
     inputs=(simulate.JOB,),
     run=run,
     place=fingerprint_folder("processed"),

@@ -19,12 +19,14 @@ from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.asgi import Gateway, with_cors
 from serving.gateway.http.bodies import Bodies
 from serving.gateway.http.clients import ClientAddress
+from serving.gateway.http.decoding import RequestDecoder
 from serving.gateway.http.description import description_pages
 from serving.gateway.http.endpoints import Endpoints
 from serving.gateway.recommend.service import RecommendationService
 from serving.gateway.record.impressions import ImpressionLog
 from serving.gateway.record.interactions import InteractionService
 from serving.gateway.record.users import UserDataEndpoints
+from serving.gateway.shop.types import shop_types
 from serving.gateway.watch.monitor import Monitor
 from serving.gateway.watch.popularity import FreshPopularity
 from serving.gateway.watch.telemetry import Telemetry
@@ -67,7 +69,7 @@ class Surroundings:
     ) -> Surroundings:
         """Those of a server: the clock of the settings, everything else in the stores."""
         seen = seen_reader(SeenStore(*stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
-        return cls(stores, config.clock(), seen, UserFeatureStore(*stores), metrics)
+        return cls(stores, config.clock(), seen, UserFeatureStore(*stores, bundle.schema), metrics)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def build_gateway(
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
     """
     clock, stores, limits = around.clock, around.stores, config.gateway
+    types = shop_types(bundle.schema)
     telemetry = Telemetry(config.request_log, around.metrics)
     pipeline = build_pipeline(stages, bundle, config, telemetry.watch(around.seen))
     catalogue = Catalogue(bundle, config.raw_dir)
@@ -123,7 +126,7 @@ def build_gateway(
     service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
     writer = InteractionStore(*stores)
     interactions = InteractionService(
-        bundle, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
+        bundle, types, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
@@ -131,10 +134,11 @@ def build_gateway(
     bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
     browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
     address = ClientAddress(limits.proxies)
-    endpoints = Endpoints(service, interactions, catalogue, users, clock, monitor, bodies, browser, address)
+    decode = RequestDecoder(types)
+    endpoints = Endpoints(service, interactions, catalogue, users, clock, monitor, bodies, browser, address, decode)
     access = Access.open(config.access, audit, address)
     guard = PageGuard(limits.hosts, limits.cors_origins) if access is None else None
-    gateway = Gateway(endpoints.by_operation(), description_pages(), guard, access, telemetry)
+    gateway = Gateway(endpoints.by_operation(), description_pages(types), guard, access, telemetry)
     app = with_traces(with_cors(gateway, limits), limits.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
     popularity = FreshPopularity(lately, pipeline.fallbacks.popular, bundle, clock)

@@ -21,13 +21,13 @@ from contracts.clock import ShopCalendar
 from contracts.columns import TableSchema
 from contracts.errors import DataError
 from contracts.files import atomic_file
-from contracts.interactions import Erasure, Interaction
-from serving.interactions.day_files import by_day, day_folder
+from contracts.interactions import Erasure, Interaction, context_text
+from serving.interactions.day_files import arrow_schema, by_day, day_folder
 from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000
 """First second of 9999-12-30: days of later times have no name."""
-_COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S))
+_COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S, r.CONTEXT))
 
 Columns = dict[str, list[Any]]
 
@@ -53,6 +53,7 @@ class RecordWriter:
         columns: Columns = {name: [getattr(event, name) for event, _ in events] for name in _COPIED}
         columns[r.ACCEPTED_MS] = [accepted_ms for _, accepted_ms in events]
         columns[r.LATE_S] = [event.accepted_at - event.timestamp for event, _ in events]
+        columns[r.CONTEXT] = [context_text(event.context) for event, _ in events]
         self._write_days(r.INTERACTIONS, columns, columns[c.TIMESTAMP])
 
     def served(self, values: Sequence[tuple[ServedValue, int]]) -> None:
@@ -93,8 +94,7 @@ def check_timestamp(timestamp: int) -> None:
 
 
 def _table(schema: TableSchema, columns: Columns) -> pa.Table:
-    types = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in schema.columns])
-    return pa.table(columns, schema=types)
+    return pa.table(columns, schema=arrow_schema(schema))
 
 
 def _write_table(folder: Path, table: pa.Table, name: str | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.placing.config import StageConfig
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
-from serving.stages.user_lookup import UserLookup
 from serving.stores.connection import StoreConnection
+
+if TYPE_CHECKING:
+    from serving.stages.user_lookup import UserLookup
 
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ def _query_features(
 ) -> StageCall:
     from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 
-    return AsyncCall(QueryFeatureStage(open_user_lookup(config, stores), QueryFeatureBuilder.open(bundle)))
+    return AsyncCall(QueryFeatureStage(open_user_lookup(bundle, config, stores), QueryFeatureBuilder.open(bundle)))
 
 
 def _retrieval(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
@@ -142,18 +144,19 @@ def open_stage(
     return STAGES[name].open(bundle, config, thread, stores)
 
 
-def open_user_lookup(config: StageConfig, stores: StoreConnection | None) -> UserLookup:
-    """Opens the user lookup.
+def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> UserLookup:
+    """Opens the user lookup for the columns of users that a bundle reads.
 
     Raises:
         ConfigError: there are no stores.
     """
     if stores is None:
         raise ConfigError("the user lookup reads stores and got no connection; open one with StoreConnection.open")
+    from serving.stages.user_lookup import UserLookup
     from serving.stores.recent import RecentItemStore
     from serving.stores.user_features import UserFeatureStore
 
-    return UserLookup(UserFeatureStore(*stores), RecentItemStore(*stores), config.pipeline)
+    return UserLookup(UserFeatureStore(*stores, bundle.schema), RecentItemStore(*stores), config.pipeline)
 
 
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts.features import ITEM_CATEGORICALS
 from contracts.ids import AnyArray, IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, QueryFeatures
 from contracts.options import Constraints, Ragged
@@ -149,18 +148,22 @@ def _without(removed: Candidates, requests: LongArray, constraints: Constraints 
     """The limits of some requests [n] as those of a batch of n, with more items excluded."""
     places = {} if constraints is None else {int(request): f for f, request in enumerate(constraints.requests)}
     size = len(requests)
-    prices = np.tile([-np.inf, np.inf], (size, 1))
+    ranges = {column: np.tile([-np.inf, np.inf], (size, 1)) for column in (constraints.ranges if constraints else ())}
     excluded = np.split(removed.rows, removed.offsets[1:-1])
-    codes: list[list[IntArray]] = [[np.zeros(0, np.int32)] * size for _ in ITEM_CATEGORICALS]
+    codes = {column: [np.zeros(0, np.int32)] * size for column in (constraints.codes if constraints else ())}
     for place, request in enumerate(requests.tolist()):
         if constraints is not None and request in places:
             limit = places[request]
-            prices[place] = constraints.prices[limit]
             excluded[place] = np.concatenate([excluded[place], _list(constraints.excluded, limit)])
-            for column, lists in zip(codes, constraints.codes, strict=True):
-                column[place] = _list(lists, limit)
+            for column, bounds in constraints.ranges.items():
+                ranges[column][place] = bounds[limit]
+            for column, lists in constraints.codes.items():
+                codes[column][place] = _list(lists, limit)
     return Constraints(
-        np.arange(size, dtype=np.int32), Ragged.of(excluded), tuple(Ragged.of(column) for column in codes), prices
+        np.arange(size, dtype=np.int32),
+        Ragged.of(excluded),
+        {column: Ragged.of(lists) for column, lists in codes.items()},
+        ranges,
     )
 
 

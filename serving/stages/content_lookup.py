@@ -17,7 +17,7 @@ class ContentLookup:
     Reference model: 5c multimodal_embedding_lookup
     Input: ItemRows
     Output: text and picture embeddings after the PCA; zeros where there is none
-    Artifacts: `items/text`, `items/image`, mapped
+    Artifacts: `items/vectors/text`, `items/vectors/image`, mapped
     Failure: none once opened: nothing leaves the machine
     Cadence: each bundle; the PCA belongs to the candidate tower
 
@@ -32,7 +32,7 @@ class ContentLookup:
     @classmethod
     def open(cls, bundle: Bundle) -> ContentLookup:
         """Maps the embeddings of a bundle."""
-        return cls(bundle.items.text, bundle.items.image)
+        return cls(bundle.item_vectors("text"), bundle.item_vectors("image"))
 
     def take(self, rows: IntArray) -> ContentLookup:
         """The embeddings of some items, by ItemRow."""

@@ -8,7 +8,7 @@ from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
 from contracts.features import item_age_bucket
 from contracts.ids import BoolArray, FloatArray, LongArray
-from contracts.options import Constraints
+from contracts.options import Constraints, Ragged
 from serving.stages.item_lookup import ItemLookup
 
 
@@ -62,17 +62,27 @@ class Eligibility:
 
     def _allowed(self, constraints: Constraints) -> BoolArray:
         """[F, I]: what each limited request allows."""
-        lowest, highest = constraints.prices.T[:, :, None]
-        any_price = np.isinf(lowest) & np.isinf(highest)
-        mask: BoolArray = any_price | ((self._items.prices >= lowest) & (self._items.prices <= highest))
-        for codes, legal in zip(self._items.codes.T, constraints.codes, strict=True):
-            if len(legal.values):
-                table = np.zeros((len(legal), max(codes.max(), legal.values.max()) + 1), dtype=np.bool_)
-                table[legal.owners, legal.values] = True
-                table[legal.lengths == 0] = True
-                mask &= table[:, codes]
+        mask = np.ones((len(constraints.requests), len(self)), dtype=np.bool_)
+        for column, bounds in constraints.ranges.items():
+            lowest, highest = bounds.T[:, :, None]
+            numbers, any_number = self._items.numbers(column), np.isinf(lowest) & np.isinf(highest)
+            mask &= any_number | ((numbers >= lowest) & (numbers <= highest))
+        for column, legal in constraints.codes.items():
+            mask &= self._having(column, legal) | (legal.lengths == 0)[:, None]
         mask[constraints.excluded.owners, constraints.excluded.values] = False
         return mask
+
+    def _having(self, column: str, legal: Ragged) -> BoolArray:
+        """[F, I]: whether an item has one of the codes that each limited request allows."""
+        codes, listed = self._items.codes(column), self._items.listed(column)
+        table = np.zeros((len(legal), max(codes.max(initial=0), legal.values.max(initial=0)) + 1), dtype=np.bool_)
+        table[legal.owners, legal.values] = True
+        if listed is None:
+            return table[:, codes]
+        found = np.zeros((len(legal), len(self)), dtype=np.bool_)
+        for wanted, has in zip(table, found, strict=True):  # one by one: a table by request, item and place is large
+            has[listed.rows[wanted[listed.codes]]] = True
+        return found
 
 
 class AgeBias:

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from contracts.bundle import MODELS, Bundle
-from contracts.errors import BundleError
+from contracts.bundle import Bundle
 from contracts.features import History, history_features
-from contracts.history import HistoryReach, StoredReader
 from contracts.ids import PAD_ROW
 from contracts.messages import RequestBatch
-from serving.stores.recent import RecentItems
+from contracts.user_records import RecentItems
 
 
 class HistoryBuilder:
@@ -31,13 +29,8 @@ class HistoryBuilder:
 
     @classmethod
     def open(cls, bundle: Bundle) -> HistoryBuilder:
-        """History as long as the bundle's models read it.
-
-        Raises:
-            BundleError: the models were trained with different age limits.
-        """
-        configs = {f"{model}.model": bundle.model_entry(model)["config"] for model in MODELS}
-        reach = HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, BundleError)
+        """History as long as the bundle's models read it."""
+        reach = bundle.manifest.history
         return cls(bundle.item_rows, reach.length, reach.days)
 
     def __call__(self, batch: RequestBatch, recent: Sequence[RecentItems]) -> History:

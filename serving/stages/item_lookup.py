@@ -1,14 +1,29 @@
-"""Item lookup: price, categories and gender of items by ItemRow, from mapped arrays."""
+"""Item lookup: raw values of items by ItemRow, from mapped arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
-from contracts.ids import IntArray
+from contracts.ids import IntArray, LongArray
+from contracts.item_values import Categories, ItemValues
+
+
+class Listed(NamedTuple):
+    """The N codes of all items' lists.
+
+    Attributes:
+        rows: ItemRow of each, [N] int64, ascending.
+        codes: [N] int32.
+    """
+
+    rows: LongArray
+    codes: IntArray
 
 
 @dataclass(frozen=True)
@@ -17,24 +32,43 @@ class ItemLookup:
 
     Reference model: 5a feast_item_lookup
     Input: ItemRows
-    Output: codes of categories and gender, prices
-    Artifacts: `items/categorical`, `items/price`, mapped
+    Output: raw categories by their codes, numbers
+    Artifacts: `values`, mapped
     Failure: none once opened: nothing leaves the machine
     Cadence: each bundle
 
     Attributes:
-        codes: [I, 3] int32 encoded ids, columns `ITEM_CATEGORICALS`; 0 = the item has none.
-        prices: [I] float64, NaN = the item has none.
+        values: of the columns that filters compare or answers show.
+        num_items: I.
     """
 
-    codes: IntArray
-    prices: NDArray[np.float64]
+    values: ItemValues
+    num_items: int
 
     @classmethod
     def open(cls, bundle: Bundle) -> ItemLookup:
         """Maps the columns of a bundle."""
-        return cls(bundle.items.categorical, bundle.array("items/price"))
+        return cls(bundle.values, bundle.num_items)
 
-    def take(self, rows: IntArray) -> ItemLookup:
-        """The columns of some items, by ItemRow."""
-        return ItemLookup(self.codes[rows], self.prices[rows])
+    def codes(self, column: str) -> IntArray:
+        """Codes of a column of categories, [I], of lists [I, L]; 0 = none, as in a catalogue without the column."""
+        values = self.values.get(column)
+        return values.codes if isinstance(values, Categories) else np.zeros(self.num_items, dtype=np.int32)
+
+    def listed(self, column: str) -> Listed | None:
+        """The same codes of a column of lists, one after the other; None = an item has one at most."""
+        return self._listed.get(column)
+
+    @cached_property
+    def _listed(self) -> dict[str, Listed]:
+        found = {}
+        for column, values in self.values.items():
+            if isinstance(values, Categories) and values.codes.ndim == 2:
+                rows, places = np.nonzero(values.codes > 0)  # `PAD_CODE` ends a list
+                found[column] = Listed(rows, values.codes[rows, places])
+        return found
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Numbers of a column [I]; NaN = none, everywhere where the catalogue has no such column."""
+        values = self.values.get(column)
+        return np.full(self.num_items, np.nan) if values is None or isinstance(values, Categories) else values

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contracts import columns as c
 from contracts.bundle import Bundle
+from contracts.encoders import Values
+from contracts.feature import Side
+from contracts.ids import LongArray
 from contracts.messages import QueryFeatures, RequestBatch
-from contracts.transforms import FittedTransforms, query_arrays
-from serving.stages.context import Context
+from contracts.transforms import FittedTransforms
+from contracts.user_records import UserRecords
 from serving.stages.history import HistoryBuilder
-from serving.stages.user_lookup import UserLookup, UserRecords
-from serving.stages.user_transform import UserTransform
+from serving.stages.user_lookup import UserLookup
 from serving.stages.version import refuse_other_version
 
 
@@ -27,10 +30,24 @@ class LookedUp:
 class QueryFeatureBuilder:
     """Requests and user records to model inputs: the same code as offline.
 
+    Reference model: 0 context_preprocessor
+    Input: the context of each request, Unix seconds or 0
+    Output: the same, where 0 became now; what was not told is missing
+    Artifacts: none
+    Failure: none: nothing is looked up
+    Cadence: now from the clock
+
+    Reference model: 1b nvt_user_transform
+    Input: records of users, recent items of the request
+    Output: encoded columns of the user, history; a user whom the store does not know is out of vocabulary
+    Artifacts: schema, vocabularies, means and spreads
+    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Cadence: fitted at a full build
+
     Reference model: 1c nvt_context_transform
-    Input: device type, Unix seconds
-    Output: device code; sines and cosines of shop-local hour and weekday
-    Artifacts: vocabulary of devices, time zone of the shop
+    Input: the context, Unix seconds
+    Output: encoded columns of the context; sines and cosines of shop-local hour and weekday
+    Artifacts: schema, vocabularies, time zone of the shop
     Failure: with the query features: nobody is known, `query_features` in `degraded`
     Cadence: fitted at a full build
     """
@@ -38,8 +55,6 @@ class QueryFeatureBuilder:
     def __init__(self, bundle_version: str, transforms: FittedTransforms, history: HistoryBuilder) -> None:
         self._version = bundle_version
         self._transforms = transforms
-        self._context = Context(transforms)
-        self._user = UserTransform(transforms)
         self._history = history
 
     @classmethod
@@ -54,21 +69,27 @@ class QueryFeatureBuilder:
             BundleError: the batch is of another bundle version.
         """
         refuse_other_version(batch.bundle_version, self._version)
-        device_codes, context_time = self._context(batch)
-        codes = self._user(batch, records)
-        categorical, continuous = query_arrays(
-            self._transforms,
-            user_codes=codes.user,
-            gender_codes=codes.gender,
-            ages=records.ages,
-            top_category=codes.top_category,
-            top_category_long=codes.top_category_long,
-            device_codes=device_codes,
-            context_time=context_time,
-        )
+        values = {**user_values(batch, records), **context_values(batch)}
+        columns = self._transforms.side(Side.QUERY, values, len(batch))
         now = np.full(len(batch), batch.now, dtype=np.int64)
         history = self._history(batch, records.recent)
-        return LookedUp(QueryFeatures(batch.bundle_version, now, categorical, continuous, history), records.degraded)
+        return LookedUp(QueryFeatures(batch.bundle_version, now, columns, history), records.degraded)
+
+
+def user_values(batch: RequestBatch, records: UserRecords) -> dict[str, Values]:
+    """Raw values [B] of the columns of users; the id of a user whom the store does not know is none."""
+    known = zip(batch.user_ids, records.known.tolist(), strict=True)
+    return {**records.columns, c.USER_ID: tuple(user if is_known else None for user, is_known in known)}
+
+
+def context_values(batch: RequestBatch) -> dict[str, Values]:
+    """Raw values [B] of the columns of the context, and the times."""
+    return {**batch.context, c.TIMESTAMP: request_times(batch)}
+
+
+def request_times(batch: RequestBatch) -> LongArray:
+    """Times [B] of the requests, Unix seconds; a request without one is of now."""
+    return np.where(batch.context_time == 0, batch.now, batch.context_time)
 
 
 class QueryFeatureStage:

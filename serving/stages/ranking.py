@@ -8,27 +8,18 @@ import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.errors import StageError
-from contracts.features import item_age_bucket
-from contracts.ids import FloatArray, IntArray, LongArray
-from contracts.messages import Candidates, QueryFeatures
+from contracts.ids import FloatArray, LongArray
+from contracts.messages import Candidates, Pairs, QueryFeatures
 from serving.placing.device import Device
-from serving.stages.version import refuse_other_version
-from training.models.item_popularity import ItemPopularity
+from serving.stages.version import refuse_other_schema, refuse_other_version
+from training.models.item_popularity import ItemPopularity, pairs_of
 
 
 class Scorer(Protocol):
     """The ranker as this stage sees it: NumPy in, logits out."""
 
-    def __call__(
-        self,
-        queries: QueryFeatures,
-        rows: IntArray,
-        owners: LongArray,
-        retrieval_scores: FloatArray,
-        ages: IntArray,
-        popularity: FloatArray | None = None,
-    ) -> FloatArray:
-        """Logits [T] of candidates [T] of B queries; `ages` are item age buckets, `popularity` as the ranker wants."""
+    def __call__(self, queries: QueryFeatures, pairs: Pairs) -> FloatArray:
+        """Logits [T] of T candidates of B queries."""
         ...
 
 
@@ -44,8 +35,8 @@ class Ranking:
 
     Reference model: 5b nvt_item_transform
     Input: item columns
-    Output: encoded id, codes, normalised log price
-    Artifacts: `ranker/encoded_id`, mean and spread of log prices
+    Output: encoded id, encoded columns
+    Artifacts: `ranker/encoded_id`, `items`, encoded once by the bundle's transforms
     Failure: with the ranking
     Cadence: fitted at a full build on the whole catalogue
 
@@ -60,9 +51,15 @@ class Ranking:
     """
 
     def __init__(
-        self, bundle_version: str, scorer: Scorer, launched_at: LongArray, popularity: ItemPopularity | None = None
+        self,
+        bundle_version: str,
+        schema_digest: str,
+        scorer: Scorer,
+        launched_at: LongArray,
+        popularity: ItemPopularity | None = None,
     ) -> None:
         self._version = bundle_version
+        self._digest = schema_digest
         self._scorer = scorer
         self._launched_at = launched_at
         self._popularity = popularity
@@ -77,24 +74,21 @@ class Ranking:
         from serving.stages.torch_scorer import TorchScorer  # torch: only where the model runs
 
         scorer, popularity = TorchScorer.open(bundle, device), ItemPopularity.open(bundle)
-        return cls(bundle.version, scorer, bundle.items.launched_at, popularity)
+        return cls(bundle.version, bundle.schema.digest, scorer, bundle.items.launched_at, popularity)
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Candidates:
         """The candidates in their order with logits as scores.
 
         Raises:
-            BundleError: the messages are of another bundle version.
+            BundleError: the messages are of another bundle version, or the columns of another schema.
             StageError: the ranker gave something that is no number.
         """
         refuse_other_version(queries.bundle_version, self._version)
         refuse_other_version(candidates.bundle_version, self._version)
+        refuse_other_schema(queries.columns.digest, self._digest)
         if len(candidates.rows) == 0:
             return candidates
-        owners = candidates.owners
-        ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
-        table = self._popularity
-        popularity = None if table is None else table.of(candidates.rows, owners, queries.now)
-        logits = self._scorer(queries, candidates.rows, owners, candidates.scores, ages, popularity)
+        logits = self._scorer(queries, pairs_of(queries, candidates, self._launched_at, self._popularity))
         if not np.isfinite(logits).all():
             raise StageError("ranking: the ranker's logits are not all finite; check the bundle's weights")
         return candidates.with_scores(logits)

@@ -96,7 +96,7 @@ class Reranking:
         return _reranked(self._version, rows, scores, picked.sum(axis=1), propensities[picked])
 
     def _draw_in_turn(self, pool: Pool, width: int) -> Drawn:
-        codes = self._items.codes[pool.rows][..., : len(CAPPED_COLUMNS)]
+        codes = np.stack([self._items.codes(column)[pool.rows] for column in CAPPED_COLUMNS], axis=-1)
         return draw_in_turn(pool, width, codes, self._likeness(pool.rows) if pool.options.mmr.any() else None)
 
     def _likeness(self, rows: IntArray) -> Likeness:

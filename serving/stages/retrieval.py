@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from contracts.bundle import INDEX, Bundle
+from contracts.bundle import Bundle
+from contracts.bundle_layout import INDEX
 from contracts.config import StrictConfig
 from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
 from contracts.options import Constraints, Ragged
 from serving.placing.device import Device
 from serving.stages.eligibility import AgeBias, Eligibility
-from serving.stages.version import refuse_other_version
+from serving.stages.version import refuse_other_schema, refuse_other_version
 
 if TYPE_CHECKING:
     from training.models.candidate_index import CandidateIndex
@@ -39,6 +40,7 @@ class Retrieval:
 
     Args:
         bundle_version: the version that it serves; messages of another one are refused.
+        schema_digest: of the columns that the tower reads; others are refused.
         tower: query features to query embeddings [B, E].
         index: the candidate index.
         bias: additive bias by item age.
@@ -49,6 +51,7 @@ class Retrieval:
     def __init__(
         self,
         bundle_version: str,
+        schema_digest: str,
         tower: Callable[[QueryFeatures], FloatArray],
         index: CandidateIndex,
         bias: AgeBias,
@@ -56,6 +59,7 @@ class Retrieval:
         config: RetrievalConfig,
     ) -> None:
         self._version = bundle_version
+        self._digest = schema_digest
         self._tower = tower
         self._index = index
         self._bias = bias
@@ -76,7 +80,7 @@ class Retrieval:
         tower = QueryTower.open(bundle, device)
         index = CandidateIndex.open(bundle.file(INDEX), bundle.array("two_tower/candidate"))
         bias = AgeBias(tower.age_bias, bundle.items.launched_at, bundle.transforms.calendar)
-        return cls(bundle.version, tower, index, bias, Eligibility.open(bundle), config)
+        return cls(bundle.version, bundle.schema.digest, tower, index, bias, Eligibility.open(bundle), config)
 
     def __call__(
         self, queries: QueryFeatures, constraints: Constraints | None = None, given: Ragged | None = None
@@ -89,9 +93,10 @@ class Retrieval:
             given: B lists of distinct ItemRows to score instead, of which the eligible ones come back.
 
         Raises:
-            BundleError: the queries are of another bundle version.
+            BundleError: the queries are of another bundle version, or their columns of another schema.
         """
         refuse_other_version(queries.bundle_version, self._version)
+        refuse_other_schema(queries.columns.digest, self._digest)
         return self.search(queries.now, self._tower(queries), constraints, given)
 
     def search(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from contracts.bundle import Bundle
-from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
-from contracts.messages import QueryFeatures
+from contracts.ids import FloatArray
+from contracts.messages import Pairs, QueryFeatures
 from serving.placing.device import Device, model_device
-from training.models.inputs import QueryTensors, as_tensor
+from training.models.inputs import PairTensors, QueryTensors
 from training.models.loading import load_ranker
 from training.models.ranker import Ranker
 
@@ -36,25 +35,9 @@ class TorchScorer:
         place = model_device(device)
         return cls(load_ranker(bundle, place), place)
 
-    def __call__(
-        self,
-        queries: QueryFeatures,
-        rows: IntArray,
-        owners: LongArray,
-        retrieval_scores: FloatArray,
-        ages: IntArray,
-        popularity: FloatArray | None = None,
-    ) -> FloatArray:
-        """Logits [T] float32 of candidates [T] of B queries; `popularity` [T] where the ranker reads it."""
+    def __call__(self, queries: QueryFeatures, pairs: Pairs) -> FloatArray:
+        """Logits [T] float32 of T candidates of B queries."""
         with torch.inference_mode():
-            given: list[AnyArray] = [rows.astype(np.int64), owners, retrieval_scores, ages.astype(np.int64)]
-            given += [] if popularity is None else [popularity]
-            logits: FloatArray = (
-                self._ranker.score(
-                    QueryTensors.from_features(queries).to(self._device),
-                    *(as_tensor(array).to(self._device) for array in given),
-                )
-                .cpu()
-                .numpy()
-            )
+            inputs = QueryTensors.from_features(queries).to(self._device), PairTensors.of(pairs).to(self._device)
+            logits: FloatArray = self._ranker.score(*inputs).cpu().numpy()
         return logits

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contracts.errors import StoreError
-from contracts.ids import BoolArray
 from contracts.messages import RequestBatch
+from contracts.user_records import RecentItems, UserFeatures, UserRecords
 from serving.running.backoff import Backoff
 from serving.running.steps import PipelineConfig
-from serving.stores.recent import RecentItems
-from serving.stores.user_features import UserFeatures
 from serving.watching.seldom import SeldomLogger
 
 USER_FEATURES: Final = "user_features"
@@ -37,49 +34,12 @@ class RecentItemReader(Protocol):
     async def read(self, subjects: Sequence[str]) -> Sequence[RecentItems | None]: ...
 
 
-@dataclass(frozen=True)
-class UserRecords:
-    """What the stores know about the subjects of B requests.
-
-    Attributes:
-        known: [B] whether the user is in the store.
-        ages: [B] float64 years, NaN = not known.
-        genders: [B] raw strings, None = not known.
-        top_category: [B] raw strings, None = none.
-        top_category_long: [B] raw strings, None = none.
-        recent: [B] recent interactions of each subject.
-        degraded: per request, stores that it needed and that did not answer.
-    """
-
-    known: BoolArray
-    ages: NDArray[np.float64]
-    genders: Sequence[str | None]
-    top_category: Sequence[str | None]
-    top_category_long: Sequence[str | None]
-    recent: Sequence[RecentItems]
-    degraded: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def anonymous(cls, size: int) -> UserRecords:
-        """Nobody is known."""
-        nothing = (None,) * size
-        return cls(
-            known=np.zeros(size, dtype=np.bool_),
-            ages=np.full(size, np.nan),
-            genders=nothing,
-            top_category=nothing,
-            top_category_long=nothing,
-            recent=(RecentItems(),) * size,
-            degraded=((),) * size,
-        )
-
-
 class UserLookup:
     """Reads both stores at once; a store that does not answer in time is left out, and the requests say so.
 
     Reference model: 1a feast_user_lookup
     Input: user ids and session ids, None = not told
-    Output: age, gender, top categories and recent items of each subject; nothing for unknown ones
+    Output: the schema's columns of users, top categories and recent items of each subject; nothing for unknown ones
     Artifacts: none; Feast's online store and Redis
     Failure: a store that is down or late is left out: `user_features`, `recent_items` in `degraded`; policy
         `fail` refuses
@@ -118,42 +78,12 @@ class UserLookup:
             for user, subject in zip(batch.user_ids, batch.subjects, strict=True)
         )
         recent = tuple(recent_of.get(subject or "") or RecentItems() for subject in batch.subjects)
-        return self._records(batch, features, dict(zip(users, range(len(users)), strict=True)), recent, degraded)
-
-    @staticmethod
-    def _records(
-        batch: RequestBatch,
-        features: UserFeatures | None,
-        place_of: dict[str, int],
-        recent: Sequence[RecentItems],
-        degraded: tuple[tuple[str, ...], ...],
-    ) -> UserRecords:
-        nobody = UserRecords.anonymous(len(batch))
         if features is None:
-            return UserRecords(
-                nobody.known,
-                nobody.ages,
-                nobody.genders,
-                nobody.top_category,
-                nobody.top_category_long,
-                recent,
-                degraded,
-            )
+            return replace(UserRecords.anonymous(len(batch)), recent=recent, degraded=degraded)
+        place_of = dict(zip(users, range(len(users)), strict=True))
         places = [-1 if user is None else place_of[user] for user in batch.user_ids]
-
-        def pick(values: Sequence[str | None]) -> tuple[str | None, ...]:
-            return tuple(None if place < 0 else values[place] for place in places)
-
-        given = np.array(places) >= 0
-        return UserRecords(
-            known=given & features.known[places],
-            ages=np.where(given, features.ages[places], np.nan),
-            genders=pick(features.genders),
-            top_category=pick(features.top_category),
-            top_category_long=pick(features.top_category_long),
-            recent=recent,
-            degraded=degraded,
-        )
+        known = (np.array(places) >= 0) & features.known[places]
+        return UserRecords(known, features.of(places), recent, degraded)
 
     async def _ask(self, store: str, read: Callable[[], Awaitable[_AnswerT]], timeout_s: float) -> _AnswerT | None:
         async def in_time() -> _AnswerT:

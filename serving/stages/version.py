@@ -1,8 +1,25 @@
-"""The guard of every stage: no answer may mix two bundles."""
+"""The guards of the stages: no answer may mix two bundles, no model reads the columns of another schema."""
 
 from __future__ import annotations
 
 from contracts.errors import BundleError
+
+
+def refuse_other_schema(asked: str, loaded: str) -> None:
+    """Refuses queries whose columns are of another schema.
+
+    Args:
+        asked: digest of the schema that made the columns.
+        loaded: that of the bundle.
+
+    Raises:
+        BundleError: the digests differ.
+    """
+    if asked != loaded:
+        raise BundleError(
+            f"queries have the columns of schema {asked[:12]}, expected those of {loaded[:12]}, the bundle's; encode "
+            "them with its transforms"
+        )
 
 
 def refuse_other_version(asked: str, loaded: str) -> None:

@@ -17,9 +17,9 @@ import redis
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S
 from contracts.errors import StoreError
-from contracts.features import FEATURE_VIEWS
+from contracts.features import FeatureViewSpec
 from contracts.ids import user_subject
-from serving.stores import feast_repo, feast_rows, recent
+from serving.stores import feast_repo, feast_rows, recent, user_features
 from serving.stores.client import bulk_client, bulk_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -34,14 +34,16 @@ _CHUNK: Final = 1000
 
 @dataclass(frozen=True)
 class Sample:
-    """Some users of whom the tables have something, by raw id.
+    """Some users of whom the tables have something, by raw id, and the feature views that their rows are of.
 
     Attributes:
+        views: the feature views.
         features: they are users at all.
         recent: interactions.
         seen: interactions of the seen window that mark items as seen.
     """
 
+    views: Sequence[FeatureViewSpec]
     features: Sequence[str] = ()
     recent: Sequence[str] = ()
     seen: Sequence[str] = ()
@@ -80,7 +82,7 @@ def _missing(client: redis.Redis, config: StoreConfig, address: str, meta: Store
     if not all(stamp.isdigit() for stamp in stamps.values()):
         return "times of erased users cannot be read"
     erased = sum(int(stamp) >= meta.written_at for stamp in stamps.values())
-    rows = _rows(client, config)
+    rows = _rows(client, config, sample.views)
     recents = _values(client, keys.recent("*"), recent.decode)
     days = _values(client, keys.day("*"), recent.decode)
     seen_key = keys.seen
@@ -134,11 +136,11 @@ def _values(client: redis.Redis, pattern: str, read: Callable[[bytes], object]) 
     return found, broken
 
 
-def _rows(client: redis.Redis, config: StoreConfig) -> tuple[int, int]:
+def _rows(client: redis.Redis, config: StoreConfig, views: Sequence[FeatureViewSpec]) -> tuple[int, int]:
     """The same of Feast's rows."""
-    fields = [(view, field) for view in FEATURE_VIEWS for field in view.fields]
+    fields = [(view, field) for view in views for field in view.fields]
     names = [feast_rows.value_field(view, field.name) for view, field in fields]
-    readers = [feast_rows.number if field.dtype == "float" else feast_rows.text for _, field in fields]
+    readers = [user_features.reader(field) for _, field in fields]
     found, broken = 0, 0
     for chunk in _chunks(iter(set(feast_repo.online_keys(client, config.shop)))):
         with client.pipeline(transaction=False) as pipe:

@@ -8,7 +8,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import redis
 import typeguard
 
 from contracts.columns import USER_ID
-from contracts.features import FEATURE_VIEWS, FeatureViewSpec
+from contracts.features import FeatureViewSpec, feature_views
 from contracts.files import make_private, private_folder
+from contracts.schema import FeatureSchema
 from serving.stores.client import connection_options
 from serving.stores.config import StoreConfig
 from serving.stores.table_values import EVENT_TIMESTAMP
@@ -53,13 +54,11 @@ with (
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix
     from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
-    from feast.types import Float64, Int64, String
+    from feast.types import Array, Float32, Float64, String
 
 logger = logging.getLogger(__name__)
 
-FEATURES = tuple(f"{view.name}:{field.name}" for view in FEATURE_VIEWS for field in view.fields)
-"""References of all features of users, as Feast's calls take them."""
-_TYPES = {"float": Float64, "string": String, "int": Int64}
+_TYPES = {"float": Float64, "string": String, "strings": Array(String), "floats": Array(Float32)}
 _KEY_VERSION = 3
 _SCANNED = 500
 
@@ -95,10 +94,15 @@ def open_store(config: StoreConfig, address: str, *, overwrite: bool = False) ->
     return FeatureStore(config=RepoConfig(**values))
 
 
-def apply_views(store: FeatureStore, config: StoreConfig) -> None:
+def feature_references(schema: FeatureSchema) -> list[str]:
+    """References of all features of users, as Feast's calls take them."""
+    return [f"{view.name}:{field.name}" for view in feature_views(schema) for field in view.fields]
+
+
+def apply_views(store: FeatureStore, config: StoreConfig, specs: Iterable[FeatureViewSpec]) -> None:
     """Registers the entity and the feature views; the offline tables must exist."""
     user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING)
-    views = [_feature_view(view, user, offline_path(config, view)) for view in FEATURE_VIEWS]
+    views = [_feature_view(view, user, offline_path(config, view)) for view in specs]
     store.apply([user, *views])
     make_private(config.feast_dir)  # Feast writes its registry as it likes
 

@@ -1,8 +1,8 @@
 """Rows of Feast's online store in Redis, read and written without Feast (decision 8).
 
 A user is one hash (`Keys.features`). One field a view tells the row's event time, the others are named by a hash of
-view and feature and hold a serialized protobuf message `Value`, of which the views of this project use strings and
-doubles. Tests hold every byte against Feast's own.
+view and feature and hold a serialized protobuf message `Value`, of which the views of this project use strings,
+doubles, and lists of strings and floats. Tests hold every byte against Feast's own.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 import mmh3
+import numpy as np
 
 from contracts.errors import StoreError
 from contracts.features import FeatureViewSpec
+from contracts.ids import FloatArray
 
 _STRING: Final = 0x12
 """Tag of `Value.string_val`, field 2, with a length before its bytes."""
 _DOUBLE: Final = 0x29
 """Tag of `Value.double_val`, field 5, eight bytes."""
+_STRINGS: Final = 0x62
+"""Tag of `Value.string_list_val`, field 12, a message of repeated strings with the tag `_ELEMENT`."""
+_FLOATS: Final = b"\x82\x01"
+"""Tag of `Value.float_list_val`, field 16, a message of packed floats with the tag `_ELEMENT`."""
+_ELEMENT: Final = 0x0A
+"""Tag of field 1, with a length before its bytes."""
 _SECONDS: Final = 0x08
 """Tag of `Timestamp.seconds`, field 1, a varint; 0 is left out."""
 _VARINT_BITS: Final = 7
@@ -84,6 +92,72 @@ def number(value: bytes | None) -> float:
         raise _no("double", value)
     found: float = struct.unpack_from("<d", value, 1)[0]
     return found
+
+
+def texts(value: bytes | None) -> tuple[str, ...] | None:
+    """A feature of strings; None = no value.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    if not value:
+        return None
+    try:
+        content, found = _content(value, 1) if value[0] == _STRINGS else _refuse("list of strings", value), []
+        while content:
+            if content[0] != _ELEMENT:
+                _refuse("list of strings", value)
+            start, end = _span(content, 1)
+            found.append(content[start:end].decode())
+            content = content[end:]
+        return tuple(found)
+    except (IndexError, UnicodeDecodeError):
+        raise _no("list of strings", value) from None
+
+
+def vector(value: bytes | None, length: int) -> FloatArray:
+    """A feature of floats [length] float32; zeros = no value.
+
+    Raises:
+        StoreError: it is something else, or of another length.
+    """
+    if not value:
+        return np.zeros(length, dtype=np.float32)
+    kind = f"list of {length} floats"
+    try:
+        content = _content(value, 2) if value[:2] == _FLOATS else _refuse(kind, value)
+        start, end = _span(content, 1)
+    except IndexError:
+        raise _no(kind, value) from None
+    if content[0] != _ELEMENT or end != len(content) or end - start != 4 * length:
+        _refuse(kind, value)
+    return np.frombuffer(content[start:end], dtype="<f4").astype(np.float32)
+
+
+def _content(value: bytes, tag_bytes: int) -> bytes:
+    """The bytes of a message that ends the value."""
+    start, end = _span(value, tag_bytes)
+    if end != len(value):
+        _refuse("list", value)
+    return value[start:end]
+
+
+def _span(value: bytes, place: int) -> tuple[int, int]:
+    """First byte of what comes after a length at a place, and the byte after its last one."""
+    length = shift = 0
+    while True:
+        byte = value[place]
+        length |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + _VARINT_BITS
+        if byte <= 0x7F:
+            break
+    if place + length > len(value):
+        _refuse("list", value)
+    return place, place + length
+
+
+def _refuse(kind: str, value: bytes) -> NoReturn:
+    raise _no(kind, value)
 
 
 def _no(kind: str, value: bytes) -> StoreError:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from contracts.errors import DataError
 from contracts.ids import user_of_subject
+from contracts.user_records import RecentItems
 from serving.stores import recent
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
@@ -38,7 +39,7 @@ class StateFiller:
     def __init__(
         self, client: redis.Redis, config: StoreConfig, tables_end: TablesEnd, erased: Set[str], accepted: Set[str]
     ) -> None:
-        self.live: dict[str, recent.RecentItems] = {}
+        self.live: dict[str, RecentItems] = {}
         self._client = client
         self._config = config
         self._tables_end = tables_end

@@ -18,8 +18,10 @@ import redis
 
 from contracts.clock import DAY_S
 from contracts.columns import TOP_CATEGORY, USER_ID
-from contracts.features import USER_ACTIVITY, USER_PROFILE, FeatureViewSpec
+from contracts.features import USER_ACTIVITY, FeatureViewSpec, user_profile
 from contracts.ids import user_of_subject, user_subject
+from contracts.presets import SHOP
+from contracts.user_records import RecentItems
 from serving.stores import feast_repo
 from serving.stores.accepted import AcceptedEvents, AcceptedSource
 from serving.stores.client import bulk_client, bulk_errors
@@ -30,7 +32,7 @@ from serving.stores.keys import Keys
 from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
 from serving.stores.popular import broken_counts
-from serving.stores.recent import RecentItems, decode_or_nothing, top_category_of
+from serving.stores.recent import decode_or_nothing, top_category_of
 from serving.stores.table_values import (
     EVENT_TIMESTAMP,
     feature_rows,
@@ -48,7 +50,7 @@ class StoreTables:
     """What the store is filled from.
 
     Attributes:
-        profiles: a row a user: user_id, the fields of `USER_PROFILE`, event_timestamp (Unix seconds).
+        profiles: a row a user: user_id, the fields of `profile`, event_timestamp (Unix seconds).
         activity: a row a user: user_id, the fields of `USER_ACTIVITY`, event_timestamp (Unix seconds).
         recent: tables of whole subjects with subject_id (named as in `contracts.ids`), item_id, timestamp and
             category_l1: at least the last `history_length` interactions of each, and all of the 24 hours that end at
@@ -60,6 +62,7 @@ class StoreTables:
         erased: users that are left out wherever they occur, and when they were erased (Unix seconds); those that the
             store itself remembers come on top.
         accepted: where events are that were accepted, beside the stream.
+        profile: the view of what users told.
     """
 
     profiles: pa.Table
@@ -69,6 +72,7 @@ class StoreTables:
     end: TablesEnd
     erased: Mapping[str, int] = field(default_factory=dict)
     accepted: AcceptedSource = field(default_factory=AcceptedSource)
+    profile: FeatureViewSpec = field(default_factory=lambda: user_profile(SHOP))
 
 
 def materialize(
@@ -91,7 +95,7 @@ def materialize(
     """
     keys = Keys(config.shop)
     tables = replace(tables, end=tables.end.at_most(written_at, tables.accepted.calendar))
-    features = {USER_PROFILE: feature_rows(USER_PROFILE, tables.profiles)}
+    features = {tables.profile: feature_rows(tables.profile, tables.profiles)}
     features[USER_ACTIVITY] = feature_rows(USER_ACTIVITY, tables.activity)
     client = bulk_client(config, address)
     try:
@@ -246,7 +250,7 @@ def _fill_features(
         feast_repo.write_offline(config, view, with_all_users(table, set(users), end))
     patient = config.model_copy(update={"read_timeout_ms": int(1000 * config.bulk_timeout_s)})
     store = feast_repo.open_store(patient, address, overwrite=True)
-    feast_repo.apply_views(store, config)
+    feast_repo.apply_views(store, config, rows)
     _remove_others(client, set(feast_repo.online_keys(client, config.shop)))
     if users:
         feast_repo.materialize_views(store, end.as_py())

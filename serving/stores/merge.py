@@ -18,9 +18,9 @@ import redis
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, ShopCalendar
 from contracts.errors import StoreError
+from contracts.user_records import RecentItems
 from serving.stores import recent
 from serving.stores.config import StoreConfig
-from serving.stores.recent import RecentItems
 from serving.stores.seen import ring_layout
 
 _MAX_ATTEMPTS: Final = 20

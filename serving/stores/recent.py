@@ -6,63 +6,20 @@ so that one command reads those of a whole batch and one atomic step replaces th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Annotated, Final
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import redis.asyncio
-from msgspec import Meta, Struct
 
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, top_category
 from contracts.ids import IntArray
+from contracts.user_records import RecentItems
 from serving.stores.broken import KeyKind, read_strings, readable
 from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
-
-_FARTHEST: Final = 2**62
-Timestamp = Annotated[int, Meta(ge=-_FARTHEST, le=_FARTHEST)]
-"""Unix seconds that arrays can hold."""
-
-
-class RecentItems(Struct, frozen=True, array_like=True):
-    """A subject's last interactions, newest first, repeats kept.
-
-    Attributes:
-        item_ids: raw ids; in the list of categories those, empty = none.
-        timestamps: Unix seconds, one an item.
-    """
-
-    item_ids: tuple[str, ...] = ()
-    timestamps: tuple[Timestamp, ...] = ()
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return zip(self.item_ids, self.timestamps, strict=True)
-
-    def with_newer(
-        self, item_ids: Sequence[str], timestamps: Sequence[int], *, max_age_s: int, length: int | None = None
-    ) -> RecentItems:
-        """With more interactions, trimmed.
-
-        Args:
-            item_ids: in the order of acceptance: of equal times the one accepted later is the newer.
-            timestamps: Unix seconds; interactions that come late take the place that their time gives them.
-            max_age_s: seconds before the newest one that are kept.
-            length: interactions that are kept at most; None = all.
-        """
-        items = (*reversed(item_ids), *self.item_ids)
-        times = (*reversed(timestamps), *self.timestamps)
-        if any(newer < older for newer, older in pairwise(times[: len(timestamps) + 1])):  # the others are in order
-            order = sorted(range(len(times)), key=lambda place: -times[place])  # stable
-            items, times = tuple(items[place] for place in order), tuple(times[place] for place in order)
-        items, times = items[:length], times[:length]
-        kept = len(times)
-        while kept and times[0] - times[kept - 1] > max_age_s:
-            kept -= 1
-        return RecentItems(items[:kept], times[:kept])
 
 
 class RecentItemStore:

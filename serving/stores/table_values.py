@@ -14,13 +14,19 @@ from contracts.clock import DAY_S
 from contracts.errors import SchemaError
 from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, FeatureViewSpec
 from contracts.ids import LongArray, Words
+from contracts.user_records import RecentItems
 from serving.stores.config import StoreConfig
 from serving.stores.keys import Keys
-from serving.stores.recent import RecentItems, encode
+from serving.stores.recent import encode
 from serving.stores.seen import ring_layout
 
 EVENT_TIMESTAMP = "event_timestamp"
-_TYPES = {"float": pa.float64(), "string": pa.string(), "int": pa.int64()}
+_TYPES = {
+    "float": pa.float64(),
+    "string": pa.string(),
+    "strings": pa.list_(pa.string()),
+    "floats": pa.list_(pa.float32()),
+}
 _TIME = pa.timestamp("us", tz="UTC")
 
 

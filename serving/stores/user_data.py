@@ -15,11 +15,12 @@ from contracts.bloom_edit import RingEditor
 from contracts.errors import StoreError
 from contracts.ids import user_subject
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
+from contracts.user_records import RecentItems
 from serving.stores.broken import KeyKind, readable
 from serving.stores.client import is_socket, store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.keys import ERASURES, Keys
-from serving.stores.recent import RecentItems, decode
+from serving.stores.recent import decode
 from serving.stores.seen import ring_layout
 from serving.stores.seen_module import filed_days
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from contracts.options import NO_CAP, Constraints, Ragged, RerankOptions
@@ -30,8 +31,8 @@ def limits_of(*places: int) -> Constraints | None:
     return Constraints(
         requests=np.array(some, dtype=np.int32),
         excluded=Ragged.of([range(number) for number in numbers]),
-        codes=(Ragged.of([[1 + number % 3] for number in numbers]), *(Ragged.of([[] for _ in some]) for _ in range(2))),
-        prices=np.array([(number % 5, np.inf) for number in numbers], dtype=np.float64),
+        codes={c.CATEGORY_L1: Ragged.of([[1 + number % 3] for number in numbers])},
+        ranges={c.PRICE: np.array([(number % 5, np.inf) for number in numbers], dtype=np.float64)},
     )
 
 

@@ -138,7 +138,7 @@ async def test_kills_lose_nothing_and_count_nothing_twice(tmp_path: Path) -> Non
             consumer.stdout.close()
         assert server.num_restarts == 1
         users = [f"k{number}" for number in range(NUM_USERS)]
-        online = (await user_features(config, server.address, users)).top_category
+        online = (await user_features(config, server.address, users)).columns["top_category"]
 
     compact(config.records_dir / SHOP, CompactConfig(), NOW + DAY_S)
     recorded = Counter(read_records(config.records_dir / SHOP, r.INTERACTIONS)["event_id"].to_pylist())

@@ -17,6 +17,8 @@ import redis
 from contracts import records as r
 from contracts.clock import DAY_S
 from contracts.ids import user_subject
+from contracts.presets import SHOP
+from contracts.user_records import RecentItems
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
@@ -24,7 +26,7 @@ from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
-from serving.stores.recent import RecentItems, RecentItemStore, top_category_of
+from serving.stores.recent import RecentItemStore, top_category_of
 from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.local_gateway import local_config, start_gateway
@@ -111,7 +113,7 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
             popular = seen_today(admin, keys) - before
         users = sorted({event["user_id"] for call in work for event in call})
         client = async_client(config, server.address)
-        online = (await UserFeatureStore(config, server.address, client).read(users)).top_category
+        online = (await UserFeatureStore(config, server.address, client, SHOP).read(users)).columns["top_category"]
         recents = await RecentItemStore(config, server.address, client).read([user_subject(user) for user in users])
         await client.aclose()
     assert sum(done, Counter()).total() == NUM_CALLS * CALL

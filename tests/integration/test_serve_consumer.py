@@ -60,7 +60,7 @@ async def test_an_event_becomes_a_feature_and_a_record(served: ServedApps, shop:
     category = shop.get("/v1/items/i1").json()["category_l1"]
     post(shop, user, f"{user}-1")
     deadline = time.monotonic() + _PATIENCE_S
-    while (await user_features(served.config.stores, served.address, [user])).top_category != (category,):
+    while (await user_features(served.config.stores, served.address, [user])).columns["top_category"] != (category,):
         assert time.monotonic() < deadline, "the feature did not come"
     until(lambda: f"{user}-1" in recorded(served))
 

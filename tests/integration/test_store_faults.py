@@ -21,6 +21,7 @@ import redis
 
 from contracts import records as r
 from contracts.clock import DAY_S
+from contracts.presets import SHOP
 from ray_apps.ports import free_port
 from serving.config import ServingConfig
 from serving.interactions.build import open_consumer
@@ -110,7 +111,7 @@ class Shop:
         return dict((await self.http.get("/v1/status")).json()["stores"])
 
     async def top_category(self) -> str | None:
-        return (await self.features.read([USER])).top_category[0]
+        return (await self.features.read([USER])).columns["top_category"][0]
 
     async def nothing_left(self) -> bool:
         """Whether everything is recorded and acknowledged."""
@@ -135,7 +136,7 @@ async def opened(folder: Path, server: EmbeddedRedis) -> AsyncIterator[Shop]:
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
         )
-        features = UserFeatureStore(config.stores, server.address, connection.client)
+        features = UserFeatureStore(config.stores, server.address, connection.client, SHOP)
         yield Shop(http, admin, server, config, features)
 
 

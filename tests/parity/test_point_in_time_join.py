@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from contracts.clock import DAY_S
-from contracts.features import USER_ACTIVITY, USER_PROFILE, most_frequent, top_category
+from contracts.features import USER_ACTIVITY, feature_views, most_frequent, top_category
 from tests.fixtures.plain_preprocess import run_without_ray
 from training.features import preprocess as job
 from training.features.config import PreprocessConfig
@@ -71,9 +71,11 @@ def test_as_of_features_equal_feasts_historical_retrieval(shop: Processed, tmp_p
 
     config = StoreConfig(shop="tiny", feast_dir=tmp_path / "feast")
     feast_repo.write_offline(config, USER_ACTIVITY, feature_rows(USER_ACTIVITY, activity))
-    feast_repo.write_offline(config, USER_PROFILE, feature_rows(USER_PROFILE, final_profiles(shop)))
+    profile, _ = views = feature_views(shop.schema)
+    profiles = feature_rows(profile, final_profiles(shop))
+    feast_repo.write_offline(config, profile, profiles)
     store = feast_repo.open_store(config, ADDRESS)
-    feast_repo.apply_views(store, config)
+    feast_repo.apply_views(store, config, views)
 
     rows = np.flatnonzero(np.isin(table.subject, subjects))
     asked = pd.DataFrame(
@@ -83,14 +85,18 @@ def test_as_of_features_equal_feasts_historical_retrieval(shop: Processed, tmp_p
             "row": rows,
         }
     )
-    joined = store.get_historical_features(asked, list(feast_repo.FEATURES)).to_df().sort_values("row")
+    joined = store.get_historical_features(asked, feast_repo.feature_references(shop.schema)).to_df().sort_values("row")
     assert len(joined) == len(rows) > 1_000
     ours = {
-        "top_category": names_of(shop, table.top_category[rows].tolist()),
-        "top_category_long": names_of(shop, table.top_category_long[rows].tolist()),
+        "top_category": names_of(shop, table.context_codes("top_category")[rows].tolist()),
+        "top_category_long": names_of(shop, table.context_codes("top_category_long")[rows].tolist()),
     }
     for name, expected in ours.items():
         found = [None if pd.isna(value) else value for value in joined[name]]
         assert found == expected, name
         assert len(set(expected)) > 5
-    assert joined["age"].to_numpy() == pytest.approx(table.age[table.subject[rows]], nan_ok=True)
+    told = dict(zip(profiles["user_id"].to_pylist(), profiles["age"].to_pylist(), strict=True))
+    ages = shop.transforms.encode("age_norm", np.array([told.get(user) for user in joined["user_id"]], dtype=float))
+    assert shop.transforms.encode("age_norm", joined["age"].to_numpy(dtype=float)) == pytest.approx(ages)
+    place = table.profile_names.numbers.index("age_norm")
+    assert ages[:, 0] == pytest.approx(table.profile.numbers[table.subject[rows], place])

@@ -16,6 +16,7 @@ from contracts import columns as c
 from contracts.bloom import item_hashes
 from contracts.clock import DAY_S, ShopCalendar
 from contracts.interactions import Interaction
+from contracts.presets import SHOP
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.consumer import FeatureConsumer
@@ -39,7 +40,7 @@ from training.features.online import final_activity, final_profiles, recent_inte
 from training.features.processed import Processed, open_processed
 
 pytestmark = pytest.mark.redis
-SHOP = "tiny"
+SHOP_NAME = "tiny"
 CATEGORIES = {"i1": "lamps", "i2": "lamps", "i3": "tables", "i4": None}
 USERS = ("u1", "u2", "u3", "new1", "new2")
 EVENTS_A_DAY = 60
@@ -72,7 +73,7 @@ class Shop:
 
     @property
     def records(self) -> Path:
-        return self.config.records_dir / SHOP
+        return self.config.records_dir / SHOP_NAME
 
     async def play(self, day: int, users: Sequence[str]) -> list[str]:
         """A day of events while the consumer lags now and then; their ids."""
@@ -82,7 +83,7 @@ class Shop:
             user, item, name = str(rng.choice(users)), str(rng.choice(list(CATEGORIES))), f"o{day}-{number}"
             at = START + day * DAY_S + number * DAY_S // EVENTS_A_DAY
             found = await self.users.read([user])
-            self.online[name] = found.top_category[0], found.top_category_long[0]
+            self.online[name] = found.columns["top_category"][0], found.columns["top_category_long"][0]
             event = Interaction(event_id=name, user_id=user, item_id=item, event="view", timestamp=at, accepted_at=at)
             new = NewInteraction(event, CATEGORIES[item], (item_hashes([item])[0], at // DAY_S))
             assert await self.interactions.add([new]) == ["accepted"]
@@ -102,7 +103,7 @@ class Shop:
     def preprocess(self, name: str) -> Processed:
         """Tables and records as training reads them."""
         raw, out = self.folder / "raw", self.folder / name
-        job.preprocess(PreprocessConfig(), raw, out, shop=SHOP, records_dir=self.records, records_end=END_DAY)
+        job.preprocess(PreprocessConfig(), raw, out, shop=SHOP_NAME, records_dir=self.records, records_end=END_DAY)
         return open_processed(self.folder / name)
 
     def materialize(self, processed: Processed) -> None:
@@ -124,7 +125,8 @@ def trained(processed: Processed) -> dict[str, Both]:
     """What is in the rows, by event id."""
     names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
     events = processed.events()
-    pairs = zip(events.top_category.tolist(), events.top_category_long.tolist(), strict=True)
+    codes = (events.context_codes(name).tolist() for name in (c.TOP_CATEGORY, c.TOP_CATEGORY_LONG))
+    pairs = zip(*codes, strict=True)
     return {name: (names[top], names[long]) for name, (top, long) in zip(processed.event_ids(), pairs, strict=True)}
 
 
@@ -133,14 +135,14 @@ async def test_what_was_served_is_what_is_trained_on(tmp_path: Path, monkeypatch
     monkeypatch.setattr(job, "_run", run_without_ray)
     write_shop(tmp_path / "raw")
     stores = StoreConfig(
-        shop=SHOP, feast_dir=tmp_path / "feast", records_dir=tmp_path / "records", read_timeout_ms=20_000
+        shop=SHOP_NAME, feast_dir=tmp_path / "feast", records_dir=tmp_path / "records", read_timeout_ms=20_000
     )
     settings = ConsumerConfig(flush_interval_s=0.05, gather_ms=0, batch_size=3)
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path / "redis")) as server, ExitStack() as stack:
         await asyncio.to_thread(fill_stores, stores, server.address)
         client = async_client(stores, server.address)
         await client.flushall()  # of what was served before there were records nothing is known
-        users = UserFeatureStore(stores, server.address, client)
+        users = UserFeatureStore(stores, server.address, client, SHOP)
         consumer = stack.enter_context(open_consumer(settings, stores, server.address, "UTC", "one", ConsumerMeter()))
         store = InteractionStore(stores, server.address, client)
         shop = Shop(tmp_path, stores, server.address, store, users, consumer)

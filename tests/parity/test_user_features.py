@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from contracts.features import USER_ACTIVITY
+from contracts.presets import SHOP
 from serving.stores import feast_repo
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
@@ -33,12 +34,11 @@ async def test_serving_reads_what_feast_reads(tmp_path: Path) -> None:
         ours = await user_features(config, server.address, USERS)
         store = feast_repo.open_store(config, server.address)
         answer = await asyncio.to_thread(
-            store.get_online_features, list(feast_repo.FEATURES), {"user_id": USERS}, full_feature_names=False
+            store.get_online_features, feast_repo.feature_references(SHOP), {"user_id": USERS}, full_feature_names=False
         )
     theirs = answer.to_dict()
-    np.testing.assert_array_equal(ours.ages, np.array(theirs["age"], dtype=np.float64))
-    assert list(ours.genders) == theirs["gender"]
-    assert list(ours.top_category) == theirs["top_category"]
-    assert list(ours.top_category_long) == theirs["top_category_long"]
+    np.testing.assert_array_equal(ours.columns["age"], np.array(theirs["age"], dtype=np.float64))
+    for name in ("gender", "top_category", "top_category_long"):
+        assert list(ours.columns[name]) == theirs[name]
     times = [[time.seconds > 0 for time in column.event_timestamps] for column in answer.proto.results]
     assert ours.known.tolist() == np.any(times, axis=0).tolist() == [True, True, True, False, True, True, True]

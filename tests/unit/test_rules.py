@@ -76,17 +76,12 @@ def test_contracts_import_nothing_heavy(path: Path) -> None:
 
 
 PIPELINE_AND_STAGES = [ROOT / "serving" / "pipeline.py", *sorted((ROOT / "serving" / "stages").rglob("*.py"))]
-STAGES_THAT_KNOW_STORES = {"serving/stages/history.py", "serving/stages/user_lookup.py"}
-"""They take the stores' own records of a subject; all others take what `contracts` defines."""
 
 
 @pytest.mark.parametrize("path", PIPELINE_AND_STAGES, ids=name_of)
 def test_stages_do_not_know_the_stores(path: Path) -> None:
     imported = {name for name in imports_of(ast.parse(path.read_text())) if name.startswith("serving.stores")}
-    if name_of(path) in STAGES_THAT_KNOW_STORES:
-        assert imported, f"{name_of(path)} needs no exception any more"
-    else:
-        assert not imported, f"{name_of(path)} imports {sorted(imported)}: let it take a protocol"
+    assert not imported, f"{name_of(path)} imports {sorted(imported)}: let it take a protocol"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recommender_api").rglob("*.py")), ids=name_of)

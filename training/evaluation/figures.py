@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from contracts import columns as c
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
 from training.evaluation import metrics
 from training.evaluation.bootstrap import UserBootstrap
@@ -126,15 +127,21 @@ class FigureMaker:
         ranks = ranked.rank[self._chosen(ranked, None)]
         return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K] if len(ranks) else None
 
-    def segments(self, devices: Sequence[str]) -> dict[str, BoolArray]:
-        """Segments of the queries: user and item, warm and cold, and the device by name (code 1 is the first)."""
-        device = self.day.events.device_code[self.day.rows]
+    def segments(self, devices: Sequence[str] | None) -> dict[str, BoolArray]:
+        """Segments of the queries: user and item, warm and cold, and the device by name.
+
+        Args:
+            devices: by code, from 1 on; None = the schema has no device.
+        """
         masks = {
             "cold_user": self.day.cold_user,
             "warm_user": ~self.day.cold_user,
             "cold_item": self.day.cold_item,
             "warm_item": ~self.day.cold_item,
         }
+        if devices is None:
+            return masks
+        device = self.day.events.context_codes(c.DEVICE_TYPE)[self.day.rows]
         masks |= {f"device_{name}": device == code for code, name in enumerate(devices, start=1)}
         if (device == 0).any():
             masks["device_unknown"] = device == 0

@@ -22,6 +22,7 @@ from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_p
 from training.evaluation.table import main_table
 from training.evaluation.test_day import test_day
 from training.evaluation.values import Outcomes, report_values
+from training.features.config import PreprocessConfig
 from training.features.processed import Processed
 from training.simulator.oracle import Oracle
 
@@ -107,7 +108,8 @@ def _impressions(
     """Null where the shop logs none, or none that can be used yet; the latter is a warning."""
     if not has_impressions(Path(processed.info.raw_dir)):
         return None
-    renamed = bundle.manifest.config.get("preprocess", {}).get("columns", {}).get(c.IMPRESSIONS.name, {})
+    settings = PreprocessConfig.model_validate(bundle.manifest.section("preprocess"))
+    renamed = settings.columns.get(c.IMPRESSIONS.name, {})
     try:
         return click_section(processed, renamed, config, has_oracle=has_oracle, records_dir=records_dir)
     except SchemaError:

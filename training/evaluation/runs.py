@@ -96,12 +96,12 @@ def _recommend(
     queries: LongArray,
     filtered: bool,
 ) -> PipelineResult:
-    dims = bundle.manifest.dims
+    history = bundle.manifest.history
     features = day.events.query_features(
         day.rows[queries],
         processed.transforms,
-        length=dims["history_length"],
-        history_days=dims["history_days"],
+        length=history.length,
+        history_days=history.days,
         masked=False,
         bundle_version=bundle.version,
     )

@@ -89,7 +89,7 @@ def _warnings(config: EvaluationConfig, day: TestDay, outcomes: Outcomes) -> lis
 
 
 def _data(processed: Processed, bundle: Bundle, day: TestDay, *, is_simulated: bool) -> dict[str, Any]:
-    simulator = bundle.manifest.config.get("simulator", {}) if is_simulated else {}
+    simulator = bundle.manifest.section("simulator") if is_simulated else {}
     counts = processed.info.counts
     return {
         "preset": simulator.get("preset"),
@@ -151,12 +151,12 @@ def _oracle(make: FigureMaker, run: OracleRun | None) -> dict[str, Any]:
 
 def _segments(make: FigureMaker, processed: Processed, outcomes: Outcomes) -> dict[str, Figures]:
     """The pipeline by segment, beside the oracle and the better popularity on the same queries."""
-    devices = processed.transforms.vocabularies[c.DEVICE_TYPE].tokens
+    devices = processed.transforms.vocabularies.get(c.DEVICE_TYPE)
     methods = {f"{name}_": ranked for name, ranked in outcomes.popularities(filtered=False).items()}
     if outcomes.oracle is not None:
         methods["oracle_"] = outcomes.oracle.full
     segments = {}
-    for segment, where in make.segments(devices).items():
+    for segment, where in make.segments(None if devices is None else devices.tokens).items():
         figures = make.some(outcomes.pipeline.ranked, (*SHARED, "mrr", "recall@100", "recall@300"), where)
         for prefix, ranked in methods.items():
             figures |= {prefix + name: figure for name, figure in make.some(ranked, SHARED, where).items()}
@@ -182,7 +182,7 @@ def _lists(make: FigureMaker, processed: Processed, bundle: Bundle, outcomes: Ou
     events = make.day.events
     earlier = events.day < processed.info.last_day
     counts = np.bincount(events.item_row[earlier], minlength=bundle.num_items) + 1.0
-    vectors = content_vectors(bundle.items.text, bundle.items.image)
+    vectors = content_vectors(bundle.item_vectors("text"), bundle.item_vectors("image"))
     return {name: make.lists(ranked, counts / counts.sum(), vectors) for name, ranked in outcomes.plain().items()}
 
 

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from contracts import columns as c
 from contracts.ids import AnyArray, BoolArray, IntArray
-from contracts.records import ACCEPTED_MS, LATE_S
+from contracts.records import ACCEPTED_MS, CONTEXT, LATE_S
 from recommender_api.values import id_fault
 from training.features.hashing import partitions_of
+from training.recorded_context import with_context
 from training.subjects import are_users, subjects_of
 from training.tables import arrow_type, first_illegal, illegal_ids
 
@@ -102,6 +103,8 @@ def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
     for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
         if name not in raw.column_names:  # labels are never recorded, the other two always
             raw = raw.append_column(name, pa.nulls(len(raw), kind))
+    if CONTEXT in raw.column_names and spec.extra:
+        raw = with_context(raw, spec.extra)
     subjects = subjects_of(raw)
     has_user = are_users(subjects)
     user_row = np.where(has_user, _index(raw[c.USER_ID], spec.user_ids), -1).astype(np.int32)

@@ -7,23 +7,19 @@ subject and position, and history is sliced when a batch is built, never stored 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts import columns as c
+from contracts.encoded import EncodedColumns, joined
+from contracts.feature import Feature, FeatureKind, Mask, Side
 from contracts.features import History, history_features
-from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
+from contracts.ids import PAD_ROW, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import QueryFeatures
-from contracts.transforms import FittedTransforms, query_arrays
-
-MASK_NONE: Final = 0
-MASK_USER_ID: Final = 1
-"""Only the user id is out of vocabulary: a registered user without events."""
-MASK_USER: Final = 2
-"""User id, gender and both top categories are out of vocabulary: the reference's masking."""
-MASK_ALL: Final = 3
-"""As `MASK_USER`, and the age is the default and the history empty: an anonymous first visit."""
+from contracts.schema import FeatureSchema, SideLayout
+from contracts.transforms import FittedTransforms
+from training.features.masking import MASK_ALL, MASK_USER, MASK_USER_ID
 
 
 @dataclass(frozen=True)
@@ -33,16 +29,13 @@ class EventTable:
     Attributes:
         subject_ids: raw user or session ids, [S] object.
         offsets: [S + 1] int64; the events of subject s are rows offsets[s] … offsets[s + 1] - 1, in order of time.
-        user_code: encoded user id of each subject, [S] int32; 0 for sessions and users outside the vocabulary.
-        gender_code: [S] int32.
-        age: [S] float64 years, NaN = not known.
+        profile: model inputs of each subject, of the schema's columns of users, [S].
         subject: [E] int32, row of the subject.
         item_row: [E] int32 ItemRow.
         timestamp: [E] int64.
         day: [E] int32, shop-local days since 1970-01-01.
-        device_code: [E] int32.
-        top_category: [E] int32 codes as of just before the event; 0 = none.
-        top_category_long: [E] int32, the same.
+        context: model inputs as of just before each event: the schema's context, and what was derived, [E].
+        profile_names, context_names: of their columns.
         positive: [E] whether the event is a positive.
         seen: [E] whether the event marks the item as seen.
         mask: [E] uint8, one of the `MASK_…` levels; drawn once, so that all models mask the same rows.
@@ -53,16 +46,14 @@ class EventTable:
 
     subject_ids: NDArray[np.object_]
     offsets: LongArray
-    user_code: IntArray
-    gender_code: IntArray
-    age: NDArray[np.float64]
+    profile: EncodedColumns
+    profile_names: SideLayout
     subject: IntArray
     item_row: IntArray
     timestamp: LongArray
     day: IntArray
-    device_code: IntArray
-    top_category: IntArray
-    top_category_long: IntArray
+    context: EncodedColumns
+    context_names: SideLayout
     positive: BoolArray
     seen: BoolArray
     mask: NDArray[np.uint8]
@@ -72,6 +63,10 @@ class EventTable:
 
     def __len__(self) -> int:
         return len(self.item_row)
+
+    def context_codes(self, feature: str) -> IntArray:
+        """Encoded ids [E] of a feature of the context, or one that was derived, by name."""
+        return self.context.codes[:, self.context_names.codes.index(feature)]
 
     def rows_between(self, first_day: int, last_day: int) -> LongArray:
         """Rows of positives whose day lies in [first_day, last_day]."""
@@ -105,31 +100,54 @@ class EventTable:
             masked: whether to apply the training masks.
             bundle_version: stamped on the message.
         """
-        mask = self.mask[rows] if masked else np.zeros(len(rows), dtype=np.uint8)
-        subject = self.subject[rows]
-        anonymous = mask >= MASK_ALL
-        profile_hidden = mask >= MASK_USER
-        device_hidden = self.mask_device[rows] & masked
-
-        def hide(codes: AnyArray, hidden: BoolArray) -> IntArray:
-            return np.where(hidden, 0, codes).astype(np.int32)
-
-        categorical, continuous = query_arrays(
-            transforms,
-            user_codes=hide(self.user_code[subject], mask >= MASK_USER_ID),
-            gender_codes=hide(self.gender_code[subject], profile_hidden),
-            ages=np.where(anonymous, np.nan, self.age[subject]),
-            top_category=hide(self.top_category[rows], profile_hidden),
-            top_category_long=hide(self.top_category_long[rows], profile_hidden),
-            device_codes=hide(self.device_code[rows], device_hidden),
-            context_time=self.timestamp[rows],
-        )
+        schema, times = transforms.schema, self.timestamp[rows].astype(np.int64)
+        cyclic = time_of(schema)
+        parts = [
+            (self.profile_names, self.profile.take(self.subject[rows])),
+            (self.context_names, self.context.take(rows)),
+            (SideLayout.of(cyclic), transforms.columns(cyclic, {c.TIMESTAMP: times}, len(rows))),
+        ]
+        columns = joined(parts, schema.layout(Side.QUERY))
+        anonymous = self.mask[rows] >= MASK_ALL
+        if masked:
+            columns = self._masked(columns, rows, transforms)
         history = self.history(rows, length, history_days)
-        if anonymous.any():
+        if masked and anonymous.any():
             shown = ~anonymous[:, None]
             history = History(
                 np.where(shown, history.rows, PAD_ROW).astype(np.int32),
                 np.where(shown, history.age_s, 0).astype(np.float32),
                 history.same_session & shown,
             )
-        return QueryFeatures(bundle_version, self.timestamp[rows].astype(np.int64), categorical, continuous, history)
+        return QueryFeatures(bundle_version, times, columns, history)
+
+    def _masked(self, columns: EncodedColumns, rows: LongArray, transforms: FittedTransforms) -> EncodedColumns:
+        """Query columns of rows as the training masks leave them: what is hidden is as if nothing were known."""
+        level = self.mask[rows]
+        hidden: dict[Mask, BoolArray] = {
+            "user_id": level >= MASK_USER_ID,
+            "profile": level >= MASK_USER,
+            "visitor": level >= MASK_ALL,
+            "device": self.mask_device[rows],
+        }
+        features = transforms.schema.of(Side.QUERY)
+        for name, where in hidden.items():
+            columns = transforms.without(columns, [one for one in features if one.hidden_with == name], where)
+        return columns
+
+
+def profile_of(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Query features that a subject has, whatever it does."""
+    return tuple(one for one in schema.of(Side.QUERY) if one.origin == "users")
+
+
+def context_of(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Query features that are kept with each event."""
+    others = (*profile_of(schema), *time_of(schema))
+    return tuple(one for one in schema.of(Side.QUERY) if one not in others)
+
+
+def time_of(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Query features that follow from the time of an event."""
+    of_query = schema.of(Side.QUERY)
+    return tuple(one for one in of_query if one.origin == "derived" and one.kind is FeatureKind.CYCLIC)

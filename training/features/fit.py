@@ -1,53 +1,95 @@
-"""Fits the transforms on what the partitions counted."""
+"""Fits the transforms: users and context on training positives, items on the whole catalogue."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from contracts import columns as c
-from contracts.features import ITEM_GENDER
+from contracts.encoders import NumberFit, prepared_numbers
+from contracts.feature import Feature, FeatureKind, Side
 from contracts.ids import AnyArray
+from contracts.schema import FeatureSchema
 from contracts.transforms import FittedTransforms
 from contracts.vocabulary import Vocabulary
 
 
-def fit_transforms(statistics: pa.Table, users: pa.Table, items: pa.Table, timezone: str) -> FittedTransforms:
-    """Fits the transforms: users and context on training positives, items on the whole catalogue.
+class Observed(NamedTuple):
+    """Values of a column, and how often each of them counts."""
+
+    values: pa.Array
+    weights: AnyArray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What was learned of some features.
+
+    Attributes:
+        vocabularies: of those that have one of their own.
+        numbers: of the numeric ones.
+        left_out: occurrences of categories that got no id, by feature; those without are left out.
+    """
+
+    vocabularies: dict[str, Vocabulary]
+    numbers: dict[str, NumberFit]
+    left_out: dict[str, int]
+
+
+def fit_features(features: Iterable[Feature], observed: Callable[[Feature], Observed]) -> Fitted:
+    """Fits features on what was observed of their columns."""
+    fitted = Fitted({}, {}, {})
+    for feature in features:
+        if feature.vocabulary == feature.name:
+            fitted.vocabularies[feature.name], left_out = _fit_categories(feature, *observed(feature))
+            if left_out:
+                fitted.left_out[feature.name] = left_out
+        elif feature.kind is FeatureKind.NUMERIC:
+            fitted.numbers[feature.name] = _fit_numbers(feature, *observed(feature))
+    return fitted
+
+
+def fit_transforms(
+    schema: FeatureSchema, statistics: pa.Table, users: pa.Table, items: pa.Table, timezone: str
+) -> tuple[FittedTransforms, dict[str, int]]:
+    """Fits the transforms of a shop.
 
     Args:
-        statistics: a row a partition, of the schema `STATISTICS`.
+        schema: the features.
+        statistics: a row a partition, of the schema `training.features.partition.STATISTICS`.
         users: canonical users by user row.
         items: canonical items by ItemRow.
         timezone: the shop's.
+
+    Returns:
+        The transforms, and by feature how many occurrences of categories got no id.
     """
-    user_rows = _flat(statistics["train_user_rows"])
-    weights = _flat(statistics["train_user_events"])
-    trained_users = users.take(pa.array(user_rows))
-    ages = trained_users[c.AGE].to_numpy()
-    default_age, age_mean, age_std = _age_statistics(ages, weights)
-    prices = items[c.PRICE].to_numpy()
-    logs = np.log(prices[prices > 0])
-    vocabularies = {
-        c.USER_ID: Vocabulary.fit(trained_users[c.USER_ID].to_pylist()),
-        c.GENDER: Vocabulary.fit(trained_users[c.GENDER].unique().to_pylist()),
-        c.DEVICE_TYPE: Vocabulary.fit(_flat(statistics["train_devices"]).tolist()),
-        c.ITEM_ID: Vocabulary.fit(
-            items[c.ITEM_ID].take(pa.array(np.unique(_flat(statistics["train_item_rows"])))).to_pylist()
-        ),
-        c.CATEGORY_L1: fit_category(items),
-        c.CATEGORY_L2: Vocabulary.fit(items[c.CATEGORY_L2].unique().to_pylist()),
-        ITEM_GENDER: Vocabulary.fit(items[c.GENDER].unique().to_pylist()),
-    }
-    return FittedTransforms(
-        vocabularies=vocabularies,
-        default_age=default_age,
-        age_mean=age_mean,
-        age_std=age_std,
-        price_log_mean=float(logs.mean()) if len(logs) else 0.0,
-        price_log_std=_positive(float(logs.std())) if len(logs) else 1.0,
-        timezone=timezone,
-    )
+    trained_users = users.take(pa.array(flat(statistics["train_user_rows"])))
+    user_events = flat(statistics["train_user_events"])
+    context = statistics["train_context"].combine_chunks().flatten(recursive=False)
+
+    def observed(feature: Feature) -> Observed:
+        column = feature.column_name
+        match feature.origin:
+            case "users":
+                return Observed(trained_users[column].combine_chunks(), user_events)
+            case "items":
+                return Observed(items[column].combine_chunks(), np.ones(len(items)))
+            case _:
+                return observed_context(context, feature)
+
+    fitted = fit_features((one for one in schema.features if one.origin != "derived"), observed)
+    vocabularies = fitted.vocabularies
+    if schema.of(Side.ITEM):
+        trained_items = np.unique(flat(statistics["train_item_rows"]))
+        vocabularies |= {c.ITEM_ID: Vocabulary.fit(items[c.ITEM_ID].take(pa.array(trained_items)).to_pylist())}
+    return FittedTransforms(schema, vocabularies, fitted.numbers, timezone), fitted.left_out
 
 
 def fit_category(items: pa.Table) -> Vocabulary:
@@ -55,20 +97,102 @@ def fit_category(items: pa.Table) -> Vocabulary:
     return Vocabulary.fit(items[c.CATEGORY_L1].unique().to_pylist())
 
 
-def _age_statistics(ages: AnyArray, weights: AnyArray) -> tuple[float, float, float]:
-    """Default age, mean and standard deviation over events, of users who told their age."""
-    known = ~np.isnan(ages)
-    if not known.any():
-        return 0.0, 0.0, 1.0
-    mean = float(np.average(ages[known], weights=weights[known]))
-    variance = float(np.average((ages[known] - mean) ** 2, weights=weights[known]))
-    return float(int(mean)), mean, _positive(variance**0.5)
+CONTEXT: pa.DataType = pa.struct(
+    [("column", pa.string()), ("value", pa.string()), ("number", pa.float64()), ("weight", pa.float64())]
+)
+"""What a partition tells of a value of the context: a category, or a number."""
 
 
-def _positive(deviation: float) -> float:
-    return deviation if deviation > 0 else 1.0
+def context_values(features: Iterable[Feature], rows: pa.Table, most: int = 10_000) -> pa.StructArray:
+    """What training rows tell of the context, of type `CONTEXT`.
+
+    Args:
+        features: one of each column of the context.
+        rows: values of the training positives by column.
+        most: quantiles that stand for more numbers than these.
+    """
+    parts = [pa.array([], CONTEXT)]
+    for feature in features:
+        values = rows[feature.column_name].combine_chunks().drop_null()
+        if feature.kind is FeatureKind.NUMERIC:
+            numbers = np.sort(values.to_numpy(zero_copy_only=False))
+            kept = numbers[np.linspace(0, len(numbers) - 1, most).astype(np.int64)] if len(numbers) > most else numbers
+            weights = np.full(len(kept), len(numbers) / max(len(kept), 1))
+            parts.append(_context(feature, pa.nulls(len(kept), pa.string()), pa.array(kept, pa.float64()), weights))
+        elif feature.kind in (FeatureKind.CATEGORICAL, FeatureKind.CATEGORIES):
+            flat_values = values.flatten() if feature.kind is FeatureKind.CATEGORIES else values
+            counts = pc.value_counts(flat_values)
+            names = counts.field("values").cast(pa.string())
+            weights = counts.field("counts").to_numpy().astype(np.float64)
+            parts.append(_context(feature, names, pa.nulls(len(names), pa.float64()), weights))
+    return pa.concat_arrays(parts)
 
 
-def _flat(lists: pa.ChunkedArray) -> AnyArray:
+def observed_context(context: pa.StructArray, feature: Feature) -> Observed:
+    """What all partitions tell of a column of the context."""
+    mine = context.filter(pc.equal(context.field("column"), feature.column_name))
+    values = mine.field("number" if feature.kind is FeatureKind.NUMERIC else "value")
+    return Observed(values, mine.field("weight").to_numpy())
+
+
+def flat(lists: pa.ChunkedArray) -> AnyArray:
+    """All values of a column of lists."""
     values: AnyArray = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values
+
+
+def _context(feature: Feature, names: pa.Array, numbers: pa.Array, weights: AnyArray) -> pa.StructArray:
+    columns = [pa.array([feature.column_name] * len(weights), pa.string()), names, numbers, pa.array(weights)]
+    return pa.StructArray.from_arrays(columns, fields=list(CONTEXT))
+
+
+def _fit_categories(feature: Feature, values: pa.Array, weights: AnyArray) -> tuple[Vocabulary, int]:
+    """The vocabulary of what occurs often enough, and how many occurrences it leaves out."""
+    if pa.types.is_list(values.type):
+        weights = np.repeat(weights, pc.fill_null(pc.list_value_length(values), 0).to_numpy())
+        values = values.flatten()
+    counts = (
+        pa.table({"value": values, "count": pa.array(weights, pa.float64())})
+        .group_by("value")
+        .aggregate([("count", "sum")])
+    )
+    counts = counts.filter(counts["value"].is_valid())
+    order = pc.sort_indices(counts, sort_keys=[("count_sum", "descending"), ("value", "ascending")])
+    counts = counts.take(order)
+    encode = feature.encode
+    kept = counts.filter(pc.greater_equal(counts["count_sum"], encode.min_count)).slice(0, encode.max_size)
+    left_out = sum(counts["count_sum"].to_pylist()[len(kept) :])
+    return Vocabulary.fit(kept["value"].to_pylist()), round(left_out)
+
+
+def _fit_numbers(feature: Feature, values: pa.Array, weights: AnyArray) -> NumberFit:
+    """Mean, spread and bins of what was observed; a column of one value, or none, has a spread of 1."""
+    numbers = prepared_numbers(feature, values.to_numpy(zero_copy_only=False))
+    known = ~np.isnan(numbers) & (weights > 0)
+    bins = feature.encode.bins
+    if isinstance(bins, tuple):
+        return NumberFit(edges=bins)
+    if not known.any():
+        return NumberFit()
+    numbers, weights = numbers[known], weights[known]
+    if bins is not None:
+        return NumberFit(edges=_quantile_edges(numbers, weights, bins))
+    mean = float(np.average(numbers, weights=weights))
+    deviation = float(np.average((numbers - mean) ** 2, weights=weights)) ** 0.5
+    return NumberFit(fill=_fill(feature, mean), mean=mean, std=deviation if deviation > 0 else 1.0)
+
+
+def _fill(feature: Feature, mean: float) -> float:
+    given = feature.encode.fill
+    if isinstance(given, float):
+        return float(prepared_numbers(feature, np.array([given]))[0])
+    return float(int(mean)) if given == "whole_mean" else mean
+
+
+def _quantile_edges(numbers: NDArray[np.float64], weights: AnyArray, bins: int) -> tuple[float, ...]:
+    """Distinct edges between `bins` parts of about equal weight."""
+    order = np.argsort(numbers)
+    shares = np.cumsum(weights[order]) / weights.sum()
+    wanted = np.arange(1, bins) / bins
+    places = np.minimum(np.searchsorted(shares, wanted, side="right"), len(numbers) - 1)
+    return tuple(np.unique(numbers[order][places]).tolist())

@@ -18,6 +18,7 @@ from contracts.ids import AnyArray, BoolArray
 from training.features.encode import ITEM_ROW
 from training.features.partition import SUBJECT as SUBJECT
 from training.features.processed import Processed
+from training.recorded_context import with_context
 from training.records import erased_users
 from training.subjects import subjects_of
 from training.tables import ColumnMap, find_table, first_illegal, illegal_ids, read_files
@@ -64,7 +65,10 @@ def read_impressions(
         ValueError: an extra column has the name of another one.
     """
     schema = c.IMPRESSIONS.with_columns(extra, taken=(*r.IMPRESSIONS.names, SUBJECT, ITEM_ROW, c.DAY))
-    table = read_files(find_table(raw_dir, schema, columns))
+    raw = find_table(raw_dir, schema.with_columns([c.Column(r.CONTEXT, c.Kind.STRING, free_text=True)]), columns)
+    table = read_files(raw)
+    if r.CONTEXT in raw.source_names:
+        table = with_context(table, extra)
     day = processed.transforms.calendar.day(table[c.TIMESTAMP].to_numpy()).astype(np.int32)
     item_row = _rows(table[c.ITEM_ID], processed.items[c.ITEM_ID])
     inside = (day >= processed.info.first_day) & (day <= processed.info.last_day)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from contracts.clock import day_to_name
@@ -16,6 +17,8 @@ from training.splits import Split
 
 Examples = Mapping[str, Sequence[str]]
 """By reason; each begins with its reason."""
+_NAMED: Final = 5
+_FEW: Final = 0.1
 _REASONS: Final = (*VERDICTS, *REPEATS, REUSED)
 
 
@@ -97,3 +100,34 @@ def check_positives(split: Split, positives: LongArray, num_train: int, lacking:
             f"no positive on the test day {day_to_name(split.last_day)}, so nothing could be judged; export the "
             f"day, or choose other days by split.first_day, split.train_days and split.test_days; {lacking}"
         )
+
+
+def doubtful_days(split: Split, positives: LongArray, empty: Sequence[str], file: str) -> Iterator[str]:
+    """What a person should know of a split.
+
+    Args:
+        split: its days.
+        positives: of each of them.
+        empty: names of those without events.
+        file: where all of these are named.
+    """
+    if empty:
+        more = f" and {len(empty) - _NAMED} more, see {file}" if len(empty) > _NAMED else ""
+        yield f"days without interactions: {', '.join(empty[:_NAMED])}{more}"
+    train = positives[: split.validation_day - split.first_day]
+    validation = positives[len(train) : split.test_day - split.first_day]
+    if validation.sum() == 0:
+        days = " to ".join(dict.fromkeys(map(day_to_name, (split.validation_day, split.validation_end_day))))
+        yield f"no positive on the validation day {days}: the models are trained without figures"
+    usual = float(np.median(train[train > 0]))
+    if positives[-1] < _FEW * usual:
+        yield (
+            f"the test day {day_to_name(split.last_day)} has {positives[-1]} positives where {usual:.0f} are usual: is "
+            "its export complete? The report is about this day"
+        )
+
+
+def told_left_out(left_out: Mapping[str, int]) -> Iterator[str]:
+    """Messages about occurrences of categories that got no id, by feature."""
+    for name, count in left_out.items():
+        yield f"{count:,} occurrences of categories of {name} got no id of their own: they are out of vocabulary"

@@ -112,5 +112,4 @@ def _interactions(processed: Processed, number: int, events: EventTable, kept: B
 
 
 def _names(processed: Processed, codes: AnyArray) -> pa.Array:
-    tokens = processed.transforms.vocabularies[c.CATEGORY_L1].tokens
-    return pa.array([None, *tokens], pa.string()).take(pa.array(codes))
+    return pa.array([None, *processed.categories.tokens], pa.string()).take(pa.array(codes))

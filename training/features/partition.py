@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from contracts import columns as c
 from contracts.clock import ShopCalendar
+from contracts.feature import Feature
 from contracts.ids import AnyArray, BoolArray, IntArray, LongArray
 from training.features.config import PreprocessConfig
 from training.features.encode import HAPPENED_MS, ITEM_ROW, PARTITION, REJECTED, USER_ROW, VALUE, VERDICT, VERDICTS
-from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
+from training.features.fit import CONTEXT, context_values
 from training.features.hashing import event_id_column, hash_strings
+from training.features.masking import draw_masks
 from training.features.point_in_time import top_categories
 from training.features.repeats import NUM_EXAMPLES, find_repeats, tell_repeats
 from training.records import ServedValues
@@ -26,6 +28,7 @@ from training.subjects import name_subjects
 EVENTS_DIR: Final = "events"
 SUBJECTS_DIR: Final = "subjects"
 NUM_EVENTS: Final = "num_events"
+_OF_CONTEXT: Final = "train_context"
 SUBJECT: Final = "subject"
 
 STATISTICS: Final = pa.schema(
@@ -44,7 +47,7 @@ STATISTICS: Final = pa.schema(
         ("train_user_rows", pa.list_(pa.int32())),
         ("train_user_events", pa.list_(pa.int64())),
         ("train_item_rows", pa.list_(pa.int32())),
-        ("train_devices", pa.list_(pa.string())),
+        (_OF_CONTEXT, pa.list_(CONTEXT)),
         ("verdicts", pa.list_(pa.int64())),
         ("examples", pa.list_(pa.string())),
         ("early_item_rows", pa.list_(pa.int32())),
@@ -72,6 +75,7 @@ class PartitionSpec:
         last_day: last day of the window.
         served: what serving wrote; None = nothing was recorded.
         extra: columns of the interactions beside the fixed ones.
+        context: a feature of each column of the context.
     """
 
     config: PreprocessConfig
@@ -85,6 +89,7 @@ class PartitionSpec:
     last_day: int
     served: ServedValues | None = None
     extra: tuple[c.Column, ...] = ()
+    context: tuple[Feature, ...] = ()
 
 
 def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
@@ -133,9 +138,10 @@ def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
     columns = {
         c.SUBJECT_ID: pa.concat_arrays([profiles[c.USER_ID].combine_chunks(), sessions]),
         USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
-        c.AGE: pa.concat_arrays([profiles[c.AGE].combine_chunks(), pa.nulls(nulls, pa.float64())]),
-        c.GENDER: pa.concat_arrays([profiles[c.GENDER].combine_chunks(), pa.nulls(nulls, pa.string())]),
     }
+    for name in (name for name in profiles.column_names if name != c.USER_ID):
+        told = profiles[name].combine_chunks()
+        columns[name] = pa.concat_arrays([told, pa.nulls(nulls, told.type)])
     return pa.table(columns), owner
 
 
@@ -235,19 +241,6 @@ def _replaced(codes: IntArray, where: BoolArray, found: IntArray) -> IntArray:
     return joined
 
 
-def draw_masks(
-    num_rows: int, config: PreprocessConfig, rng: np.random.Generator
-) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Masks of rows: levels [E] uint8, devices [E] and items [E] bool."""
-    masks = config.masks
-    bounds = np.cumsum(
-        [masks.user_rate * masks.anonymous_share, masks.user_rate * (1 - masks.anonymous_share), masks.user_id_rate]
-    )
-    levels = np.array([MASK_ALL, MASK_USER, MASK_USER_ID, MASK_NONE], dtype=np.uint8)
-    level = levels[np.searchsorted(bounds, rng.random(num_rows), side="right")]
-    return level, rng.random(num_rows) < masks.device_rate, rng.random(num_rows) < masks.item_rate
-
-
 def _is_one_of(event: AnyArray, names: tuple[str, ...]) -> AnyArray:
     return np.isin(event, [c.EVENTS.index(name) for name in names])
 
@@ -257,7 +250,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
     train, num_days = positive & (day <= spec.train_end_day), spec.last_day - spec.first_day + 1
     user_row = rows[USER_ROW].to_numpy()
     users, user_events = np.unique(user_row[train & (user_row >= 0)], return_counts=True)
-    devices = pc.unique(rows[c.DEVICE_TYPE].filter(pa.array(train)))
+    trained = rows.select([one.column_name for one in spec.context]).filter(pa.array(train)).combine_chunks()
     item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
     early = np.flatnonzero(_before_launch(rows, spec))
     items, place = np.unique(item_row, return_inverse=True)
@@ -279,7 +272,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "item_rows": items,
         "first_events": first,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
-        "train_devices": [device for device in devices.to_pylist() if device is not None],
+        _OF_CONTEXT: context_values(spec.context, trained),
     }
 
 
@@ -292,7 +285,9 @@ def _rejected(rows: pa.Table) -> dict[str, object]:
     return {"verdicts": np.bincount(verdict, minlength=len(VERDICTS)), "examples": examples}
 
 
-def _statistics(**values: object) -> pa.Table:
+def _statistics(**values: Any) -> pa.Table:
     lists = {name for name in STATISTICS.names if pa.types.is_list(STATISTICS.field(name).type)}
-    columns = {name: [values.get(name, [] if name in lists else 0)] for name in STATISTICS.names}
+    columns = {name: [values.get(name, [] if name in lists else 0)] for name in STATISTICS.names if name != _OF_CONTEXT}
+    context = values.get(_OF_CONTEXT, pa.array([], CONTEXT))
+    columns[_OF_CONTEXT] = pa.ListArray.from_arrays([0, len(context)], context)
     return pa.table(columns, schema=STATISTICS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,34 +25,42 @@ from ray.data.context import ShuffleStrategy
 
 from contracts import columns as c
 from contracts.clock import Clock, ShopCalendar, day_to_name
+from contracts.declared import declared_columns
 from contracts.errors import DataError
 from contracts.files import atomic_dir
-from contracts.ids import LongArray
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema
+from contracts.transforms import FittedTransforms
 from contracts.vocabulary import Vocabulary
 from training.features.config import PreprocessConfig
 from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
-from training.features.kept_out import check_positives, check_repeats, gather_examples, in_short, told
+from training.features.kept_out import (
+    check_positives,
+    check_repeats,
+    doubtful_days,
+    gather_examples,
+    in_short,
+    told,
+    told_left_out,
+)
 from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
-from training.features.processed import INFO, ITEMS, REPORT, TRANSFORMS, USERS, ProcessedInfo
+from training.features.processed import INFO, ITEMS, REPORT, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
 from training.features.repeats import DUPLICATE, REPEATS
 from training.records import ServedValues
-from training.splits import Split
 from training.tables import RawTable, pieces, read_piece
 
 logger = logging.getLogger(__name__)
 
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 _LOGGERS_OF_FAILED_TASKS: Final = (
     "ray.data.exceptions",
     "ray.data._internal.execution.streaming_executor_state",
 )
 _CHUNK: Final = 1 << 20
-_NAMED: Final = 5
-_FEW: Final = 0.1
 _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
 
@@ -65,7 +73,7 @@ def preprocess(
     records_dir: Path | None = None,
     records_end: int | None = None,
     clock: Clock | None = None,
-    extra: c.ExtraColumns | None = None,
+    schema: FeatureSchema = SHOP,
 ) -> ProcessedInfo:
     """Writes the processed run of a folder of raw tables; an earlier one is replaced.
 
@@ -81,25 +89,25 @@ def preprocess(
             them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
             materialize takes the last day of the run for complete.
         clock: tells which days of the shop's tables can be and are over; None = the machine's.
-        extra: the shop's own columns, by table; they are in the run in canonical form. None = there are none.
+        schema: the features; what it reads of the tables is in the run in canonical form.
 
     Raises:
         DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or too few events are left.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
-        ValueError: an extra column has the name of another one.
+        ValueError: a column of the schema has the name of another one.
     """
-    raw = RawTables(config, raw_dir, records_dir, records_end, clock, extra)
+    raw = RawTables(config, raw_dir, records_dir, records_end, clock, declared_columns(schema))
     with atomic_dir(out_dir) as folder:
-        statistics = _run(config, raw, folder)
+        statistics = _run(config, raw, folder, schema)
         _check_all_arrived(raw, statistics)
         if config.before_launch == "move_launch":
             raw.items = moved_to_first_event(raw.items, statistics)
-        info, report = _summarise(config, raw, statistics, shop)
-        transforms = fit_transforms(statistics, raw.users, raw.items, config.timezone)
-        pq.write_table(raw.users, folder / USERS)
-        pq.write_table(raw.items, folder / ITEMS)
-        (folder / TRANSFORMS).write_text(transforms.to_json(), encoding="utf-8")
+        info, report = _summarise(config, raw, statistics, shop, schema)
+        transforms, left_out = fit_transforms(schema, statistics, raw.users, raw.items, config.timezone)
+        report["out_of_vocabulary"] = left_out
+        report["warnings"] += told_left_out(left_out)
+        _write_entities(raw, transforms, folder)
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
     for warning in report["warnings"]:
@@ -108,11 +116,11 @@ def preprocess(
     return info
 
 
-def _run(config: PreprocessConfig, raw: RawTables, folder: Path) -> pa.Table:
+def _run(config: PreprocessConfig, raw: RawTables, folder: Path, schema: FeatureSchema) -> pa.Table:
     """Reads, encodes, shuffles and writes all partitions; returns their statistics."""
     for name in (EVENTS_DIR, SUBJECTS_DIR):
         (folder / name).mkdir()
-    finish_ref = ray.put(partition_spec(config, raw, folder))
+    finish_ref = ray.put(partition_spec(config, raw, folder, schema))
     with _sort_shuffle():
         first, *others = [_encoded(source, encode_spec(config, raw)) for source in raw.sources]
         encoded = first.union(*others) if others else first
@@ -192,7 +200,9 @@ def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
     )
 
 
-def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> PartitionSpec:
+def partition_spec(
+    config: PreprocessConfig, raw: RawTables, folder: Path, schema: FeatureSchema = SHOP
+) -> PartitionSpec:
     """What the tasks that finish partitions of these tables need."""
     categories: Vocabulary = fit_category(raw.items)
     return PartitionSpec(
@@ -207,6 +217,7 @@ def partition_spec(config: PreprocessConfig, raw: RawTables, folder: Path) -> Pa
         last_day=raw.split.last_day,
         served=ServedValues.read(raw.served_dir, raw.users[c.USER_ID].to_pylist(), categories),
         extra=raw.extra.get(c.INTERACTIONS.name, ()),
+        context=schema.read_from("context"),
     )
 
 
@@ -222,7 +233,7 @@ def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
 
 
 def _summarise(
-    config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str
+    config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str, schema: FeatureSchema
 ) -> tuple[ProcessedInfo, dict[str, Any]]:
     """The run's info and its report of what was kept out."""
     lengths = raw.split.last_day - raw.split.first_day + 1
@@ -244,7 +255,7 @@ def _summarise(
     check_positives(raw.split, positives, counts["train_positives"], lacking)
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
     info = ProcessedInfo(
-        fingerprint=_fingerprint(config, raw, shop),
+        fingerprint=_fingerprint(config, raw, shop, schema),
         shop=shop,
         raw_dir=str(raw.raw_dir),
         timezone=config.timezone,
@@ -253,28 +264,21 @@ def _summarise(
         kept_out=kept_out,
         missing=raw.missing,
         has_labels=raw.has_labels,
+        seen_events=config.seen_events,
     )
-    warnings = [*_doubts(raw.split, positives, empty), *doubts, *told(kept_out, reused, of_reason, REPORT)]
+    warnings = [
+        *doubtful_days(raw.split, positives, empty, REPORT),
+        *doubts,
+        *told(kept_out, reused, of_reason, REPORT),
+    ]
     report = {"kept_out": kept_out, "reused_event_ids": reused, "examples": examples, "empty_days": empty}
     return info, report | {"warnings": warnings}
 
 
-def _doubts(split: Split, positives: LongArray, empty: Sequence[str]) -> Iterator[str]:
-    """What a person should know of a split, given the positives of each of its days and the days without events."""
-    if empty:
-        more = f" and {len(empty) - _NAMED} more, see {REPORT}" if len(empty) > _NAMED else ""
-        yield f"days without interactions: {', '.join(empty[:_NAMED])}{more}"
-    train = positives[: split.validation_day - split.first_day]
-    validation = positives[len(train) : split.test_day - split.first_day]
-    if validation.sum() == 0:
-        days = " to ".join(dict.fromkeys(map(day_to_name, (split.validation_day, split.validation_end_day))))
-        yield f"no positive on the validation day {days}: the models are trained without figures"
-    usual = float(np.median(train[train > 0]))
-    if positives[-1] < _FEW * usual:
-        yield (
-            f"the test day {day_to_name(split.last_day)} has {positives[-1]} positives where {usual:.0f} are usual: is "
-            "its export complete? The report is about this day"
-        )
+def _write_entities(raw: RawTables, transforms: FittedTransforms, folder: Path) -> None:
+    pq.write_table(raw.users, folder / USERS)
+    pq.write_table(raw.items, folder / ITEMS)
+    transforms.save(folder)
 
 
 def _end(config: PreprocessConfig, raw: RawTables) -> int:
@@ -287,8 +291,8 @@ def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[
     return np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(length, dtype=np.int64)
 
 
-def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
-    digest = hashlib.sha256(f"{_LAYOUT}\n{shop}\n{config.model_dump_json()}\n".encode())
+def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str, schema: FeatureSchema) -> str:
+    digest = hashlib.sha256(f"{_LAYOUT}\n{shop}\n{config.model_dump_json()}\n{schema.digest}\n".encode())
     for path in raw.files:
         inside = next(folder for folder in (raw.raw_dir, raw.records_dir) if folder and path.is_relative_to(folder))
         digest.update(str(path.relative_to(inside)).encode())
@@ -296,6 +300,4 @@ def _fingerprint(config: PreprocessConfig, raw: RawTables, shop: str) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     digest.update("\n".join(raw.erased.to_pylist()).encode())
-    if raw.extra:
-        digest.update(repr(sorted(raw.extra.items())).encode())
     return digest.hexdigest()

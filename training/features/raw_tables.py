@@ -54,7 +54,7 @@ class RawTables:
         self.extra = {name: tuple(given[name]) for name in names if given.get(name)}
 
         def extended(schema: c.TableSchema) -> c.TableSchema:
-            taken = _taken_names() if schema.name == c.INTERACTIONS.name else ()
+            taken = taken_names() if schema.name == c.INTERACTIONS.name else ()
             return schema.with_columns(self.extra.get(schema.name, ()), taken)
 
         def find(schema: c.TableSchema) -> RawTable:
@@ -92,8 +92,8 @@ class RawTables:
         )
 
 
-def _taken_names() -> set[str]:
-    """Names of columns that interactions get on their way to processed events."""
+def taken_names() -> set[str]:
+    """Names that columns of interactions get on their way to processed events: a declared one cannot have them."""
     return {*r.INTERACTIONS.names, *encoded_schema().names, *EVENT_COLUMNS, SUBJECT}
 
 

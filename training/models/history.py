@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.models.inputs import ItemTensors, QueryTensors
-from training.models.layers import ContentScale, FieldEmbeddings, embedding, unique_rows
+from training.models.layers import FieldEmbeddings, content_scales, embedding, unique_rows
 from training.models.schema import ModelSchema
 
 _AGE_BUCKETS: Final = 24
@@ -28,20 +28,20 @@ class ItemEncoder(nn.Module):
     def __init__(self, schema: ModelSchema, items: ItemTensors, dim: int, id_dropout: float) -> None:
         super().__init__()
         self.id_dropout = id_dropout
-        self.item_id = embedding(schema.cardinalities["item_id"], dim)
-        self.fields = FieldEmbeddings(schema.item_cardinalities())
-        self.text, self.image = ContentScale(items.text), ContentScale(items.image)
-        width = self.fields.width + items.continuous.shape[1] + schema.text_dim + schema.image_dim
+        self.item_id = embedding(schema.num_item_ids, dim)
+        self.fields = FieldEmbeddings(schema.item)
+        self.vectors = content_scales(items)
+        width = self.fields.width + len(schema.item.numbers) + sum(schema.item.vectors.values())
         self.content = nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))
 
     def forward(self, items: ItemTensors, rows: Tensor) -> Tensor:
         """Vectors [n, dim] of ItemRows [n]."""
         ids = items.ids(rows, self.id_dropout if self.training else 0.0)
-        parts = [*self.fields(items.categorical[rows]), items.continuous[rows]]
-        parts += [self.text(items.text[rows]), self.image(items.image[rows])]
-        content: Tensor = self.content(torch.cat(parts, dim=1))
-        vectors: Tensor = self.item_id(ids) + content
-        return vectors
+        columns = items.of(rows)
+        vectors = [scale(vector) for scale, vector in zip(self.vectors, columns.vectors, strict=True)]
+        content: Tensor = self.content(torch.cat([*self.fields(columns), columns.numbers, *vectors], dim=1))
+        encoded: Tensor = self.item_id(ids) + content
+        return encoded
 
 
 class HistoryEncoder(nn.Module):
@@ -59,18 +59,18 @@ class HistoryEncoder(nn.Module):
         self.item_weight = nn.Linear(dim, num_heads)
         self.age_weight = embedding(_AGE_BUCKETS, num_heads)
         self.session_weight = nn.Parameter(torch.zeros(num_heads))
-        self._prepared: tuple[Tensor, Tensor] | None = None
+        self._prepared: tuple[ItemTensors, Tensor, Tensor] | None = None
 
     def prepare(self, items: ItemTensors) -> None:
         """Computes vectors and weights of the whole catalogue once, for scoring with fixed weights."""
         vectors = self.encoder(items, torch.arange(len(items), device=items.encoded_id.device))
-        self._prepared = vectors, self.item_weight(vectors)
+        self._prepared = items, vectors, self.item_weight(vectors)
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
         """Vectors [B, V, dim]: the heads, the last item, the last item of the session that goes on."""
         valid = queries.history_rows >= 0
-        if self._prepared is not None:
-            (vectors, item_weights), place = self._prepared, queries.history_rows.clamp(min=0)
+        if self._prepared is not None and self._prepared[0] is items:
+            (_, vectors, item_weights), place = self._prepared, queries.history_rows.clamp(min=0)
         else:
             used, place = unique_rows(queries.history_rows.clamp(min=0), len(items))
             vectors = self.encoder(items, used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from contracts.catalogue import ItemFeatures
+from contracts.encoded import EncodedColumns
 from contracts.ids import AnyArray, IntArray
-from contracts.messages import QueryFeatures
+from contracts.messages import Pairs, QueryFeatures
 
 
 def as_tensor(array: AnyArray) -> Tensor:
@@ -24,19 +26,49 @@ def as_tensor(array: AnyArray) -> Tensor:
 
 
 @dataclass(frozen=True)
+class ColumnTensors:
+    """`contracts.encoded.EncodedColumns` of n rows as tensors.
+
+    Attributes:
+        codes: [n, C] int64, or int32 where they share the memory of the catalogue.
+        numbers: [n, F] float32.
+        lists: of each list feature [n, L], as `codes`; `PAD_CODE` ends a list.
+        vectors: of each vector feature [n, D] float32.
+    """
+
+    codes: Tensor
+    numbers: Tensor
+    lists: tuple[Tensor, ...] = ()
+    vectors: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, columns: EncodedColumns) -> ColumnTensors:
+        """Tensors of a message."""
+        return cls(
+            as_tensor(columns.codes.astype(np.int64)),
+            as_tensor(columns.numbers),
+            tuple(as_tensor(values.astype(np.int64)) for values in columns.lists),
+            tuple(as_tensor(values) for values in columns.vectors),
+        )
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ColumnTensors:
+        """The columns with every tensor changed in the same way."""
+        lists, vectors = tuple(map(change, self.lists)), tuple(map(change, self.vectors))
+        return ColumnTensors(change(self.codes), change(self.numbers), lists, vectors)
+
+
+@dataclass(frozen=True)
 class QueryTensors:
     """Query side of B queries with histories of N interactions.
 
     Attributes:
-        categorical: [B, 6] int64 encoded ids, columns `QUERY_CATEGORICALS`.
-        continuous: [B, 5] float32, columns `QUERY_CONTINUOUS`.
+        columns: of the query side.
         history_rows: [B, N] int64 ItemRow, newest first, -1 pads.
         history_age_s: [B, N] float32 seconds since the interaction.
         same_session: [B, N] bool.
     """
 
-    categorical: Tensor
-    continuous: Tensor
+    columns: ColumnTensors
     history_rows: Tensor
     history_age_s: Tensor
     same_session: Tensor
@@ -46,22 +78,21 @@ class QueryTensors:
         """The tensors of a message."""
         history = queries.history
         return cls(
-            as_tensor(queries.categorical.astype(np.int64)),
-            as_tensor(queries.continuous),
+            ColumnTensors.of(queries.columns),
             as_tensor(history.rows.astype(np.int64)),
             as_tensor(history.age_s),
             as_tensor(history.same_session),
         )
 
     def __len__(self) -> int:
-        return len(self.categorical)
+        return len(self.history_rows)
 
     def __getitem__(self, part: slice) -> QueryTensors:
-        return QueryTensors(*(tensor[part] for tensor in self._tensors()))
+        return self.map(lambda tensor: tensor[part])
 
     def take(self, queries: Tensor) -> QueryTensors:
         """The queries at these places [n], in this order."""
-        return QueryTensors(*(tensor[queries] for tensor in self._tensors()))
+        return self.map(lambda tensor: tensor[queries])
 
     def last(self, length: int) -> QueryTensors:
         """The same with only the newest `length` interactions of the history.
@@ -75,14 +106,16 @@ class QueryTensors:
         if available == length:
             return self
         history = (tensor[:, :length] for tensor in (self.history_rows, self.history_age_s, self.same_session))
-        return QueryTensors(self.categorical, self.continuous, *history)
+        return QueryTensors(self.columns, *history)
 
     def to(self, device: torch.device) -> QueryTensors:
         """The same on another device."""
-        return QueryTensors(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.categorical, self.continuous, self.history_rows, self.history_age_s, self.same_session
+    def map(self, change: Callable[[Tensor], Tensor]) -> QueryTensors:
+        """The queries with every tensor changed in the same way."""
+        history = map(change, (self.history_rows, self.history_age_s, self.same_session))
+        return QueryTensors(self.columns.map(change), *history)
 
 
 @dataclass(frozen=True)
@@ -96,6 +129,7 @@ class CandidateGroup:
         popularity: [B, C] float32, `training.popularity.relative_popularity` as of the start of the query's day; None
             where the ranker does not read it.
         hidden: [B, C] bool, candidates whose id is to be out of vocabulary, in training only; None = none.
+        columns: of the pair side, [B, C, …]; None where the schema has none.
     """
 
     rows: Tensor
@@ -103,13 +137,83 @@ class CandidateGroup:
     age_bucket: Tensor
     popularity: Tensor | None = None
     hidden: Tensor | None = None
+    columns: ColumnTensors | None = None
 
     def __getitem__(self, part: slice) -> CandidateGroup:
         """The candidates of some of the queries."""
         rows = self.rows if len(self.rows) == 1 else self.rows[part]
         popularity = None if self.popularity is None else self.popularity[part]
         hidden = None if self.hidden is None else self.hidden[part]
-        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity, hidden)
+        columns = None if self.columns is None else self.columns.map(lambda tensor: tensor[part])
+        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity, hidden, columns)
+
+
+@dataclass(frozen=True)
+class PairTensors:
+    """T candidates of B queries, ragged, with everything that depends on both.
+
+    Attributes:
+        owners: the query of each [T] int64, ascending.
+        rows: ItemRows [T] int64, or places among given items; zeros where there are no items.
+        scores: retrieval scores [T] float32.
+        age_bucket: [T] int64 as in `CandidateGroup`.
+        popularity: [T] float32 as there.
+        columns: of the pair side, [T]; None where the schema has none.
+    """
+
+    owners: Tensor
+    rows: Tensor
+    scores: Tensor
+    age_bucket: Tensor
+    popularity: Tensor | None = None
+    columns: ColumnTensors | None = None
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> PairTensors:
+        """Tensors of a message."""
+        return cls(
+            as_tensor(pairs.owners),
+            as_tensor(pairs.rows.astype(np.int64)),
+            as_tensor(pairs.retrieval_scores),
+            as_tensor(pairs.age_bucket.astype(np.int64)),
+            None if pairs.popularity is None else as_tensor(pairs.popularity),
+            None if pairs.columns is None else ColumnTensors.of(pairs.columns),
+        )
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def to(self, device: torch.device) -> PairTensors:
+        """The same on another device."""
+        return self._map(self.owners.to(device), lambda tensor: tensor.to(device))
+
+    def alone(self) -> CandidateGroup:
+        """The candidates of a lone query as a group."""
+        return self._group(lambda tensor: tensor[None])
+
+    def grouped(self, num_queries: int) -> tuple[CandidateGroup, Tensor]:
+        """The same as a group, padded with zeros, and the place of each candidate in its flattened rows [T]."""
+        lengths = torch.bincount(self.owners, minlength=num_queries)
+        longest = int(lengths.max())
+        column = torch.arange(len(self), device=self.owners.device) - (lengths.cumsum(0) - lengths)[self.owners]
+        place = self.owners * longest + column
+
+        def padded(values: Tensor) -> Tensor:
+            filled = values.new_zeros(num_queries * longest, *values.shape[1:]).index_copy(0, place, values)
+            return filled.view(num_queries, longest, *values.shape[1:])
+
+        return self._group(padded), place
+
+    def _group(self, change: Callable[[Tensor], Tensor]) -> CandidateGroup:
+        moved = self._map(self.owners, change)
+        return CandidateGroup(
+            moved.rows, moved.scores, moved.age_bucket, popularity=moved.popularity, columns=moved.columns
+        )
+
+    def _map(self, owners: Tensor, change: Callable[[Tensor], Tensor]) -> PairTensors:
+        popularity = None if self.popularity is None else change(self.popularity)
+        columns = None if self.columns is None else self.columns.map(change)
+        return PairTensors(owners, change(self.rows), change(self.scores), change(self.age_bucket), popularity, columns)
 
 
 class ItemTensors(nn.Module):
@@ -119,25 +223,32 @@ class ItemTensors(nn.Module):
 
     Attributes:
         encoded_id: [I] int32; 0 for items without a training positive.
-        categorical: [I, 3] int32, columns `ITEM_CATEGORICALS`.
-        continuous: [I, 1] float32, columns `ITEM_CONTINUOUS`.
-        text: [I, D] float32.
-        image: [I, D] float32.
     """
 
     encoded_id: Tensor
-    categorical: Tensor
-    continuous: Tensor
-    text: Tensor
-    image: Tensor
 
     def __init__(self, items: ItemFeatures, encoded_id: IntArray) -> None:
         super().__init__()
         if encoded_id.shape != (len(items),):
             raise ValueError(f"encoded_id has shape {list(encoded_id.shape)}, expected one id for {len(items)} items")
-        arrays = {name: getattr(items, name) for name in ("categorical", "continuous", "text", "image")}
-        for name, array in {"encoded_id": encoded_id, **arrays}.items():
+        columns = items.columns
+        self._num_lists, self._num_vectors = len(columns.lists), len(columns.vectors)
+        arrays = {"encoded_id": encoded_id, "codes": columns.codes, "numbers": columns.numbers}
+        arrays |= {f"list_{number}": array for number, array in enumerate(columns.lists)}
+        arrays |= {f"vector_{number}": array for number, array in enumerate(columns.vectors)}
+        for name, array in arrays.items():
             self.register_buffer(name, as_tensor(array), persistent=False)
+
+    @property
+    def columns(self) -> ColumnTensors:
+        """Of the item side, [I]."""
+        lists = tuple(self.get_buffer(f"list_{number}") for number in range(self._num_lists))
+        vectors = tuple(self.get_buffer(f"vector_{number}") for number in range(self._num_vectors))
+        return ColumnTensors(self.get_buffer("codes"), self.get_buffer("numbers"), lists, vectors)
+
+    def of(self, rows: Tensor) -> ColumnTensors:
+        """Of some items, by ItemRow [n]."""
+        return self.columns.map(lambda tensor: tensor[rows])
 
     def __len__(self) -> int:
         return len(self.encoded_id)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.bundle import Bundle
+from contracts.bundle_layout import POPULARITY
 from contracts.clock import ShopCalendar, name_to_day
+from contracts.features import item_age_bucket
 from contracts.ids import FloatArray, IntArray, LongArray
+from contracts.messages import Candidates, Pairs, QueryFeatures
 
 
 class ItemPopularity:
@@ -26,10 +29,10 @@ class ItemPopularity:
     @classmethod
     def open(cls, bundle: Bundle) -> ItemPopularity | None:
         """The table of a bundle; None where its ranker does not read it."""
-        if not bundle.model_entry("ranker")["config"].get("popularity", False):
+        if not bundle.manifest.reads_popularity:
             return None
         after_data = name_to_day(bundle.manifest.last_day) + 1
-        return cls(bundle.array("ranker/popularity"), after_data, bundle.transforms.calendar)
+        return cls(bundle.array(POPULARITY), after_data, bundle.transforms.calendar)
 
     def since(self, day: int) -> FloatArray:
         """The table from a day on, [D, I]."""
@@ -45,3 +48,20 @@ class ItemPopularity:
         """
         days = np.clip(self._calendar.day(now) - self._first_day, 0, len(self._by_day) - 1)
         return self._by_day[days[owners], rows]
+
+
+def pairs_of(
+    queries: QueryFeatures, candidates: Candidates, launched_at: LongArray, popularity: ItemPopularity | None
+) -> Pairs:
+    """What a ranker reads of candidates beside their items.
+
+    Args:
+        queries: B queries.
+        candidates: of them, with retrieval scores.
+        launched_at: Unix seconds by ItemRow, [I].
+        popularity: of the items; None where the ranker does not read it.
+    """
+    owners, rows = candidates.owners, candidates.rows
+    ages = item_age_bucket(launched_at[rows], queries.now[owners])
+    found = None if popularity is None else popularity.of(rows, owners, queries.now)
+    return Pairs(owners, rows, candidates.scores, ages, found)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from contracts.columns import USER_ID
-from contracts.features import QUERY_CATEGORICALS
+from training.models.inputs import ColumnTensors, ItemTensors
+from training.models.schema import SideSizes
 
 _EMBEDDING_STD = 0.05
 _NO_SPREAD = 1e-6
-_USER_ID = QUERY_CATEGORICALS.index(USER_ID)
 
 
 def embedding_dim(cardinality: int) -> int:
@@ -29,6 +30,13 @@ def embedding(cardinality: int, dim: int) -> nn.Embedding:
     return table
 
 
+def linear(num_in: int, num_out: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer that may have no input: only its bias is left."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors is a no-op")
+        return nn.Linear(num_in, num_out, bias=bias)
+
+
 def mlp(dims: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of the given widths with ReLU between them and nothing after the last."""
     layers: list[nn.Module] = []
@@ -41,21 +49,33 @@ def mlp(dims: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
 
 
 class FieldEmbeddings(nn.Module):
-    """One table per categorical column.
+    """One table per categorical column, and one per list, whose embeddings are averaged.
 
     Args:
-        cardinalities: rows of each table.
+        sizes: of the side.
         dim: width of every table; None infers each from its cardinality.
     """
 
-    def __init__(self, cardinalities: Sequence[int], dim: int | None = None) -> None:
+    def __init__(self, sizes: SideSizes, dim: int | None = None) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(embedding(rows, dim or embedding_dim(rows)) for rows in cardinalities)
-        self.width = sum(dim or embedding_dim(rows) for rows in cardinalities)
+        rows = [*sizes.codes.values(), *sizes.lists.values()]
+        self.tables = nn.ModuleList(embedding(one, dim or embedding_dim(one)) for one in rows)
+        self.width = sum(dim or embedding_dim(one) for one in rows)
 
-    def forward(self, codes: Tensor) -> list[Tensor]:
-        """Embeddings [n, dim] of each column of codes [n, columns]."""
-        return [table(codes[:, column]) for column, table in enumerate(self.tables)]
+    def forward(self, columns: ColumnTensors) -> list[Tensor]:
+        """Embeddings [n, dim] of each categorical column and each list; zeros for an empty list."""
+        num_codes = columns.codes.shape[1]
+        fields = [table(columns.codes[:, place]) for place, table in enumerate(self.tables[:num_codes])]
+        pooled = zip(columns.lists, self.tables[num_codes:], strict=True)
+        return [*fields, *(_mean_of_list(codes, table) for codes, table in pooled)]
+
+
+def _mean_of_list(codes: Tensor, table: nn.Module) -> Tensor:
+    """Mean embeddings [n, dim] of encoded ids [n, L] that end with `PAD_CODE`."""
+    inside = (codes >= 0).unsqueeze(-1)
+    vectors = table(codes.clamp(min=0)) * inside
+    mean: Tensor = vectors.sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+    return mean
 
 
 class ContentScale(nn.Module):
@@ -78,13 +98,26 @@ class ContentScale(nn.Module):
         return vectors * self.scale
 
 
-def without_some_users(categorical: Tensor, share: float) -> Tensor:
-    """Query categoricals [B, 6] in which the user id of a random share of the queries is out of vocabulary."""
-    if share == 0:
-        return categorical
-    kept = torch.rand(len(categorical), device=categorical.device) >= share
-    ids = categorical[:, _USER_ID] * kept
-    return torch.cat([ids[:, None], categorical[:, _USER_ID + 1 :]], dim=1)
+def content_scales(items: ItemTensors) -> nn.ModuleList:
+    """A `ContentScale` for each vector feature of the items."""
+    return nn.ModuleList(ContentScale(vectors) for vectors in items.columns.vectors)
+
+
+def without_some_users(columns: ColumnTensors, place: int | None, share: float) -> ColumnTensors:
+    """Query columns in which the user id of a random share of the queries is out of vocabulary.
+
+    Args:
+        columns: of B queries.
+        place: of the user id among the codes; None = there is none.
+        share: of the queries.
+    """
+    if share == 0 or place is None:
+        return columns
+    codes = columns.codes
+    kept = torch.rand(len(codes), device=codes.device) >= share
+    ids = codes[:, place] * kept
+    changed = torch.cat([codes[:, :place], ids[:, None], codes[:, place + 1 :]], dim=1)
+    return replace(columns, codes=changed)
 
 
 def unique_rows(rows: Tensor, num_items: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from contracts.config import StrictConfig, validate
 from contracts.errors import ConfigError
 from training.models.dlrm import DLRM, DLRMConfig
-from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
+from training.models.inputs import CandidateGroup, ItemTensors, PairTensors, QueryTensors
 from training.models.schema import ModelSchema
 
 
@@ -39,24 +39,13 @@ class Ranker(Protocol):
         """Logits [B, C of all groups] of candidates in groups of equal size; training calls this."""
         ...
 
-    def score(
-        self,
-        queries: QueryTensors,
-        rows: Tensor,
-        owners: Tensor,
-        retrieval_scores: Tensor,
-        age_bucket: Tensor,
-        popularity: Tensor | None = None,
-    ) -> Tensor:
+    def score(self, queries: QueryTensors, pairs: PairTensors, items: ItemTensors | None = None) -> Tensor:
         """Scores ragged candidates.
 
         Args:
             queries: B queries.
-            rows: ItemRows [T] int64.
-            owners: [T] int64, ascending: the query that each candidate belongs to.
-            retrieval_scores: [T] float32.
-            age_bucket: [T] int64, `contracts.features.item_age_bucket` at the time of the request.
-            popularity: [T] float32 as in `CandidateGroup`; None where the ranker does not read it.
+            pairs: T candidates of them.
+            items: items that the rows of candidates and histories are places in; None = the catalogue.
 
         Returns:
             Logits [T].
@@ -64,7 +53,7 @@ class Ranker(Protocol):
         ...
 
 
-Builder = Callable[[Any, ModelSchema, ItemTensors], nn.Module]
+Builder = Callable[[Any, ModelSchema, ItemTensors | None], nn.Module]
 RANKERS: Final[dict[str, tuple[type[StrictConfig], Builder]]] = {"dlrm": (DLRMConfig, DLRM)}
 """Config class and builder of each ranker, by its name in the config. Add a ranker here."""
 
@@ -80,7 +69,7 @@ def ranker_entry(name: str) -> tuple[type[StrictConfig], Builder]:
     return RANKERS[name]
 
 
-def build_ranker(name: str, config: dict[str, Any], schema: ModelSchema, items: ItemTensors) -> nn.Module:
-    """Builds a ranker from its name and the plain values of its config."""
+def build_ranker(name: str, config: dict[str, Any], schema: ModelSchema, items: ItemTensors | None = None) -> nn.Module:
+    """Builds a ranker from its name and the plain values of its config; without items it reads none."""
     config_class, build = ranker_entry(name)
     return build(validate(config_class, config, source=f"config of ranker {name!r}"), schema, items)

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from contracts import columns as c
 from contracts.catalogue import ItemFeatures
 from contracts.config import StrictConfig
-from contracts.features import ITEM_CATEGORICALS, QUERY_CATEGORICALS
+from contracts.encoded import EncodedColumns
+from contracts.feature import Side
 from contracts.transforms import FittedTransforms
 
 
-class ModelSchema(StrictConfig):
-    """Cardinalities and widths of the inputs; saved beside the weights."""
+class SideSizes(StrictConfig):
+    """Sizes of one side's inputs, by the names of its columns and in their order."""
 
-    cardinalities: dict[str, int]
-    """Rows of the embedding table of each categorical feature and of `item_id`, the OOV row included."""
-    text_dim: int
-    """Components of the text embeddings."""
-    image_dim: int
-    """Components of the picture embeddings."""
+    codes: dict[str, int] = Field(default_factory=dict)
+    """Rows of the embedding table of each categorical feature, the OOV row included."""
+    numbers: tuple[str, ...] = ()
+    """Columns of numbers."""
+    lists: dict[str, int] = Field(default_factory=dict)
+    """Rows of the embedding table of each list feature, the OOV row included."""
+    vectors: dict[str, int] = Field(default_factory=dict)
+    """Floats of each vector feature."""
+
+    @classmethod
+    def of(cls, transforms: FittedTransforms, side: Side, columns: EncodedColumns | None = None) -> SideSizes:
+        """The sizes of a side; the columns tell how long the vectors of encoders are."""
+        layout = transforms.schema.layout(side)
+        found = columns.vectors if columns is not None else ()
+        lengths = {name: vector.shape[1] for name, vector in zip(layout.vectors, found, strict=False)}
+        return cls(
+            codes={name: transforms.cardinality(name) for name in layout.codes},
+            numbers=layout.numbers,
+            lists={name: transforms.cardinality(name) for name in layout.lists},
+            vectors={name: lengths.get(name) or transforms.schema[name].length or 0 for name in layout.vectors},
+        )
+
+    @property
+    def user_column(self) -> int | None:
+        """Which of the codes is the user id; None where none is."""
+        names = list(self.codes)
+        return names.index(c.USER_ID) if c.USER_ID in names else None
+
+
+class ModelSchema(StrictConfig):
+    """Sizes of all inputs; saved beside the weights."""
+
+    query: SideSizes = SideSizes()
+    """Once a request."""
+    item: SideSizes = SideSizes()
+    """Once an item."""
+    pair: SideSizes = SideSizes()
+    """Once a candidate of a request, beside what the platform derives."""
+    num_item_ids: int = 0
+    """Rows of the embedding table of the items' own ids, the OOV row included; 0 = there is no catalogue."""
 
     @classmethod
     def of(cls, transforms: FittedTransforms, items: ItemFeatures) -> ModelSchema:
         """The schema of a shop's fitted transforms and catalogue."""
-        names = (*QUERY_CATEGORICALS, c.ITEM_ID, *ITEM_CATEGORICALS)
         return cls(
-            cardinalities={name: transforms.cardinality(name) for name in names},
-            text_dim=items.text.shape[1],
-            image_dim=items.image.shape[1],
+            query=SideSizes.of(transforms, Side.QUERY),
+            item=SideSizes.of(transforms, Side.ITEM, items.columns),
+            pair=SideSizes.of(transforms, Side.PAIR),
+            num_item_ids=transforms.cardinality(c.ITEM_ID),
         )
-
-    def query_cardinalities(self) -> list[int]:
-        """Cardinalities of `QueryFeatures.categorical`, in order."""
-        return [self.cardinalities[name] for name in QUERY_CATEGORICALS]
-
-    def item_cardinalities(self) -> list[int]:
-        """Cardinalities of `ItemFeatures.categorical`, in order."""
-        return [self.cardinalities[name] for name in ITEM_CATEGORICALS]

@@ -8,10 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.config import StrictConfig
-from contracts.features import ITEM_CONTINUOUS, NUM_ITEM_AGE_BUCKETS, QUERY_CONTINUOUS
+from contracts.features import NUM_ITEM_AGE_BUCKETS
 from training.models.history import HistoryEncoder
 from training.models.inputs import ItemTensors, QueryTensors
-from training.models.layers import ContentScale, FieldEmbeddings, embedding, embedding_dim, mlp, without_some_users
+from training.models.layers import (
+    FieldEmbeddings,
+    content_scales,
+    embedding,
+    embedding_dim,
+    linear,
+    mlp,
+    without_some_users,
+)
 from training.models.schema import ModelSchema
 
 
@@ -57,9 +65,10 @@ class QueryTower(nn.Module):
     def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
         super().__init__()
         self.history_length, self.user_dropout = config.history_length, config.user_dropout
-        self.fields = FieldEmbeddings(schema.query_cardinalities())
-        self.continuous = nn.Linear(len(QUERY_CONTINUOUS), config.continuous_dim)
-        width = self.fields.width + config.continuous_dim
+        self.user_column = schema.query.user_column
+        self.fields = FieldEmbeddings(schema.query)
+        self.numbers = linear(len(schema.query.numbers), config.continuous_dim)
+        width = self.fields.width + config.continuous_dim + sum(schema.query.vectors.values())
         self.history: HistoryEncoder | None = None
         if config.history_length:
             self.history = HistoryEncoder(
@@ -72,8 +81,8 @@ class QueryTower(nn.Module):
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
         """Embeddings [B, output_dim]."""
-        categorical = without_some_users(queries.categorical, self.user_dropout if self.training else 0.0)
-        parts = [*self.fields(categorical), self.continuous(queries.continuous)]
+        columns = without_some_users(queries.columns, self.user_column, self.user_dropout if self.training else 0.0)
+        parts = [*self.fields(columns), self.numbers(columns.numbers), *columns.vectors]
         if self.history is None:
             return self._embed(parts)
         queries = queries.last(self.history_length)
@@ -93,20 +102,19 @@ class CandidateTower(nn.Module):
     def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
         super().__init__()
         self.id_dropout = config.id_dropout
-        rows = schema.cardinalities["item_id"]
+        rows = schema.num_item_ids
         self.item_id = embedding(rows, embedding_dim(rows))
-        self.fields = FieldEmbeddings(schema.item_cardinalities())
-        self.continuous = nn.Linear(len(ITEM_CONTINUOUS), config.continuous_dim)
-        self.text, self.image = ContentScale(items.text), ContentScale(items.image)
-        content = schema.text_dim + schema.image_dim
-        width = embedding_dim(rows) + self.fields.width + config.continuous_dim + content
+        self.fields = FieldEmbeddings(schema.item)
+        self.numbers = linear(len(schema.item.numbers), config.continuous_dim)
+        self.vectors = content_scales(items)
+        width = embedding_dim(rows) + self.fields.width + config.continuous_dim + sum(schema.item.vectors.values())
         self.mlp = mlp([width, *config.hidden_dims, config.output_dim], config.dropout)
 
     def forward(self, items: ItemTensors, rows: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Embeddings [n, output_dim] of ItemRows [n]; `hidden` [n] bool marks ids to treat as out of vocabulary."""
-        ids = items.ids(rows, self.id_dropout if self.training else 0.0, hidden)
-        parts = [self.item_id(ids), *self.fields(items.categorical[rows]), self.continuous(items.continuous[rows])]
-        parts += [self.text(items.text[rows]), self.image(items.image[rows])]
+        ids, columns = items.ids(rows, self.id_dropout if self.training else 0.0, hidden), items.of(rows)
+        vectors = [scale(vector) for scale, vector in zip(self.vectors, columns.vectors, strict=True)]
+        parts = [self.item_id(ids), *self.fields(columns), self.numbers(columns.numbers), *vectors]
         embeddings: Tensor = self.mlp(torch.cat(parts, dim=1))
         return embeddings
 

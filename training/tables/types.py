@@ -12,9 +12,8 @@ from contracts.columns import Column, Kind
 
 def arrow_type(column: Column) -> pa.DataType:
     """The canonical type of a column."""
-    if column.kind is Kind.VECTOR:
-        return pa.list_(pa.float32(), column.length)
-    return _RULES[column.kind].canonical
+    value = pa.type_for_alias(column.kind.arrow)
+    return pa.list_(value, column.length or -1) if column.kind.is_list else value
 
 
 def accepts(column: Column, found: pa.DataType) -> bool:
@@ -23,7 +22,7 @@ def accepts(column: Column, found: pa.DataType) -> bool:
     if pa.types.is_null(plain):
         return column.nullable
     rule = _RULES[column.kind]
-    if not pa.types.is_nested(rule.canonical):
+    if not column.kind.is_list:
         return _is_one_of(plain, rule.accepted)
     if not _is_one_of(plain, _LISTS):
         return False
@@ -46,13 +45,11 @@ class _Rule(NamedTuple):
     """The types of a kind.
 
     Attributes:
-        canonical: the one that tables are read in.
         told: what a person is told to be expected.
         fix: what the person can do.
-        accepted: what files may have: of the values within lists, where the canonical type is one of lists.
+        accepted: what files may have: of the values within lists, where the kind is one of lists.
     """
 
-    canonical: pa.DataType
     told: str
     fix: str
     accepted: tuple[_Predicate, ...]
@@ -62,18 +59,17 @@ _TEXT: Final = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string
 _NUMBER: Final = (pa.types.is_floating, pa.types.is_integer)
 _LISTS: Final = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _RULES: Final = {
-    Kind.STRING: _Rule(pa.string(), "string", "cast it to string", _TEXT),
-    Kind.INT: _Rule(pa.int64(), "int64", "cast it to int64 (times are Unix seconds, UTC)", (pa.types.is_integer,)),
-    Kind.FLOAT: _Rule(pa.float64(), "float64", "cast it to float64", (*_NUMBER, pa.types.is_decimal)),
-    Kind.BOOL: _Rule(pa.bool_(), "bool", "cast it to bool", (pa.types.is_boolean,)),
+    Kind.STRING: _Rule("string", "cast it to string", _TEXT),
+    Kind.INT: _Rule("int64", "cast it to int64 (times are Unix seconds, UTC)", (pa.types.is_integer,)),
+    Kind.FLOAT: _Rule("float64", "cast it to float64", (*_NUMBER, pa.types.is_decimal)),
+    Kind.BOOL: _Rule("bool", "cast it to bool", (pa.types.is_boolean,)),
     Kind.CATEGORY: _Rule(
-        pa.string(),
         "string, int64 or bool",
         "cast it to string or int64",
         (*_TEXT, pa.types.is_integer, pa.types.is_boolean),
     ),
-    Kind.STRINGS: _Rule(pa.list_(pa.string()), "list<string>", "cast it to list<string>", _TEXT),
-    Kind.VECTOR: _Rule(pa.list_(pa.float32()), "list<float>", "cast it to list<float>", _NUMBER),
+    Kind.STRINGS: _Rule("list<string>", "cast it to list<string>", _TEXT),
+    Kind.VECTOR: _Rule("list<float>", "cast it to list<float>", _NUMBER),
 }
 
 

@@ -35,7 +35,7 @@ def canonical_column(
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if pa.types.is_nested(arrow_type(column)):
+    if column.kind.is_list:
         return _lists(values, column, source, path, first_row)
     if pa.types.is_float16(values.type):
         values = values.cast(pa.float32())

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
 
-from benchmarks.peers.per_model.parts import ItemInputs, Unrolled
+from benchmarks.peers.per_model.parts import ItemInputs, Unrolled, content_features, stored_features
 from contracts.bundle import Bundle
+from contracts.catalogue import ItemFeatures
+from contracts.encoded import EncodedColumns, joined
 from contracts.errors import StageError
+from contracts.feature import Side
 from contracts.ids import FloatArray, IntArray
-from contracts.messages import Candidates, QueryFeatures
+from contracts.messages import Candidates, Pairs, QueryFeatures
+from contracts.schema import SideLayout
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.version import refuse_other_version
-from training.models.inputs import QueryTensors, as_tensor
+from training.models.inputs import ItemTensors, PairTensors, QueryTensors
 from training.models.loading import load_ranker
 
 
@@ -30,7 +31,10 @@ class FeatureScorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._version = bundle.version
-        self._score = _Score(load_ranker(bundle, prepare=False))
+        self._ranker = load_ranker(bundle, prepare=False)
+        self._launched_at = bundle.items.launched_at
+        self._stored, self._content = stored_features(bundle.schema), content_features(bundle.schema)
+        self._layout = bundle.schema.layout(Side.ITEM)
 
     def __call__(
         self,
@@ -59,35 +63,25 @@ class FeatureScorer:
         refuse_other_version(candidates.bundle_version, self._version)
         past = queries.history.rows
         places = np.where(past >= 0, np.searchsorted(used, past), past).astype(np.int32)
-        placed = dataclasses.replace(queries, history=dataclasses.replace(queries.history, rows=places))
-        features = {name: getattr(items, name) for name in ("encoded_id", "categorical", "continuous")}
-        features |= {"text": content.text, "image": content.image}
-        popularity = None if unrolled.popularity is None else as_tensor(unrolled.popularity)
+        placed = replace(queries, history=replace(queries.history, rows=places))
+        rows = np.searchsorted(used, candidates.rows).astype(np.int32)
+        pairs = Pairs(unrolled.owners, rows, candidates.scores, unrolled.ages, unrolled.popularity)
+        given = self._tensors(used, items, content)
         with torch.inference_mode():
-            logits: FloatArray = functional_call(
-                self._score,
-                {f"ranker.items.{name}": as_tensor(np.ascontiguousarray(array)) for name, array in features.items()},
-                (
-                    QueryTensors.from_features(placed),
-                    as_tensor(np.searchsorted(used, candidates.rows)),
-                    as_tensor(unrolled.owners),
-                    as_tensor(candidates.scores),
-                    as_tensor(unrolled.ages.astype(np.int64)),
-                    popularity,
-                ),
-            ).numpy()
+            scored = self._ranker.score(QueryTensors.from_features(placed), PairTensors.of(pairs), given)
+            logits: FloatArray = scored.numpy()
         if not np.isfinite(logits).all():
             raise StageError("ranking: the ranker's logits are not all finite; check the bundle's weights")
         return candidates.with_scores(logits)
 
-
-class _Score(nn.Module):
-    """`functional_call` calls `forward`."""
-
-    def __init__(self, ranker: Any) -> None:
-        super().__init__()
-        self.ranker = ranker
-
-    def forward(self, *inputs: Any) -> Tensor:
-        logits: Tensor = self.ranker.score(*inputs)
-        return logits
+    def _tensors(self, used: IntArray, items: ItemInputs, content: ContentLookup) -> ItemTensors:
+        vectors = {"text": content.text, "image": content.image}
+        found = EncodedColumns(
+            items.columns.digest,
+            np.zeros((len(used), 0), dtype=np.int32),
+            np.zeros((len(used), 0), dtype=np.float32),
+            vectors=tuple(vectors[feature.column_name] for feature in self._content),
+        )
+        parts = [(SideLayout.of(self._stored), items.columns), (SideLayout.of(self._content), found)]
+        columns = joined(parts, self._layout)
+        return ItemTensors(ItemFeatures(columns, self._launched_at[used]), items.encoded_id)

@@ -17,6 +17,7 @@ from benchmarks.peers.per_model.parts import (
     ContextTransform,
     ItemDecoder,
     ItemTransform,
+    StoredItems,
     Unroll,
     UserInputTransform,
     join_query,
@@ -31,9 +32,7 @@ from serving.placing.stage_table import open_stage, open_user_lookup
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.context import context_times
-from serving.stages.item_lookup import ItemLookup
-from serving.stages.query_features import LookedUp
+from serving.stages.query_features import LookedUp, request_times
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stores.connection import StoreConnection
@@ -70,7 +69,7 @@ def open_model(
         stores: for the user lookup.
     """
     if name == "user_lookup":
-        return AsyncCall(open_user_lookup(config, stores))
+        return AsyncCall(open_user_lookup(bundle, config, stores))
     if name == "query_tower":
         from serving.stages.query_tower import QueryTower  # torch: only where the model runs
 
@@ -83,12 +82,11 @@ def open_model(
         return ThreadCall(FeatureScorer(bundle), thread)
     if name == "context_transform":
         return ThreadCall(ContextTransform(bundle.transforms), thread)
-    if name == "item_lookup":
-        return ThreadCall(ItemLookup.open(bundle).take, thread)
     if name == "content_lookup":
         return ThreadCall(ContentLookup.open(bundle).take, thread)
     simple: dict[str, Any] = {
         "user_transform": UserInputTransform,
+        "item_lookup": StoredItems,
         "item_transform": ItemTransform,
         "unroll": Unroll,
         "item_decoder": ItemDecoder,
@@ -103,8 +101,8 @@ def open_model(
 
 
 def fill_context(batch: RequestBatch) -> RequestBatch:
-    """Model 0: a request without a time is of now; a missing device stays missing."""
-    return dataclasses.replace(batch, context_time=context_times(batch))
+    """Model 0: a request without a time is of now; what was not told stays missing."""
+    return dataclasses.replace(batch, context_time=request_times(batch))
 
 
 def composed_stages(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:

@@ -6,53 +6,79 @@ the fourteen models is a deployment of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from contracts import columns as c
 from contracts.bundle import Bundle
+from contracts.encoded import EncodedColumns, joined
+from contracts.feature import Feature, Side
 from contracts.features import History, item_age_bucket
-from contracts.ids import FloatArray, IntArray, LongArray
+from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from contracts.options import Constraints, Ragged
-from contracts.transforms import FittedTransforms, stack_query
-from serving.stages.context import Context
+from contracts.schema import FeatureSchema, SideLayout
+from contracts.transforms import FittedTransforms
+from contracts.user_records import UserRecords
 from serving.stages.history import HistoryBuilder
-from serving.stages.item_lookup import ItemLookup
-from serving.stages.query_features import LookedUp
+from serving.stages.query_features import LookedUp, context_values, user_values
 from serving.stages.retrieval import Retrieval
-from serving.stages.user_lookup import UserRecords
-from serving.stages.user_transform import UserCodes, UserTransform
 from serving.stages.version import refuse_other_version
+from training.features.events import time_of
 from training.models.item_popularity import ItemPopularity
 
 
 @dataclass(frozen=True)
-class ContextInputs:
-    """Device codes [B] int32; hour and weekday as sines and cosines [B, 4] float32."""
+class QueryPart:
+    """Some columns of the query side of B requests.
 
-    device: IntArray
-    cyclic: FloatArray
+    Attributes:
+        names: of the columns.
+        columns: their values, [B].
+        whole: names of all columns of the query side.
+    """
+
+    names: SideLayout
+    columns: EncodedColumns
+    whole: SideLayout
+
+    @classmethod
+    def of(cls, transforms: FittedTransforms, features: tuple[Feature, ...], values: Any, size: int) -> QueryPart:
+        """The columns of some features, from raw values [B] by column."""
+        columns = transforms.columns(features, values, size)
+        return cls(SideLayout.of(features), columns, transforms.schema.layout(Side.QUERY))
 
 
 @dataclass(frozen=True)
 class UserInputs:
-    """Codes, normalised age [B] float32, its bin [B] int32, and history of B users."""
+    """Columns and history of B users."""
 
-    codes: UserCodes
-    age_norm: FloatArray
-    age_binned: IntArray
+    part: QueryPart
     history: History
 
 
 @dataclass(frozen=True)
+class ItemColumns:
+    """What the catalogue holds of U items beside text and picture.
+
+    Attributes:
+        encoded: their columns, [U].
+        numbers: raw numbers [U] float64 by column; NaN = none.
+    """
+
+    encoded: EncodedColumns
+    numbers: Mapping[str, AnyArray]
+
+
+@dataclass(frozen=True)
 class ItemInputs:
-    """Model inputs of U items: encoded id [U] int32, codes [U, 3] int32, normalised log price [U, 1] float32."""
+    """Model inputs of U items beside text and picture: encoded id [U] int32 and columns [U]."""
 
     encoded_id: IntArray
-    categorical: IntArray
-    continuous: FloatArray
+    columns: EncodedColumns
 
 
 @dataclass(frozen=True)
@@ -70,17 +96,38 @@ class Unrolled:
     popularity: FloatArray | None = None
 
 
+def context_features(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Query features of model 1c: those of the context and the time."""
+    times = time_of(schema)
+    return tuple(one for one in schema.of(Side.QUERY) if one.origin == "context" or one in times)
+
+
+def user_features(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Query features of model 1b: those of the user and of what the user did."""
+    others = context_features(schema)
+    return tuple(one for one in schema.of(Side.QUERY) if one not in others)
+
+
+def stored_features(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Item features that models 5a and 5b give; 5c has those of text and picture."""
+    return tuple(one for one in schema.of(Side.ITEM) if one.origin != "derived")
+
+
+def content_features(schema: FeatureSchema) -> tuple[Feature, ...]:
+    """Item features that model 5c gives: text and picture."""
+    return tuple(one for one in schema.of(Side.ITEM) if one.origin == "derived")
+
+
 class ContextTransform:
-    """Device and time to model inputs; in the stages a part of the query features."""
+    """Context and time to model inputs; in the stages a part of the query features."""
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms
-        self._context = Context(transforms)
+        self._features = context_features(transforms.schema)
 
-    def __call__(self, batch: RequestBatch) -> ContextInputs:
+    def __call__(self, batch: RequestBatch) -> QueryPart:
         """Inputs of B requests."""
-        device, times = self._context(batch)
-        return ContextInputs(device, self._transforms.context(times))
+        return QueryPart.of(self._transforms, self._features, context_values(batch), len(batch))
 
 
 class UserInputTransform:
@@ -89,7 +136,7 @@ class UserInputTransform:
     def __init__(self, bundle: Bundle) -> None:
         self._version = bundle.version
         self._transforms = bundle.transforms
-        self._codes = UserTransform(bundle.transforms)
+        self._features = user_features(bundle.schema)
         self._history = HistoryBuilder.open(bundle)
 
     def __call__(self, batch: RequestBatch, records: UserRecords) -> UserInputs:
@@ -99,25 +146,16 @@ class UserInputTransform:
             BundleError: the batch is of another bundle version.
         """
         refuse_other_version(batch.bundle_version, self._version)
-        age_norm, age_binned = self._transforms.age(records.ages)
-        return UserInputs(self._codes(batch, records), age_norm, age_binned, self._history(batch, records.recent))
+        part = QueryPart.of(self._transforms, self._features, user_values(batch, records), len(batch))
+        return UserInputs(part, self._history(batch, records.recent))
 
 
-def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, context: ContextInputs) -> LookedUp:
+def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, context: QueryPart) -> LookedUp:
     """The query features that models 1b and 1c give together."""
-    codes = user.codes
-    categorical, continuous = stack_query(
-        user_codes=codes.user,
-        gender_codes=codes.gender,
-        age_norm=user.age_norm,
-        age_binned=user.age_binned,
-        top_category=codes.top_category,
-        top_category_long=codes.top_category_long,
-        device_codes=context.device,
-        cyclic=context.cyclic,
-    )
+    parts = [(part.names, part.columns) for part in (user.part, context)]
     now = np.full(len(batch), batch.now, dtype=np.int64)
-    return LookedUp(QueryFeatures(batch.bundle_version, now, categorical, continuous, user.history), records.degraded)
+    features = QueryFeatures(batch.bundle_version, now, joined(parts, context.whole), user.history)
+    return LookedUp(features, records.degraded)
 
 
 class CandidateSearch:
@@ -143,17 +181,41 @@ class CandidateSearch:
         return self._retrieval.search(queries.now, embeddings, constraints, given)
 
 
+class StoredItems:
+    """Columns of items by ItemRow, from mapped arrays: categories by their encoded ids, numbers as they came."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._features = stored_features(bundle.schema)
+        layout, columns = bundle.schema.layout(Side.ITEM), bundle.items.columns
+        vectors = dict(zip(layout.vectors, columns.vectors, strict=True))
+        kept = tuple(vectors[name] for name in SideLayout.of(self._features).vectors)
+        self._columns = replace(columns, vectors=kept)
+        self._numbers = {name: values for name, values in bundle.values.items() if isinstance(values, np.ndarray)}
+
+    def __call__(self, rows: IntArray) -> ItemColumns:
+        """The columns of ItemRows [U]."""
+        return ItemColumns(self._columns.take(rows), {name: numbers[rows] for name, numbers in self._numbers.items()})
+
+
 class ItemTransform:
-    """Item columns to model inputs; in the stages they lie ready transformed in the bundle."""
+    """Item columns to model inputs; in the stages they lie ready transformed in the bundle.
+
+    A number whose raw values the bundle does not have stays as it lies there.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self._transforms = bundle.transforms
         self._encoded_id = bundle.array("ranker/encoded_id")
+        of_items = bundle.schema.of(Side.ITEM)
+        self._features = tuple(one for one in of_items if one.numbers and one.column_name in bundle.values)
+        names = bundle.schema.layout(Side.ITEM).numbers
+        self._places = [names.index(name) for one in self._features for name in one.numbers]
 
-    def __call__(self, rows: IntArray, columns: ItemLookup) -> ItemInputs:
+    def __call__(self, rows: IntArray, columns: ItemColumns) -> ItemInputs:
         """Inputs of ItemRows [U] and their columns."""
-        price = self._transforms.price(columns.prices)
-        return ItemInputs(self._encoded_id[rows], columns.codes, price[:, None])
+        numbers = columns.encoded.numbers.copy()
+        numbers[:, self._places] = self._transforms.columns(self._features, columns.numbers, len(rows)).numbers
+        return ItemInputs(self._encoded_id[rows], replace(columns.encoded, numbers=numbers))
 
 
 class Unroll:

@@ -35,7 +35,8 @@ REQUEST: Tensors = {
 ANSWER = ("item_id", "score")
 ENSEMBLE = "recommender"
 _HISTORY = ("history_rows", "history_age_s", "history_same_session")
-_USER = ("known", "age", "gender", "top_category", "top_category_long")
+TEXTS = ("gender", "top_category", "top_category_long")
+_USER = ("known", "age", *TEXTS)
 
 
 def fourteen_models(history_length: int, retrieval_k: int, embedding_dim: int) -> dict[str, Model]:
@@ -43,7 +44,7 @@ def fourteen_models(history_length: int, retrieval_k: int, embedding_dim: int) -
     n, m = (history_length,), (retrieval_k,)
     one = (1,)
     lookup: Tensors = {"known": ("BOOL", one), "age": ("FP64", one)}
-    lookup |= dict.fromkeys(_USER[2:], ("BYTES", one))
+    lookup |= dict.fromkeys(TEXTS, ("BYTES", one))
     lookup |= dict(zip(_HISTORY, (("INT32", n), ("FP32", n), ("BOOL", n)), strict=True))
     return {
         "context_preprocessor": Model(
@@ -66,10 +67,13 @@ def fourteen_models(history_length: int, retrieval_k: int, embedding_dim: int) -
         "multimodal_embedding_lookup": Model(("rows",), {"content_row": ("INT32", m)}),
         "unroll_features": Model(
             ("user_codes", "age_norm", "device_code", "time_waves"),
-            {"categorical": ("INT32", (6,)), "continuous": ("FP32", (5,))},
+            {"query_codes": ("INT32", (6,)), "query_numbers": ("FP32", (5,))},
         ),
         "dlrm_ranking": Model(
-            ("categorical", "continuous", *_HISTORY, "content_row", "retrieval_score", "age_bucket", "price_log_norm"),
+            (
+                *("query_codes", "query_numbers", *_HISTORY),
+                *("content_row", "retrieval_score", "age_bucket", "price_log_norm"),
+            ),
             {"logit": ("FP32", m)},
         ),
         "softmax_sampling": Model(("rows", "logit", "k"), {"top": ("INT32", (-1,)), "score": ("FP32", (-1,))}),

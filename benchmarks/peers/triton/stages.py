@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.per_model.parts import ContextTransform
-from benchmarks.peers.triton.spec import Model, fourteen_models
+from benchmarks.peers.per_model.parts import ContextTransform, context_features, user_features
+from benchmarks.peers.triton.spec import TEXTS, Model, fourteen_models
+from contracts import columns as c
 from contracts.bundle import Bundle, open_bundle
+from contracts.encoded import EncodedColumns, joined
+from contracts.feature import Side
 from contracts.features import History, item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
-from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from contracts.messages import Candidates, Pairs, QueryFeatures, RequestBatch
+from contracts.presets import PRICE_LOG_NORM, SHOP
+from contracts.schema import SideLayout
+from contracts.user_records import UserRecords
 from serving.config import ServingConfig
-from serving.stages.context import context_times
 from serving.stages.item_lookup import ItemLookup
+from serving.stages.query_features import request_times, user_values
 from serving.stores.connection import StoreConnection
 from training.models.item_popularity import ItemPopularity
 
@@ -61,10 +67,16 @@ class OpenedShop:
 
 
 def opened_shop(settings: str) -> OpenedShop:
-    """Opens the bundle that settings of serving, as JSON, name by its folder."""
+    """Opens the bundle that settings of serving, as JSON, name by its folder.
+
+    Raises:
+        ValueError: its schema is not the preset, whose columns the tensors of this peer are.
+    """
     config = ServingConfig.model_validate(json.loads(settings))
     assert config.bundle is not None
     bundle = open_bundle(f"{config.registry}/{config.bundle}", verify=False)
+    if bundle.schema != SHOP:
+        raise ValueError(f"bundle {bundle.version} has columns of its own; this peer serves the preset 'shop' only")
     sizes = history_length(bundle), config.retrieval.retrieval_k, bundle.array("two_tower/candidate").shape[1]
     return OpenedShop(config, bundle, fourteen_models(*sizes))
 
@@ -88,7 +100,7 @@ def context_preprocessor(shop: OpenedShop) -> Stage:
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
         batch = _batch(shop, len(timestamp), context_time=timestamp[:, 0])
         now = np.full_like(timestamp, batch.now)
-        return {"device": device_type, "time": context_times(batch)[:, None], "now": now}
+        return {"device": device_type, "time": request_times(batch)[:, None], "now": now}
 
     return run
 
@@ -102,19 +114,20 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
 
     stores = shop.stores
     opened = (stores.config, stores.address, stores.client)
-    lookup = UserLookup(UserFeatureStore(*opened), RecentItemStore(*opened), _strict(shop.config).pipeline)
+    features = UserFeatureStore(*opened, shop.bundle.schema)
+    lookup = UserLookup(features, RecentItemStore(*opened), _strict(shop.config).pipeline)
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
         batch = _of_subjects(shop, user_id, session_id)
         records = shop.runner.run(lookup(batch))
         history = build_history(batch, records.recent)
+        unknown = {c.AGE: np.full(len(batch), np.nan), **dict.fromkeys(TEXTS, (None,) * len(batch))}
+        told: dict[str, Any] = {**unknown, **records.columns}
         return {
             "known": records.known[:, None],
-            "age": records.ages[:, None],
-            "gender": _bytes(records.genders),
-            "top_category": _bytes(records.top_category),
-            "top_category_long": _bytes(records.top_category_long),
+            "age": told[c.AGE][:, None],
+            **{name: _bytes(told[name]) for name in TEXTS},
             "history_rows": history.rows,
             "history_age_s": history.age_s,
             "history_same_session": history.same_session,
@@ -125,27 +138,19 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
 
 def nvt_user_transform(shop: OpenedShop) -> Stage:
     """Model 1b: codes of the user's features and the age."""
-    from serving.stages.user_lookup import UserRecords
-    from serving.stages.user_transform import UserTransform
-
     transforms = shop.bundle.transforms
-    transform = UserTransform(transforms)
+    features = user_features(transforms.schema)
 
-    def run(user_id: AnyArray, known: BoolArray, age: AnyArray, *categories: AnyArray) -> Outputs:
+    def run(user_id: AnyArray, known: BoolArray, age: AnyArray, *texts: AnyArray) -> Outputs:
         size = len(user_id)
-        genders, top, top_long = (tuple(_texts(values)) for values in categories)
-        records = replace(
-            UserRecords.anonymous(size),
-            known=known[:, 0],
-            ages=age[:, 0],
-            genders=genders,
-            top_category=top,
-            top_category_long=top_long,
-        )
-        codes = transform(_batch(shop, size, user_ids=tuple(_texts(user_id))), records)
-        age_norm, age_binned = transforms.age(records.ages)
-        columns = [codes.user, codes.gender, age_binned, codes.top_category, codes.top_category_long]
-        return {"user_codes": np.stack(columns, axis=1).astype(np.int32), "age_norm": age_norm[:, None]}
+        told: dict[str, Any] = {
+            c.AGE: age[:, 0],
+            **{name: tuple(_texts(values)) for name, values in zip(TEXTS, texts, strict=True)},
+        }
+        records = replace(UserRecords.anonymous(size), known=known[:, 0], columns=told)
+        values = user_values(_batch(shop, size, user_ids=tuple(_texts(user_id))), records)
+        columns = transforms.columns(features, values, size)
+        return {"user_codes": columns.codes, "age_norm": columns.numbers}
 
     return run
 
@@ -155,9 +160,9 @@ def nvt_context_transform(shop: OpenedShop) -> Stage:
     transform = ContextTransform(shop.bundle.transforms)
 
     def run(device: AnyArray, time: LongArray) -> Outputs:
-        told = {"device_types": tuple(_texts(device)), "context_time": time[:, 0]}
-        inputs = transform(_batch(shop, len(time), **told))
-        return {"device_code": inputs.device[:, None], "time_waves": inputs.cyclic}
+        told = {c.DEVICE_TYPE: tuple(_texts(device))}
+        columns = transform(_batch(shop, len(time), context=told, context_time=time[:, 0])).columns
+        return {"device_code": columns.codes, "time_waves": columns.numbers}
 
     return run
 
@@ -170,8 +175,7 @@ def query_tower(shop: OpenedShop) -> Stage:
     tower = QueryTower.open(shop.bundle)
 
     def run(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray, *history: AnyArray) -> Outputs:
-        assembled = _assemble(user, age, device, waves)
-        return {"query": tower(_queries(shop, assembled["categorical"], assembled["continuous"], history))}
+        return {"query": tower(_queries(shop, _assembled(shop, user, age, device, waves), history))}
 
     return run
 
@@ -217,10 +221,10 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
 
 def feast_item_lookup(shop: OpenedShop) -> Stage:
     """Model 5a: columns of items from arrays in memory."""
-    lookup, launched_at = ItemLookup.open(shop.bundle), shop.bundle.items.launched_at
+    prices, launched_at = ItemLookup.open(shop.bundle).numbers(c.PRICE), shop.bundle.items.launched_at
 
     def run(rows: IntArray) -> Outputs:
-        return {"price": lookup.take(rows).prices, "launched_at": launched_at[rows]}
+        return {"price": prices[rows], "launched_at": launched_at[rows]}
 
     return run
 
@@ -230,7 +234,8 @@ def nvt_item_transform(shop: OpenedShop) -> Stage:
     transforms = shop.bundle.transforms
 
     def run(price: AnyArray, launched_at: LongArray, now: LongArray) -> Outputs:
-        return {"price_log_norm": transforms.price(price), "age_bucket": item_age_bucket(launched_at, now)}
+        numbers = transforms.encode(PRICE_LOG_NORM, price.ravel()).reshape(price.shape)
+        return {"price_log_norm": numbers, "age_bucket": item_age_bucket(launched_at, now)}
 
     return run
 
@@ -246,7 +251,12 @@ def multimodal_embedding_lookup(shop: OpenedShop) -> Stage:
 
 def unroll_features(shop: OpenedShop) -> Stage:
     """Model 6a: the query's side of the ranker's inputs, once for all candidates."""
-    return _assemble
+
+    def run(*parts: AnyArray) -> Outputs:
+        columns = _assembled(shop, *parts)
+        return {"query_codes": columns.codes, "query_numbers": columns.numbers}
+
+    return run
 
 
 def dlrm_ranking(shop: OpenedShop) -> Stage:
@@ -256,14 +266,14 @@ def dlrm_ranking(shop: OpenedShop) -> Stage:
     _one_thread()
     scorer, popularity = TorchScorer.open(shop.bundle), ItemPopularity.open(shop.bundle)
 
-    def run(categorical: IntArray, continuous: FloatArray, *others: AnyArray) -> Outputs:
+    def run(codes: IntArray, numbers: FloatArray, *others: AnyArray) -> Outputs:
         *history, rows, retrieval_score, age_bucket, _price = others
         kept = rows != PAD_ROW
         owners = np.repeat(np.arange(len(rows)), kept.sum(axis=1))
-        queries = _queries(shop, categorical, continuous, history)
+        queries = _queries(shop, EncodedColumns(shop.bundle.schema.digest, codes, numbers), history)
         logits = np.full(rows.shape, -np.inf, dtype=np.float32)
         counted = None if popularity is None else popularity.of(rows[kept], owners, queries.now)
-        logits[kept] = scorer(queries, rows[kept], owners, retrieval_score[kept], age_bucket[kept], counted)
+        logits[kept] = scorer(queries, Pairs(owners, rows[kept], retrieval_score[kept], age_bucket[kept], counted))
         return {"logit": logits}
 
     return run
@@ -345,7 +355,7 @@ def _batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
         "user_ids": (None,) * size,
         "session_ids": (None,) * size,
         "recent_items": ((),) * size,
-        "device_types": (None,) * size,
+        "context": {},
         "context_time": np.zeros(size, dtype=np.int64),
         "k": np.ones(size, dtype=np.int32),
         "budget_ms": np.full(size, shop.config.service.budget_ms, dtype=np.float32),
@@ -353,14 +363,18 @@ def _batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
     return RequestBatch(**values | told)
 
 
-def _assemble(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray) -> Outputs:
-    """Columns in the order of `QUERY_CATEGORICALS` and `QUERY_CONTINUOUS`."""
-    return {
-        "categorical": np.concatenate([user, device], axis=1),
-        "continuous": np.concatenate([age, waves], axis=1),
-    }
+def _assembled(
+    shop: OpenedShop, user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray
+) -> EncodedColumns:
+    """The query side of what models 1b and 1c give."""
+    schema = shop.bundle.schema
+    parts = [
+        (SideLayout.of(user_features(schema)), EncodedColumns(schema.digest, user, age)),
+        (SideLayout.of(context_features(schema)), EncodedColumns(schema.digest, device, waves)),
+    ]
+    return joined(parts, schema.layout(Side.QUERY))
 
 
-def _queries(shop: OpenedShop, categorical: IntArray, continuous: FloatArray, history: Any) -> QueryFeatures:
-    now = np.full(len(categorical), shop.now, dtype=np.int64)
-    return QueryFeatures(shop.bundle.version, now, categorical, continuous, History(*history))
+def _queries(shop: OpenedShop, columns: EncodedColumns, history: Any) -> QueryFeatures:
+    now = np.full(len(columns), shop.now, dtype=np.int64)
+    return QueryFeatures(shop.bundle.version, now, columns, History(*history))

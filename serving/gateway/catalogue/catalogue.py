@@ -15,19 +15,22 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import NotFoundError, RequestError
 from contracts.ids import BoolArray, LongArray
+from contracts.item_values import Categories
 from contracts.pictures import local_picture
-from recommender_api.answers import Item, ItemExplanation, ItemPage, Recommendation, SimilarItems
+from recommender_api.answers import Attributes, Item, ItemExplanation, ItemPage, Recommendation, SimilarItems
 from recommender_api.operations import picture_path
 from recommender_api.requests import ItemQuery
 from serving.gateway.catalogue.browser import Deadline
 from serving.stages.eligibility import Eligibility
+from serving.stages.item_lookup import ItemLookup
 from serving.stages.similar import Neighbours
 
 _CACHED_ITEMS = 100_000
 _CHUNK: Final = 50_000
 """Titles that are searched between two looks at the clock."""
 MAX_WORDS: Final = 8
-Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None]
+_OWN_FIELDS: Final = (c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER, c.PRICE)
+Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None, Attributes]
 
 
 class Catalogue:
@@ -56,7 +59,10 @@ class Catalogue:
         self._titles = pa.LargeStringArray.from_buffers(
             len(titles), pa.py_buffer(titles.offsets), pa.py_buffer(titles.data)
         )
-        self._price = bundle.array("items/price")
+        self._items = ItemLookup.open(bundle)
+        self._price = self._items.numbers(c.PRICE)
+        answered = (feature.column_name for feature in bundle.schema.shown if feature.answer)
+        self._attributes = [name for name in answered if name not in _OWN_FIELDS]
         self._has_image = bundle.array("items/has_image")
         self._eligibility = Eligibility.open(bundle)
         self._similar = Neighbours.open(bundle)
@@ -66,9 +72,9 @@ class Catalogue:
         self, rank: int, row: int, score: float, explanation: ItemExplanation | None = None
     ) -> Recommendation:
         """A ranked item with its metadata."""
-        item_id, title, category_l1, category_l2, gender, price, image_url = self._card(row)
+        item_id, title, category_l1, category_l2, gender, price, image_url, attributes = self._card(row)
         return Recommendation(
-            rank, item_id, score, title, category_l1, category_l2, gender, price, image_url, explanation
+            rank, item_id, score, title, category_l1, category_l2, gender, price, image_url, explanation, attributes
         )
 
     def item(self, item_id: str, now: int) -> Item:
@@ -100,12 +106,11 @@ class Catalogue:
 
     def _wanted(self, query: ItemQuery, now: int) -> BoolArray:
         mask = self._eligibility.at(now).copy()
-        for column, (name, wanted) in enumerate(
-            ((c.CATEGORY_L1, query.category_l1), (c.CATEGORY_L2, query.category_l2))
-        ):
+        for column, wanted in ((c.CATEGORY_L1, query.category_l1), (c.CATEGORY_L2, query.category_l2)):
             if wanted is not None:
-                code = self._bundle.transforms.vocabularies[name].encode_one(wanted)
-                mask &= (self._bundle.items.categorical[:, column] == code) & (code > 0)
+                values = self._items.values.get(column)
+                code = values.vocabulary.encode_one(wanted) if isinstance(values, Categories) else 0
+                mask &= (self._items.codes(column) == code) & (code > 0)
         if query.min_price is not None:
             mask &= self._price >= query.min_price
         if query.max_price is not None:
@@ -160,7 +165,7 @@ class Catalogue:
         return row
 
     def _item(self, row: int, now: int) -> Item:
-        item_id, title, category_l1, category_l2, gender, price, image_url = self._card(row)
+        item_id, title, category_l1, category_l2, gender, price, image_url, attributes = self._card(row)
         launched_at = int(self._bundle.items.launched_at[row])
         return Item(
             item_id=item_id,
@@ -173,6 +178,7 @@ class Catalogue:
             image_url=image_url,
             launched_at=launched_at or None,
             available=bool(self._eligibility.at(now)[row]),
+            attributes=attributes,
         )
 
     def _read_card(self, row: int) -> Card:
@@ -180,4 +186,14 @@ class Catalogue:
         title, l1, l2, gender = (self._columns[name][row] for name in (c.TITLE, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER))
         price = float(self._price[row])
         image_url = None if self._picture(row) is None else picture_path(item_id)
-        return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url
+        shown = {name: self._attribute(name, row) for name in self._attributes}
+        told = {name: value for name, value in shown.items() if value not in (None, [])}
+        return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url, told
+
+    def _attribute(self, column: str, row: int) -> str | float | list[str] | None:
+        """The raw value of an item in a declared column; None or an empty list where it has none."""
+        values = self._items.values[column]
+        if isinstance(values, Categories):
+            return values.of_item(row)
+        number = float(values[row])
+        return None if np.isnan(number) else number

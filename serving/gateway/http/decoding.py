@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 
 from contracts.errors import MalformedError, RequestError
-from recommender_api.requests import Diversity, Filters, RankingRequest, RecommendationRequest
+from recommender_api.requests import RankingRequest, RecommendationRequest
+from recommender_api.shop import ShopTypes
 from recommender_api.values import ID_PATTERN
 
-_STRUCT_OF: Final[dict[str, type[Struct]]] = {"filters": Filters, "diversity": Diversity}
 _UNKNOWN_FIELD: Final = "Object contains unknown field "  # messages quote what the client sent after that
 _NO_ID: Final = f"`str` matching regex {ID_PATTERN!r}"
 _LEGAL_ID: Final = "a text without control characters that is neither '.' nor '..'"
-_INNER: Final = re.compile(r" - at `\$\.(\w+)`$")
-_recommendation_decoder = msgspec.json.Decoder(RecommendationRequest)
-_ranking_decoder = msgspec.json.Decoder(RankingRequest)
+_INNER: Final = re.compile(r" - at `\$(?:\[\.\.\.\])?((?:\.\w+)+)`$")
 _StructT = TypeVar("_StructT", bound=Struct)
 
 
-def decode_request(body: bytes) -> RecommendationRequest:
-    """Parses and checks a request for recommendations.
+class RequestDecoder:
+    """Reads requests of a shop.
 
-    Raises:
-        MalformedError: not JSON.
-        RequestError: unknown field, wrong type or value out of range; the message names the field.
+    Args:
+        types: the shop's.
     """
-    return _decode(_recommendation_decoder, body)
 
+    def __init__(self, types: ShopTypes) -> None:
+        self._recommendation = msgspec.json.Decoder(types.recommendation)
+        self._ranking = msgspec.json.Decoder(types.ranking)
 
-def decode_ranking(body: bytes) -> RankingRequest:
-    """Parses and checks a request to rank given items; raises as `decode_request`."""
-    return _decode(_ranking_decoder, body)
+    def recommendation(self, body: bytes) -> RecommendationRequest:
+        """Parses and checks a request for recommendations.
+
+        Raises:
+            MalformedError: not JSON.
+            RequestError: unknown field, wrong type or value out of range; the message names the field.
+        """
+        return _decode(self._recommendation, body)
+
+    def ranking(self, body: bytes) -> RankingRequest:
+        """Parses and checks a request to rank given items; raises as `recommendation`."""
+        return _decode(self._ranking, body)
 
 
 def decode_query(raw: bytes, query: type[_StructT]) -> _StructT:
@@ -71,6 +80,23 @@ def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestErro
     """What a client is told about a value that does not fit a struct."""
     if str(error).startswith(_UNKNOWN_FIELD):
         inner = _INNER.search(str(error))
-        legal = list((_STRUCT_OF.get(inner[1], struct) if inner else struct).__struct_fields__)
+        found = _struct_at(struct, inner[1].split(".")[1:]) if inner else struct
+        legal = list(found.__struct_fields__)
         return RequestError(f"{error}; legal fields: {', '.join(legal)}", legal=legal)
     return RequestError(str(error).replace(_NO_ID, _LEGAL_ID))
+
+
+def _struct_at(struct: type[Struct], path: Sequence[str]) -> type[Struct]:
+    """The struct that a path of fields leads to."""
+    for name in path:
+        types = [info.type for info in msgspec.structs.fields(struct) if info.encode_name == name]
+        inner = (one for annotation in types for one in _structs_in(annotation))
+        struct = next(inner, struct)
+    return struct
+
+
+def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        yield annotation
+    for one in get_args(annotation):
+        yield from _structs_in(one)

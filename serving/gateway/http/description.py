@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from contracts.errors import ConfigError
+from recommender_api.shop import ShopTypes
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.request_ids import request_id_of
 from serving.gateway.http.routes import no_operation
@@ -30,13 +31,16 @@ _DOCS_PAGE: Final = """<!doctype html>
 </html>"""
 
 
-def description_pages() -> Starlette:
+def description_pages(shop: ShopTypes) -> Starlette:
     """The application of `/docs` and `/openapi.json`; it takes paths percent-encoded in `scope["path"]`.
+
+    Args:
+        shop: whose types are described.
 
     Raises:
         ConfigError: the package with Swagger UI is not installed.
     """
-    document = msgspec.json.encode(openapi_document())
+    document = msgspec.json.encode(openapi_document(shop))
 
     async def description(request: Request) -> Response:
         return Response(document, media_type="application/json")

@@ -18,7 +18,7 @@ from serving.gateway.catalogue.browser import Browser
 from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.http.bodies import Bodies
 from serving.gateway.http.clients import ClientAddress
-from serving.gateway.http.decoding import decode_query, decode_ranking, decode_request
+from serving.gateway.http.decoding import RequestDecoder, decode_query
 from serving.gateway.http.request_ids import RequestId, request_id_of
 from serving.gateway.http.wire import ANSWER_KEY, CALLER_KEY, check_json, header
 from serving.gateway.recommend.service import Answer, RecommendationService
@@ -55,6 +55,7 @@ class Endpoints:
         bodies: reads bodies.
         browser: computes pages and searches.
         address: tells where calls are from.
+        decode: reads requests.
     """
 
     service: RecommendationService
@@ -66,6 +67,7 @@ class Endpoints:
     bodies: Bodies
     browser: Browser
     address: ClientAddress
+    decode: RequestDecoder
 
     def by_operation(self) -> dict[str, Endpoint]:
         """By name of the operation.
@@ -79,10 +81,10 @@ class Endpoints:
         return {name: endpoint for name, endpoint in found.items() if endpoint is not None}
 
     async def recommend(self, scope: Scope, receive: Receive, ids: Ids) -> bytes:
-        return await self._ranked(scope, receive, decode_request, self.service.recommend)
+        return await self._ranked(scope, receive, self.decode.recommendation, self.service.recommend)
 
     async def rank(self, scope: Scope, receive: Receive, ids: Ids) -> bytes:
-        return await self._ranked(scope, receive, decode_ranking, self.service.rank)
+        return await self._ranked(scope, receive, self.decode.ranking, self.service.rank)
 
     async def _ranked(
         self,

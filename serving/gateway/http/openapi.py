@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 from recommender_api.answers import ErrorResponse, Picture
+from recommender_api.interactions import Interactions
 from recommender_api.operations import OPEN, OPERATIONS, Operation
-from recommender_api.requests import MAX_BUDGET_MS
+from recommender_api.requests import MAX_BUDGET_MS, RankingRequest, RecommendationRequest
+from recommender_api.shop import ShopTypes
 
 _REASONS: Final = {
     400: "The body is not JSON.",
@@ -56,16 +59,17 @@ _BINARY: Final = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 _ACCESS: Final = (401, 403, 503)
 
 
-def openapi_document() -> dict[str, Any]:
-    """OpenAPI 3.1 of all operations."""
-    types = [one.request for one in OPERATIONS if _has_body(one)]
-    types += [one.answer for one in OPERATIONS if one.answer is not Picture]
+def openapi_document(shop: ShopTypes) -> dict[str, Any]:
+    """OpenAPI 3.1 of all operations of a shop."""
+    operations = [replace(one, request=_of_shop(one.request, shop)) for one in OPERATIONS]
+    types = [one.request for one in operations if _has_body(one)]
+    types += [one.answer for one in operations if one.answer is not Picture]
     references, schemas = msgspec.json.schema_components(
         [*types, ErrorResponse], ref_template="#/components/schemas/{name}"
     )
     schema_of = dict(zip([*types, ErrorResponse], references, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for one in OPERATIONS:
+    for one in operations:
         paths.setdefault(one.path, {})[one.method.lower()] = _described(one, schema_of)
     return {
         "openapi": "3.1.0",
@@ -73,6 +77,12 @@ def openapi_document() -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
+
+
+def _of_shop(request: Any, shop: ShopTypes) -> Any:
+    """A type of requests as a shop has it."""
+    own = ((RecommendationRequest, shop.recommendation), (RankingRequest, shop.ranking), (Interactions, shop.events))
+    return next((of_shop for plain, of_shop in own if request is plain), request)
 
 
 def _has_body(operation: Operation[Any]) -> bool:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, Clock, name_to_day
 from contracts.errors import RequestError
 from contracts.ids import subject_of
-from contracts.messages import RequestBatch
+from contracts.messages import ContextValue, RequestBatch
 from contracts.options import Ragged
 from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.http.request_ids import RequestId
@@ -20,6 +21,7 @@ from serving.gateway.recommend.draws import Draw, DrawReader, gather_draws
 from serving.gateway.recommend.exploration import Explorer
 from serving.gateway.recommend.given import Given
 from serving.gateway.recommend.limits import LimitReader, Limits, gather_limits
+from serving.gateway.shop.context import ContextReader
 from serving.stages.reranking import RerankingConfig
 
 
@@ -34,6 +36,7 @@ class Asked(NamedTuple):
         given: items to rank; None = it wants recommendations.
         budget_ms: milliseconds from arrival to answer; None = as configured.
         explored: whether its list is drawn to learn from, see `serving.gateway.recommend.exploration`.
+        context: what it tells of the shop's context, by column; None = nothing.
     """
 
     request_id: str
@@ -43,6 +46,7 @@ class Asked(NamedTuple):
     given: Given | None = None
     budget_ms: float | None = None
     explored: bool = False
+    context: dict[str, ContextValue] | None = None
 
     @property
     def k(self) -> int:
@@ -71,6 +75,7 @@ class RequestReader:
         self._bundle = bundle
         self._clock = clock
         self._limits = LimitReader(bundle)
+        self.context = ContextReader(bundle.schema)
         self._draws = DrawReader(reranking)
         self._explores = Explorer(exploration)
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
@@ -82,13 +87,14 @@ class RequestReader:
             RequestError: the timestamp is out of range, or a filter cannot be meant.
         """
         self._check_time(request.timestamp or 0)
-        limits = self._limits(request)
+        limits, context = self._limits(request), self.context.told(request.context)
         if isinstance(request, RankingRequest):
             given = Given.read(request.candidate_ids, self._bundle)
-            return Asked(request_id.own, request, limits, self._draws(request, request_id.sent), given)
+            draw = self._draws(request, request_id.sent)
+            return Asked(request_id.own, request, limits, draw, given, context=context)
         explored = self._explores(request, request_id.sent)
         draw = explored or self._draws(request, request_id.sent)
-        return Asked(request_id.own, request, limits, draw, explored=explored is not None)
+        return Asked(request_id.own, request, limits, draw, explored=explored is not None, context=context)
 
     def _check_time(self, timestamp: int) -> None:
         last = self._clock.now() + DAY_S
@@ -101,7 +107,9 @@ class RequestReader:
             )
 
 
-def batch_of(asked: Sequence[Asked], bundle_version: str, now: int, budget_ms: Sequence[float]) -> RequestBatch:
+def batch_of(
+    asked: Sequence[Asked], bundle_version: str, now: int, budget_ms: Sequence[float], context: ContextReader
+) -> RequestBatch:
     """The batch of some requests: all of them give items to rank, or none does.
 
     Args:
@@ -109,8 +117,10 @@ def batch_of(asked: Sequence[Asked], bundle_version: str, now: int, budget_ms: S
         bundle_version: the version that answers.
         now: Unix seconds.
         budget_ms: milliseconds that each may still take.
+        context: reads their contexts.
     """
     requests = [one.request for one in asked]
+    devices = tuple(request.device_type for request in requests)
     given = [one.given.rows for one in asked if one.given is not None]
     return RequestBatch(
         bundle_version=bundle_version,
@@ -119,7 +129,7 @@ def batch_of(asked: Sequence[Asked], bundle_version: str, now: int, budget_ms: S
         user_ids=tuple(request.user_id for request in requests),
         session_ids=tuple(request.session_id for request in requests),
         recent_items=tuple(tuple(request.recent_items) for request in requests),
-        device_types=tuple(request.device_type for request in requests),
+        context={c.DEVICE_TYPE: devices, **context.columns([one.context for one in asked])},
         context_time=np.array([request.timestamp or 0 for request in requests], dtype=np.int64),
         k=np.array([one.k for one in asked], dtype=np.int32),
         budget_ms=np.array(budget_ms, dtype=np.float32),

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import RequestError
-from contracts.features import ITEM_CATEGORICALS, ITEM_GENDER
 from contracts.ids import IntArray
+from contracts.item_values import Categories
 from contracts.options import Constraints, Ragged
 from contracts.vocabulary import Vocabulary
-from recommender_api.requests import Filters, RankingRequest, RecommendationRequest
+from recommender_api.requests import Filters, NumberRange, RankingRequest, RecommendationRequest
 
 _MAX_LISTED: Final = 50
 _MAX_COMPARED: Final = 100
 """Comparing takes the event loop's time: a tenth of a millisecond for ten values."""
 _NO_FILTERS: Final = Filters()
-_FIELD_OF: Final = {ITEM_GENDER: "gender"}
+
+
+_ANY: Final = (-np.inf, np.inf)
 
 
 class Limits(NamedTuple):
     """What one request limits itself to; as `Constraints` has it for many."""
 
     excluded: IntArray
-    codes: tuple[list[int], ...]
-    prices: tuple[float, float]
+    codes: dict[str, list[int]]
+    ranges: dict[str, tuple[float, float]]
 
     @property
     def has_filters(self) -> bool:
         """Whether more than a list of excluded items was given."""
-        return any(self.codes) or self.prices != (-np.inf, np.inf)
+        return bool(self.codes or self.ranges)
 
 
 class LimitReader:
@@ -41,33 +44,43 @@ class LimitReader:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self._legal = [feature.column_name for feature in bundle.schema.filters]
 
     def __call__(self, request: RecommendationRequest | RankingRequest) -> Limits | None:
         """The limits of a request, None without any.
 
         Raises:
-            RequestError: a name that the catalogue does not have, or a price range that holds nothing.
+            RequestError: a filter that the shop does not have, a name that the catalogue does not have, or a price
+                range that holds nothing.
         """
         if request.filters is None and not request.exclude:
             return None
-        filters = request.filters or _NO_FILTERS
-        lowest = -np.inf if filters.min_price is None else filters.min_price
-        highest = np.inf if filters.max_price is None else filters.max_price
-        if lowest > highest:
-            raise RequestError(f"filters.min_price={lowest} is above filters.max_price={highest}; swap them")
+        filters = cast(Filters, request.filters or _NO_FILTERS)
+        given = {name: value for name in filters.__struct_fields__ if (value := getattr(filters, name)) is not None}
+        prices = NumberRange(given.pop("min_price", None), given.pop("max_price", None))
+        ranges = {name: _bounds(name, value) for name, value in given.items() if isinstance(value, NumberRange)}
+        if prices != NumberRange():
+            both = (_bounds(c.PRICE, prices, "min_price", "max_price"), ranges.get(c.PRICE, _ANY))
+            ranges[c.PRICE] = max(low for low, _ in both), min(high for _, high in both)
+        codes = {name: self._codes(name, value) for name, value in given.items() if isinstance(value, list)}
         rows = self._bundle.rows_of(request.exclude)
-        return Limits(
-            rows[rows >= 0], tuple(self._codes(name, filters) for name in ITEM_CATEGORICALS), (lowest, highest)
-        )
+        self._check((*codes, *ranges))
+        return Limits(rows[rows >= 0], codes, ranges)
 
-    def _codes(self, name: str, filters: Filters) -> list[int]:
-        field = _FIELD_OF.get(name, name)
-        vocabulary = self._bundle.transforms.vocabularies[name]
+    def _check(self, columns: Sequence[str]) -> None:
+        for column in columns:
+            if column not in self._legal:
+                legal = ", ".join(self._legal) or "none"
+                raise RequestError(f"filters: this shop's items cannot be filtered by {column}; legal: {legal}")
+
+    def _codes(self, column: str, names: Sequence[str]) -> list[int]:
+        values = self._bundle.values.get(column)
+        vocabulary = values.vocabulary if isinstance(values, Categories) else Vocabulary(())
         codes = []
-        for value in getattr(filters, field) or ():
-            code = vocabulary.encode_one(value)
+        for name in map(c.category_text, names):
+            code = vocabulary.encode_one(name)
             if code == 0:
-                raise _unknown(field, value, vocabulary)
+                raise _unknown(column, name, vocabulary)
             codes.append(code)
         return codes
 
@@ -81,9 +94,30 @@ def gather_limits(limits: Sequence[Limits | None]) -> Constraints | None:
     return Constraints(
         requests=np.array(places, dtype=np.int32),
         excluded=Ragged.of([one.excluded for one in some]),
-        codes=tuple(Ragged.of(lists) for lists in zip(*(one.codes for one in some), strict=True)),
-        prices=np.array([one.prices for one in some], dtype=np.float64),
+        codes={
+            column: Ragged.of([one.codes.get(column, ()) for one in some])
+            for column in sorted({column for one in some for column in one.codes})
+        },
+        ranges={
+            column: np.array([one.ranges.get(column, (-np.inf, np.inf)) for one in some], dtype=np.float64)
+            for column in sorted({column for one in some for column in one.ranges})
+        },
     )
+
+
+def _bounds(
+    column: str, numbers: NumberRange, lowest: str | None = None, highest: str | None = None
+) -> tuple[float, float]:
+    """Lowest and highest number of a range; the names of both in messages.
+
+    Raises:
+        RequestError: the range holds nothing.
+    """
+    low, high = _ANY[0] if numbers.min is None else numbers.min, _ANY[1] if numbers.max is None else numbers.max
+    if low > high:
+        names = lowest or f"{column}.min", highest or f"{column}.max"
+        raise RequestError(f"filters.{names[0]}={low} is above filters.{names[1]}={high}; swap them")
+    return low, high
 
 
 def _unknown(field: str, value: str, vocabulary: Vocabulary) -> RequestError:

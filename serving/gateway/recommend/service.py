@@ -129,7 +129,9 @@ class RecommendationService:
 
     async def run(self, asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
         """Runs the pipeline for requests of one kind that may still take some milliseconds each."""
-        result = await self._pipeline.run(batch_of(asked, self._version, self._clock.now(), budget_ms))
+        result = await self._pipeline.run(
+            batch_of(asked, self._version, self._clock.now(), budget_ms, self._read.context)
+        )
         seen_at = time.monotonic()
         self._degraded_at.update({part: seen_at for parts in result.degraded for part in parts})
         return result

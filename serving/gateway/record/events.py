@@ -15,52 +15,62 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import DAY_S, Clock
 from contracts.errors import MalformedError, RequestError
-from contracts.features import ITEM_CATEGORICALS
 from contracts.ids import subject_of
 from contracts.interactions import Interaction
-from recommender_api.interactions import MAX_EVENTS, InteractionEvent, Interactions, RefusedEvent
+from recommender_api.interactions import MAX_EVENTS, InteractionEvent, RefusedEvent
+from recommender_api.shop import ShopTypes
 from serving.gateway.http.decoding import refusal
+from serving.gateway.shop.context import ContextReader
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import NewInteraction
 
 _MAX_MESSAGE_CHARS: Final = 300
 _ID_BYTES: Final = 16
-_decoder = msgspec.json.Decoder(Interactions)
-_event_decoder = msgspec.json.Decoder(InteractionEvent)
 _raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def decode_events(body: bytes) -> Sequence[InteractionEvent | RefusedEvent]:
-    """The events of a body, which holds one or a list of them.
+class EventDecoder:
+    """Reads events of a shop.
 
-    Raises:
-        MalformedError: not JSON.
-        RequestError: neither an event nor a list, or no events, or too many.
+    Args:
+        types: the shop's.
     """
-    try:
-        try:
-            found = _decoder.decode(body)
-        except msgspec.ValidationError:
-            return _decode_one_by_one(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(f"{error}; expected an event or a list of 1 to {MAX_EVENTS} events") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(f"the body is not valid JSON: {error}") from None
-    return found if isinstance(found, list) else [found]
 
+    def __init__(self, types: ShopTypes) -> None:
+        self._event = types.event
+        self._all = msgspec.json.Decoder(types.events)
+        self._one = msgspec.json.Decoder(types.event)
 
-def _decode_one_by_one(body: bytes) -> list[InteractionEvent | RefusedEvent]:
-    raws = [msgspec.Raw(body)] if body.lstrip().startswith(b"{") else _raw_decoder.decode(body)
-    if not 1 <= len(raws) <= MAX_EVENTS:
-        raise RequestError(f"{len(raws)} events, expected 1 to {MAX_EVENTS} in a request")
-    events: list[InteractionEvent | RefusedEvent] = []
-    for index, raw in enumerate(raws):
+    def __call__(self, body: bytes) -> Sequence[InteractionEvent | RefusedEvent]:
+        """The events of a body, which holds one or a list of them.
+
+        Raises:
+            MalformedError: not JSON.
+            RequestError: neither an event nor a list, or no events, or too many.
+        """
         try:
-            events.append(_event_decoder.decode(raw))
+            try:
+                found = self._all.decode(body)
+            except msgspec.ValidationError:
+                return self._one_by_one(body)
         except msgspec.ValidationError as error:
-            message = refusal(error, InteractionEvent).message
-            events.append(RefusedEvent(index, "invalid_event", message[:_MAX_MESSAGE_CHARS]))
-    return events
+            raise RequestError(f"{error}; expected an event or a list of 1 to {MAX_EVENTS} events") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedError(f"the body is not valid JSON: {error}") from None
+        return found if isinstance(found, list) else [found]
+
+    def _one_by_one(self, body: bytes) -> list[InteractionEvent | RefusedEvent]:
+        raws = [msgspec.Raw(body)] if body.lstrip().startswith(b"{") else _raw_decoder.decode(body)
+        if not 1 <= len(raws) <= MAX_EVENTS:
+            raise RequestError(f"{len(raws)} events, expected 1 to {MAX_EVENTS} in a request")
+        events: list[InteractionEvent | RefusedEvent] = []
+        for index, raw in enumerate(raws):
+            try:
+                events.append(self._one.decode(raw))
+            except msgspec.ValidationError as error:
+                message = refusal(error, self._event).message
+                events.append(RefusedEvent(index, "invalid_event", message[:_MAX_MESSAGE_CHARS]))
+        return events
 
 
 class EventReader:
@@ -81,11 +91,10 @@ class EventReader:
         self._clock = clock
         self._item_rows = bundle.item_rows
         self._hashes = np.asarray(bundle.array("bloom/hashes"))  # rows of a memmap take ten times as long to get
-        self._codes = bundle.items.categorical[:, ITEM_CATEGORICALS.index(c.CATEGORY_L1)]
-        self._categories = (None, *bundle.transforms.vocabularies[c.CATEGORY_L1].tokens)
+        self._categories = bundle.strings(f"items/{c.CATEGORY_L1}")
         self._calendar = bundle.transforms.calendar
-        preprocess = bundle.manifest.config.get("preprocess", {})
-        self._seen_events = frozenset(preprocess.get("seen_events", c.EVENTS))
+        self._context = ContextReader(bundle.schema)
+        self._seen_events = frozenset(bundle.manifest.seen_events)
         self._max_age_s = stores.history_days * DAY_S
         self._window_days = stores.seen_window_days
         self._max_future_s = max_future_s
@@ -138,11 +147,12 @@ class EventReader:
             session_id=event.session_id,
             device_type=event.device_type,
             request_id=event.request_id,
+            context=self._context.told(event.context),
         )
         seen = None
         if seen_day is not None and event.event in self._seen_events:
             seen = self._hashes[row], seen_day
-        return NewInteraction(interaction, self._categories[self._codes[row]], seen)
+        return NewInteraction(interaction, self._categories[row], seen)
 
 
 def _made_id(event: InteractionEvent, equal: Counter[tuple[object, ...]]) -> str:

@@ -20,14 +20,15 @@ from contracts.bundle import Bundle
 from contracts.clock import Clock
 from contracts.files import atomic_file
 from contracts.ids import FloatArray, IntArray
+from contracts.interactions import context_text
 from contracts.messages import Candidates, PipelineResult
 from serving.gateway.recommend.asked import Asked
 from serving.gateway.record.config import ImpressionConfig
-from serving.interactions.day_files import by_day
+from serving.interactions.day_files import arrow_schema, by_day
 from serving.watching.seldom import SeldomLogger
 
 _ONCE: Final = (r.EPSILON, r.TEMPERATURE, r.NUM_RANKED)
-_SCHEMA: Final = pa.schema([(column.name, pa.type_for_alias(column.kind)) for column in r.IMPRESSIONS.columns])
+_SCHEMA: Final = arrow_schema(r.IMPRESSIONS)
 
 
 class _Shown(NamedTuple):
@@ -150,6 +151,7 @@ class ImpressionLog:
             c.SESSION_ID: [one.request.session_id for one in asked],
             c.DEVICE_TYPE: [one.request.device_type for one in asked],
             c.EXPLORED: [one.explored for one in asked],
+            r.CONTEXT: [context_text(one.context) for one in asked],
             c.TIMESTAMP: np.repeat([shown.now for shown in waiting], sizes),
             c.BUNDLE_VERSION: np.repeat(np.array(versions, dtype=object), sizes),
             r.EPSILON: [draw and draw.epsilon for draw in draws],

@@ -13,9 +13,10 @@ from contracts.clock import Clock
 from contracts.errors import AllRefusedError, StoreError, TooManyEventsError
 from recommender_api.answers import encode
 from recommender_api.interactions import InteractionsResponse, RefusedEvent
+from recommender_api.shop import ShopTypes
 from serving.gateway.queue.batcher import Batcher
 from serving.gateway.record.config import InteractionConfig
-from serving.gateway.record.events import EventReader, decode_events
+from serving.gateway.record.events import EventDecoder, EventReader
 from serving.gateway.record.quotas import TOO_MANY, EventQuotas, Sender
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import InteractionStore, NewInteraction, Outcome
@@ -36,6 +37,7 @@ class InteractionService:
 
     Args:
         bundle: whose catalogue they speak of.
+        types: of the shop's events.
         store: writes them.
         clock: tells now.
         stores: settings of the store.
@@ -47,6 +49,7 @@ class InteractionService:
     def __init__(
         self,
         bundle: Bundle,
+        types: ShopTypes,
         store: InteractionStore,
         clock: Clock,
         stores: StoreConfig,
@@ -54,6 +57,7 @@ class InteractionService:
         observe: Callable[[EventCounts], None] | None = None,
         until_idle: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
+        self._decode = EventDecoder(types)
         self._read = EventReader(bundle, clock, stores, config.max_future_s)
         self._quotas = EventQuotas(config.quotas)
         self._store = store
@@ -74,7 +78,7 @@ class InteractionService:
             OverloadedError: too many requests wait.
             StoreError: the store does not take them; nothing is written.
         """
-        checked, wait_s = self._quotas(self._read(decode_events(body)), sender)
+        checked, wait_s = self._quotas(self._read(self._decode(body)), sender)
         new = [one for one in checked if isinstance(one, NewInteraction)]
         outcomes = iter(await self._batcher.submit(new) if new else ())
         told = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+from msgspec import UNSET
 from starlette.types import Receive, Scope
 
+from contracts import columns as c
 from contracts.clock import Clock, day_to_name
 from recommender_api.answers import encode
 from recommender_api.interactions import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
@@ -60,17 +64,25 @@ class UserDataEndpoints:
 
     async def _export(self, user_id: str) -> UserData:
         state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))
-        age = float(features.ages[0])
+        told = {name: _plain(values[0]) for name, values in features.columns.items()}
+        fixed = {name: told.pop(name, None) for name in (c.AGE, c.GENDER, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)}
         return UserData(
             user_id=user_id,
             known=bool(features.known[0]),
-            age=None if math.isnan(age) else age,
-            gender=features.genders[0],
-            top_category=features.top_category[0],
-            top_category_long=features.top_category_long[0],
+            **fixed,
             recent_items=[TimedItem(*one) for one in state.recent],
             recent_categories=[TimedCategory(category or None, time) for category, time in state.day],
             seen=[SeenDay(day_to_name(day), count) for day, count in sorted(state.seen.items())],
             erased_at=state.erased_at,
             unreadable=[*state.unreadable, *(["user_features"] if features.unreadable else [])],
+            columns=told or UNSET,
         )
+
+
+def _plain(value: Any) -> Any:
+    """A raw value for JSON; None = not known."""
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.any() else None
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value)
+    return value

@@ -58,8 +58,8 @@ async def test_a_request_goes_the_same_way(
     whole = {name: open_stage(name, bundle, ServingConfig(), thread, None) for name in list(STAGES)[1:]}
     looked_up = await QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle))(batch)
     same = await composed["query_features"](batch, timeout_s=INF)
-    np.testing.assert_array_equal(same.features.categorical, looked_up.features.categorical)
-    np.testing.assert_array_equal(same.features.continuous, looked_up.features.continuous)
+    np.testing.assert_array_equal(same.features.columns.codes, looked_up.features.columns.codes)
+    np.testing.assert_array_equal(same.features.columns.numbers, looked_up.features.columns.numbers)
     np.testing.assert_array_equal(same.features.history.rows, looked_up.features.history.rows)
     assert same.degraded == looked_up.degraded
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.encoded import EncodedColumns
 from contracts.features import History
-from contracts.messages import Candidates, FilterResult, QueryFeatures, RequestBatch
+from contracts.messages import Candidates, FilterResult, Pairs, QueryFeatures, RequestBatch
 from contracts.options import Ragged
 
 
@@ -24,7 +25,7 @@ def batch(**changes: object) -> RequestBatch:
         "user_ids": ("u", None, None),
         "session_ids": ("s1", "s2", None),
         "recent_items": ((), ("i",), ()),
-        "device_types": (None, "mobile", None),
+        "context": {"device_type": (None, "mobile", None), "outside_c": (20.5, None, -3.0)},
         "context_time": np.full(3, 5, dtype=np.int64),
         "k": np.full(3, 10, dtype=np.int32),
         "budget_ms": np.full(3, 100, dtype=np.float32),
@@ -41,6 +42,7 @@ def test_the_subject_is_the_user_else_the_session() -> None:
     ("changes", "message"),
     [
         ({"user_ids": ("u",)}, "user_ids has 1 entries, expected 3"),
+        ({"context": {"outside_c": (1.0, 2.0)}}, "outside_c has 2 entries, expected 3, one a request"),
         ({"k": np.full(3, 10, dtype=np.int64)}, r"k is int64\[3\], expected int32\[3\]"),
         ({"given": Ragged.of([[1]])}, "given has 1 entries, expected 3, one a request"),
         ({"context_time": np.zeros(2, dtype=np.int64)}, r"context_time is int64\[2\], expected int64\[3\]"),
@@ -51,13 +53,54 @@ def test_a_batch_checks_its_shapes(changes: dict[str, object], message: str) -> 
         batch(**changes)
 
 
+def columns(size: int) -> EncodedColumns:
+    return EncodedColumns("d", np.zeros((size, 6), np.int32), np.zeros((size, 5), np.float32))
+
+
+def histories(size: int) -> History:
+    return History(np.zeros((size, 0), np.int32), np.zeros((size, 0), np.float32), np.zeros((size, 0), bool))
+
+
 def test_features_check_their_shapes() -> None:
-    history = History(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32), np.zeros((1, 0), bool))
-    now, categorical, continuous = np.zeros(2, np.int64), np.zeros((2, 6), np.int32), np.zeros((2, 5), np.float32)
-    with pytest.raises(ValueError, match="history is of 1 queries, expected 2"):
-        QueryFeatures("v", now, categorical, continuous, history)
-    with pytest.raises(ValueError, match=r"continuous is float32\[2, 4\], expected float32\[2, 5\]"):
-        QueryFeatures("v", now, categorical, continuous[:, :4], history)
+    now = np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match="columns are of 2 queries and history of 1, expected 2"):
+        QueryFeatures("v", now, columns(2), histories(1))
+    with pytest.raises(ValueError, match="columns are of 3 queries and history of 2, expected 2"):
+        QueryFeatures("v", now, columns(3), histories(2))
+    with pytest.raises(ValueError, match=r"now is int32\[2\], expected int64\[2\]"):
+        QueryFeatures("v", now.astype(np.int32), columns(2), histories(2))
+
+
+def test_some_of_the_queries() -> None:
+    now = np.array([5, 6, 7])
+    numbered = EncodedColumns("d", np.arange(3, dtype=np.int32)[:, None], np.zeros((3, 0), np.float32))
+    some = QueryFeatures("v", now, numbered, histories(3)).take(np.array([2, 0, 2]))
+    assert (some.now.tolist(), some.columns.codes.tolist(), len(some.history.rows)) == ([7, 5, 7], [[2], [0], [2]], 3)
+
+
+def pairs(**changes: object) -> Pairs:
+    values: dict[str, object] = {
+        "owners": np.array([0, 0, 1]),
+        "rows": np.array([4, 5, 4], dtype=np.int32),
+        "retrieval_scores": np.zeros(3, np.float32),
+        "age_bucket": np.zeros(3, np.int32),
+    }
+    return Pairs(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": np.zeros(2, np.int32)}, r"rows is int32\[2\], expected int32\[3\]"),
+        ({"age_bucket": np.zeros(3)}, r"age_bucket is float64\[3\], expected int32\[3\]"),
+        ({"popularity": np.zeros(2, np.float32)}, r"popularity is of 2 candidates, expected 3"),
+        ({"columns": columns(2)}, "columns is of 2 candidates, expected 3"),
+    ],
+)
+def test_pairs_check_their_shapes(changes: dict[str, object], message: str) -> None:
+    assert len(pairs(popularity=np.zeros(3, np.float32), columns=columns(3))) == 3
+    with pytest.raises(ValueError, match=message):
+        pairs(**changes)
 
 
 def test_ragged_offsets_and_owners() -> None:

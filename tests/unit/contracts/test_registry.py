@@ -166,7 +166,7 @@ def test_an_unknown_version_is_refused_by_name(uri: str) -> None:
 
 
 def test_a_damaged_version_is_refused_by_name(uri: str, request: pytest.FixtureRequest) -> None:
-    name = "v3/items/price.npy"
+    name = "v3/values/price.npy"
     if uri.startswith("s3://"):
         client = request.getfixturevalue("s3")
         whole = client.get_object(Bucket=BUCKET, Key=f"prefix/{name}")["Body"].read()
@@ -174,7 +174,7 @@ def test_a_damaged_version_is_refused_by_name(uri: str, request: pytest.FixtureR
     else:
         path = Path(uri) / name
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(RegistryError, match=r"cannot make 'v3' production: .*'items/price.npy' has"):
+    with pytest.raises(RegistryError, match=r"cannot make 'v3' production: .*'values/price.npy' has"):
         Registry.open(uri).promote("v3", "hurry")
     if uri.startswith("s3://"):
         client.put_object(Bucket=BUCKET, Key=f"prefix/{name}", Body=whole)

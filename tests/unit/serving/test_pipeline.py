@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import BundleError, StageError
 from contracts.messages import PipelineResult, RequestBatch
@@ -112,10 +113,10 @@ def test_anonymous_visitors_ask_no_store(kitchen: Kitchen) -> None:
 
 def test_a_batch_of_32_answers_like_32_batches_of_one(kitchen: Kitchen) -> None:
     users = tuple(None if place % 4 == 3 else f"u{place % 5}" for place in range(32))
-    together = kitchen.run(request_batch(32, user_ids=users, device_types=("mobile",) * 32))
+    together = kitchen.run(request_batch(32, user_ids=users, context={c.DEVICE_TYPE: ("mobile",) * 32}))
     ends = together.ranked.offsets
     for place, user in enumerate(users):
-        alone = kitchen.run(request_batch(1, user_ids=(user,), device_types=("mobile",))).ranked
+        alone = kitchen.run(request_batch(1, user_ids=(user,), context={c.DEVICE_TYPE: ("mobile",)})).ranked
         part = slice(ends[place], ends[place + 1])
         assert alone.rows.tolist() == together.ranked.rows[part].tolist()
         np.testing.assert_allclose(alone.scores, together.ranked.scores[part], atol=1e-5)
@@ -261,9 +262,7 @@ def test_an_active_user_gets_a_full_list_of_unseen_items(bundle: Bundle) -> None
 
 
 def test_an_active_users_limits_hold_in_every_round(bundle: Bundle) -> None:
-    none = Ragged.of([[]])
-    prices = np.array([[-np.inf, np.inf]])
-    limits = Constraints(np.array([0], dtype=np.int32), Ragged.of([[31, 33]]), (none, none, none), prices)
+    limits = Constraints(np.array([0], dtype=np.int32), Ragged.of([[31, 33]]), {}, {})
 
     result = ActiveUser(bundle).run(two_visitors(constraints=limits))
 

@@ -24,7 +24,7 @@ def loaded_by(code: str) -> set[str]:
             set(),
         ),
         ("serving.stages.query_features, serving.stages.seen_filter, serving.stages.reranking", set()),
-        ("serving.stages.context, serving.stages.user_lookup, serving.stages.retrieval, serving.stages.ranking", set()),
+        ("serving.stages.user_lookup, serving.stages.retrieval, serving.stages.ranking", set()),
         ("benchmarks.peers.per_model.models, serving.queue_time_policy, serving.running.load", set()),
         ("serving.interactions.config, serving.interactions.redis_stream, serving.interactions.meter", set()),
         ("serving.deployments.consumer, ray_apps.recommender", {"ray", "opentelemetry.sdk.trace"}),

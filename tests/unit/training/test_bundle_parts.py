@@ -14,7 +14,7 @@ import pytest
 from contracts.bundle import open_bundle, seal
 from contracts.errors import BundleError, DataError
 from contracts.manifest import MANIFEST, MANIFEST_DIGEST, Manifest
-from tests.fixtures.tiny_bundle import tiny_parts
+from tests.fixtures.tiny_bundle import tiny_parts, tiny_prices
 from training.bundle_parts import BundleParts, write_parts
 
 
@@ -31,9 +31,15 @@ def bundle_dir(parts: BundleParts, tmp_path: Path) -> Path:
 def test_a_written_bundle_opens_and_gives_back_what_went_in(parts: BundleParts, bundle_dir: Path) -> None:
     bundle = open_bundle(bundle_dir)
     assert bundle.version == "v1"
-    assert bundle.transforms.to_json() == parts.transforms.to_json()
-    np.testing.assert_array_equal(bundle.items.text, parts.items.text)
-    np.testing.assert_array_equal(bundle.array("items/price"), parts.price)
+    assert bundle.transforms == parts.transforms
+    assert bundle.items.columns.digest == parts.transforms.schema.digest
+    for name in ("codes", "numbers"):
+        np.testing.assert_array_equal(getattr(bundle.items.columns, name), getattr(parts.items.columns, name))
+    for number, name in enumerate(("text", "image")):
+        np.testing.assert_array_equal(bundle.item_vectors(name), parts.items.columns.vectors[number])
+    assert bundle.item_vectors("style").shape == (12, 0)
+    np.testing.assert_array_equal(bundle.values["price"], parts.values["price"])
+    assert [bundle.values["category_l1"].of_item(row) for row in (0, 4)] == ["books", "shoes"]
     assert list(bundle.strings("items/description"))[:3] == ["Description 1", None, "Description 3"]
     assert bundle.rows_of(["i3", "nothing"]).tolist() == [2, -1]
     assert bundle.json("popularity/by_category.json")["category_l1"]["toys"] == [2]
@@ -49,8 +55,8 @@ def test_an_equal_version_is_left_alone_and_another_content_refused(parts: Bundl
     before = (bundle_dir / MANIFEST).read_bytes()
     assert write_parts(parts, bundle_dir.parent, "v1") == bundle_dir
     assert (bundle_dir / MANIFEST).read_bytes() == before
-    other = dataclasses.replace(parts, price=parts.price + 1)
-    with pytest.raises(BundleError, match=r"bundle v1 exists with other content \(items/price.npy\)"):
+    other = dataclasses.replace(parts, values={**parts.values, "price": tiny_prices(12) + 1})
+    with pytest.raises(BundleError, match=r"bundle v1 exists with other content \(values/price.npy\)"):
         write_parts(other, bundle_dir.parent, "v1")
 
 
@@ -94,9 +100,10 @@ def test_a_renamed_folder_is_refused(bundle_dir: Path) -> None:
 
 
 def test_another_schema_version_is_refused(bundle_dir: Path) -> None:
-    _reseal(bundle_dir, schema_version=99)
-    with pytest.raises(BundleError, match="has schema version 99, this code reads 1"):
-        open_bundle(bundle_dir)
+    for version, fix in ((99, "build it anew"), (1, "convert it by python -m ray_apps.jobs.convert_bundle --help")):
+        _reseal(bundle_dir, schema_version=version)
+        with pytest.raises(BundleError, match=f"has schema version {version}, this code reads 2; {fix}"):
+            open_bundle(bundle_dir)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:

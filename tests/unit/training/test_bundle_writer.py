@@ -13,7 +13,10 @@ import torch
 from contracts.bloom import item_hashes
 from contracts.bundle import open_bundle
 from contracts.clock import DAY_S
+from contracts.columns import EVENTS
 from contracts.errors import DataError
+from contracts.history import HistoryReach
+from contracts.presets import SHOP
 from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
 from training.bundle_writer import BundleInputs, write_bundle
 from training.features.processed import open_processed
@@ -40,7 +43,10 @@ def test_every_part_finds_its_place(inputs: BundleInputs, tmp_path: Path) -> Non
     bundle = open_bundle(write_bundle(inputs, tmp_path / "bundles", "v1"))
     manifest = bundle.manifest
     assert (manifest.first_day, manifest.last_day) == ("2026-01-01", "2026-01-14")
-    assert manifest.dims == {"embedding": 8, "text": 4, "image": 4, "history_length": 4, "history_days": 30}
+    assert (manifest.embedding_dim, manifest.history) == (8, HistoryReach(length=4, days=30))
+    assert (manifest.seen_events, manifest.reads_popularity) == (EVENTS, False)
+    assert manifest.schema_digest == SHOP.digest == bundle.schema.digest
+    assert [vectors.shape[1] for vectors in bundle.items.columns.vectors] == [4, 4]
     assert manifest.metrics == {
         "two_tower.recall@10": 0.25,
         "two_tower.epochs": 2.0,
@@ -51,7 +57,7 @@ def test_every_part_finds_its_place(inputs: BundleInputs, tmp_path: Path) -> Non
     assert manifest.warnings == ("the picture encoder is a stand-in",)
     assert manifest.config == {"shop": "tiny"}
     np.testing.assert_array_equal(bundle.array("bloom/hashes"), item_hashes(list(bundle.strings("items/item_id"))))
-    assert np.isnan(bundle.array("items/price")[2])
+    assert np.isnan(bundle.array("values/price")[2])
     assert list(bundle.strings("items/gender"))[:2] == [None, "F"]
     assert not bundle.array("items/has_image")[2]
     assert not bundle.array("items/withdrawn").any()

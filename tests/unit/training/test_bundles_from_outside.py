@@ -16,6 +16,7 @@ from contracts.bundle import open_bundle
 from contracts.errors import BundleError, RegistryError
 from contracts.manifest import MANIFEST, MANIFEST_DIGEST
 from contracts.registry import Registry
+from contracts.strings import StringColumn
 from tests.fixtures.tiny_bundle import tiny_parts
 from training.bundle_parts import write_parts
 
@@ -79,10 +80,10 @@ def test_a_path_that_leaves_the_folder(folder: Path, name: str) -> None:
 
 
 def test_a_link_in_a_bundle(folder: Path, tmp_path: Path) -> None:
-    price = folder / "items/price.npy"
+    price = folder / "values/price.npy"
     price.rename(tmp_path / "price.npy")
     price.symlink_to(tmp_path / "price.npy")
-    check_refused(folder, "'items/price.npy' is or goes through a link")
+    check_refused(folder, "'values/price.npy' is or goes through a link")
 
 
 def test_a_linked_folder_in_a_bundle(folder: Path, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_linked_folder_in_a_bundle(folder: Path, tmp_path: Path) -> None:
 
 
 def test_hard_links_and_a_linked_folder_of_bundles_are_fine(folder: Path, tmp_path: Path) -> None:
-    os.link(folder / "items/price.npy", tmp_path / "shared.npy")
+    os.link(folder / "values/price.npy", tmp_path / "shared.npy")
     (tmp_path / "linked").symlink_to(folder.parent)
     assert open_bundle(tmp_path / "linked" / "v1").version == "v1"
 
@@ -100,7 +101,8 @@ def test_hard_links_and_a_linked_folder_of_bundles_are_fine(folder: Path, tmp_pa
 @pytest.mark.parametrize(
     "name",
     [
-        *("transforms.json", "index/faiss.index", "popularity/global.npy", "bloom/hashes.npy"),
+        *("schema.json", "transforms.json", "items/codes.npy", "items/numbers.npy"),
+        *("index/faiss.index", "popularity/global.npy", "bloom/hashes.npy"),
         *("ranker/weights.safetensors", "two_tower/config.json", "items/title.offsets.npy", "items/title.data.npy"),
     ],
 )
@@ -115,7 +117,7 @@ def test_a_part_that_serving_needs_and_the_manifest_does_not_list(folder: Path, 
     [
         (b'{"a":' * 50_000, "it is nested too deep"),
         (b'{"schema_version": ' + b"1" * 5_000 + b"}", "Exceeds the limit"),
-        (b'{"schema_version": 1, "schema_version": 1}', "the key 'schema_version' is there twice"),
+        (b'{"schema_version": 2, "schema_version": 2}', "the key 'schema_version' is there twice"),
         (b'{"schema_version": NaN}', "NaN is no finite number"),
         (b"[1]", "has schema version None"),
         (b"\xff", "is no manifest of a bundle: .*invalid start byte"),
@@ -130,7 +132,13 @@ def test_a_manifest_that_is_none(folder: Path, content: bytes, says: str) -> Non
     ("field", "value"),
     [
         *(("num_items", "12"), ("num_items", -1), ("num_items", 12.5), ("num_items", True), ("files", [])),
-        *(("dims", {"text": "4"}), ("vocabulary_hashes", {"gender": 1}), ("shop", None), ("unknown", 1)),
+        *(
+            ("embedding_dim", "4"),
+            ("history", {"length": 4}),
+            ("vocabulary_hashes", {"gender": 1}),
+            ("shop", None),
+            ("unknown", 1),
+        ),
     ],
 )
 def test_wrong_types_in_a_manifest(folder: Path, field: str, value: object) -> None:
@@ -138,27 +146,55 @@ def test_wrong_types_in_a_manifest(folder: Path, field: str, value: object) -> N
     check_refused(folder, f"manifest.json is no manifest of a bundle: {field}")
 
 
-TRANSFORMS: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
-    (lambda values: values.pop("age_std") and None, "it has .*, expected"),
-    (lambda values: values.update(other=1), "it has .*'other'"),
-    (lambda values: values.update(age_std="10"), "age_std is a str, expected a number"),
-    (lambda values: values.update(age_std=0.0), "age_std is 0.0, expected a positive number"),
-    (lambda values: values.update(timezone="Mars/North"), "unknown timezone 'Mars/North'"),
-    (lambda values: values.update(timezone="../../etc/passwd"), "unknown timezone '../../etc/passwd'"),
-    (lambda values: values.update(timezone="Europe"), "unknown timezone 'Europe'"),
-    (lambda values: values["vocabularies"].update(gender=["F", 1]), "the vocabulary 'gender' holds something else"),
-    (lambda values: values["vocabularies"].update(gender="FM"), "vocabularies hold something else than lists"),
-    (lambda values: values["vocabularies"].update(gender=["F", "F"]), "vocabulary token 'F' occurs twice"),
-    (lambda values: values["vocabularies"].pop("gender") and None, "no vocabulary for"),
+TRANSFORMS: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("transforms.json", lambda values: values.pop("timezone"), "timezone: Field required"),
+    ("transforms.json", lambda values: values.update(other=1), "other: Extra inputs are not permitted"),
+    ("transforms.json", lambda values: values["numbers"]["age_norm"].update(std="ten"), "age_norm.std: .*valid number"),
+    ("transforms.json", lambda values: values["numbers"]["age_norm"].update(std=0.0), "age_norm.std: .*greater than 0"),
+    ("transforms.json", lambda values: values["numbers"]["age_norm"].update(edges=[2, 1]), "no rising edges"),
+    ("transforms.json", lambda values: values["numbers"].pop("age_norm"), r"the numbers are of \['age_binned', 'price"),
+    ("transforms.json", lambda values: values.update(timezone="Mars/North"), "unknown timezone 'Mars/North'"),
+    ("transforms.json", lambda values: values.update(timezone="../../etc/passwd"), "unknown timezone '../../etc/passw"),
+    ("transforms.json", lambda values: values.update(timezone="Europe"), "unknown timezone 'Europe'"),
+    ("schema.json", lambda values: values.append(values[0]), "the name 'user_id' of the query feature"),
+    ("schema.json", lambda values: values[0].update(kind="colour"), "kind: Input should be 'categorical'"),
+    ("schema.json", lambda values: values[0].update(name="../x"), "name: String should match pattern"),
+    ("schema.json", lambda values: values[0].update(column="a/b"), "column: String should match pattern"),
+    ("schema.json", lambda values: values[0].update(name="user"), "vocabulary '.*/vocabularies/user' cannot be used"),
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), TRANSFORMS)
-def test_transforms_that_cannot_be_used(folder: Path, change: Callable[[dict[str, Any]], Any], says: str) -> None:
-    values = json.loads((folder / "transforms.json").read_text())
+@pytest.mark.parametrize(("file", "change", "says"), TRANSFORMS)
+def test_transforms_that_cannot_be_used(folder: Path, file: str, change: Callable[[Any], Any], says: str) -> None:
+    values = json.loads((folder / file).read_text())
     change(values)
-    replace(folder, "transforms.json", json.dumps(values).encode())
-    check_refused(folder, f"bundle v1: 'transforms.json' cannot be used: .*({says})")
+    replace(folder, file, json.dumps(values).encode())
+    check_refused(folder, f"bundle v1: its transforms cannot be used: .*({says})")
+
+
+def test_a_schema_that_is_none(folder: Path) -> None:
+    replace(folder, "schema.json", b"{}")
+    check_refused(folder, "its transforms cannot be used: a schema is a list of features, got a dict")
+
+
+def test_a_schema_other_than_the_manifests(folder: Path) -> None:
+    values = json.loads((folder / "schema.json").read_text())
+    values[1]["nullable"] = False
+    replace(folder, "schema.json", json.dumps(values).encode())
+    check_refused(folder, "bundle v1: 'schema.json' is not the one that the manifest names")
+
+
+def test_a_vocabulary_that_repeats_a_token(folder: Path) -> None:
+    StringColumn.pack(["F", "F"]).save(folder / "vocabularies/gender")
+    for part in ("offsets", "data"):
+        name = f"vocabularies/gender.{part}.npy"
+        replace(folder, name, (folder / name).read_bytes())
+    check_refused(folder, "vocabulary '.*gender' cannot be used: vocabulary token 'F' occurs twice")
+
+
+def test_a_vocabulary_that_the_manifest_does_not_list(folder: Path) -> None:
+    rewrite(folder, lambda values: values["files"].pop("vocabularies/gender.data.npy") and None)
+    check_refused(folder, "bundle v1 has no file 'vocabularies/gender.data.npy'")
 
 
 @pytest.mark.parametrize("content", [b"{" * 90_000, b"\xff", b"[]", b'{"name": NaN}', b'{"name": 1}', b"{}"])
@@ -171,7 +207,7 @@ def test_a_model_whose_description_is_none(folder: Path, name: str, content: byt
 @pytest.mark.parametrize(
     ("name", "array", "says"),
     [
-        ("items/price", np.zeros(12, np.float32), "is float32 with 1 dimensions, expected float64 with 1"),
+        ("values/price", np.zeros(12, np.float32), "is float32 with 1 dimensions, expected float64 with 1"),
         ("two_tower/candidate", np.zeros(12, np.float32), "is float32 with 1 dimensions, expected float32 with 2"),
         ("popularity/global", np.array([12], np.int32), r"item rows span \[12, 12\], expected within \[0, 11\]"),
         ("items/title.offsets", np.arange(13)[::-1].copy(), "'items/title' is no column of strings"),
@@ -186,11 +222,11 @@ def test_arrays_of_another_type(folder: Path, name: str, array: np.ndarray[Any, 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00\xff\xff{"])
 def test_a_file_that_is_no_array(folder: Path, content: bytes) -> None:
-    replace(folder, "items/price.npy", content)
-    check_refused(folder, "'items/price.npy' is no array")
+    replace(folder, "values/price.npy", content)
+    check_refused(folder, "'values/price.npy' is no array")
 
 
 def test_an_array_of_objects_is_not_unpickled(folder: Path) -> None:
-    np.save(folder / "items/price.npy", np.array([{}] * 12, dtype=object), allow_pickle=True)
-    replace(folder, "items/price.npy", (folder / "items/price.npy").read_bytes())
-    check_refused(folder, "'items/price.npy' is no array")
+    np.save(folder / "values/price.npy", np.array([{}] * 12, dtype=object), allow_pickle=True)
+    replace(folder, "values/price.npy", (folder / "values/price.npy").read_bytes())
+    check_refused(folder, "'values/price.npy' is no array")

@@ -38,7 +38,7 @@ def test_a_job_runs_and_is_reused(config: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("simulator.sise=debug", "unknown key 'simulator.sise'; legal keys: columns,"),
+        ("simulator.sise=debug", "unknown key 'simulator.sise'; legal keys: brand_weight,"),
         ("simulator=null", "raw_dir and simulator are both null"),
         ("timezone=Mars/Olympus", "unknown timezone 'Mars/Olympus'"),
         ("simulator.timezone=Europe/Berlin", "set timezone once, at the top"),

@@ -64,6 +64,26 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
         (["stores.history_length=8"], r"stores.history_length=8 is below the models' history_length=32"),
         (["stores.history_days=20"], r"stores.history_days=20 is below the models' history_days=30; raise it"),
         (["shop=My-Shop"], r"shop: String should match pattern"),
+        (
+            ["features.columns=[{name: d, side: item, kind: categorical, column: description}]"],
+            "description is no fea",
+        ),
+        (
+            ["features.columns=[{name: mask, side: query, kind: categorical, source: context}]"],
+            "interactions.mask: ",
+        ),
+        (
+            ["features.columns=[{name: pair, side: pair, kind: numeric}]"],
+            "pair has side=pair, but raw tables hold no",
+        ),
+        (
+            ["features.preset=none"],
+            "features: two-tower and ranker need features of items and of queries; take",
+        ),
+        (
+            ["preprocess.columns={items: {name: title}}"],
+            "preprocess.columns: unknown column 'name' of items; legal",
+        ),
         (["two_tower.model.histroy_days=7"], r"unknown key 'two_tower.model.histroy_days'; legal keys: .*history_days"),
     ],
 )

@@ -41,6 +41,7 @@ def test_events_lie_under_their_own_shop_local_day(writer: RecordWriter, tmp_pat
         session_id="s1",
         device_type="mobile",
         request_id="r1",
+        context={"country": "de", "page": 3.0},
     )
     late = event(2, None, timestamp=NOON + 11 * 3_600)  # 01:00 in Berlin
     writer.interactions([(full, 123_456), (late, 123_457)])
@@ -57,8 +58,10 @@ def test_events_lie_under_their_own_shop_local_day(writer: RecordWriter, tmp_pat
         "request_id": "r1",
         "accepted_ms": 123_456,
         "late_s": 5,
+        "context": '{"country":"de","page":3.0}',
     }
     assert (rows[1]["user_id"], rows[1]["session_id"], rows[1]["device_type"]) == (None, "s1", None)
+    assert rows[1]["context"] is None
 
 
 def test_the_same_batch_again_replaces_its_files(writer: RecordWriter, tmp_path: Path) -> None:

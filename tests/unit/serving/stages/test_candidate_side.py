@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from contracts.clock import ShopCalendar
-from contracts.errors import StageError
+from contracts.encoded import EncodedColumns
+from contracts.errors import BundleError, StageError
 from contracts.features import NUM_ITEM_AGE_BUCKETS, History
-from contracts.messages import Candidates, QueryFeatures
+from contracts.messages import Candidates, Pairs, QueryFeatures
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.eligibility import AgeBias, Eligibility
-from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking, sigmoid
 from serving.stages.retrieval import Retrieval, RetrievalConfig
 from serving.stages.seen_filter import SeenFilter
+from tests.fixtures.item_lookup import item_lookup
 from tests.fixtures.served_bundle import DAY_S
 from training.models.candidate_index import CandidateIndex
 from training.models.item_popularity import ItemPopularity
@@ -36,8 +39,7 @@ def queries_at(*nows: int) -> QueryFeatures:
     return QueryFeatures(
         "v",
         np.array(nows, dtype=np.int64),
-        np.zeros((size, 6), dtype=np.int32),
-        np.zeros((size, 5), dtype=np.float32),
+        EncodedColumns("digest", np.zeros((size, 6), dtype=np.int32), np.zeros((size, 5), dtype=np.float32)),
         History(np.zeros((size, 0), np.int32), np.zeros((size, 0), np.float32), np.zeros((size, 0), np.bool_)),
     )
 
@@ -50,7 +52,7 @@ def candidates(lengths: list[int], rows: list[int], scores: list[float]) -> Cand
 
 LAUNCHED = np.array([0, MIDNIGHT, MIDNIGHT + 100, 0], dtype=np.int64)
 WITHDRAWN = np.array([False, False, False, True])
-ITEMS = ItemLookup(np.zeros((4, 3), dtype=np.int32), np.full(4, np.nan))
+ITEMS = item_lookup(4)
 
 
 RERANKING = Reranking("v", ITEMS, ContentLookup(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32)))
@@ -90,6 +92,7 @@ def retrieval(k: int) -> Retrieval:
     by_bucket[0] = 10
     return Retrieval(
         "v",
+        "digest",
         lambda queries: np.ones((len(queries), 1), dtype=np.float32),
         CandidateIndex(np.array([[1], [2], [3], [4]], dtype=np.float32)),
         AgeBias(by_bucket, LAUNCHED, ShopCalendar("UTC")),
@@ -140,25 +143,22 @@ class Told:
     def __init__(self, *logits: float) -> None:
         self.logits = np.array(logits, dtype=np.float32)
 
-    def __call__(
-        self, queries: Any, rows: Any, owners: Any, retrieval_scores: Any, ages: Any, popularity: Any
-    ) -> np.ndarray:
-        asked = {"rows": rows, "owners": owners, "scores": retrieval_scores, "ages": ages, "popularity": popularity}
-        self.asked = asked
+    def __call__(self, queries: QueryFeatures, pairs: Pairs) -> np.ndarray:
+        self.asked = pairs
         return self.logits
 
 
 def test_ranking_hands_over_owners_ages_and_retrieval_scores() -> None:
     told = Told(0.5, -1.0, 2.0)
-    ranked = Ranking("v", told, LAUNCHED)(
+    ranked = Ranking("v", "digest", told, LAUNCHED)(
         queries_at(MIDNIGHT + DAY_S, MIDNIGHT + 100), candidates([1, 2], [1, 0, 2], [9, 8, 7])
     )
     assert ranked.scores.tolist() == [0.5, -1.0, 2.0]
     assert ranked.rows.tolist() == [1, 0, 2]
-    assert told.asked["owners"].tolist() == [0, 1, 1]
-    assert told.asked["scores"].tolist() == [9, 8, 7]
-    assert told.asked["ages"].tolist() == [1, NUM_ITEM_AGE_BUCKETS - 1, 0]  # one day, always there, just launched
-    assert told.asked["popularity"] is None
+    assert told.asked.owners.tolist() == [0, 1, 1]
+    assert told.asked.retrieval_scores.tolist() == [9, 8, 7]
+    assert told.asked.age_bucket.tolist() == [1, NUM_ITEM_AGE_BUCKETS - 1, 0]  # one day, always there, just launched
+    assert told.asked.popularity is None
 
 
 def test_ranking_hands_over_how_popular_items_were_when_the_day_of_the_request_began() -> None:
@@ -166,13 +166,27 @@ def test_ranking_hands_over_how_popular_items_were_when_the_day_of_the_request_b
     by_day = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
     popularity = ItemPopularity(by_day, day + 1, ShopCalendar("UTC"))
     nows = MIDNIGHT - DAY_S, MIDNIGHT + DAY_S - 1, MIDNIGHT + DAY_S, MIDNIGHT + 9 * DAY_S
-    Ranking("v", told, LAUNCHED, popularity)(queries_at(*nows), candidates([1] * 4, [2, 2, 2, 0], [9] * 4))
-    assert told.asked["popularity"].tolist() == [3, 3, 6, 4]  # before the first day, on it, on the last one, after it
+    Ranking("v", "digest", told, LAUNCHED, popularity)(queries_at(*nows), candidates([1] * 4, [2, 2, 2, 0], [9] * 4))
+    assert told.asked.popularity.tolist() == [3, 3, 6, 4]  # before the first day, on it, on the last one, after it
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda queries: retrieval(3)(queries),
+        lambda queries: Ranking("v", "digest", Told(), LAUNCHED)(queries, candidates([0], [], [])),
+    ],
+)
+def test_columns_of_another_schema_are_refused_by_name(stage: Callable[[QueryFeatures], Any]) -> None:
+    queries = queries_at(MIDNIGHT)
+    other = replace(queries, columns=replace(queries.columns, digest="0123456789abcdef"))
+    with pytest.raises(BundleError, match=r"columns of schema 0123456789ab, expected those of digest, the bundle's"):
+        stage(other)
 
 
 def test_logits_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(StageError, match="the ranker's logits are not all finite; check the bundle's weights"):
-        Ranking("v", Told(math.nan), LAUNCHED)(queries_at(MIDNIGHT), candidates([1], [0], [1]))
+        Ranking("v", "digest", Told(math.nan), LAUNCHED)(queries_at(MIDNIGHT), candidates([1], [0], [1]))
 
 
 def test_reranking_cuts_each_request_at_its_k_with_ties_by_row() -> None:

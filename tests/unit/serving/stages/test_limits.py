@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
 from contracts.features import NUM_ITEM_AGE_BUCKETS
@@ -19,15 +20,20 @@ from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
 from serving.stages.retrieval import Retrieval, RetrievalConfig
+from tests.fixtures.item_lookup import item_lookup
 from tests.fixtures.served_bundle import DAY_S
 from tests.unit.serving.stages.test_candidate_side import queries_at
 from training.models.candidate_index import CandidateIndex
 
 NOW = 20_000 * DAY_S
 INF = float("inf")
-ITEMS = ItemLookup(
-    codes=np.array([[1, 1, 1], [1, 2, 2], [2, 1, 1], [2, 2, 2], [0, 0, 0], [2, 2, 1]], dtype=np.int32),
-    prices=np.array([10.0, 20.0, 30.0, np.nan, 50.0, 60.0]),
+CODES = np.array([[1, 1, 1], [1, 2, 2], [2, 1, 1], [2, 2, 2], [0, 0, 0], [2, 2, 1]], dtype=np.int32)
+COLUMNS = (c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER)
+TAGS = np.array([[1, 2], [2, -1], [-1, -1], [3, 1], [-1, -1], [2, 3]], dtype=np.int32)
+ITEMS = item_lookup(
+    6,
+    {**dict(zip(COLUMNS, CODES.T, strict=True)), "tags": TAGS},
+    {c.PRICE: np.array([10.0, 20.0, 30.0, np.nan, 50.0, 60.0]), "litres": np.array([1.0, 0.5, np.nan, 2.0, 3.0, 1.0])},
 )
 LAUNCHED = np.array([0, 0, 0, 0, 0, NOW + 1], dtype=np.int64)
 ELIGIBILITY = Eligibility(LAUNCHED, np.zeros(6, dtype=np.bool_), ITEMS)
@@ -39,14 +45,20 @@ def limits(
     l1: list[list[int]] | None = None,
     l2: list[list[int]] | None = None,
     gender: list[list[int]] | None = None,
+    tags: list[list[int]] | None = None,
     prices: list[tuple[float, float]] | None = None,
+    litres: list[tuple[float, float]] | None = None,
 ) -> Constraints:
     nothing: list[list[int]] = [[] for _ in requests]
     return Constraints(
         np.array(requests, dtype=np.int32),
         Ragged.of(excluded or nothing),
-        tuple(Ragged.of(lists or nothing) for lists in (l1, l2, gender)),
-        np.array(prices or [(-INF, INF)] * len(requests)),
+        {
+            column: Ragged.of(lists)
+            for column, lists in zip((*COLUMNS, "tags"), (l1, l2, gender, tags), strict=True)
+            if lists is not None
+        },
+        {name: np.array(some) for name, some in ((c.PRICE, prices), ("litres", litres)) if some is not None},
     )
 
 
@@ -63,6 +75,13 @@ def limits(
         (limits(0, prices=[(20.5, INF)]), [2, 4]),
         (limits(0, prices=[(-INF, 20.0)]), [0, 1]),
         (limits(0, l1=[[9]]), []),
+        (limits(0, tags=[[2]]), [0, 1]),
+        (limits(0, tags=[[1, 3]]), [0, 3]),
+        (limits(0, tags=[[2]], l1=[[2]]), []),
+        (limits(0, tags=[[9]]), []),
+        (limits(0, tags=[[]]), [0, 1, 2, 3, 4]),
+        (limits(0, litres=[(1.0, 2.0)]), [0, 3]),
+        (limits(0, litres=[(0.0, INF)], prices=[(20.0, INF)]), [1, 4]),
         (limits(0, excluded=[[0]], l1=[[1]], gender=[[1]]), []),
     ],
 )
@@ -103,6 +122,7 @@ def line(index: CandidateIndex, k: int = 300) -> Retrieval:
     by_bucket[-1] = 0.5
     return Retrieval(
         "v",
+        "digest",
         lambda queries: np.ones((len(queries), 1), dtype=np.float32),
         index,
         AgeBias(by_bucket, LAUNCHED, ShopCalendar("UTC")),
@@ -155,7 +175,7 @@ def test_a_limited_request_gets_whatever_fits(data: st.DataObject, size: int, k:
                 row
                 for row in range(6)
                 if row not in lists[0][place]
-                and all(not one[place] or ITEMS.codes[row, at] in one[place] for at, one in enumerate(lists[1:]))
+                and all(not one[place] or CODES[row, at] in one[place] for at, one in enumerate(lists[1:]))
             }
             shown = answer.rows[answer.owners == place].tolist()
             assert set(shown) <= fitting
@@ -166,14 +186,20 @@ def test_shapes_are_checked() -> None:
     good = limits(0, 1)
     with pytest.raises(ValueError, match="a constraint has 1 lists, expected 2, one a limited request"):
         replace(good, excluded=Ragged.of([[1]]))
-    with pytest.raises(ValueError, match=r"codes has 2 columns, expected \['category_l1'"):
-        replace(good, codes=good.codes[:2])
-    with pytest.raises(ValueError, match=r"prices is float64\[1, 2\], expected float64\[2, 2\]"):
-        replace(good, prices=good.prices[:1])
+    with pytest.raises(ValueError, match="a constraint has 1 lists, expected 2, one a limited request"):
+        replace(good, codes={"tags": Ragged.of([[1]])})
+    with pytest.raises(ValueError, match=r"price is float64\[1, 2\], expected float64\[2, 2\]"):
+        replace(good, ranges={c.PRICE: np.zeros((1, 2))})
 
 
 def test_names_of_the_tiny_shop_meet_the_bundle_columns(bundle: Bundle) -> None:
     """Categories are books, shoes, toys by turns; item i3 has no price."""
     lookup = ItemLookup.open(bundle)
-    assert lookup.codes[:4, 0].tolist() == [1, 2, 3, 1]
-    np.testing.assert_array_equal(lookup.prices[:4], [1, 2, np.nan, 4])
+    assert lookup.codes(c.CATEGORY_L1)[:4].tolist() == [1, 2, 3, 1]
+    np.testing.assert_array_equal(lookup.numbers(c.PRICE)[:4], [1, 2, np.nan, 4])
+
+
+def test_a_column_that_the_catalogue_lacks_fits_nothing() -> None:
+    eligibility = Eligibility(LAUNCHED, np.zeros(6, dtype=np.bool_), item_lookup(6))
+    for constraints in (limits(0, l1=[[1]]), limits(0, tags=[[1]]), limits(0, litres=[(0.0, 9.0)])):
+        assert not eligibility.of(np.array([NOW]), constraints).any()

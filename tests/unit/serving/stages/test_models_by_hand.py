@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.messages import Candidates, QueryFeatures
 from serving.pipeline import Fallbacks
@@ -22,9 +23,8 @@ from training.models.loading import build_model
 from training.models.schema import ModelSchema
 
 
-def queries_of(bundle: Bundle, **changed: Any) -> QueryFeatures:
-    size = len(changed.get("device_types", (None,)))
-    return Fallbacks.open(bundle, 1).anonymous(request_batch(size, **changed)).features
+def queries_of(bundle: Bundle, *devices: str | None) -> QueryFeatures:
+    return Fallbacks.open(bundle, 1).anonymous(request_batch(len(devices), context={c.DEVICE_TYPE: devices})).features
 
 
 def silent(bundle: Bundle, kind: str, **config: Any) -> Any:
@@ -48,15 +48,16 @@ def test_2_query_tower(bundle: Bundle) -> None:
         place = tower.fields.width - tower.fields.tables[device].weight.shape[1]
         tower.mlp[-1].weight[1, place] = 3
         tower.mlp[-1].bias[1] = 1
-    embeddings = QueryTower(model)(queries_of(bundle, device_types=("mobile", "desktop")))
+    embeddings = QueryTower(model)(queries_of(bundle, "mobile", "desktop"))
     assert embeddings.tolist() == [[0, 11], [0, 0.5]]
 
 
 def test_5a_item_columns(bundle: Bundle) -> None:
     """Categories go round by three and two, prices are 1, 2, none, 4."""
-    columns = ItemLookup.open(bundle).take(np.array([3, 2, 1], dtype=np.int32))
-    assert columns.codes.tolist() == [[1, 2, 1], [3, 1, 3], [2, 2, 2]]
-    np.testing.assert_array_equal(columns.prices, [4, np.nan, 2])
+    lookup, rows = ItemLookup.open(bundle), [3, 2, 1]
+    columns = (c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER)
+    assert [lookup.codes(column)[rows].tolist() for column in columns] == [[1, 3, 2], [2, 1, 2], [1, 3, 2]]
+    np.testing.assert_array_equal(lookup.numbers(c.PRICE)[rows], [4, np.nan, 2])
 
 
 def test_5c_content() -> None:
@@ -75,10 +76,10 @@ def test_6b_ranker(bundle: Bundle) -> None:
     with torch.no_grad():
         model.score_weight.fill_(0.5)
         [*model.top.modules()][-1].bias.fill_(0.25)
-    ranking = Ranking(bundle.version, TorchScorer(model), bundle.items.launched_at)
+    ranking = Ranking(bundle.version, bundle.schema.digest, TorchScorer(model), bundle.items.launched_at)
     lengths = np.array([1, 2], dtype=np.int32)
     scores = np.array([1.0, -2.0, 0.0], dtype=np.float32)
     given = Candidates(bundle.version, np.array([5, 6, 7], dtype=np.int32), scores, lengths)
-    ranked = ranking(queries_of(bundle, device_types=("mobile", None)), given)
+    ranked = ranking(queries_of(bundle, "mobile", None), given)
     assert ranked.scores.tolist() == [0.75, -0.75, 0.25]
     assert ranked.rows.tolist() == [5, 6, 7]

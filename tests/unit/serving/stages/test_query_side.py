@@ -8,16 +8,15 @@ import math
 import numpy as np
 import pytest
 
+from contracts import columns as c
 from contracts.bundle import Bundle
-from contracts.errors import BundleError, StoreError
+from contracts.errors import StoreError
+from contracts.user_records import RecentItems, UserRecords
 from serving.running.steps import OnError, PipelineConfig
-from serving.stages.context import Context
 from serving.stages.history import HistoryBuilder
-from serving.stages.query_features import QueryFeatureBuilder
-from serving.stages.user_lookup import UserLookup, UserRecords
-from serving.stages.user_transform import UserTransform
-from serving.stores.recent import RecentItems
-from tests.fixtures.fake_stores import FakeRecentItems, FakeUserFeatures, Fault
+from serving.stages.query_features import QueryFeatureBuilder, context_values, user_values
+from serving.stages.user_lookup import UserLookup
+from tests.fixtures.fake_stores import FakeRecentItems, FakeUserFeatures, Fault, user_columns
 from tests.fixtures.served_bundle import DAY_S, NOW, request_batch
 
 USERS = {"u1": (30.0, "F", "books", "shoes"), "u2": (None, None, "toys", None)}
@@ -30,12 +29,13 @@ def lookup(users: FakeUserFeatures, recents: FakeRecentItems, **config: OnError)
 def test_missing_context_is_filled_in_and_encoded(bundle: Bundle) -> None:
     batch = request_batch(
         4,
-        device_types=("tablet", None, "toaster", "desktop"),
+        context={c.DEVICE_TYPE: ("tablet", None, "toaster", "desktop")},
         context_time=np.array([0, NOW - 5, 0, NOW + 7], dtype=np.int64),
     )
-    codes, times = Context(bundle.transforms)(batch)
+    values = context_values(batch)
+    codes = bundle.transforms.encode(c.DEVICE_TYPE, values[c.DEVICE_TYPE])
     assert codes.tolist() == [3, 0, 0, 1]  # desktop, mobile, tablet are 1, 2, 3
-    assert times.tolist() == [NOW, NOW - 5, NOW, NOW + 7]
+    assert list(values[c.TIMESTAMP]) == [NOW, NOW - 5, NOW, NOW + 7]
 
 
 def test_user_lookup_puts_each_user_in_its_place() -> None:
@@ -43,10 +43,10 @@ def test_user_lookup_puts_each_user_in_its_place() -> None:
     batch = request_batch(5, user_ids=("u2", None, "u1", "u2", "nobody"), session_ids=("s1", "s1", None, None, None))
     records = asyncio.run(lookup(FakeUserFeatures(USERS), recents)(batch))
     assert records.known.tolist() == [True, False, True, True, False]
-    np.testing.assert_array_equal(records.ages, [np.nan, np.nan, 30.0, np.nan, np.nan])
-    assert records.genders == (None, None, "F", None, None)
-    assert records.top_category == ("toys", None, "books", "toys", None)
-    assert records.top_category_long == (None, None, "shoes", None, None)
+    np.testing.assert_array_equal(records.columns[c.AGE], [np.nan, np.nan, 30.0, np.nan, np.nan])
+    assert records.columns[c.GENDER] == (None, None, "F", None, None)
+    assert records.columns[c.TOP_CATEGORY] == ("toys", None, "books", "toys", None)
+    assert records.columns[c.TOP_CATEGORY_LONG] == (None, None, "shoes", None, None)
     # A session counts only where there is no user.
     nothing = RecentItems()
     assert records.recent == (
@@ -80,18 +80,16 @@ def test_user_codes(bundle: Bundle) -> None:
     batch = request_batch(3, user_ids=("u1", "u3", "nobody"))
     records = UserRecords(
         known=np.array([True, False, True]),
-        ages=np.full(3, np.nan),
-        genders=("M", "F", None),
-        top_category=("toys", None, "never heard of"),
-        top_category_long=(None, "books", None),
+        columns=user_columns([(None, "M", "toys", None), (None, "F", None, "books"), (None, None, "unheard of", None)]),
         recent=(RecentItems(),) * 3,
         degraded=((),) * 3,
     )
-    codes = UserTransform(bundle.transforms)(batch, records)
-    assert codes.user.tolist() == [1, 0, 0]  # u3 has a code, but the store does not know it; nobody has none
-    assert codes.gender.tolist() == [2, 1, 0]
-    assert codes.top_category.tolist() == [3, 0, 0]
-    assert codes.top_category_long.tolist() == [0, 1, 0]
+    values = user_values(batch, records)
+    codes = {name: bundle.transforms.encode(name, values[name]).tolist() for name in values if name != c.AGE}
+    assert codes[c.USER_ID] == [1, 0, 0]  # u3 has a code, but the store does not know it; nobody has none
+    assert codes[c.GENDER] == [2, 1, 0]
+    assert codes[c.TOP_CATEGORY] == [3, 0, 0]
+    assert codes[c.TOP_CATEGORY_LONG] == [0, 1, 0]
 
 
 def test_history_is_stored_items_then_those_of_the_request() -> None:
@@ -123,34 +121,14 @@ def test_history_is_as_long_as_the_longest_model_reads(bundle: Bundle) -> None:
     assert history.rows.tolist() == [[0, 0, 0, 0]]
 
 
-class OtherConfigs:
-    """A bundle's model configs, made up."""
-
-    version = "v"
-    item_rows: dict[str, int] = {}  # noqa: RUF012
-
-    def __init__(self, **days: int) -> None:
-        self.days = days
-
-    def model_entry(self, model: str) -> object:
-        days = self.days[model]
-        return {"config": {"history_length": days and 3, "history_days": days}}
-
-
-def test_models_must_agree_on_the_age_limit() -> None:
-    with pytest.raises(BundleError, match=r"history_days=\d+ differs from ranker.model.history_days=\d+"):
-        HistoryBuilder.open(OtherConfigs(two_tower=30, ranker=7))  # type: ignore[arg-type]
-    HistoryBuilder.open(OtherConfigs(two_tower=30, ranker=0))  # type: ignore[arg-type]
-
-
 def test_model_inputs_by_hand(bundle: Bundle) -> None:
     """NOW is a Wednesday, 14:13 UTC."""
-    batch = request_batch(2, user_ids=("u1", None), device_types=("mobile", None))
+    batch = request_batch(2, user_ids=("u1", None), context={c.DEVICE_TYPE: ("mobile", None)})
     records = asyncio.run(lookup(FakeUserFeatures(USERS), FakeRecentItems({}))(batch))
     features = QueryFeatureBuilder.open(bundle)(batch, records).features
     # user, gender, age 25-35, top category, long-term category, device; then nobody
-    assert features.categorical.tolist() == [[1, 1, 3, 1, 2, 2], [0, 0, 0, 0, 0, 0]]
+    assert features.columns.codes.tolist() == [[1, 1, 3, 1, 2, 2], [0, 0, 0, 0, 0, 0]]
     hour, weekday = 2 * math.pi * 14 / 24, 2 * math.pi * 2 / 7
     context = [math.sin(hour), math.cos(hour), math.sin(weekday), math.cos(weekday)]
-    np.testing.assert_allclose(features.continuous, [[-1.0, *context], [0.0, *context]], atol=1e-6)
+    np.testing.assert_allclose(features.columns.numbers, [[-1.0, *context], [0.0, *context]], atol=1e-6)
     assert features.now.tolist() == [NOW, NOW]

@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 
 from contracts.errors import BundleError
 from contracts.messages import Candidates, Reranked
-from contracts.options import NO_CAP, Order, RerankOptions
+from contracts.options import CAPPED_COLUMNS, NO_CAP, Order, RerankOptions
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.item_lookup import ItemLookup
 from serving.stages.reranking import WEIGHTED_POOL, Reranking
 from serving.stages.sampling import gumbel_noise
+from tests.fixtures.item_lookup import item_lookup
 from tests.fixtures.rerank_options import rerank_options
 
 NUM_ITEMS = 400
 RNG = np.random.default_rng(0)
-CODES = np.stack([np.arange(NUM_ITEMS) % 4, np.arange(NUM_ITEMS) % 7, np.ones(NUM_ITEMS)], axis=1).astype(np.int32)
+CODES = np.stack([np.arange(NUM_ITEMS) % 4, np.arange(NUM_ITEMS) % 7], axis=1).astype(np.int32)
 """Category l1 is row % 4, l2 row % 7; 0 = none."""
 CONTENT = ContentLookup(*(RNG.normal(size=(NUM_ITEMS, 3)).astype(np.float32) for _ in range(2)))
-STAGE = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), CONTENT)
+ITEMS = item_lookup(NUM_ITEMS, dict(zip(CAPPED_COLUMNS, CODES.T, strict=True)))
+STAGE = Reranking("v", ITEMS, CONTENT)
 
 
 def candidates(*logits: list[float], rows: list[list[int]] | None = None) -> Candidates:
@@ -139,7 +140,7 @@ def test_likeness_by_hand() -> None:
 
 
 def test_mmr_by_hand() -> None:
-    stage = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), TWINS)
+    stage = Reranking("v", ITEMS, TWINS)
     given = candidates([10.0, 9.0, 6.0, 5.0, 0.0])  # relevance 1, 0.9, 0.6, 0.5, 0
     # λ = 0.5: first 0; then 0.9 - 1, 0.6 - 0, 0.5 - 0.5, 0 - 0, so 2; then 0.9 - 1, 0.5 - 0.5, 0: 3 before 4 by row.
     assert lists_of(rerank(given, 5, rerank_options(mmr=0.5), stage)) == [[0, 2, 3, 4, 1]]
@@ -152,7 +153,7 @@ def test_mmr_by_hand() -> None:
 def test_sampling_with_likeness_draws_each_pick_from_what_the_last_one_left() -> None:
     """Utilities 1, 0, 0 and λ = 0.5: a likeness of 1 takes 1 from the utility."""
     draws = 20_000
-    stage = Reranking("v", ItemLookup(CODES, np.zeros(NUM_ITEMS)), TWINS)
+    stage = Reranking("v", ITEMS, TWINS)
     options = rerank_options(draws, Order.SAMPLED, mmr=0.5)
     result = rerank(candidates(*[[1.0, 0.0, 0.0]] * draws), 2, options, stage)
     rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)

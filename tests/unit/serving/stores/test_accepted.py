@@ -100,7 +100,7 @@ async def test_the_category_follows_a_purchase_in_the_tables_period(
     await buy(config, server.address)
     content = tables([row("old", NOON - 86_400)], WHOLE_DAY)
     await asyncio.to_thread(materialize, config, server.address, content, bundle_version="b1", written_at=NOON)
-    assert (await user_features(config, server.address, ["u1"])).top_category == ("shoes",)
+    assert (await user_features(config, server.address, ["u1"])).columns["top_category"] == ("shoes",)
 
 
 def recorded(*rows: tuple[str, str, int, str, str, int]) -> pa.Table:

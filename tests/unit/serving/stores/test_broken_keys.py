@@ -13,6 +13,8 @@ import redis
 
 from contracts.bloom import item_hashes
 from contracts.errors import StoreError
+from contracts.features import feature_views
+from contracts.presets import SHOP
 from serving.running.steps import PipelineConfig
 from serving.stages.user_lookup import UserLookup
 from serving.stores.broken import BROKEN
@@ -67,7 +69,7 @@ Break = Callable[[redis.Redis, Any], None]
 
 
 def missing(config: StoreConfig, address: str, meta: StoreMeta, now: int = NOW + 60) -> str | None:
-    sample = Sample(["u1", "u2", "u3", "u4"], ["u1"], ["u1"])
+    sample = Sample(feature_views(SHOP), ["u1", "u2", "u3", "u4"], ["u1"], ["u1"])
     return what_is_missing(config, address, meta, now, sample)
 
 
@@ -110,7 +112,7 @@ async def test_a_broken_key_costs_its_own_user_only(
     for key in EVERY:
         harm(bulk, key)
     client = async_client(config, server.address)
-    features = await UserFeatureStore(config, server.address, client).read(["u3", USER])
+    features = await UserFeatureStore(config, server.address, client, SHOP).read(["u3", USER])
     assert features.known.tolist() == [True, False]
     assert features.unreadable == {1}
     recents = await RecentItemStore(config, server.address, client).read(["s:s9", f"u:{USER}"])
@@ -210,7 +212,7 @@ async def test_the_lookup_names_what_each_user_lacks(
     harm(bulk, KEYS.recent("s:s9"))
     BROKEN.take()
     client = async_client(config, server.address)
-    stores = UserFeatureStore(config, server.address, client), RecentItemStore(config, server.address, client)
+    stores = UserFeatureStore(config, server.address, client, SHOP), RecentItemStore(config, server.address, client)
     batch = request_batch(
         3, user_ids=("u3", USER, None), session_ids=(None, None, "s9"), budget_ms=np.full(3, 60_000, np.float32)
     )

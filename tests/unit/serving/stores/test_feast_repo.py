@@ -4,18 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from contracts.presets import SHOP
 from serving.stores.config import StoreConfig
-from serving.stores.feast_repo import FEATURES, belongs_to, online_key_pattern, repo_values
+from serving.stores.feast_repo import belongs_to, feature_references, online_key_pattern, repo_values
 from serving.stores.keys import Keys
 
 
 def test_features_are_those_of_the_contract() -> None:
-    assert FEATURES == (
-        "user_profile:age",
+    assert feature_references(SHOP) == [
         "user_profile:gender",
+        "user_profile:age",
         "user_activity:top_category",
         "user_activity:top_category_long",
-    )
+    ]
 
 
 def test_feast_understands_the_connection_whatever_the_password_holds(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from contracts.bloom import item_hashes
 from contracts.errors import StoreAccessError, StoreError
 from contracts.features import TOP_CATEGORY_EVENTS
 from contracts.interactions import STREAM_FIELD, Interaction, decode
+from contracts.user_records import RecentItems
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.keys import Keys
-from serving.stores.recent import RecentItems, RecentItemStore, encode
+from serving.stores.recent import RecentItemStore, encode
 from serving.stores.seen import SeenStore
 from tests.fixtures.seen import are_seen
 

@@ -15,6 +15,8 @@ import redis
 from contracts.bloom import item_hashes
 from contracts.errors import DataError, SchemaError, StoreError
 from contracts.interactions import Interaction
+from contracts.presets import SHOP
+from contracts.user_records import RecentItems
 from serving.stores import feast_repo
 from serving.stores.accepted import AcceptedSource
 from serving.stores.client import async_client
@@ -24,7 +26,7 @@ from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.materialize import StoreTables, materialize
 from serving.stores.merge import Merge, TablesEnd
 from serving.stores.meta import StoreMeta, read_meta
-from serving.stores.recent import RecentItems, RecentItemStore
+from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.top_category import TopCategoryStore
 from serving.stores.user_features import UserFeatureStore
@@ -95,12 +97,12 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     client = async_client(config, server.address)
     found = await user_features(config, server.address, ["u3", "u1", "nobody", "u4", "u2", "u1"])
     assert found.known.tolist() == [True, True, False, True, True, True]
-    np.testing.assert_array_equal(found.ages, [44.0, 31.0, np.nan, np.nan, np.nan, 31.0])
-    assert found.genders == (None, "f", None, None, "m", "f")
-    assert found.top_category == (None, "shoes", None, "bags", None, "shoes")
-    assert found.top_category_long == ("hats", None, None, "bags", None, None)
+    np.testing.assert_array_equal(found.columns["age"], [44.0, 31.0, np.nan, np.nan, np.nan, 31.0])
+    assert found.columns["gender"] == (None, "f", None, None, "m", "f")
+    assert found.columns["top_category"] == (None, "shoes", None, "bags", None, "shoes")
+    assert found.columns["top_category_long"] == ("hats", None, None, "bags", None, None)
     nobody = await user_features(config, server.address, [])
-    assert nobody.known.shape == nobody.ages.shape == (0,)
+    assert nobody.known.shape == (0,)
 
     recent = await RecentItemStore(config, server.address, client).read(["u:u1", "s:s9", "u:u2"])
     assert recent == [RecentItems(("b", "a"), (NOW - 10, NOW - 20)), RecentItems(("c",), (NOW - 30,)), RecentItems()]
@@ -139,9 +141,9 @@ async def test_a_new_run_leaves_nothing_of_the_old_one_and_nothing_of_other_shop
 
     found = await user_features(config, server.address, ["u1", "u2", "u3"])
     assert found.known.tolist() == [True, True, False]
-    np.testing.assert_array_equal(found.ages, [np.nan, 20.0, np.nan])
-    assert found.genders == ("f", None, None)
-    assert found.top_category == (None, "hats", None)
+    np.testing.assert_array_equal(found.columns["age"], [np.nan, 20.0, np.nan])
+    assert found.columns["gender"] == ("f", None, None)
+    assert found.columns["top_category"] == (None, "hats", None)
 
 
 def test_a_shop_without_users_or_events(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -176,8 +178,8 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
     with EmbeddedRedis(config.embedded) as server:
         await asyncio.to_thread(fill, config, server.address, FIRST)
         client = async_client(patient, server.address)
-        users = UserFeatureStore(patient, server.address, client)
-        assert (await users.read(["u1"])).top_category == ("shoes",)
+        users = UserFeatureStore(patient, server.address, client, SHOP)
+        assert (await users.read(["u1"])).columns["top_category"] == ("shoes",)
         hasty = config.model_copy(update={"read_timeout_ms": 100})
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
@@ -188,7 +190,7 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
         while not (server.num_restarts == 1 and server.healthy()):
             await asyncio.sleep(0.01)
         found = await users.read(["u1"])  # the lost connection is opened anew
-        assert found.top_category == ("shoes",)
+        assert found.columns["top_category"] == ("shoes",)
         await client.aclose()
 
 
@@ -256,8 +258,8 @@ async def test_what_came_in_after_the_tables_end_stays(
         [True, True],
     )
     found = await user_features(config, server.address, ["u1", "u3", "u4"])
-    assert found.top_category == ("of-c", None, "bags"), "all categories of u1 occur once: the newest counts"
-    assert found.top_category_long == (None, "hats", "bags")
+    assert found.columns["top_category"] == ("of-c", None, "bags"), "all categories of u1 occur once: the newest counts"
+    assert found.columns["top_category_long"] == (None, "hats", "bags")
 
 
 async def test_keys_expire_by_kind_of_subject(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -338,8 +340,8 @@ async def test_users_who_act_while_features_are_written_keep_their_newest_catego
     monkeypatch.setattr(feast_repo, "materialize_views", write_over_it)
     await asyncio.to_thread(fill, config, server.address, FIRST)
     found = await user_features(config, server.address, ["u1", "u9", "u3"])
-    assert found.top_category == ("of-c", "of-d", None)
-    assert found.top_category_long == (None, None, "hats")
+    assert found.columns["top_category"] == ("of-c", "of-d", None)
+    assert found.columns["top_category_long"] == (None, None, "hats")
 
 
 async def test_a_session_that_is_called_like_a_user_is_another(

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import SchemaError, StoreError
+from contracts.user_records import RecentItems
 from serving.stores.config import StoreConfig
-from serving.stores.recent import RecentItems, RecentItemStore, decode, encode
+from serving.stores.recent import RecentItemStore, decode, encode
 from serving.stores.table_values import recent_lists
 
 DAY_S = 86_400

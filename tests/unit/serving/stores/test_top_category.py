@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from contracts.clock import DAY_S
 from contracts.errors import DataError
 from contracts.features import USER_ACTIVITY, top_category
+from contracts.user_records import RecentItems
 from serving.stores import feast_repo
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
-from serving.stores.recent import RecentItems, top_category_of
+from serving.stores.recent import top_category_of
 from serving.stores.top_category import ServedValue, TopCategoryStore, decode_served
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.read_stores import user_features
@@ -63,9 +64,9 @@ async def test_users_get_their_value_and_keep_the_rest(
     accept(bulk, SHOP, events, ["toys", "toys", "shoes", ""])
     assert features.refresh(["u1", "new", "u1", "nobody"]) == {}
     found = await user_features(config, server.address, ["u1", "new", "nobody", "u2"])
-    assert found.top_category == ("toys", None, None, "toys")
-    assert found.top_category_long == ("shoes", None, None, None)
-    assert found.ages[0] == 30
+    assert found.columns["top_category"] == ("toys", None, None, "toys")
+    assert found.columns["top_category_long"] == ("shoes", None, None, None)
+    assert found.columns["age"][0] == 30
     assert found.known.tolist() == [True, True, False, True]
     assert served(bulk) == [
         ServedValue(user_id="u1", top_category="toys", event_timestamp=NOW + 2),

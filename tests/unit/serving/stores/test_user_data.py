@@ -11,11 +11,13 @@ import redis.asyncio
 from contracts.bloom import item_hashes
 from contracts.errors import StoreError
 from contracts.interactions import ERASURE_FIELD, Erasure, Interaction, decode_erasure
+from contracts.presets import SHOP
+from contracts.user_records import RecentItems
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
-from serving.stores.recent import RecentItems, RecentItemStore
+from serving.stores.recent import RecentItemStore
 from serving.stores.user_data import UserDataStore, UserState
 from serving.stores.user_features import UserFeatureStore
 from tests.fixtures.filled_stores import fill_stores
@@ -79,7 +81,7 @@ async def test_the_row_of_the_feature_store_goes_too(
 ) -> None:
     await asyncio.to_thread(fill_stores, config, server.address)
     client = async_client(config, server.address)
-    features = UserFeatureStore(config, server.address, client)
+    features = UserFeatureStore(config, server.address, client, SHOP)
     assert (await features.read(["u1", "u2"])).known.tolist() == [True, True]
     await UserDataStore(config, server.address, client).erase("u1", NOW)
     assert (await features.read(["u1", "u2"])).known.tolist() == [False, True]

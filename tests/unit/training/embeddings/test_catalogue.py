@@ -69,6 +69,7 @@ def shop(tmp_path: Path) -> Path:
         kept_out={},
         missing=(),
         has_labels=False,
+        seen_events=("view",),
     )
     (processed / "processed.json").write_text(info.model_dump_json())
     return processed

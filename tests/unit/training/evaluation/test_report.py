@@ -270,7 +270,7 @@ def test_queries_are_as_of_the_event_in_batches(processed: Processed, bundle: Bu
     assert first.history.rows.shape == (4, 4)
     assert first.now[0] == LAST_DAY * DAY_S + DAY_S // 4
     assert first.history.age_s[0, 0] == DAY_S // 2  # two events a day, twelve hours apart
-    assert (first.categorical[:, 0] > 0).all()  # nothing is masked
+    assert (first.columns.codes[:, 0] > 0).all()  # nothing is masked
 
 
 def test_the_same_seed_gives_the_same_report(processed: Processed, bundle: Bundle, tmp_path: Path) -> None:

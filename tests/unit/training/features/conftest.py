@@ -12,6 +12,8 @@ import pytest
 
 from contracts import columns as c
 from contracts.clock import DAY_S
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema
 from tests.fixtures.plain_preprocess import run_without_ray
 from tests.fixtures.raw_tables import FIRST_DAY, START
 from training.features import preprocess as job
@@ -54,7 +56,7 @@ def encode_rows() -> Encode:
 def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
     """A run whose folder is `tmp_path`; i1 and i2 are of category 1, i3 of category 2."""
 
-    def build(extra: tuple[c.Column, ...] = (), **config: Any) -> PartitionSpec:
+    def build(extra: tuple[c.Column, ...] = (), schema: FeatureSchema = SHOP, **config: Any) -> PartitionSpec:
         for name in (EVENTS_DIR, SUBJECTS_DIR):
             (tmp_path / name).mkdir(exist_ok=True)
         users = {c.USER_ID: USERS, c.AGE: [30.0, None, 50.0], c.GENDER: ["F", None, "M"]}
@@ -69,6 +71,7 @@ def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
             train_end_day=FIRST_DAY + 2,
             last_day=FIRST_DAY + 4,
             extra=extra,
+            context=schema.read_from("context"),
         )
 
     return build

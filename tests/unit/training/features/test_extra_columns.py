@@ -1,13 +1,14 @@
-"""Columns of the shop's own, from raw tables to the processed run; nothing is made of them there."""
+"""Columns of the shop's own, from raw tables to the processed run and the models' inputs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,13 +16,19 @@ import pytest
 from contracts import columns as c
 from contracts import records as r
 from contracts.columns import Column, Kind
+from contracts.encoders import hashed
 from contracts.errors import SchemaError
+from contracts.feature import Encoding, Feature, Side
+from contracts.item_values import Categories
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema
 from tests.fixtures.raw_tables import FIRST_DAY, START, write_shop, write_table
 from tests.unit.training.features.conftest import Encode
 from tests.unit.training.features.test_partition import Spec, finish
 from training.features.config import PreprocessConfig
 from training.features.encode import VERDICTS
 from training.features.impressions import read_impressions
+from training.features.online import final_activity
 from training.features.preprocess import preprocess
 from training.features.processed import Processed, open_processed
 
@@ -29,17 +36,23 @@ CONFIG = PreprocessConfig(num_partitions=2)
 COUNTRY = Column("country", Kind.CATEGORY, declared=True)
 WORDS = Column("words", Kind.STRINGS, declared=True)
 PLACE = Column("place", Kind.VECTOR, length=2, declared=True)
-EXTRA: dict[str, Sequence[Column]] = {
-    "users": [Column("vip", Kind.CATEGORY, declared=True)],
-    "items": [
-        Column("brand", Kind.CATEGORY, declared=True),
-        Column("tags", Kind.STRINGS, declared=True),
-        Column("style", Kind.VECTOR, length=2, declared=True),
-        Column("weight", Kind.FLOAT, declared=True),
-    ],
-    "interactions": [COUNTRY, WORDS, PLACE],
-    "impressions": [COUNTRY, PLACE],
-}
+FEATURES = (
+    Feature(name="vip", side="query", kind="categorical"),
+    Feature(name="brand", side="item", kind="categorical", filter=True),
+    Feature(name="tags", side="item", kind="categories", encode=Encoding(min_count=2), filter=True, answer=True),
+    Feature(name="style", side="item", kind="vector", length=2),
+    Feature(name="weight", side="item", kind="numeric", encode=Encoding(standardise=False), answer=True),
+    Feature(name="country", side="query", kind="categorical", source="context"),
+    Feature(name="words", side="query", kind="categories", source="context", encode=Encoding(max_length=2)),
+    Feature(name="place", side="query", kind="vector", source="context", length=2),
+)
+SCHEMA = FeatureSchema(SHOP.features + FEATURES)
+IMPRESSIONS = (COUNTRY, PLACE)
+
+
+def context(name: str, kind: str = "categorical", **values: Any) -> FeatureSchema:
+    """The shop with one more column of the context."""
+    return FeatureSchema((*SHOP.features, Feature(name=name, side="query", kind=kind, source="context", **values)))
 
 
 def add(folder: Path, columns: Mapping[str, Any], name: str = "part-0.parquet") -> None:
@@ -66,9 +79,9 @@ def write_raw(raw_dir: Path) -> Path:
     return raw_dir
 
 
-def run(raw_dir: Path, extra: c.ExtraColumns | None = None, **options: Any) -> Processed:
+def run(raw_dir: Path, schema: FeatureSchema = SHOP, **options: Any) -> Processed:
     folder = raw_dir.parent / "processed"
-    preprocess(CONFIG, raw_dir, folder, shop="tiny", extra=extra, **options)
+    preprocess(CONFIG, raw_dir, folder, shop="tiny", schema=schema, **options)
     return open_processed(folder)
 
 
@@ -100,7 +113,7 @@ def test_they_arrive_in_the_run(
     local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.tables.read._ROWS_AT_ONCE", 1)  # a block of every file
-    shop = run(write_raw(tmp_path / "raw"), EXTRA)
+    shop = run(write_raw(tmp_path / "raw"), SCHEMA)
     items, users = shop.items, pq.read_table(shop.path / "users.parquet")
     assert items["brand"].to_pylist() == ["7", None, "7", "9"]
     assert items["tags"].to_pylist() == [["new"], [], None, ["sale", "new"]]
@@ -120,6 +133,61 @@ def test_they_arrive_in_the_run(
     ]
 
 
+def test_they_become_model_inputs(without_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shop = run(write_raw(tmp_path / "raw"), SCHEMA)
+    vocabularies = shop.transforms.vocabularies
+    tokens = {name: vocabularies[name].tokens for name in ("vip", "brand", "tags", "country", "words")}
+    assert tokens == {
+        "vip": ("true",),  # of those with a training positive: u1 is one, u2 told nothing
+        "brand": ("7", "9"),
+        "tags": ("new",),  # each item's once: sale occurs once
+        "country": ("AT", "CH", "DE"),  # FR is of an event before the launch of its item
+        "words": ("a", "b", "lamp"),
+    }
+    told = "1 occurrences of categories of tags got no id of their own: they are out of vocabulary"
+    assert told in caplog.messages
+    report = json.loads((shop.path / "report.json").read_text())
+    assert (report["out_of_vocabulary"], told in report["warnings"]) == ({"tags": 1}, True)
+
+    vectors = np.zeros((4, 1), dtype=np.float32)
+    items = shop.item_features(vectors, vectors).columns
+    assert items.codes[:, -1].tolist() == [1, 0, 1, 2]
+    assert items.numbers[:, -1] == pytest.approx([1, 2, 7 / 3, 4])  # the mean stands in
+    assert items.lists[0][:, :2].tolist() == [[1, -1], [-1, -1], [-1, -1], [0, 1]]
+    assert items.vectors[-1].tolist() == [[1, 2], [0, 0], [3, 4], [5, 6]]
+    values = shop.item_values()
+    tags = values["tags"]
+    assert isinstance(tags, Categories)
+    assert [tags.of_item(row) for row in range(4)] == [["new"], [], [], ["sale", "new"]]
+    np.testing.assert_array_equal(values["weight"], [1, 2, np.nan, 4])
+
+    events = shop.events()
+    queries = events.query_features(np.arange(9), shop.transforms, length=2, history_days=30, masked=False).columns
+    layout = SCHEMA.layout(Side.QUERY)
+    days = ((events.timestamp - START) / 86_400).round(1)
+    country = dict(zip(days, queries.codes[:, layout.codes.index("country")], strict=True))
+    assert [country[at] for at in (0.1, 0.2, 0.3, 1.5, 1.6)] == [3, 0, 0, 1, 2]
+    words = dict(zip(days, queries.lists[0].tolist(), strict=True))
+    assert [words[at] for at in (0.1, 0.2, 0.3, 0.4)] == [[3, -1], [-1, -1], [-1, -1], [2, 1]]
+    place = dict(zip(days, queries.vectors[0].tolist(), strict=True))
+    assert [place[at] for at in (0.1, 0.2, 0.3)] == [[0.5, 1.5], [0, 0], [2, 3]]
+    assert set(queries.codes[:, layout.codes.index("vip")]) == {0, 1}
+
+
+def test_a_shop_of_ones_own_features_alone(without_ray: None, tmp_path: Path) -> None:
+    """Categories of the catalogue are derived whatever the features: here they are hashed."""
+    encode = Encoding(buckets=50)
+    top = Feature(name="top", side="query", kind="categorical", source="derived", column="top_category", encode=encode)
+    shop = run(write_raw(tmp_path / "raw"), FeatureSchema((top, *FEATURES)))
+    assert set(shop.transforms.vocabularies) == {"vip", "brand", "tags", "country", "words", "item_id"}
+    codes = shop.events().context_codes("top")
+    lamps, tables = hashed(["lamps", "tables"], 50).tolist()
+    assert set(codes.tolist()) == {0, lamps, tables}
+    activity = {row["user_id"]: row["top_category_long"] for row in final_activity(shop).to_pylist()}
+    assert activity == {"u1": "tables", "u2": "lamps"}
+    assert shop.item_features(np.zeros((4, 0), np.float32), np.zeros((4, 0), np.float32)).columns.codes.shape == (4, 1)
+
+
 def digest_of(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -130,28 +198,24 @@ def digest_of(folder: Path) -> dict[str, str]:
 def test_without_them_a_run_is_what_it_was(without_ray: None, tmp_path: Path) -> None:
     shop = run(write_raw(tmp_path / "raw"))
     plain, fingerprint = digest_of(shop.path), shop.info.fingerprint
-    assert run(tmp_path / "raw", {"items": [], "impressions": [COUNTRY]}).info.fingerprint == fingerprint
+    assert run(tmp_path / "raw").info.fingerprint == fingerprint
     assert digest_of(shop.path) == plain
-    other = run(tmp_path / "raw", EXTRA)
+    other = run(tmp_path / "raw", SCHEMA)
     assert other.info.fingerprint != fingerprint
     assert other.info.missing == shop.info.missing
     narrow = {name: pq.read_table(shop.path / name).column_names for name in ("users.parquet", "items.parquet")}
-    assert narrow == {"users.parquet": [*c.USERS.names, "vip"], "items.parquet": [*c.ITEMS.names, *names_of("items")]}
-
-
-def names_of(table: str) -> list[str]:
-    return [column.name for column in EXTRA[table]]
+    own = ["brand", "tags", "style", "weight"]
+    assert narrow == {"users.parquet": [*c.USERS.names, "vip"], "items.parquet": [*c.ITEMS.names, *own]}
 
 
 def test_users_of_events_alone_and_records_of_before_have_none(without_ray: None, tmp_path: Path) -> None:
     raw_dir = write_raw(tmp_path / "raw")
     day = tmp_path / "records" / "interactions" / "day=2024-10-08"
-    for name, at, more in (("old", 4.7, {}), ("new", 4.8, {"country": ["PL"], "place": [[8.0, 9.0]]})):
+    for name, at, more in (("old", 4.7, {}), ("new", 4.8, {r.CONTEXT: ['{"country": "PL", "place": [8.0, 9.0]}']})):
         stamp = START + round(at * 86_400)
         row = {"user_id": ["u9"], "item_id": ["i1"], "event_id": [name], "event": ["view"], "timestamp": [stamp]}
         write_table(day, row | {r.ACCEPTED_MS: [1_000 * stamp + 5]} | more, f"{name}.parquet")
-    strict = {**EXTRA, "interactions": [COUNTRY, WORDS, PLACE], "users": [replace(EXTRA["users"][0], required=True)]}
-    shop = run(raw_dir, strict, records_dir=tmp_path / "records", records_end=FIRST_DAY + 10)
+    shop = run(raw_dir, SCHEMA, records_dir=tmp_path / "records", records_end=FIRST_DAY + 10)
     assert events_of(shop) == EVENTS | {4.7: (None, None, None), 4.8: ("PL", None, [8.0, 9.0])}
     users = pq.read_table(shop.path / "users.parquet").to_pylist()
     assert users[-1] == {"user_id": "u9", "age": None, "gender": None, "vip": None}
@@ -162,14 +226,14 @@ def test_declared_columns_of_users_need_the_table(without_ray: None, tmp_path: P
     (raw_dir / "users" / "part-0.parquet").unlink()
     (raw_dir / "users").rmdir()
     with pytest.raises(SchemaError, match=r"no folder .*users, but the config declares columns of users: vip; add the"):
-        run(raw_dir, EXTRA)
+        run(raw_dir, SCHEMA)
 
 
-@pytest.mark.parametrize("name", ["label", "day", "mask", "partition", "subject", "late_s"])
+@pytest.mark.parametrize("name", ["day", "mask", "partition", "subject", "late_s"])
 def test_a_name_of_processed_events_is_taken(without_ray: None, tmp_path: Path, name: str) -> None:
     write_shop(tmp_path / "raw")
     with pytest.raises(ValueError, match=rf"interactions.{name}: the name is taken by another column"):
-        run(tmp_path / "raw", {"interactions": [Column(name, Kind.CATEGORY)]})
+        run(tmp_path / "raw", context(name))
 
 
 def test_encoded_rows_carry_them_and_illegal_ones_are_kept_out(encode_rows: Encode) -> None:
@@ -208,7 +272,7 @@ def test_impressions_have_them(without_ray: None, tmp_path: Path, caplog: pytest
         "place": [[1.0, 2.0], None, None],
     }
     write_table(tmp_path / "raw" / "impressions" / "day=2024-10-04", shown)
-    rows = read_impressions(shop, tmp_path / "raw", extra=EXTRA["impressions"])
+    rows = read_impressions(shop, tmp_path / "raw", extra=IMPRESSIONS)
     assert [(row["item_row"], row["country"], row["place"]) for row in rows.to_pylist()] == [
         (0, "DE", [1.0, 2.0]),
         (2, None, None),

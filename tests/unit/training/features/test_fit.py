@@ -6,7 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from training.features.fit import fit_transforms
+from contracts.encoders import NumberFit
+from contracts.feature import Feature
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema
+from contracts.transforms import FittedTransforms
+from training.features.fit import Fitted, Observed, context_values, fit_features, fit_transforms
 from training.features.partition import STATISTICS
 
 
@@ -32,14 +37,37 @@ ITEMS = table(
     price=[1.0, np.e**2, None],
 )
 PARTS = (
-    {"train_user_rows": [0, 1], "train_user_events": [3, 1], "train_item_rows": [0, 2], "train_devices": ["tv", "app"]},
-    {"train_user_rows": [2], "train_user_events": [9], "train_item_rows": [2], "train_devices": ["app"]},
+    {"train_user_rows": [0, 1], "train_user_events": [3, 1], "train_item_rows": [0, 2]},
+    {"train_user_rows": [2], "train_user_events": [9], "train_item_rows": [2]},
 )
 
 
+def feature(name: str, kind: str, **values: Any) -> Feature:
+    return Feature.model_validate({"name": name, "side": "query", "kind": kind, **values})
+
+
+def fit_one(one: Feature, values: pa.Array, weights: list[float] | None = None) -> Fitted:
+    counts = np.ones(len(values)) if weights is None else np.array(weights, dtype=np.float64)
+    return fit_features([one], lambda _: Observed(values, counts))
+
+
+def shop(*parts: dict[str, Any], users: pa.Table = USERS, items: pa.Table = ITEMS) -> FittedTransforms:
+    transforms, left_out = fit_transforms(SHOP, statistics(*parts), users, items, "UTC")
+    assert left_out == {}
+    return transforms
+
+
+def context(rows: dict[str, pa.Array], *features: Feature, **options: Any) -> pa.StructArray:
+    return context_values(features, pa.table(rows), **options)
+
+
 def test_vocabularies_are_of_training_users_and_of_the_whole_catalogue() -> None:
-    vocabularies = fit_transforms(statistics(*PARTS), USERS, ITEMS, "UTC").vocabularies
-    tokens = {name: vocabulary.tokens for name, vocabulary in vocabularies.items()}
+    device = feature("device_type", "categorical", source="context")
+    devices = [
+        context({"device_type": pa.array(names)}, device).to_pylist() for names in (["tv", "app"], ["app", None])
+    ]
+    told = [{**part, "train_context": of_part} for part, of_part in zip(PARTS, devices, strict=True)]
+    tokens = {name: vocabulary.tokens for name, vocabulary in shop(*told).vocabularies.items()}
     assert tokens == {
         "user_id": ("u1", "u2", "u3"),
         "gender": ("F", "M", "X"),
@@ -52,29 +80,146 @@ def test_vocabularies_are_of_training_users_and_of_the_whole_catalogue() -> None
 
 
 def test_ages_are_weighted_by_interactions_and_the_default_is_cut() -> None:
-    fitted = fit_transforms(statistics(*PARTS), USERS, ITEMS, "UTC")
-    assert fitted.age_mean == pytest.approx((3 * 20 + 50) / 4)  # 27.5; u3 told no age, u4 has no training row
-    assert fitted.age_std == pytest.approx(np.sqrt((3 * 7.5**2 + 22.5**2) / 4))
-    assert fitted.default_age == 27.0
+    age = shop(*PARTS).numbers["age_norm"]
+    assert age.mean == pytest.approx((3 * 20 + 50) / 4)  # 27.5; u3 told no age, u4 has no training row
+    assert age.std == pytest.approx(np.sqrt((3 * 7.5**2 + 22.5**2) / 4))
+    assert age.fill == 27.0
+    assert shop(*PARTS).numbers["age_binned"].edges == (18, 25, 35, 50, 65)
 
 
 def test_prices_are_of_the_whole_catalogue() -> None:
-    fitted = fit_transforms(statistics(*PARTS), USERS, ITEMS, "UTC")
-    assert (fitted.price_log_mean, fitted.price_log_std) == pytest.approx((1.0, 1.0))
+    price = shop(*PARTS).numbers["price_log_norm"]
+    assert (price.mean, price.std, price.fill) == pytest.approx((1.0, 1.0, 1.0))
 
 
 def test_a_shop_without_ages_and_prices() -> None:
     users = table(user_id=["u1"], age=[None], gender=[None])
     items = table(item_id=["i1"], category_l1=[None], category_l2=[None], gender=[None], price=[None])
     part = {"train_user_rows": [0], "train_user_events": [1], "train_item_rows": [0]}
-    fitted = fit_transforms(statistics(part), users, items, "UTC")
-    assert (fitted.default_age, fitted.age_mean, fitted.age_std) == (0.0, 0.0, 1.0)
-    assert (fitted.price_log_mean, fitted.price_log_std) == (0.0, 1.0)
+    fitted = shop(part, users=users, items=items)
+    assert fitted.numbers["age_norm"] == fitted.numbers["price_log_norm"] == NumberFit()
     assert fitted.cardinality("gender") == 1
 
 
 def test_one_age_and_one_price_do_not_divide_by_zero() -> None:
-    users, items = USERS.slice(0, 1), ITEMS.slice(1, 1)
     part = {"train_user_rows": [0], "train_user_events": [4], "train_item_rows": [0]}
-    fitted = fit_transforms(statistics(part), users, items, "UTC")
-    assert (fitted.age_std, fitted.price_log_std) == (1.0, 1.0)
+    fitted = shop(part, users=USERS.slice(0, 1), items=ITEMS.slice(1, 1))
+    assert (fitted.numbers["age_norm"].std, fitted.numbers["price_log_norm"].std) == (1.0, 1.0)
+
+
+WORDS = pa.array(["c", "a", "b", "a", None, "d", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("encode", "tokens", "left_out"),
+    [
+        ({}, ("a", "b", "c", "d"), 0),
+        ({"min_count": 2}, ("a", "b", "c"), 1),
+        ({"max_size": 2}, ("a", "b"), 3),  # a, b and c are there twice: the first names win
+        ({"max_size": 3, "min_count": 3}, (), 7),
+    ],
+)
+def test_rare_categories_are_left_out_and_counted(
+    encode: dict[str, int], tokens: tuple[str, ...], left_out: int
+) -> None:
+    found = fit_one(feature("x", "categorical", encode=encode), WORDS)
+    assert found.vocabularies["x"].tokens == tokens
+    assert found.left_out == ({"x": left_out} if left_out else {})
+
+
+def test_categories_count_by_weight() -> None:
+    found = fit_one(feature("x", "categorical", encode={"min_count": 4}), pa.array(["a", "b", "a"]), [1.5, 9, 2])
+    assert (found.vocabularies["x"].tokens, found.left_out) == (("b",), {"x": 4})  # 3.5, to the nearest
+
+
+def test_every_value_of_a_list_counts_as_its_row() -> None:
+    lists = pa.array([["a", "b"], None, [], ["b"], ["c"]])
+    found = fit_one(feature("x", "categories", encode={"min_count": 2}), lists, [1, 9, 9, 1, 5])
+    assert (found.vocabularies["x"].tokens, found.left_out) == (("b", "c"), {"x": 1})
+    sliced = fit_one(feature("x", "categories"), lists[3:])
+    assert sliced.vocabularies["x"].tokens == ("b", "c")
+
+
+def test_hashed_and_shared_features_are_not_fitted() -> None:
+    for encode in ({"buckets": 3}, {"share": "y"}):
+        assert fit_one(feature("x", "categorical", encode=encode), WORDS) == Fitted({}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("encode", "fit"),
+    [
+        ({}, NumberFit(fill=2.5, mean=2.5, std=1.5)),  # 1 counts 2, 4 counts 2
+        ({"fill": "whole_mean"}, NumberFit(fill=2.0, mean=2.5, std=1.5)),
+        ({"fill": 7}, NumberFit(fill=7.0, mean=2.5, std=1.5)),
+        ({"fill": 7, "clip": [2, 3]}, NumberFit(fill=3.0, mean=2.5, std=0.5)),  # what stands in is clipped, too
+        ({"bins": [1, 3]}, NumberFit(edges=(1.0, 3.0))),
+    ],
+)
+def test_numbers_by_hand(encode: dict[str, Any], fit: NumberFit) -> None:
+    values = pa.array([1.0, 4.0, None, 100.0], pa.float64())
+    assert fit_one(feature("x", "numeric", encode=encode), values, [2, 2, 5, 0]).numbers["x"] == fit
+
+
+def test_logarithms_are_fitted_after_they_are_taken() -> None:
+    values = pa.array([np.e, np.e**3, 0.0, -1.0])
+    natural = fit_one(feature("x", "numeric", encode={"log": "natural", "fill": np.e**2}), values).numbers["x"]
+    assert (natural.mean, natural.std, natural.fill) == pytest.approx((2.0, 1.0, 2.0))
+    signed = fit_one(feature("x", "numeric", encode={"log": "signed"}), pa.array([np.e - 1, 1 - np.e])).numbers["x"]
+    assert (signed.mean, signed.std) == pytest.approx((0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("bins", "values", "weights", "edges"),
+    [
+        (2, [4, 1, 3, 2], None, (3,)),  # 1 2 | 3 4
+        (4, [4, 1, 3, 2], None, (2, 3, 4)),
+        (2, [1, 2, 3], [8, 1, 1], (1,)),  # most are 1: they and all others
+        (4, [5, 5, 5, 9], None, (5, 9)),  # equal edges are one
+        (10, [7], None, (7,)),
+    ],
+)
+def test_quantile_edges(bins: int, values: list[float], weights: list[float] | None, edges: tuple[float, ...]) -> None:
+    found = fit_one(feature("x", "numeric", encode={"bins": bins}), pa.array(values, pa.float64()), weights)
+    assert found.numbers["x"].edges == edges
+
+
+LAND = feature("land", "categorical", source="context")
+HEAT = feature("heat", "numeric", source="context", encode={"fill": "mean"})
+WORD = feature("words", "categories", source="context", encode={"min_count": 2})
+
+
+def test_the_context_of_all_partitions_is_one() -> None:
+    first = {
+        "land": pa.array(["DE", "FR", "DE", None]).dictionary_encode(),
+        "heat": pa.array([10.0, None, 20.0, None]),
+        "words": pa.array([["a", "b"], None, ["b"], []]),
+    }
+    second = {"land": pa.array(["AT"]), "heat": pa.array([60.0]), "words": pa.array([["c", "a"]])}
+    none = {
+        "land": pa.nulls(1, pa.string()),
+        "heat": pa.nulls(1, pa.float64()),
+        "words": pa.nulls(1, pa.list_(pa.string())),
+    }
+    parts = [{"train_context": context(rows, LAND, HEAT, WORD).to_pylist()} for rows in (first, second, none)]
+
+    transforms, left_out = fit_transforms(FeatureSchema((LAND, HEAT, WORD)), statistics(*parts), USERS, ITEMS, "UTC")
+
+    assert {name: words.tokens for name, words in transforms.vocabularies.items()} == {
+        "land": ("AT", "DE", "FR"),
+        "words": ("a", "b"),
+    }
+    assert left_out == {"words": 1}
+    assert transforms.numbers["heat"].mean == 30.0
+    assert transforms.numbers["heat"].std == pytest.approx(np.sqrt((20**2 + 10**2 + 30**2) / 3))
+
+
+def test_many_numbers_are_told_by_their_quantiles() -> None:
+    rows = context({"heat": pa.array(np.arange(1_001.0)[::-1])}, HEAT, most=11)
+    assert [row["number"] for row in rows.to_pylist()] == [100.0 * number for number in range(11)]
+    assert {row["weight"] for row in rows.to_pylist()} == {91.0}  # 1,001 / 11
+
+
+def test_a_schema_without_items_has_no_item_ids() -> None:
+    transforms, _ = fit_transforms(FeatureSchema((LAND,)), statistics(*PARTS), USERS, ITEMS, "UTC")
+    assert set(transforms.vocabularies) == {"land"}
+    assert transforms.cardinality("land") == 1

@@ -16,8 +16,8 @@ from tests.fixtures.raw_tables import FIRST_DAY, START
 from tests.unit.training.features.conftest import Encode
 from training.features.config import PreprocessConfig
 from training.features.encode import VERDICTS
-from training.features.events import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID
-from training.features.partition import PartitionSpec, draw_masks, finish_partition
+from training.features.masking import MASK_ALL, MASK_NONE, MASK_USER, MASK_USER_ID, draw_masks
+from training.features.partition import PartitionSpec, finish_partition
 
 Spec = Callable[..., PartitionSpec]
 
@@ -126,7 +126,9 @@ def test_statistics_are_of_training_positives(encode_rows: Encode, spec: Spec) -
     assert statistics["train_user_rows"] == [1]
     assert statistics["train_user_events"] == [2]
     assert statistics["train_item_rows"] == [0, 2]
-    assert statistics["train_devices"] == ["app"]
+    assert statistics["train_context"] == [
+        {"column": "device_type", "value": "app", "number": None, "weight": 1.0}  # the other positive told none
+    ]
     assert statistics["events_of_day"] == [3, 0, 1, 1, 0]
     assert statistics["num_subjects"] == 4
 
@@ -173,10 +175,8 @@ def test_masks_follow_the_seed(encode_rows: Encode, spec: Spec, tmp_path: Path) 
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_impossible_rates_and_unknown_columns_are_refused() -> None:
+def test_impossible_rates_and_unknown_tables_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"user_rate 0.6 and user_id_rate 0.5 exclude each other"):
         validate(PreprocessConfig, {"masks": {"user_rate": 0.6, "user_id_rate": 0.5}}, source="test")
     with pytest.raises(ConfigError, match="unknown table 'orders'; legal: users, items, interactions, impressions"):
         validate(PreprocessConfig, {"columns": {"orders": {}}}, source="test")
-    with pytest.raises(ConfigError, match="unknown column 'name' of items; legal: item_id, title"):
-        validate(PreprocessConfig, {"columns": {"items": {"name": "title"}}}, source="test")

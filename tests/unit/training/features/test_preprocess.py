@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.clock import DAY_S
+from contracts.columns import EVENTS
 from contracts.errors import DataError
-from contracts.features import PRICE_LOG_NORM
+from contracts.presets import SHOP
 from tests.fixtures.raw_tables import FIRST_DAY, START, write_events, write_shop, write_table
 from training.features import online
 from training.features.config import PreprocessConfig
@@ -53,15 +54,17 @@ def rows_of(shop: Processed) -> list[dict[str, Any]]:
     """Events as readable rows, in order of time."""
     table, tokens = shop.events(), shop.transforms.vocabularies
     names = {name: [None, *tokens[name].tokens] for name in ("user_id", "device_type", "category_l1")}
+    users = table.profile.codes[:, table.profile_names.codes.index("user_id")]
+    device, top, long = (table.context_codes(name) for name in ("device_type", "top_category", "top_category_long"))
     rows = [
         {
             "at": (int(table.timestamp[row]) - START) / DAY_S,
             "subject": table.subject_ids[table.subject[row]],
-            "user": names["user_id"][table.user_code[table.subject[row]]],
+            "user": names["user_id"][users[table.subject[row]]],
             "item": shop.items["item_id"][int(table.item_row[row])].as_py(),
-            "device": names["device_type"][table.device_code[row]],
-            "top": names["category_l1"][table.top_category[row]],
-            "long": names["category_l1"][table.top_category_long[row]],
+            "device": names["device_type"][device[row]],
+            "top": names["category_l1"][top[row]],
+            "long": names["category_l1"][long[row]],
             "day": int(table.day[row]) - FIRST_DAY,
         }
         for row in range(len(table))
@@ -105,12 +108,14 @@ def test_info_and_transforms(shop: Processed) -> None:
         "items": 4,
     }
     assert (info.shop, info.kept_out, info.has_labels) == ("tiny", {}, False)
+    assert info.seen_events == EVENTS
     assert info.missing == (
         "interactions.event_id",
         "interactions.request_id",
         "interactions.label",
     )
-    assert shop.transforms.default_age == 35.0  # (2 · 30 + 2 · 41) / 4 = 35.5
+    assert shop.schema == SHOP
+    assert shop.transforms.numbers["age_norm"].fill == 35.0  # (2 · 30 + 2 · 41) / 4 = 35.5
     assert shop.transforms.vocabularies["user_id"].tokens == ("u1", "u2")
 
 
@@ -120,10 +125,11 @@ def test_items_and_their_features(shop: Processed) -> None:
     assert shop.launched_at.tolist() == [0, START, START + DAY_S, START + 4 * DAY_S]
     text, image = np.ones((4, 3), dtype=np.float32), np.zeros((4, 2), dtype=np.float32)
     features = shop.item_features(text, image)
-    assert features.categorical.tolist() == [[1, 1, 1], [1, 1, 2], [2, 2, 0], [0, 0, 3]]
+    columns = features.columns
+    assert columns.codes.tolist() == [[1, 1, 1], [1, 1, 2], [2, 2, 0], [0, 0, 3]]
+    assert [vectors.tolist() for vectors in columns.vectors] == [text.tolist(), image.tolist()]
     deviation = np.sqrt(2 / 3) * np.log(10)
-    assert features.continuous[:, 0] == pytest.approx([-np.log(10) / deviation, np.log(10) / deviation, 0, 0], abs=1e-6)
-    assert PRICE_LOG_NORM == "price_log_norm"
+    assert columns.numbers[:, 0] == pytest.approx([-np.log(10) / deviation, np.log(10) / deviation, 0, 0], abs=1e-6)
 
 
 def test_partitions_together_are_the_whole(shop: Processed) -> None:
@@ -242,10 +248,12 @@ def test_a_shop_with_the_required_columns_only(without_ray: None, tmp_path: Path
     assert shop.transforms.vocabularies["user_id"].tokens == ("u1", "u2")
     assert shop.transforms.cardinality("category_l1") == shop.transforms.cardinality("device_type") == 1
     features = shop.item_features(np.zeros((4, 1), np.float32), np.zeros((4, 1), np.float32))
-    assert not features.categorical.any()
-    assert not features.continuous.any()
+    assert not features.columns.codes.any()
+    assert not features.columns.numbers.any()
     assert not shop.launched_at.any()
-    assert np.isnan(shop.events().age).all()
+    profile = shop.events().profile
+    assert not profile.codes[:, 1:].any()  # neither gender nor age
+    assert not profile.numbers.any()
 
 
 def test_bad_rows_are_counted_and_reported(without_ray: None, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def run(folder: Path, records: Path | None, records_end: int | None = FIRST_DAY 
 def tops(processed: Processed, *, long: bool = False) -> dict[str, str | None]:
     """`top_category`, or `top_category_long`, by event id."""
     names = [None, *processed.transforms.vocabularies[c.CATEGORY_L1].tokens]
-    codes = processed.events().top_category_long if long else processed.events().top_category
+    codes = processed.events().context_codes(c.TOP_CATEGORY_LONG if long else c.TOP_CATEGORY)
     return {event_id: names[code] for event_id, code in zip(processed.event_ids(), codes, strict=True)}
 
 

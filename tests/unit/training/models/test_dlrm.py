@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from contracts.errors import ConfigError
-from training.models.dlrm import DLRM, DLRMConfig, QueryState, _dots, occurrences
-from training.models.inputs import CandidateGroup, ItemTensors, QueryTensors
+from training.models.dlrm import DLRM, DLRMConfig
+from training.models.dlrm.fields import SideFields
+from training.models.dlrm.interactions import QueryState, dots, occurrences
+from training.models.inputs import CandidateGroup, ColumnTensors, ItemTensors, PairTensors, QueryTensors
 from training.models.ranker import build_ranker, ranker_entry
 from training.models.schema import ModelSchema
 from training.trainers.data import WorkerData
@@ -30,27 +32,40 @@ def plain_dlrm(model: DLRM, queries: QueryTensors, rows: Tensor) -> Tensor:
     """The reference's form, nothing shared: all fields of each pair, all dots, one linear layer over all of them."""
     items, logits = model.items, []
     for query in range(len(queries)):
-        for row in rows.tolist():
-            fields = [table(queries.categorical[query, i]) for i, table in enumerate(model.query_fields.tables)]
-            fields.append(model.item_id(items.encoded_id[row].long()))
-            fields += [table(items.categorical[row, i].long()) for i, table in enumerate(model.item_fields.tables)]
-            fields.append(model.text(model.text_scale(items.text[row])))
-            fields.append(model.image(model.image_scale(items.image[row])))
-            weight = torch.cat([model.bottom[0].weight, model.bottom_price.weight], dim=1)
-            continuous = torch.cat([queries.continuous[query], items.continuous[row]])
-            bottom = model.bottom[1:](weight @ continuous + model.bottom[0].bias)
-            num_query = len(model.query_fields.tables)
+        of_query = queries[query : query + 1].columns
+        for row in rows:
+            of_item = items.of(row[None])
+            fields = fields_of(model.query_fields, of_query)
+            num_query = len(fields)
+            fields += [model.item_id(items.encoded_id[row].long()), *fields_of(model.item_fields, of_item)]
+            weight = torch.cat([model.bottom[0].weight, model.bottom_numbers.weight], dim=1)
+            numbers = torch.cat([of_query.numbers[0], of_item.numbers[0]])
+            bottom = model.bottom[1:](weight @ numbers + model.bottom[0].bias)
             dots = torch.stack(fields) @ torch.stack(fields).T
-            query_pairs = dots[:num_query, :num_query][tuple(torch.triu_indices(num_query, num_query, 1))]
-            num_item = len(fields) - num_query
-            item_pairs = dots[num_query:, num_query:][tuple(torch.triu_indices(num_item, num_item, 1))]
             crossed = dots[num_query:, :num_query].flatten()
             with_bottom = torch.cat([bottom, torch.stack(fields) @ bottom])
-            layers = (model.query_first, model.item_first, model.joint_first, model.pair_first)
+            layers = (model.query_first, model.item_first, model.joint_first, model.bottom_first)
             first = torch.cat([layer.weight for layer in layers], dim=1)
-            inputs = torch.cat([query_pairs, item_pairs, crossed, with_bottom])
-            logits.append(model.top(first @ inputs + model.query_first.bias))
+            own = (above_diagonal(dots[:num_query, :num_query]), above_diagonal(dots[num_query:, num_query:]))
+            logits.append(model.top(first @ torch.cat([*own, crossed, with_bottom]) + model.query_first.bias))
     return torch.cat(logits).view(len(queries), len(rows))
+
+
+def fields_of(side: SideFields, columns: ColumnTensors) -> list[Tensor]:
+    """Field vectors of one row, in the plainest form: categories, lists, vectors, and the MLP of the numbers."""
+    tables = iter(side.embeddings.tables)
+    fields = [next(tables).weight[code] for code in columns.codes[0]]
+    for codes in columns.lists:
+        known, table = codes[0][codes[0] >= 0], next(tables)
+        fields.append(table.weight[known].mean(dim=0) if len(known) else torch.zeros(table.embedding_dim))
+    for number, vector in enumerate(columns.vectors):
+        scaled = vector[0] * side.scales[number].scale if len(side.scales) else vector[0]
+        fields.append(side.vectors[number](scaled))
+    return fields if side.numbers is None else [*fields, side.numbers(columns.numbers[0])]
+
+
+def above_diagonal(dots: Tensor) -> Tensor:
+    return dots[tuple(torch.triu_indices(*dots.shape, offset=1))]
 
 
 def group(rows: Tensor, num_queries: int) -> CandidateGroup:
@@ -63,7 +78,7 @@ def test_the_reference_shape_has_66_dots_in_parts(toy_schema: ModelSchema, toy_t
     model = build(toy_schema, toy_tensors, **REFERENCE)
 
     # 6 query fields (one more than the reference: two top categories), 6 item fields, 1 bottom vector: 13 * 12 / 2
-    parts = [model.query_first, model.item_first, model.joint_first, model.pair_first]
+    parts = [model.query_first, model.item_first, model.joint_first, model.bottom_first]
     assert sum(part.in_features for part in parts) == 13 * 12 // 2 + 8
 
 
@@ -90,8 +105,8 @@ def test_ragged_grouped_and_shared_candidates_agree(
     owners, column = keep.nonzero(as_tuple=True)
 
     assert own.popularity is not None
-    given = (own.rows[keep], owners, own.scores[keep], own.age_bucket[keep], own.popularity[keep])
-    ragged = model.score(queries, *given)
+    pairs = PairTensors(owners, own.rows[keep], own.scores[keep], own.age_bucket[keep], own.popularity[keep])
+    ragged = model.score(queries, pairs)
 
     torch.testing.assert_close(model.logits(queries, own), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ragged, expected[owners, column], atol=1e-5, rtol=1e-5)
@@ -123,7 +138,7 @@ def test_prepared_scoring_equals_unprepared(
 def test_no_candidates_give_no_logits(toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors) -> None:
     none = torch.zeros(0, dtype=torch.int64)
 
-    logits = build(toy_schema, toy_tensors).score(queries, none, none, torch.zeros(0), none)
+    logits = build(toy_schema, toy_tensors).score(queries, PairTensors(none, none, torch.zeros(0), none))
 
     assert logits.shape == (0,)
 
@@ -164,7 +179,7 @@ def test_popularity_is_one_input_of_the_first_layer(
 def test_occurrences_by_hand() -> None:
     history = torch.tensor([[7, 5, 7, -1]])
     session = torch.tensor([[True, False, False, False]])
-    queries = QueryTensors(torch.zeros(1, 6), torch.zeros(1, 5), history, torch.zeros(1, 4), session)
+    queries = QueryTensors(ColumnTensors(torch.zeros(1, 6), torch.zeros(1, 5)), history, torch.zeros(1, 4), session)
 
     found = occurrences(queries, torch.tensor([[7, 5, 9]]))
 
@@ -187,7 +202,7 @@ def test_the_history_is_compared_field_by_field(
 ) -> None:
     model = build(toy_schema, toy_tensors)
     first = queries[1:2]
-    items = model.item_state(torch.arange(30))
+    items = model.item_state(toy_tensors, torch.arange(30))
     rows = first.history_rows[first.history_rows >= 0]
 
     past = model.past_fields(first, items, first.history_rows.clamp(min=0))
@@ -205,13 +220,13 @@ def test_dots_are_of_each_field_with_the_query_and_with_its_own_past() -> None:
     fields, of_query, past = torch.randn(2, 3, 4, 8), torch.randn(2, 5, 8), torch.randn(2, 3, 3, 8)
     state = QueryState(of_query, torch.zeros(2, 1), None, past)
 
-    dots = _dots(fields, state).view(2, 4, 3, 8)  # B, C, G, F + 3
+    found = dots(fields, state).view(2, 4, 3, 8)  # B, C, G, F + 3
 
-    torch.testing.assert_close(dots[1, 2, 0, 4], fields[1, 0, 2] @ of_query[1, 4])
-    torch.testing.assert_close(dots[1, 2, 0, 5], fields[1, 0, 2] @ past[1, 0, 0])
-    torch.testing.assert_close(dots[0, 3, 2, 7], fields[0, 2, 3] @ past[0, 2, 2])
-    shared = _dots(fields[:1], state)
-    torch.testing.assert_close(shared, _dots(fields[:1].expand(2, -1, -1, -1), state))
+    torch.testing.assert_close(found[1, 2, 0, 4], fields[1, 0, 2] @ of_query[1, 4])
+    torch.testing.assert_close(found[1, 2, 0, 5], fields[1, 0, 2] @ past[1, 0, 0])
+    torch.testing.assert_close(found[0, 3, 2, 7], fields[0, 2, 3] @ past[0, 2, 2])
+    shared = dots(fields[:1], state)
+    torch.testing.assert_close(shared, dots(fields[:1].expand(2, -1, -1, -1), state))
 
 
 def test_blocks_of_candidates_give_what_all_at_once_give(
@@ -221,6 +236,6 @@ def test_blocks_of_candidates_give_what_all_at_once_give(
     groups = [group(torch.arange(5).repeat(size, 1), size), group(torch.tensor([[5, 6]]), size)]
     with torch.inference_mode():
         expected = model.logits(queries, *groups)
-        monkeypatch.setattr("training.models.dlrm._BLOCK_CANDIDATES", 12)
+        monkeypatch.setattr("training.models.dlrm.model._BLOCK_CANDIDATES", 12)
 
         torch.testing.assert_close(model.logits(queries, *groups), expected, atol=1e-5, rtol=1e-5)

@@ -91,8 +91,7 @@ def test_pads_do_not_matter(toy_schema: ModelSchema, toy_tensors: ItemTensors, q
     model = build(toy_schema, toy_tensors)
     short = queries.last(3)
     padded = QueryTensors(
-        queries.categorical,
-        queries.continuous,
+        queries.columns,
         torch.cat([short.history_rows, torch.full((len(queries), 5), -1)], dim=1),
         torch.cat([short.history_age_s, torch.full((len(queries), 5), 77.0)], dim=1),
         torch.cat([short.same_session, torch.ones((len(queries), 5), dtype=torch.bool)], dim=1),
@@ -147,15 +146,17 @@ def test_dropped_ids_are_dropped_in_training_only(toy_schema: ModelSchema, toy_t
 def test_user_ids_are_dropped_in_training_only(
     toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
 ) -> None:
-    codes = queries.categorical
+    codes, place = queries.columns.codes, toy_schema.query.user_column
+    assert place == 0
 
-    dropped = without_some_users(codes, 0.5)
+    dropped = without_some_users(queries.columns, place, 0.5).codes
 
     hidden = dropped[:, 0] == 0
     assert 0 < hidden.sum() < len(codes)
     torch.testing.assert_close(dropped[~hidden], codes[~hidden])
     torch.testing.assert_close(dropped[:, 1:], codes[:, 1:])
-    torch.testing.assert_close(without_some_users(codes, 0.0), codes)
+    for nowhere, share in ((place, 0.0), (None, 0.5)):
+        assert without_some_users(queries.columns, nowhere, share) is queries.columns
     model = build(toy_schema, toy_tensors, user_dropout=0.9)
     torch.testing.assert_close(model.query(queries), model.query(queries))
 

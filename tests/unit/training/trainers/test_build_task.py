@@ -61,14 +61,12 @@ def run(toy_data: WorkerData, monkeypatch: pytest.MonkeyPatch) -> OpenedRun:
     days = {"first_day": 20_000, "train_end_day": 20_011, "validation_day": 20_012, "validation_end_day": 20_012}
     info = ProcessedInfo(
         fingerprint="f", shop="s", raw_dir="r", timezone="UTC", test_day=20_013, last_day=20_013, counts={},
-        kept_out={}, missing=(), has_labels=True, **days,
+        kept_out={}, missing=(), has_labels=True, seen_events=("view",), **days,
     )  # fmt: skip
     opened = OpenedRun(toy_data, info)
     for module in (two_tower, ranker):
         monkeypatch.setattr(module, "open_processed", lambda path: opened)
-        monkeypatch.setattr(
-            module, "open_embeddings", lambda path: OpenedEmbeddings(toy_data.items.text, toy_data.items.image)
-        )
+        monkeypatch.setattr(module, "open_embeddings", lambda path: OpenedEmbeddings(*toy_data.items.columns.vectors))
     return opened
 
 

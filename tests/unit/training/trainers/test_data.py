@@ -43,7 +43,7 @@ def test_slices_of_a_batch_are_batches(toy_data: WorkerData) -> None:
     part = build(toy_data, rows)[5:8]
 
     expected = build(toy_data, rows[5:8])
-    torch.testing.assert_close(part.queries.continuous, expected.queries.continuous)
+    torch.testing.assert_close(part.queries.columns.numbers, expected.queries.columns.numbers)
     assert part.positives.tolist() == expected.positives.tolist()
     assert len(part) == 3
 
@@ -51,8 +51,8 @@ def test_slices_of_a_batch_are_batches(toy_data: WorkerData) -> None:
 def test_masks_are_for_training_only(toy_data: WorkerData) -> None:
     rows = np.flatnonzero(toy_data.events.mask)[:5]
 
-    assert (build(toy_data, rows, masked=True).queries.categorical[:, 0] == 0).all()
-    assert (build(toy_data, rows).queries.categorical[:, 0] > 0).all()
+    assert (build(toy_data, rows, masked=True).queries.columns.codes[:, 0] == 0).all()
+    assert (build(toy_data, rows).queries.columns.codes[:, 0] > 0).all()
 
 
 @pytest.mark.parametrize("num_batches", [1, 10, 11, 103])
@@ -64,7 +64,7 @@ def test_every_row_comes_once_an_epoch_in_batches_of_nearly_one_size(toy_data: W
     sizes = [len(batch) for batch in batches]
     assert len(sizes) == num_batches
     assert max(sizes) - min(sizes) <= 1
-    keys = torch.cat([batch.now * 1_000 + batch.queries.categorical[:, 0] for batch in batches])
+    keys = torch.cat([batch.now * 1_000 + batch.queries.columns.codes[:, 0] for batch in batches])
     assert len(set(keys.tolist())) == len(keys) == 103
 
 

@@ -56,7 +56,7 @@ class CountingTask(BrokenTask):
         self.rows: list[list[int]] = []
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        self.rows.append((batch.now * 100 + batch.queries.categorical[:, 0]).tolist())
+        self.rows.append((batch.now * 100 + batch.queries.columns.codes[:, 0]).tolist())
         return super().loss(batch, generator)
 
 
@@ -137,7 +137,7 @@ def test_sparse_tables_only_change_where_rows_were_touched(toy_data: WorkerData,
     optimizers.step()
 
     changed = (users.weight != before).any(dim=1).nonzero().flatten()
-    assert changed.tolist() == sorted(set(batch.queries.categorical[:, 0].tolist()))
+    assert changed.tolist() == sorted(set(batch.queries.columns.codes[:, 0].tolist()))
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

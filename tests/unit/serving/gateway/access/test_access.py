@@ -12,9 +12,11 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.config import validate
 from contracts.errors import ConfigError
+from contracts.presets import SHOP
 from serving.gateway.access.config import AccessConfig
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.routes import find_route
+from serving.gateway.shop.types import shop_types
 from tests.unit.serving.gateway.calls import KEYS, PATH, call, code_of, jwt_access
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -78,7 +80,7 @@ def test_every_operation_has_a_permission_of_its_own() -> None:
         (method.upper(), path): find_route(
             method.upper(), path.replace("{item_id}", "a%2Fb").replace("{user_id}", "u%2F1")
         ).permission
-        for path, methods in openapi_document()["paths"].items()
+        for path, methods in openapi_document(shop_types(SHOP))["paths"].items()
         for method in methods
     }
     assert "admin" not in found.values(), "an operation that no rule names"
@@ -89,7 +91,7 @@ def test_every_operation_has_a_permission_of_its_own() -> None:
 
 
 def test_the_description_names_the_permissions() -> None:
-    document = openapi_document()
+    document = openapi_document(shop_types(SHOP))
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             needed = find_route(method.upper(), path).permission

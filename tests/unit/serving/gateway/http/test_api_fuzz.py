@@ -17,11 +17,13 @@ from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from contracts.presets import SHOP
 from recommender_api.requests import MAX_BODY_BYTES, MAX_CANDIDATES, MAX_EXCLUDED, MAX_NAMES, MAX_RECENT_ITEMS
 from serving.gateway.http.openapi import openapi_document
+from serving.gateway.shop.types import shop_types
 from tests.unit.serving.gateway.conftest import Shop
 
-PATHS = openapi_document()["paths"]
+PATHS = openapi_document(shop_types(SHOP))["paths"]
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]
 REFUSING = [
     (path, method)

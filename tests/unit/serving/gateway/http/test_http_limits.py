@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
 from contracts.errors import RequestError
+from contracts.item_values import Categories
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema
 from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway.recommend.limits import LimitReader
@@ -94,10 +99,14 @@ async def test_limits_that_cannot_be_meant_are_refused(
     assert message in response.json()["error"]["message"]
 
 
+def named(names: Sequence[str]) -> Categories:
+    """Categories that no item has."""
+    return Categories(Vocabulary(names), np.zeros(40, dtype=np.int32))
+
+
 def test_near_names_where_there_are_many(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("garden tools", "toys", *(f"{number:03}" for number in range(60)))
-    vocabularies = bundle.transforms.vocabularies
-    monkeypatch.setitem(vocabularies, "category_l1", type(vocabularies["category_l1"])(names))
+    monkeypatch.setitem(bundle.values, "category_l1", named(names))
     reader = LimitReader(bundle)
     with pytest.raises(RequestError, match="no item has 'toyz'; near ones: toys, of 62 values") as caught:
         reader(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
@@ -106,10 +115,18 @@ def test_near_names_where_there_are_many(bundle: Bundle, monkeypatch: pytest.Mon
         reader(RecommendationRequest(filters=Filters(category_l1=["§§§"])))
 
 
+@pytest.mark.parametrize(("filters", "column"), [(Filters(gender=["F"]), "gender"), (Filters(min_price=3.0), "price")])
+def test_a_filter_that_the_shop_does_not_have_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, filters: Filters, column: str
+) -> None:
+    monkeypatch.setattr(type(bundle), "schema", FeatureSchema(tuple(SHOP[name] for name in ("category_l1", "gender"))))
+    with pytest.raises(RequestError, match=f"items cannot be filtered by {column}; legal: category_l1"):
+        LimitReader(bundle)(RecommendationRequest(filters=filters))
+
+
 def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contracts.vocabulary.SMALL", 50)
-    names = Vocabulary(["toys", *(f"{number:03}" for number in range(60))])
-    monkeypatch.setitem(bundle.transforms.vocabularies, "category_l1", names)
+    monkeypatch.setitem(bundle.values, "category_l1", named(["toys", *(f"{number:03}" for number in range(60))]))
     with pytest.raises(RequestError, match="no item has 'toyz', which is none of 61 values") as caught:
         LimitReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
     assert caught.value.details == {"field": "category_l1", "near": []}

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from contracts.bundle import Bundle
+from contracts.presets import SHOP
 from recommender_api.operations import OPEN
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.routes import find_route
+from serving.gateway.shop.types import shop_types
 from tests.unit.serving.gateway.calls import KEYS
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -72,7 +74,9 @@ async def test_what_is_not_there_is_not_found_under_any_host(keyed: Shop, host: 
 
 
 def test_every_code_of_a_refused_event_is_described() -> None:
-    described = openapi_document()["components"]["schemas"]["RefusedEvent"]["properties"]["code"]["enum"]
+    described = openapi_document(shop_types(SHOP))["components"]["schemas"]["RefusedEvent"]["properties"]["code"][
+        "enum"
+    ]
     assert {"too_many", "erased_user"} <= set(described)
 
 

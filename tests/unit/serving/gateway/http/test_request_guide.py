@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from contracts.presets import SHOP
 from recommender_api.requests import Diversity
-from serving.gateway.http.decoding import decode_ranking, decode_request
+from serving.gateway.http.decoding import RequestDecoder
+from serving.gateway.shop.types import shop_types
 
 GUIDE = (Path(__file__).parents[5] / "docs/guides/requests.md").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)
@@ -17,7 +19,8 @@ REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)
 
 @pytest.mark.parametrize("text", REQUESTS)
 def test_requests_of_the_guide_are_taken(text: str) -> None:
-    (decode_ranking if "candidate_ids" in msgspec.json.decode(text) else decode_request)(text.encode())
+    decode = RequestDecoder(shop_types(SHOP))
+    (decode.ranking if "candidate_ids" in msgspec.json.decode(text) else decode.recommendation)(text.encode())
 
 
 def test_the_guide_tells_of_every_way_to_order() -> None:

@@ -13,9 +13,10 @@ from contracts.bundle import Bundle
 from contracts.errors import StoreFullError
 from contracts.ids import user_subject
 from contracts.interactions import STREAM_FIELD, Interaction, decode
+from contracts.user_records import RecentItems
 from serving.pipeline import PipelineResult
 from serving.stores.interactions import NewInteraction
-from serving.stores.recent import RecentItems, RecentItemStore
+from serving.stores.recent import RecentItemStore
 from serving.watching.metrics import EVENTS
 from tests.fixtures.fake_stores import TODAY
 from tests.fixtures.served_bundle import DAY_S, NOW
@@ -99,7 +100,7 @@ async def test_a_list_is_taken_apart(client: httpx.AsyncClient, shop: Shop) -> N
     assert told[2] == ("no_subject", "neither user_id nor session_id is given; give one")
     assert told[5] == ("invalid_event", "Invalid enum value 'stare' - at `$.event`")
     assert told[6][1].endswith(
-        "legal fields: item_id, event, user_id, session_id, event_id, timestamp, device_type, request_id"
+        "legal fields: item_id, event, user_id, session_id, event_id, timestamp, device_type, request_id, context"
     )
     assert told[7][1] == "Expected `object`, got `int`"
     assert [one.item_id for one in await stream(shop)] == ["i1", "i2"]
@@ -206,7 +207,7 @@ async def test_times_at_the_edges(client: httpx.AsyncClient, shop: Shop) -> None
 async def test_only_events_that_the_bundle_says_hide_items(
     bundle: Bundle, raw_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bundle.manifest.config, "preprocess", {"seen_events": ["purchase"]})
+    monkeypatch.setattr(bundle, "manifest", bundle.manifest.model_copy(update={"seen_events": ("purchase",)}))
     shop = Shop(bundle, raw_dir, online=True)
     transport = httpx.ASGITransport(app=shop.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
@@ -214,6 +215,19 @@ async def test_only_events_that_the_bundle_says_hide_items(
         answer = (await client.post("/v1/recommendations", json={"user_id": "u3", "k": 100})).json()
     shown = {item["item_id"] for item in answer["recommendations"]}
     assert ("i1" in shown, "i2" in shown) == (True, False)
+
+
+async def test_categories_count_whether_answers_show_them_or_not(
+    bundle: Bundle, raw_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in training, the models' category counts, whatever filters and answers have."""
+    monkeypatch.setattr(bundle, "values", {})
+    shop = Shop(bundle, raw_dir, online=True)
+    transport = httpx.ASGITransport(app=shop.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        await client.post(PATH, json=event("i1"))
+        told = (await client.get("/v1/users/u3/data")).json()
+    assert told["recent_categories"] == [{"category_l1": "books", "timestamp": NOW}]
 
 
 async def test_events_of_erased_users_are_refused(client: httpx.AsyncClient, shop: Shop) -> None:

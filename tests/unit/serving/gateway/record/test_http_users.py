@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
+import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
+from contracts.encoders import Values
+from contracts.user_records import UserFeatures
+from recommender_api.interactions import UserData
 from tests.fixtures.served_bundle import NOW
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -58,6 +64,37 @@ async def test_an_export_has_everything_that_is_stored(client: httpx.AsyncClient
         "erased_at": None,
         "unreadable": [],
     }
+
+
+async def test_an_export_has_the_shops_own_columns(
+    client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own: dict[str, Values] = {
+        "city": ("Köln",),
+        "likes": (("tea", "art"),),
+        "income": np.array([np.nan]),
+        "height": np.array([1.8]),
+        "taste": np.array([[0.5, -1.0]], dtype=np.float32),
+        "style": np.zeros((1, 2), dtype=np.float32),
+    }
+    read = shop.users.read
+
+    async def read_all(user_ids: list[str]) -> UserFeatures:
+        known = await read(user_ids)
+        return replace(known, columns={**known.columns, **own})
+
+    monkeypatch.setattr(shop.users, "read", read_all)
+    told = (await client.get("/v1/users/u1/data")).json()
+    assert (told["age"], told["gender"], told["top_category"]) == (30, "F", "books")
+    assert told["columns"] == {
+        "city": "Köln",
+        "likes": ["tea", "art"],
+        "income": None,
+        "height": 1.8,
+        "taste": [0.5, -1.0],
+        "style": None,
+    }
+    assert msgspec.convert(told, UserData).columns == told["columns"]
     nobody = (await client.get("/v1/users/a%2Fb/data")).json()
     assert (nobody["user_id"], nobody["known"], nobody["age"], nobody["recent_items"]) == ("a/b", False, None, [])
 

@@ -1,0 +1,114 @@
+"""From raw values of a column to model inputs: one function or class a kind, of NumPy alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from contracts.config import StrictConfig
+from contracts.encoded import padded
+from contracts.feature import Feature, FeatureKind
+from contracts.ids import OOV, AnyArray, FloatArray, IntArray
+
+Values = Sequence[Any] | AnyArray
+"""Raw values of a column [n]: strings, None = missing; numbers, NaN = missing; lists of strings; vectors [n, D]."""
+Encode = Callable[[Values], AnyArray]
+"""Raw values of a column to its model inputs."""
+
+
+class NumberFit(StrictConfig):
+    """What was learned about the numbers of a feature, after clip and log."""
+
+    fill: float = 0.0
+    """Stands in for a missing number."""
+    mean: float = 0.0
+    """Of the training rows."""
+    std: float = Field(default=1.0, gt=0)
+    """Standard deviation of the same."""
+    edges: tuple[float, ...] = ()
+    """Rising edges of the bins."""
+
+    @field_validator("edges")
+    @classmethod
+    def _rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
+        if list(edges) != sorted(set(edges)):
+            raise ValueError(f"{list(edges)} are no rising edges")
+        return edges
+
+
+def nothing(feature: Feature, size: int) -> Values:
+    """The raw values of a feature of which nothing is known, [n]."""
+    match feature.kind:
+        case FeatureKind.CATEGORICAL | FeatureKind.CATEGORIES:
+            return (None,) * size
+        case FeatureKind.VECTOR:
+            return np.zeros((size, feature.length or 0), dtype=np.float32)
+        case _:
+            return np.full(size, np.nan)
+
+
+def prepared_numbers(feature: Feature, values: Values) -> NDArray[np.float64]:
+    """Numbers of a numeric feature after clip and log, [n] float64; NaN = missing."""
+    encode, numbers = feature.encode, np.asarray(values, dtype=np.float64)
+    if encode.clip != (None, None):
+        numbers = np.clip(numbers, *encode.clip)
+    if encode.log == "signed":
+        return np.asarray(np.sign(numbers) * np.log1p(np.abs(numbers)))
+    if encode.log == "natural":
+        usable = numbers > 0
+        return np.where(usable, np.log(np.where(usable, numbers, 1.0)), np.nan)
+    return numbers
+
+
+def on_circle(values: AnyArray, period: float) -> FloatArray:
+    """Sine and cosine [n, 2] float32 of values that begin anew after a period; zeros where they are missing (NaN)."""
+    angles = 2 * np.pi * values / period
+    points = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    return np.asarray(np.nan_to_num(points), dtype=np.float32)
+
+
+def hashed(values: Values, buckets: int) -> IntArray:
+    """Encoded ids 1 … buckets [n] int32 by hash; 0 for None."""
+
+    def code(value: str | None) -> int:
+        if value is None:
+            return OOV
+        return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little") % buckets + 1
+
+    codes = {value: code(value) for value in dict.fromkeys(values)}
+    return np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
+
+
+@dataclass(frozen=True)
+class ListEncoder:
+    """Lists of strings or None to encoded ids [n, L], those of `encode`; longer lists are cut."""
+
+    encode: Encode
+    length: int
+
+    def __call__(self, values: Values) -> IntArray:
+        return padded([() if one is None else one[: self.length] for one in values], self.length, self.encode)
+
+
+@dataclass(frozen=True)
+class NumberEncoder:
+    """Numbers to numbers [n, 1], [n, 2] with a flag for missing ones, or to bins [n], where 0 is for missing ones."""
+
+    feature: Feature
+    fit: NumberFit
+
+    def __call__(self, values: Values) -> AnyArray:
+        encode, fit = self.feature.encode, self.fit
+        numbers = prepared_numbers(self.feature, values)
+        missing = np.isnan(numbers)
+        if encode.bins is not None:
+            return np.where(missing, 0, np.digitize(numbers, fit.edges) + 1).astype(np.int32)
+        filled = np.where(missing, fit.fill, numbers)
+        scaled = ((filled - fit.mean) / fit.std if encode.standardise else filled).astype(np.float32)
+        return np.stack([scaled, missing], axis=1, dtype=np.float32) if encode.missing_flag else scaled[:, None]

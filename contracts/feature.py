@@ -1,0 +1,247 @@
+"""One feature: the column that it reads, what that means, and how it becomes model inputs.
+
+A feature belongs to a side: `query` (once a request), `item` (once an item of the catalogue, by ItemRow) or `pair`
+(once a candidate of a request). It reads one column of a source, by an encoding that fits its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from contracts import columns as c
+from contracts.config import StrictConfig
+
+
+class Side(StrEnum):
+    """What a feature is a property of."""
+
+    QUERY = "query"
+    ITEM = "item"
+    PAIR = "pair"
+
+
+class FeatureKind(StrEnum):
+    """What a column means, which decides the encodings that it may have."""
+
+    CATEGORICAL = "categorical"
+    """Strings, whole numbers or booleans, each a category of its own."""
+    CATEGORIES = "categories"
+    """A list of such values, for example tags; their embeddings are averaged."""
+    NUMERIC = "numeric"
+    CYCLIC = "cyclic"
+    """A number whose end meets its beginning, as sine and cosine."""
+    TEXT = "text"
+    """Encoded by the text encoder, then reduced by a PCA."""
+    IMAGE = "image"
+    """Encoded by the picture encoder, then reduced by a PCA."""
+    VECTOR = "vector"
+    """Floats of a fixed length, as they are."""
+    LABEL = "label"
+    """What a ranker learns to predict; no input."""
+
+
+Source = Literal["users", "items", "context", "examples", "derived"]
+"""Where a column is: a table; `context` = interactions and impressions in training, the request's `context` in serving;
+`derived` = what the platform computes, by name."""
+Mask = Literal["user_id", "profile", "visitor", "device"]
+"""What cold-start masking hides a query feature with: the user id alone, what is known of registered users, everything
+about a visitor, or the device. Whoever hides the profile hides the user id, and the visitor's features hide both."""
+
+TIME_OF_DAY: Final = "hour"
+DAY_OF_WEEK: Final = "weekday"
+DERIVED: Final[Mapping[str, tuple[Side, FeatureKind]]] = {
+    TIME_OF_DAY: (Side.QUERY, FeatureKind.CYCLIC),
+    DAY_OF_WEEK: (Side.QUERY, FeatureKind.CYCLIC),
+    c.TOP_CATEGORY: (Side.QUERY, FeatureKind.CATEGORICAL),
+    c.TOP_CATEGORY_LONG: (Side.QUERY, FeatureKind.CATEGORICAL),
+    "text": (Side.ITEM, FeatureKind.TEXT),
+    "image": (Side.ITEM, FeatureKind.IMAGE),
+}
+"""What the platform computes itself, by name: hour and weekday of the request, shop-local; most frequent categories of
+what a user did (`contracts.features`); embeddings of title and description, and of the picture."""
+_COMPUTED: Final = (FeatureKind.TEXT, FeatureKind.IMAGE)
+_SOURCES: Final[Mapping[Side, tuple[Source, ...]]] = {
+    Side.QUERY: ("users", "context", "derived"),
+    Side.ITEM: ("items", "derived"),
+    Side.PAIR: ("examples",),
+}
+_ENCODINGS: Final[Mapping[FeatureKind, frozenset[str]]] = {
+    FeatureKind.CATEGORICAL: frozenset({"min_count", "max_size", "buckets", "share"}),
+    FeatureKind.CATEGORIES: frozenset({"min_count", "max_size", "buckets", "share", "max_length"}),
+    FeatureKind.NUMERIC: frozenset({"fill", "clip", "log", "standardise", "bins", "missing_flag"}),
+    FeatureKind.CYCLIC: frozenset({"period"}),
+}
+_FILTERED: Final = (FeatureKind.CATEGORICAL, FeatureKind.CATEGORIES, FeatureKind.NUMERIC)
+_MASK_OF: Final[Mapping[str, Mask]] = {"users": "profile", "context": "device"}
+
+
+class Encoding(StrictConfig):
+    """How a column becomes model inputs; each kind has its own of these."""
+
+    min_count: int = Field(default=1, ge=1)
+    """Categories that occur less often are out of vocabulary."""
+    max_size: int | None = Field(default=None, ge=1)
+    """The most frequent categories that get an id; null = all."""
+    buckets: int | None = Field(default=None, ge=1)
+    """Hashes categories into so many rows instead of a vocabulary; a missing one is out of vocabulary."""
+    share: str | None = None
+    """Another categorical feature whose vocabulary this one uses."""
+    max_length: int = Field(default=20, ge=1, le=100)
+    """Values of a list that are read, the first ones."""
+    fill: float | Literal["mean", "whole_mean"] = "mean"
+    """What stands in for a missing number; `whole_mean` is the mean cut to a whole number."""
+    clip: tuple[float | None, float | None] = (None, None)
+    """Lowest and highest number; numbers outside become these."""
+    log: Literal["natural", "signed"] | None = None
+    """`natural`: log(x), where what is not above 0 counts as missing; `signed`: sign(x) · log(1 + |x|)."""
+    standardise: bool = True
+    """Whether the mean is taken off and the rest divided by the standard deviation."""
+    bins: int | tuple[float, ...] | None = None
+    """Makes the number a category: by so many quantiles, or between given edges; an edge belongs to the upper bin."""
+    missing_flag: bool = False
+    """Whether a second input tells that the number is missing."""
+    period: float | None = Field(default=None, gt=0)
+    """After how much a cyclic number begins anew."""
+
+
+class Feature(StrictConfig):
+    """One model input, or several of one column, which then have different names."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
+    """Its name everywhere. I1..I13 in a config stands for thirteen features."""
+    side: Side
+    """`query`, `item` or `pair`."""
+    kind: FeatureKind
+    """What its column means."""
+    source: Source | None = None
+    """Where its column is; null = users for a query, items for an item, examples for a pair."""
+    column: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
+    """Its column there; null = the feature's name."""
+    encode: Encoding = Encoding()
+    """How the column becomes inputs."""
+    length: int | None = Field(default=None, ge=1, le=4096)
+    """Floats of a vector."""
+    mask: Mask | None = None
+    """What hides it in training; null = `profile` for columns of users, `device` for those of the context."""
+    filter: bool = False
+    """Whether requests may filter by it."""
+    answer: bool = False
+    """Whether answers show it."""
+    nullable: bool = True
+    """Whether rows and files may lack it."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.source not in (None, *_SOURCES[self.side]):
+            raise ValueError(
+                f"{self.name}: source={self.source} has no {self.side} features; expected one of "
+                f"{', '.join(_SOURCES[self.side])}"
+            )
+        self._check_encoding()
+        self._check_numbers()
+        if (self.length is None) == (self.kind is FeatureKind.VECTOR):
+            raise ValueError(
+                f"{self.name}: length={self.length} with kind={self.kind}; a vector needs its length, and "
+                "nothing else has one"
+            )
+        is_derived = self.source == "derived" or self.kind in _COMPUTED
+        if is_derived and (self.source, DERIVED.get(self.column_name)) != ("derived", (self.side, self.kind)):
+            legal = ", ".join(f"{name} ({side}, {kind})" for name, (side, kind) in DERIVED.items())
+            raise ValueError(
+                f"{self.name}: nothing named {self.column_name!r} is derived as {self.side}, {self.kind}; "
+                f"legal with source=derived: {legal}"
+            )
+        if self.kind is FeatureKind.LABEL and self.side is not Side.PAIR:
+            raise ValueError(f"{self.name}: kind=label with side={self.side}; a label belongs to a pair")
+        if self.mask is not None and self.side is not Side.QUERY:
+            raise ValueError(f"{self.name}: mask={self.mask} with side={self.side}; only query features are masked")
+        for option in ("filter", "answer"):
+            if getattr(self, option) and (self.side is not Side.ITEM or self.kind not in _FILTERED):
+                raise ValueError(
+                    f"{self.name}: {option} with side={self.side}, kind={self.kind}; expected an item "
+                    f"feature of kind {', '.join(_FILTERED)}"
+                )
+        return self
+
+    def _check_encoding(self) -> None:
+        legal = _ENCODINGS.get(self.kind, frozenset())
+        encode = self.encode
+        if other := sorted(encode.model_fields_set - legal):
+            raise ValueError(
+                f"{self.name}: a {self.kind} feature has no encoding {other[0]!r}; legal: "
+                f"{', '.join(sorted(legal)) or 'none'}"
+            )
+        if encode.buckets is not None and encode.model_fields_set & {"min_count", "max_size", "share"}:
+            raise ValueError(
+                f"{self.name}: buckets={encode.buckets} hashes every category; take out min_count, max_size and share"
+            )
+        if encode.share is not None and encode.model_fields_set & {"min_count", "max_size"}:
+            raise ValueError(
+                f"{self.name}: share={encode.share} takes the vocabulary as it is; set min_count and max_size there"
+            )
+        if self.source == "derived" and self.vocabulary == self.name:
+            raise ValueError(
+                f"{self.name}: what is derived has no vocabulary of its own; name by encode.share the feature whose "
+                "categories these are, or set encode.buckets"
+            )
+        if self.kind is FeatureKind.CYCLIC and (self.source == "derived") == (encode.period is not None):
+            raise ValueError(
+                f"{self.name}: encode.period={encode.period} with source={self.source}; a cyclic feature needs it, "
+                "and what is derived has its own"
+            )
+
+    def _check_numbers(self) -> None:
+        encode, (low, high) = self.encode, self.encode.clip
+        if encode.bins is not None and (idle := sorted(encode.model_fields_set & {"fill", "missing_flag"})):
+            raise ValueError(f"{self.name}: bins and {idle[0]} exclude each other; a bin of its own holds the missing")
+        if isinstance(encode.bins, int) and encode.bins < 2:
+            raise ValueError(f"{self.name}: bins={encode.bins}; expected 2 or more, or the edges between them")
+        if isinstance(encode.bins, tuple) and (not encode.bins or list(encode.bins) != sorted(set(encode.bins))):
+            raise ValueError(f"{self.name}: bins={list(encode.bins)} are no rising edges")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{self.name}: clip={[low, high]} has its lowest number above its highest")
+        if encode.log == "natural" and isinstance(encode.fill, float) and encode.fill <= 0:
+            raise ValueError(f"{self.name}: fill={encode.fill} has no natural logarithm; expected a number above 0")
+
+    @property
+    def origin(self) -> Source:
+        """Where its column is."""
+        return self.source or _SOURCES[self.side][0]
+
+    @property
+    def column_name(self) -> str:
+        """Its column there."""
+        return self.column or self.name
+
+    @property
+    def hidden_with(self) -> Mask | None:
+        """What hides it in training; None = nothing does."""
+        return self.mask if self.mask is not None else _MASK_OF.get(self.origin)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Names of its columns of encoded ids."""
+        is_code = self.kind is FeatureKind.CATEGORICAL or (
+            self.kind is FeatureKind.NUMERIC and self.encode.bins is not None
+        )
+        return (self.name,) if is_code else ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of its columns of numbers."""
+        if self.kind is FeatureKind.CYCLIC:
+            return f"{self.name}_sin", f"{self.name}_cos"
+        if self.kind is FeatureKind.NUMERIC and self.encode.bins is None:
+            return (self.name, f"{self.name}_missing") if self.encode.missing_flag else (self.name,)
+        return ()
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Name of the vocabulary that its values are looked up in; None = there is none."""
+        if self.kind not in (FeatureKind.CATEGORICAL, FeatureKind.CATEGORIES) or self.encode.buckets is not None:
+            return None
+        return self.encode.share or self.name

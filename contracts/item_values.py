@@ -1,0 +1,72 @@
+"""Raw values of items: what filters compare and answers show, whatever the models make of them.
+
+A category that is too rare for a model's vocabulary, or that is hashed, can be filtered by all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.encoded import padded
+from contracts.feature import Feature, FeatureKind
+from contracts.ids import IntArray
+from contracts.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The categories of I items.
+
+    Attributes:
+        vocabulary: every category that an item has.
+        codes: [I] int32, 0 = none; of a list [I, L], where -1 ends it.
+    """
+
+    vocabulary: Vocabulary
+    codes: IntArray
+
+    @classmethod
+    def of(cls, values: Sequence[str | None] | Sequence[Sequence[str] | None], kind: FeatureKind) -> Categories:
+        """The categories of items, one each or a list each."""
+        if kind is FeatureKind.CATEGORICAL:
+            vocabulary = Vocabulary.fit(values)  # type: ignore[arg-type]
+            return cls(vocabulary, vocabulary.encode(values))  # type: ignore[arg-type]
+        lists = [one or () for one in values]
+        vocabulary = Vocabulary.fit(value for one in lists for value in one)
+        return cls(vocabulary, padded(lists, max(map(len, lists), default=0), vocabulary.encode))
+
+    def of_item(self, row: int) -> str | list[str] | None:
+        """The raw value of an item, or its list."""
+        if self.codes.ndim == 1:
+            code = int(self.codes[row])
+            return self.vocabulary.tokens[code - 1] if code else None
+        return [self.vocabulary.tokens[code - 1] for code in self.codes[row].tolist() if code > 0]
+
+
+ItemValues = Mapping[str, Categories | NDArray[np.float64]]
+"""By column: categories, or numbers [I], NaN = none."""
+
+
+def save_values(values: ItemValues, folder: Path) -> None:
+    """Writes raw values into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for column, of_column in values.items():
+        if isinstance(of_column, Categories):
+            of_column.vocabulary.save(folder / column)
+            np.save(folder / f"{column}.codes.npy", of_column.codes)
+        else:
+            np.save(folder / f"{column}.npy", of_column)
+
+
+def value_arrays(features: Sequence[Feature]) -> Iterator[tuple[str, str, int]]:
+    """Name, type and dimensions of the arrays by ItemRow that `save_values` writes for the columns of features."""
+    for feature in features:
+        if feature.kind is FeatureKind.NUMERIC:
+            yield feature.column_name, "float64", 1
+        else:
+            yield f"{feature.column_name}.codes", "int32", 1 if feature.kind is FeatureKind.CATEGORICAL else 2

@@ -1,0 +1,161 @@
+"""The feature schema: every model input of a shop, once, as data. Everything that lists features derives from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from contracts import columns as c
+from contracts.feature import DAY_OF_WEEK, TIME_OF_DAY, Feature, FeatureKind, Side, Source
+
+
+@dataclass(frozen=True)
+class SideLayout:
+    """Names of a side's encoded columns, in their order."""
+
+    codes: tuple[str, ...]
+    numbers: tuple[str, ...]
+    lists: tuple[str, ...]
+    vectors: tuple[str, ...]
+
+    @classmethod
+    def of(cls, features: Sequence[Feature]) -> SideLayout:
+        """The layout of some features."""
+        kinds = (FeatureKind.VECTOR, FeatureKind.TEXT, FeatureKind.IMAGE)
+        return cls(
+            tuple(name for feature in features for name in feature.codes),
+            tuple(name for feature in features for name in feature.numbers),
+            tuple(feature.name for feature in features if feature.kind is FeatureKind.CATEGORIES),
+            tuple(feature.name for feature in features if feature.kind in kinds),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.codes, *self.numbers, *self.lists, *self.vectors))
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """All features of a shop.
+
+    Args:
+        features: in the order of the models' inputs.
+
+    Raises:
+        ValueError: two features clash, one shares a vocabulary that is none, or a column is read as two things.
+    """
+
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        _check_names(self.features)
+        for feature in self.features:
+            self._check_share(feature)
+        _check_columns(self.features)
+
+    def _check_share(self, feature: Feature) -> None:
+        shared = feature.encode.share
+        if shared is None:
+            return
+        owners = [one.name for one in self.features if one.vocabulary == one.name and one is not feature]
+        if shared not in owners:
+            raise ValueError(
+                f"{feature.name}: encode.share={shared!r} is no feature with a vocabulary of its own; legal: "
+                f"{', '.join(owners)}"
+            )
+
+    @classmethod
+    def from_values(cls, values: Any) -> FeatureSchema:
+        """The schema of `values`, which may come from outside.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not isinstance(values, list):
+            raise ValueError(f"a schema is a list of features, got a {type(values).__name__}")
+        return cls(tuple(Feature.model_validate(one) for one in values))
+
+    def values(self) -> list[dict[str, Any]]:
+        """Plain values that `from_values` turns back into an equal schema."""
+        return [feature.model_dump(mode="json", exclude_unset=True) for feature in self.features]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that it says: messages of another schema are refused by it."""
+        said = [feature.model_dump(mode="json") for feature in self.features]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def __getitem__(self, name: str) -> Feature:
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def of(self, side: Side) -> tuple[Feature, ...]:
+        """The features of a side."""
+        return tuple(feature for feature in self.features if feature.side is side)
+
+    def layout(self, side: Side) -> SideLayout:
+        """Names of the encoded columns of a side."""
+        return self._layouts[side]
+
+    def read_from(self, source: Source) -> tuple[Feature, ...]:
+        """One feature of each distinct column of a source, in order."""
+        found: dict[str, Feature] = {}
+        for feature in self.features:
+            if feature.origin == source:
+                found.setdefault(feature.column_name, feature)
+        return tuple(found.values())
+
+    @cached_property
+    def filters(self) -> tuple[Feature, ...]:
+        """Item features that requests may filter by, one a column."""
+        return tuple({feature.column_name: feature for feature in self.features if feature.filter}.values())
+
+    @cached_property
+    def shown(self) -> tuple[Feature, ...]:
+        """Item features whose raw values filters compare or answers show, one a column."""
+        found = (feature for feature in self.features if feature.filter or feature.answer)
+        return tuple({feature.column_name: feature for feature in found}.values())
+
+    @cached_property
+    def _by_name(self) -> dict[str, Feature]:
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def _layouts(self) -> dict[Side, SideLayout]:
+        return {side: SideLayout.of(self.of(side)) for side in Side}
+
+
+def _check_names(features: Sequence[Feature]) -> None:
+    """Names of features and of what they become are distinct."""
+    taken = {c.ITEM_ID: "the catalogue's ids"}
+    for feature in features:
+        for name in dict.fromkeys((feature.name, *feature.codes, *feature.numbers)):
+            if name in taken:
+                raise ValueError(
+                    f"the name {name!r} of the {feature.side} feature {feature.name!r} is taken by {taken[name]!r}; "
+                    "rename it, and name its column by `column`"
+                )
+            taken[name] = feature.name
+
+
+def _check_columns(features: Sequence[Feature]) -> None:
+    """Every column is read as one thing, and the columns of one side have different names."""
+    read: dict[tuple[Side, str], Feature] = {}
+    for feature in features:
+        if feature.side is Side.QUERY and feature.column_name == c.TIMESTAMP:
+            raise ValueError(
+                f"{feature.name!r} reads {feature.origin}.{c.TIMESTAMP}, which is the time of a request; take "
+                f"{TIME_OF_DAY} or {DAY_OF_WEEK} of source=derived, or give the column another name"
+            )
+        first = read.setdefault((feature.side, feature.column_name), feature)
+        if (first.origin, first.kind, first.length) != (feature.origin, feature.kind, feature.length):
+            raise ValueError(
+                f"{feature.name!r} reads {feature.origin}.{feature.column_name} as {feature.kind}, and {first.name!r} "
+                f"reads {first.origin}.{first.column_name} as {first.kind}; a side has one column of a name, and it is "
+                "one thing"
+            )

@@ -1,0 +1,127 @@
+"""Types of requests and events of one shop: with the columns that it declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from recommender_api.interactions import MAX_EVENTS, InteractionEvent
+from recommender_api.requests import (
+    MAX_CONTEXT,
+    MAX_NAMES,
+    Filters,
+    Id,
+    NumberRange,
+    RankingRequest,
+    RecommendationRequest,
+)
+
+_Category = Id | int | bool
+_Categories = Annotated[list[_Category], Meta(min_length=1, max_length=MAX_NAMES)]
+_StructT = TypeVar("_StructT", bound=Struct)
+
+
+@dataclass(frozen=True)
+class ShopColumn:
+    """A column that a shop declares.
+
+    Attributes:
+        name: of the column.
+        kind: what it holds.
+        length: of a vector.
+    """
+
+    name: str
+    kind: Literal["category", "categories", "number", "vector"]
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class ShopTypes:
+    """The types of a shop.
+
+    Args:
+        context: columns of the context, beside `device_type`.
+        filters: columns of items that requests may filter by; those that `Filters` has are left out.
+    """
+
+    context: Sequence[ShopColumn] = ()
+    filters: Sequence[ShopColumn] = ()
+
+    @cached_property
+    def recommendation(self) -> type[RecommendationRequest]:
+        """A request for recommendations."""
+        return self._with_columns(RecommendationRequest, filters=self.filters_struct)
+
+    @cached_property
+    def ranking(self) -> type[RankingRequest]:
+        """A request to rank given items."""
+        return self._with_columns(RankingRequest, filters=self.filters_struct)
+
+    @cached_property
+    def event(self) -> type[InteractionEvent]:
+        """An event."""
+        return self._with_columns(InteractionEvent)
+
+    @cached_property
+    def events(self) -> Any:
+        """Many events or one."""
+        return Annotated[list[self.event], Meta(min_length=1, max_length=MAX_EVENTS)] | self.event  # type: ignore[name-defined]
+
+    @cached_property
+    def context_struct(self) -> type[Struct]:
+        """The context."""
+        fields = [(column.name, _context_type(column), None) for column in self.context]
+        return _struct("Context", fields, Struct, "Where and how; what is missing is not told.")
+
+    @cached_property
+    def filters_struct(self) -> type[Filters]:
+        """The filters."""
+        own = (column for column in self.filters if column.name not in Filters.__struct_fields__)
+        fields = [(one.name, (NumberRange if one.kind == "number" else _Categories) | None, None) for one in own]
+        return _struct("Filters", fields, Filters)
+
+    def _with_columns(self, base: type[_StructT], **types: type[Struct]) -> type[_StructT]:
+        """A struct whose context, and some other fields, are of the shop's types."""
+        told = {info.name: _description(info.type) for info in msgspec.structs.fields(base)}
+        types["context"] = self.context_struct
+        fields = [
+            (name, Annotated[struct | None, Meta(description=told[name])], None) for name, struct in types.items()
+        ]
+        return _struct(base.__name__, fields, base)
+
+
+def _struct(name: str, fields: Sequence[tuple[str, Any, None]], base: type[_StructT], doc: str = "") -> type[_StructT]:
+    made = msgspec.defstruct(
+        name,
+        fields,
+        bases=(base,),
+        namespace={"__doc__": doc or base.__doc__},
+        module=__name__,
+        frozen=True,
+        forbid_unknown_fields=True,
+        kw_only=True,
+    )
+    return cast(type[_StructT], made)
+
+
+def _description(annotation: Any) -> str:
+    metas = (meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta))
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def _context_type(column: ShopColumn) -> Any:
+    match column.kind:
+        case "category":
+            return _Category | None
+        case "categories":
+            return Annotated[list[_Category], Meta(max_length=MAX_CONTEXT)] | None
+        case "vector":
+            return Annotated[list[float], Meta(min_length=column.length, max_length=column.length)] | None
+        case _:
+            return float | None

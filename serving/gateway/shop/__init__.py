@@ -1,0 +1,1 @@
+"""The columns that a shop declares, as requests and events have them."""

@@ -1,0 +1,56 @@
+"""The context of recorded rows, in the columns that the schema declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts.columns import Column, Kind
+from contracts.interactions import read_context
+from contracts.records import CONTEXT
+from training.tables import arrow_type
+
+
+def with_context(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
+    """Recorded rows with the values of their context; a value that is none of its column's kind is missing.
+
+    Args:
+        rows: with `CONTEXT`, and the columns.
+        columns: of the context.
+    """
+    texts = rows[CONTEXT].combine_chunks().dictionary_encode()
+    contexts = [{}, *map(read_context, texts.dictionary.to_pylist())]
+    places = pc.add(pc.fill_null(texts.indices, -1), 1)
+    for column in columns:
+        read = _READERS.get(column.kind, _number)
+        values = [read(one.get(column.name), column) for one in contexts]
+        found = pa.array(values, arrow_type(column)).take(places)
+        rows = rows.set_column(rows.schema.get_field_index(column.name), column.name, found)
+    return rows
+
+
+def _category(value: Any, column: Column) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any, column: Column) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _strings(value: Any, column: Column) -> list[str] | None:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, tuple) else None
+
+
+def _vector(value: Any, column: Column) -> list[float] | None:
+    fits = isinstance(value, tuple) and len(value) == column.length
+    return list(value) if fits and all(isinstance(one, int | float) for one in value) else None
+
+
+_READERS: Final[Mapping[Kind, Callable[[Any, Column], object]]] = {
+    Kind.CATEGORY: _category,
+    Kind.STRINGS: _strings,
+    Kind.VECTOR: _vector,
+}
