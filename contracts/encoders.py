@@ -69,8 +69,10 @@ def prepared_numbers(feature: Feature, values: Values) -> NDArray[np.float64]:
 def on_circle(values: AnyArray, period: float) -> FloatArray:
     """Sine and cosine [n, 2] float32 of values that begin anew after a period; zeros where they are missing (NaN)."""
     angles = 2 * np.pi * values / period
-    points = np.stack([np.sin(angles), np.cos(angles)], axis=1)
-    return np.asarray(np.nan_to_num(points), dtype=np.float32)
+    points = np.empty((len(angles), 2), dtype=np.float32)
+    np.sin(angles, out=points[:, 0], casting="same_kind")
+    np.cos(angles, out=points[:, 1], casting="same_kind")
+    return points if values.dtype.kind != "f" else np.nan_to_num(points)
 
 
 def hashed(values: Values, buckets: int) -> IntArray:

@@ -109,7 +109,9 @@ class QueryTensors:
         return QueryTensors(self.columns, *history)
 
     def to(self, device: torch.device) -> QueryTensors:
-        """The same on another device."""
+        """The same on a device."""
+        if self.history_rows.device == device:
+            return self
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> QueryTensors:
@@ -184,7 +186,9 @@ class PairTensors:
         return len(self.owners)
 
     def to(self, device: torch.device) -> PairTensors:
-        """The same on another device."""
+        """The same on a device."""
+        if self.owners.device == device:
+            return self
         return self._map(self.owners.to(device), lambda tensor: tensor.to(device))
 
     def alone(self) -> CandidateGroup:

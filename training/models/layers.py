@@ -64,10 +64,11 @@ class FieldEmbeddings(nn.Module):
 
     def forward(self, columns: ColumnTensors) -> list[Tensor]:
         """Embeddings [n, dim] of each categorical column and each list; zeros for an empty list."""
-        num_codes = columns.codes.shape[1]
-        fields = [table(columns.codes[:, place]) for place, table in enumerate(self.tables[:num_codes])]
-        pooled = zip(columns.lists, self.tables[num_codes:], strict=True)
-        return [*fields, *(_mean_of_list(codes, table) for codes, table in pooled)]
+        codes, num_codes = columns.codes, columns.codes.shape[1]
+        return [
+            table(codes[:, place]) if place < num_codes else _mean_of_list(columns.lists[place - num_codes], table)
+            for place, table in enumerate(self.tables)
+        ]
 
 
 def _mean_of_list(codes: Tensor, table: nn.Module) -> Tensor:

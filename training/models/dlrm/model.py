@@ -65,6 +65,7 @@ class DLRM(nn.Module):
         num_query = self.query_fields.count + (self.history.num_vectors if self.history is not None else 0)
         num_item = 0 if self.item_id is None else 1 + self.item_fields.count
         num_pair = self.pair_fields.count
+        self._reads_pairs = num_pair > 0
         if config.price_in_bottom:
             self.bottom = mlp([len(schema.query.numbers), *config.bottom_dims, dim])
             self.bottom_numbers = nn.Linear(len(schema.item.numbers), config.bottom_dims[0], bias=False)
@@ -240,7 +241,7 @@ class DLRM(nn.Module):
         hidden += state.first[:, None]
         if items is not None and fields is not None and state.bottom is not None:
             hidden += self._bottom_terms(state, state.bottom, fields, F.embedding(place, items.numbers))
-        if self.pair_fields.count:
+        if self._reads_pairs:
             hidden += self._pair_terms(state, fields, group)
         logits: Tensor = self.top(hidden).squeeze(-1)
         return logits if self.score_weight is None else logits + self.score_weight * group.scores
