@@ -14,7 +14,7 @@ import numpy as np
 from contracts.encoded import EncodedColumns
 from contracts.features import History
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_array, subject_of
-from contracts.options import Constraints, Ragged, RerankOptions
+from contracts.options import ItemFilters, Ragged, RerankingOptions
 
 ContextValue = str | float | tuple[str | float, ...] | None
 """A value of a request's context, as its column's kind has it."""
@@ -36,9 +36,9 @@ class RequestBatch:
         context_time: [B] int64 Unix seconds, gives hour and weekday only.
         k: [B] int32, items wanted.
         budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
-        constraints: items that requests limit themselves to; None = no request does.
-        given: B lists of distinct ItemRows to rank instead of retrieving candidates; None = retrieve.
-        rerank: how the final lists are drawn; None = greedily.
+        filters: of the requests that have any; None = no request has.
+        provided: B lists of distinct ItemRows to rank instead of retrieved candidates; None = retrieve.
+        reranking: options of the final lists; None = greedy.
     """
 
     bundle_version: str
@@ -51,9 +51,9 @@ class RequestBatch:
     context_time: LongArray
     k: IntArray
     budget_ms: FloatArray
-    constraints: Constraints | None = None
-    given: Ragged | None = None
-    rerank: RerankOptions | None = None
+    filters: ItemFilters | None = None
+    provided: Ragged | None = None
+    reranking: RerankingOptions | None = None
 
     def __post_init__(self) -> None:
         size = len(self.request_ids)
@@ -64,7 +64,7 @@ class RequestBatch:
         check_array("context_time", self.context_time, (size,), np.int64)
         check_array("k", self.k, (size,), np.int32)
         check_array("budget_ms", self.budget_ms, (size,), np.float32)
-        for name, lists in {"given": self.given, "rerank": self.rerank}.items():
+        for name, lists in {"provided": self.provided, "reranking": self.reranking}.items():
             if lists is not None and len(lists) != size:
                 raise ValueError(f"{name} has {len(lists)} entries, expected {size}, one a request")
 

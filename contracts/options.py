@@ -48,7 +48,7 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class Constraints:
+class ItemFilters:
     """The items that F requests of a batch limit themselves to; the other requests take every eligible item.
 
     Attributes:
@@ -71,7 +71,7 @@ class Constraints:
             check_array(column, bounds, (size, 2), np.float64)
         for lists in (self.excluded, *self.codes.values()):
             if len(lists) != size:
-                raise ValueError(f"a constraint has {len(lists)} lists, expected {size}, one a limited request")
+                raise ValueError(f"the filters have {len(lists)} lists, expected {size}, one a request with filters")
 
 
 class Order(IntEnum):
@@ -87,11 +87,11 @@ class Order(IntEnum):
 
 NO_CAP: Final = np.iinfo(np.int32).max
 CAPPED_COLUMNS: Final = (c.CATEGORY_L1, c.CATEGORY_L2)
-"""Columns of `RerankOptions.caps`."""
+"""Columns of `RerankingOptions.caps`."""
 
 
 @dataclass(frozen=True)
-class RerankOptions:
+class RerankingOptions:
     """How the final lists of B requests are drawn.
 
     Attributes:
@@ -126,6 +126,6 @@ class RerankOptions:
         """[B]: whether what was picked changes what may be picked next."""
         return np.asarray((self.caps < NO_CAP).any(axis=1) | (self.mmr > 0))
 
-    def take(self, requests: AnyArray) -> RerankOptions:
+    def take(self, requests: AnyArray) -> RerankingOptions:
         """The options of some requests, by places or a mask."""
-        return RerankOptions(*(getattr(self, field.name)[requests] for field in fields(self)))
+        return RerankingOptions(*(getattr(self, field.name)[requests] for field in fields(self)))

@@ -1,7 +1,7 @@
-"""READ FIRST. The whole recommender on one screen: five stages in order, called by name.
+"""READ FIRST. The whole recommender on one screen: `RecommenderPipeline.run` calls five stages in order, by name.
 
-Stages are local or remote (`serving.running.calls`); the pipeline cannot tell. Each is timed and counted here, gets
-what is left of the budget, and has a policy for failure (`serving.running.steps`).
+A stage runs in this process or in another deployment (`serving.running.calls`); the pipeline does not know which. Each
+call gets the rest of the time budget, is timed, and falls back by its policy when it fails (`serving.running.steps`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from contracts.bundle import Bundle
 from contracts.ids import IntArray
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, Reranked
-from contracts.options import Constraints, Ragged, RerankOptions
+from contracts.options import ItemFilters, Ragged, RerankingOptions
 from contracts.seen import SeenAnswers
 from contracts.user_records import UserRecords
 from serving.running.beside import together
@@ -24,31 +24,31 @@ from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking
 from serving.stages.seen_filter import SeenReader
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The five stages: what each takes and, last, what it gives.
+    """The five stages; each type lists the messages that the stage takes and, last, its answer.
 
     Attributes:
-        query_features: looks subjects up and makes the features of their queries.
-        retrieval: finds candidates within the limits of requests, or scores the items that are given instead.
-        seen_filter: removes what subjects have seen, by what the store knows about the candidates.
-        ranking: gives the candidates the ranker's logits.
-        reranking: draws the final lists of k items.
+        query_features: looks up the subjects of requests and builds the query features.
+        retrieval: finds candidates that pass the filters of their request, or scores its provided candidates.
+        seen_filter: splits candidates into those that their subject has seen and those to keep.
+        ranking: scores candidates with the ranker's logits.
+        reranking: picks the final k items of each request.
     """
 
     query_features: Stage[RequestBatch, LookedUp]
-    retrieval: Stage[QueryFeatures, Constraints | None, Ragged | None, Candidates]
+    retrieval: Stage[QueryFeatures, ItemFilters | None, Ragged | None, Candidates]
     seen_filter: Stage[Candidates, SeenAnswers, FilterResult]
     ranking: Stage[QueryFeatures, Candidates, Candidates]
-    reranking: Stage[Candidates, IntArray, RerankOptions | None, Reranked]
+    reranking: Stage[Candidates, IntArray, RerankingOptions | None, Reranked]
 
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """What answers a stage's messages when the stage does not; all of it runs where the pipeline runs."""
+    """Fallbacks of failing stages. They take the same messages and run in the pipeline's own process."""
 
     query_features: QueryFeatureBuilder
     popular: PopularItems
@@ -56,15 +56,15 @@ class Fallbacks:
 
     @classmethod
     def open(cls, bundle: Bundle, num_popular: int) -> Fallbacks:
-        """Reads what they need from a bundle."""
+        """Opens the fallbacks of a bundle."""
         return cls(QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, num_popular), Reranking.open(bundle))
 
     def anonymous(self, batch: RequestBatch) -> LookedUp:
-        """The requests with their own context and recent items, nobody known."""
+        """Query features without stored data: from the context and recent items in the requests."""
         return self.query_features(batch, UserRecords.anonymous(len(batch)))
 
     def unranked(self, queries: QueryFeatures, retrieved: Candidates) -> Candidates:
-        """The order of retrieval."""
+        """The candidates in the order of retrieval."""
         return retrieved
 
 
@@ -72,13 +72,13 @@ class RecommenderPipeline:
     """Requests in, ranked items out.
 
     Attributes:
-        fallbacks: as given.
+        fallbacks: replace failing stages.
 
     Args:
-        stages: the stages.
-        seen: reads what a batch's subjects have seen.
-        fallbacks: what stands in for failing stages.
-        config: policies.
+        stages: the five stages.
+        seen: reads what the subjects of a batch have seen.
+        fallbacks: replace failing stages.
+        config: budget shares and policies.
     """
 
     def __init__(self, stages: Stages, seen: SeenReader, fallbacks: Fallbacks, config: PipelineConfig) -> None:
@@ -86,13 +86,13 @@ class RecommenderPipeline:
         self._seen = EarlySeen(seen, config.store_share)
         self.fallbacks = fallbacks
         self._config = config
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     async def run(self, batch: RequestBatch) -> PipelineResult:
-        """Recommends for a batch of requests.
+        """Recommends items for a batch of requests.
 
-        The batch has the budget of its most patient request, so that a hasty one does not spoil the others; whoever
-        forms batches puts similar budgets together.
+        The budget of a batch is the largest among its requests, so that one short budget does not degrade the others.
+        The gateway batches requests of similar budgets (`serving.gateway.queue.lanes`).
 
         Raises:
             StageError: a stage failed and its policy is `fail`.
@@ -113,14 +113,14 @@ class RecommenderPipeline:
         steps: Steps,
         enough: IntArray | None = None,
     ) -> PipelineResult:
-        """Everything after the query features; evaluation enters here with features as of past events.
+        """Runs everything after the query features. Evaluation starts here, with features as of past events.
 
         Args:
             queries: features of B queries.
-            batch: the requests that they belong to.
-            filter_seen: the seen filter; None = everything passes.
-            steps: the run of this batch.
-            enough: candidates [B] that the filter must leave, else retrieval goes again; None = k.
+            batch: their requests.
+            filter_seen: the seen filter of this batch; None = nothing is filtered.
+            steps: runs the stages of this batch.
+            enough: candidates [B] that the filter should keep; where it keeps fewer, retrieval runs again. None = k.
 
         Raises:
             StageError: a stage failed and its policy is `fail`.
@@ -128,10 +128,10 @@ class RecommenderPipeline:
         stages, instead = self._stages, self.fallbacks
         has_subject = [subject is not None for subject in batch.subjects]
         retrieved = await steps.run(
-            "retrieval", stages.retrieval, queries, batch.constraints, batch.given, instead=instead.popular
+            "retrieval", stages.retrieval, queries, batch.filters, batch.provided, instead=instead.popular
         )
-        # Side by side: to score the few items that the filter removes costs less than to wait for it. The ranker needs
-        # retrieval because it reads its scores, which popular items do not have.
+        # Ranking and the seen filter run at the same time: scoring a few seen items costs less than waiting for the
+        # filter. Ranking needs retrieval because it reads its scores, which popular items do not have.
         scored, filtered = await together(
             steps.run("ranking", stages.ranking, queries, retrieved, instead=instead.unranked, needs="retrieval"),
             steps.run("seen_filter", filter_seen, retrieved, instead=FilterResult.unfiltered, affects=has_subject),
@@ -143,7 +143,7 @@ class RecommenderPipeline:
         steps.count_removed(lists.filtered)
         ranked = lists.ranked
         top = await steps.run(
-            "reranking", stages.reranking, ranked, batch.k, batch.rerank, instead=instead.reranking, last=True
+            "reranking", stages.reranking, ranked, batch.k, batch.reranking, instead=instead.reranking, last=True
         )
         retrieved = lists.filtered.candidates
         return PipelineResult(
@@ -159,7 +159,7 @@ class RecommenderPipeline:
         enough: IntArray,
         steps: Steps,
     ) -> Lists:
-        """The lists, short ones retrieved again without what their subjects have seen; as they are if that fails."""
+        """Retrieves again for requests that the seen filter leaves too short; keeps their lists if that fails."""
         short = lists.too_short(enough)
         if not len(short):
             return lists
@@ -169,13 +169,13 @@ class RecommenderPipeline:
             filter_seen,
             steps.once_more("ranking", stages.ranking, instead=instead.unranked),
             queries,
-            batch.constraints,
+            batch.filters,
             enough,
             short,
         )
-        nobody = [False] * len(batch)  # lists that stay short lack no part
+        nobody = [False] * len(batch)  # a list that stays short is not degraded
         return await steps.run("seen_filter", again, lists, instead=Lists.as_they_are, affects=nobody)
 
     def steps(self, batch: RequestBatch) -> Steps:
-        """A run for a batch."""
+        """Runs the stages of one batch."""
         return Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)

@@ -23,12 +23,12 @@ class QueryGroup:
     Attributes:
         embeddings: [Q, E] float32.
         bias: additive bias of the items by their age on that day, [I] float32; None = none.
-        eligible: items launched before that day, [I]; None = all.
+        mask: items launched before that day, [I]; None = all.
     """
 
     embeddings: FloatArray
     bias: FloatArray | None = None
-    eligible: BoolArray | None = None
+    mask: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)

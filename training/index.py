@@ -142,10 +142,10 @@ def ann_recall(index: CandidateIndex, exact: CandidateIndex, queries: Sequence[Q
     shares = []
     for group in queries:
         owners = np.arange(len(group))
-        best = exact.search(group.embeddings, k, group.bias, group.eligible)
-        found = index.search(group.embeddings, k, group.bias, group.eligible)
+        best = exact.search(group.embeddings, k, group.bias, group.mask)
+        found = index.search(group.embeddings, k, group.bias, group.mask)
         scores = exact.score(
-            group.embeddings, found.rows, np.repeat(owners, found.lengths), group.bias, group.eligible
+            group.embeddings, found.rows, np.repeat(owners, found.lengths), group.bias, group.mask
         ).scores
         for expected, own in zip(_split(best.scores, best.lengths), _split(scores, found.lengths), strict=True):
             if len(expected):

@@ -32,7 +32,7 @@ from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter, check_timestamp
 from serving.interactions.streams import EventSink, EventSource, OutgoingEntry, StreamEntry
 from serving.stores.top_category import TopCategoryStore, decode_served
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class FeatureConsumer:
         self._stale_again_at = 0.0
         self._stop = threading.Event()
         self._alive_at = time.monotonic()
-        self._seldom = SeldomLogger(logger)
+        self._seldom = RateLimitedLogger(logger)
 
     def run(self) -> None:
         """Works until `stop`; what was taken is written then, if the stores let it."""

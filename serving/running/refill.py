@@ -1,8 +1,8 @@
-"""Lists that the seen filter leaves too short: retrieval goes again, for these requests alone, without what was seen.
+"""Refills lists that the seen filter leaves too short: retrieves again without what it removed, for them alone.
 
-What a request has seen is known only as answers about given items (Bloom filters), so retrieval leaves out what the
-filter removed, and is asked again while the filter still takes away too many. With each round candidates move on down
-the scores: the outcome is that of a retrieval that had known the seen items, cut where the list is long enough.
+The store cannot list what a subject has seen, it only answers whether a subject saw an item (Bloom filters). So each
+round of retrieval excludes what the filter has removed so far, until the lists are long enough or nothing more is
+removed. The result is the same as if retrieval had known the seen items.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 
 from contracts.ids import AnyArray, IntArray, LongArray
 from contracts.messages import Candidates, FilterResult, QueryFeatures
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from contracts.top_k import sort_keys
 from serving.running.calls import Stage
 
 
 @dataclass(frozen=True)
 class Lists:
-    """What the stages made of a batch.
+    """Filtered and scored candidates of a batch.
 
     Attributes:
-        filtered: the retrieved candidates [T] and which of them the seen filter left.
+        filtered: the retrieved candidates [T] and which of them the seen filter kept.
         scored: the same candidates with the ranker's scores.
     """
 
@@ -33,22 +33,22 @@ class Lists:
 
     @property
     def ranked(self) -> Candidates:
-        """The candidates that the filter left, with the ranker's scores."""
+        """The kept candidates with the ranker's scores."""
         return self.scored.where(self.filtered.keep)
 
     def too_short(self, enough: IntArray) -> LongArray:
-        """Requests [n], ascending, that the filter left with fewer candidates than `enough` [B]."""
+        """Requests [n], ascending, for which the filter removed some and kept fewer than `enough` [B]."""
         if self.filtered.keep.all():
             return np.zeros(0, dtype=np.int64)
-        kept, came = self.filtered.kept.lengths, self.scored.lengths
-        return np.flatnonzero((kept < enough) & (kept < came))
+        kept, retrieved = self.filtered.kept.lengths, self.scored.lengths
+        return np.flatnonzero((kept < enough) & (kept < retrieved))
 
     def as_they_are(self) -> Lists:
-        """These lists: what stands in for longer ones."""
+        """These lists: the fallback when the refill fails."""
         return self
 
     def with_part(self, requests: LongArray, part: Lists) -> Lists:
-        """The lists of some requests [n] replaced by those of `part`, a batch of n."""
+        """Replaces the lists of requests [n] by those of `part`, a batch of n."""
         owners, others = self.scored.owners, ~np.isin(self.scored.owners, requests)
         every = np.concatenate([owners[others], requests[part.scored.owners]])
         order = np.argsort(every, kind="stable")
@@ -69,31 +69,31 @@ class Lists:
 
 @dataclass(frozen=True)
 class Refill:
-    """Makes the lists of some requests long enough; called as a stage is.
+    """Refills the lists of some requests; called like a stage.
 
     Attributes:
         retrieval: retrieval of n queries.
-        filter_seen: the seen filter for candidates of the whole batch of B.
+        filter_seen: the seen filter of the whole batch of B.
         ranking: scores what retrieval found.
         queries: of the batch.
-        constraints: of the batch.
-        enough: candidates that a request should be left with [B].
-        requests: those that are too short [n], ascending.
+        filters: of the batch.
+        enough: candidates that the filter should keep for each request [B].
+        requests: those with lists that are too short [n], ascending.
     """
 
-    retrieval: Stage[QueryFeatures, Constraints | None, Ragged | None, Candidates]
+    retrieval: Stage[QueryFeatures, ItemFilters | None, Ragged | None, Candidates]
     filter_seen: Stage[Candidates, FilterResult]
     ranking: Stage[QueryFeatures, Candidates, Candidates]
     queries: QueryFeatures
-    constraints: Constraints | None
+    filters: ItemFilters | None
     enough: IntArray
     requests: LongArray
 
     async def __call__(self, lists: Lists, *, timeout_s: float) -> Lists:
-        """The lists of the batch after as many rounds as it takes.
+        """The lists of the batch, refilled in as many rounds as needed.
 
         Raises:
-            TimeoutError: it takes more seconds than there are.
+            TimeoutError: it takes longer than `timeout_s`.
         """
         async with asyncio.timeout(timeout_s):
             some = self.queries.take(self.requests)
@@ -102,12 +102,12 @@ class Refill:
         return lists.with_part(self.requests, Lists(found, scored))
 
     async def _rounds(self, filtered: FilterResult, some: QueryFeatures, timeout_s: float) -> FilterResult:
-        """The lists [n] with everything that was removed and what the last round kept, best first."""
+        """The lists [n]: all that was removed and what the last round kept, best first."""
         size, requests = len(filtered.candidates), self.requests
         removed = _lists(filtered.removed, requests)
         while True:
-            limits = _without(removed, requests, self.constraints)
-            found = await self.retrieval(some, limits, None, timeout_s=timeout_s)
+            filters = _excluding(removed, requests, self.filters)
+            found = await self.retrieval(some, filters, None, timeout_s=timeout_s)
             verdict = await self.filter_seen(_spread(found, requests, size), timeout_s=timeout_s)
             seen = _lists(verdict.removed, requests)
             removed = _joined(removed, seen)
@@ -144,22 +144,22 @@ def _verdict(kept: Candidates, removed: Candidates, reason: str) -> FilterResult
     return FilterResult(every, np.isin(every.owners * span + every.rows, kept.owners * span + kept.rows), reason)
 
 
-def _without(removed: Candidates, requests: LongArray, constraints: Constraints | None) -> Constraints:
-    """The limits of some requests [n] as those of a batch of n, with more items excluded."""
-    places = {} if constraints is None else {int(request): f for f, request in enumerate(constraints.requests)}
+def _excluding(removed: Candidates, requests: LongArray, filters: ItemFilters | None) -> ItemFilters:
+    """The filters of requests [n] for a batch of n, with the removed items excluded, too."""
+    places = {} if filters is None else {int(request): f for f, request in enumerate(filters.requests)}
     size = len(requests)
-    ranges = {column: np.tile([-np.inf, np.inf], (size, 1)) for column in (constraints.ranges if constraints else ())}
+    ranges = {column: np.tile([-np.inf, np.inf], (size, 1)) for column in (filters.ranges if filters else ())}
     excluded = np.split(removed.rows, removed.offsets[1:-1])
-    codes = {column: [np.zeros(0, np.int32)] * size for column in (constraints.codes if constraints else ())}
+    codes = {column: [np.zeros(0, np.int32)] * size for column in (filters.codes if filters else ())}
     for place, request in enumerate(requests.tolist()):
-        if constraints is not None and request in places:
-            limit = places[request]
-            excluded[place] = np.concatenate([excluded[place], _list(constraints.excluded, limit)])
-            for column, bounds in constraints.ranges.items():
-                ranges[column][place] = bounds[limit]
-            for column, lists in constraints.codes.items():
-                codes[column][place] = _list(lists, limit)
-    return Constraints(
+        if filters is not None and request in places:
+            at = places[request]
+            excluded[place] = np.concatenate([excluded[place], _list(filters.excluded, at)])
+            for column, bounds in filters.ranges.items():
+                ranges[column][place] = bounds[at]
+            for column, lists in filters.codes.items():
+                codes[column][place] = _list(lists, at)
+    return ItemFilters(
         np.arange(size, dtype=np.int32),
         Ragged.of(excluded),
         {column: Ragged.of(lists) for column, lists in codes.items()},

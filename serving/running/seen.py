@@ -37,14 +37,14 @@ class EarlySeen:
     def filter_of(
         self, batch: RequestBatch, stage: Stage[Candidates, SeenAnswers, FilterResult], steps: Steps
     ) -> Iterator[FilterSeen | None]:
-        """The filter of a batch, None if its items are given: those are ranked, seen or not.
+        """The filter of a batch; None for provided candidates, which are ranked even if seen.
 
         Args:
             batch: the requests.
             stage: splits candidates by what the store tells about them.
             steps: told whose seen items cannot be read.
         """
-        if batch.given is not None:
+        if batch.provided is not None:
             yield None
             return
         with Background(self._backoff.ask(self._in_time, batch)) as early:

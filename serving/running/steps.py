@@ -12,7 +12,7 @@ from contracts.config import StrictConfig
 from contracts.errors import RecommenderError, StageError
 from contracts.messages import FilterResult
 from serving.running.calls import DirectCall, Stage
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 Replaceable = Literal["fail", "fallback"]
 Skippable = Literal["fail", "skip"]
@@ -61,7 +61,7 @@ class Steps:
         warn: told about replaced stages.
     """
 
-    def __init__(self, size: int, budget_ms: float, config: PipelineConfig, warn: SeldomLogger) -> None:
+    def __init__(self, size: int, budget_ms: float, config: PipelineConfig, warn: RateLimitedLogger) -> None:
         self.stage_ms: dict[str, float] = {}
         self.removed: dict[str, int] = {}
         self.replaced_stages: set[str] = set()

@@ -8,19 +8,19 @@ from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
 from contracts.features import item_age_bucket
 from contracts.ids import BoolArray, FloatArray, LongArray
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from serving.stages.item_lookup import ItemLookup
 
 
 class Eligibility:
-    """Launched and not withdrawn items, by time, under the limits of requests.
+    """Masks of the items that are launched, not withdrawn, and pass the filters of a request.
 
-    The set of all requests changes only when an item is launched, so the mask of the last launch is kept.
+    Without filters the mask changes only when an item is launched, so it is cached until then.
 
     Args:
         launched_at: [I] int64 Unix seconds.
         withdrawn: [I].
-        items: what filters compare.
+        items: the columns that filters compare.
     """
 
     def __init__(self, launched_at: LongArray, withdrawn: BoolArray, items: ItemLookup) -> None:
@@ -47,46 +47,46 @@ class Eligibility:
             self._kept = (launches, (self._launched_at <= now) & ~self._withdrawn)
         return self._kept[1]
 
-    def of(self, nows: LongArray, constraints: Constraints | None = None) -> BoolArray:
-        """The mask [I] that all queries share, or [B, I] where their times [B] or limits make a difference."""
+    def of(self, nows: LongArray, filters: ItemFilters | None = None) -> BoolArray:
+        """One mask [I] for all queries, or [B, I] where their times [B] or filters differ."""
         launches = np.searchsorted(self._launches, nows, side="right")
         if (launches == launches[0]).all():
             mask = self.at(int(nows[0]))
         else:
             mask = (self._launched_at <= nows[:, None]) & ~self._withdrawn
-        if constraints is None:
+        if filters is None:
             return mask
         mask = np.broadcast_to(mask, (len(nows), len(self._launched_at))).copy()
-        mask[constraints.requests] &= self._allowed(constraints)
+        mask[filters.requests] &= self._mask_of(filters)
         return mask
 
-    def _allowed(self, constraints: Constraints) -> BoolArray:
-        """[F, I]: what each limited request allows."""
-        mask = np.ones((len(constraints.requests), len(self)), dtype=np.bool_)
-        for column, bounds in constraints.ranges.items():
+    def _mask_of(self, filters: ItemFilters) -> BoolArray:
+        """[F, I]: whether an item passes the filters of a request."""
+        mask = np.ones((len(filters.requests), len(self)), dtype=np.bool_)
+        for column, bounds in filters.ranges.items():
             lowest, highest = bounds.T[:, :, None]
             numbers, any_number = self._items.numbers(column), np.isinf(lowest) & np.isinf(highest)
             mask &= any_number | ((numbers >= lowest) & (numbers <= highest))
-        for column, legal in constraints.codes.items():
-            mask &= self._having(column, legal) | (legal.lengths == 0)[:, None]
-        mask[constraints.excluded.owners, constraints.excluded.values] = False
+        for column, wanted in filters.codes.items():
+            mask &= self._having(column, wanted) | (wanted.lengths == 0)[:, None]
+        mask[filters.excluded.owners, filters.excluded.values] = False
         return mask
 
-    def _having(self, column: str, legal: Ragged) -> BoolArray:
-        """[F, I]: whether an item has one of the codes that each limited request allows."""
+    def _having(self, column: str, wanted: Ragged) -> BoolArray:
+        """[F, I]: whether an item has one of the codes that a request wants."""
         codes, listed = self._items.codes(column), self._items.listed(column)
-        table = np.zeros((len(legal), max(codes.max(initial=0), legal.values.max(initial=0)) + 1), dtype=np.bool_)
-        table[legal.owners, legal.values] = True
+        table = np.zeros((len(wanted), max(codes.max(initial=0), wanted.values.max(initial=0)) + 1), dtype=np.bool_)
+        table[wanted.owners, wanted.values] = True
         if listed is None:
             return table[:, codes]
-        found = np.zeros((len(legal), len(self)), dtype=np.bool_)
-        for wanted, has in zip(table, found, strict=True):  # one by one: a table by request, item and place is large
-            has[listed.rows[wanted[listed.codes]]] = True
-        return found
+        mask = np.zeros((len(wanted), len(self)), dtype=np.bool_)
+        for wants, has in zip(table, mask, strict=True):  # one request at a time, to save memory
+            has[listed.rows[wants[listed.codes]]] = True
+        return mask
 
 
 class AgeBias:
-    """The additive retrieval bias by item age; it changes at each shop-local day only."""
+    """The additive retrieval bias by item age; it changes once each shop-local day."""
 
     def __init__(self, by_bucket: FloatArray, launched_at: LongArray, calendar: ShopCalendar) -> None:
         self._by_bucket = by_bucket
@@ -102,7 +102,7 @@ class AgeBias:
         return self._kept[1]
 
     def of(self, nows: LongArray) -> FloatArray:
-        """The bias [I] that all queries share, or [B, I] where their days make a difference."""
+        """One bias [I] for all queries, or [B, I] where their days differ."""
         days, inverse = np.unique(self._calendar.day(nows), return_inverse=True)
         if len(days) == 1:
             return self.at(int(days[0]))

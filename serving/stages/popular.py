@@ -1,4 +1,4 @@
-"""Popular items: what is shown when retrieval does not answer."""
+"""Popular items: the fallback of retrieval."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from contracts.bundle import Bundle
 from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from serving.stages.eligibility import Eligibility
 
 
 class PopularItems:
-    """Popular eligible items, the same for everybody but for the limits of the request.
+    """Popular eligible items, the same for everybody except for the filters of a request.
 
     Args:
         bundle_version: the version whose ItemRows these are.
-        rows: [n] int32, most popular first; items that are not among them come after them, so that a limited request
-            finds whatever there is.
+        rows: [n] int32, most popular first; the other items follow, so that a request with filters finds
+            everything that passes them.
         eligibility: items that may be recommended.
         count: items of a request, at most.
     """
@@ -40,20 +40,22 @@ class PopularItems:
         self._order = np.concatenate([rows, rest])
 
     def __call__(
-        self, queries: QueryFeatures, constraints: Constraints | None = None, given: Ragged | None = None
+        self, queries: QueryFeatures, filters: ItemFilters | None = None, provided: Ragged | None = None
     ) -> Candidates:
         """Items of each query, best first, with scores 0, -1, -2 and so on.
 
         Args:
             queries: B queries.
-            constraints: items that they limit themselves to.
-            given: items to choose from, in their order; None = popular ones.
+            filters: of the queries; None = none.
+            provided: B lists of ItemRows that replace the popular items, in their order.
         """
-        size = len(queries)
-        masks = np.broadcast_to(self._eligibility.of(queries.now, constraints), (size, len(self._eligibility)))
-        orders = [self._order] * size if given is None else np.split(given.values, np.cumsum(given.lengths)[:-1])
-        most = self._count if given is None else None
-        lists = [order[mask[order]][:most] for order, mask in zip(orders, masks, strict=True)]
-        lengths = np.array([len(rows) for rows in lists], dtype=np.int32)
+        shape = (len(queries), len(self._eligibility))
+        masks = np.broadcast_to(self._eligibility.of(queries.now, filters), shape)
+        if provided is None:
+            lists = [self._order[mask[self._order]][: self._count] for mask in masks]
+        else:
+            rows = np.split(provided.values, np.cumsum(provided.lengths)[:-1])
+            lists = [some[mask[some]] for some, mask in zip(rows, masks, strict=True)]
+        lengths = np.array([len(one) for one in lists], dtype=np.int32)
         scores = [-np.arange(length, dtype=np.float32) for length in lengths]
         return Candidates(self._version, np.concatenate(lists), np.concatenate(scores), lengths)

@@ -11,7 +11,7 @@ from contracts.bundle import Bundle
 from contracts.config import StrictConfig
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, Reranked
-from contracts.options import CAPPED_COLUMNS, Order, RerankOptions
+from contracts.options import CAPPED_COLUMNS, Order, RerankingOptions
 from contracts.top_k import from_keys, sort_keys
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.diversity import Likeness, draw_in_turn
@@ -68,7 +68,7 @@ class Reranking:
         """Maps what diversity reads from a bundle."""
         return cls(bundle.version, ItemLookup.open(bundle), ContentLookup.open(bundle))
 
-    def __call__(self, candidates: Candidates, k: IntArray, options: RerankOptions | None = None) -> Reranked:
+    def __call__(self, candidates: Candidates, k: IntArray, options: RerankingOptions | None = None) -> Reranked:
         """At most k[b] candidates of each request b: fewer where there are not as many, or caps allow no more.
 
         Args:
@@ -126,7 +126,7 @@ def _greedy(candidates: Candidates, k: IntArray) -> Reranked:
     return _reranked(candidates.bundle_version, rows, scores, lengths, np.ones(len(rows)))
 
 
-def _pool(candidates: Candidates, k: IntArray, options: RerankOptions) -> Pool:
+def _pool(candidates: Candidates, k: IntArray, options: RerankingOptions) -> Pool:
     valid = np.arange(candidates.lengths.max()) < candidates.lengths[:, None]
     rows = np.zeros(valid.shape, dtype=np.int32)
     rows[valid] = candidates.rows

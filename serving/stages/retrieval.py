@@ -12,7 +12,7 @@ from contracts.bundle_layout import INDEX
 from contracts.config import StrictConfig
 from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from serving.placing.device import Device
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_schema, refuse_other_version
@@ -32,15 +32,15 @@ class Retrieval:
     """Query features to candidates, best first.
 
     Reference model: 3 faiss_retrieval
-    Input: query embeddings [B, E], limits of requests
+    Input: query embeddings [B, E], filters of requests
     Output: the best 300 ItemRows and scores of each request under its mask, fewer only where fewer are eligible
     Artifacts: `index/faiss.index`, `two_tower/candidate`, age bias, launch times, withdrawn items
-    Failure: popular items under the same limits in their order, `retrieval` in `degraded`
+    Failure: popular items that pass the same filters, most popular first, `retrieval` in `degraded`
     Cadence: index at a full build; eligibility with each launch; age bias each shop-local day
 
     Args:
-        bundle_version: the version that it serves; messages of another one are refused.
-        schema_digest: of the columns that the tower reads; others are refused.
+        bundle_version: the version that it serves; messages of other versions are refused.
+        schema_digest: of the schema that the tower reads; queries of others are refused.
         tower: query features to query embeddings [B, E].
         index: the candidate index.
         bias: additive bias by item age.
@@ -83,34 +83,34 @@ class Retrieval:
         return cls(bundle.version, bundle.schema.digest, tower, index, bias, Eligibility.open(bundle), config)
 
     def __call__(
-        self, queries: QueryFeatures, constraints: Constraints | None = None, given: Ragged | None = None
+        self, queries: QueryFeatures, filters: ItemFilters | None = None, provided: Ragged | None = None
     ) -> Candidates:
         """The top `retrieval_k` eligible items of each query, or all there are, best first.
 
         Args:
             queries: features of B queries.
-            constraints: items that they limit themselves to; None = none does.
-            given: B lists of distinct ItemRows to score instead, of which the eligible ones come back.
+            filters: of the queries; None = none.
+            provided: B lists of distinct ItemRows to score instead; the eligible ones come back.
 
         Raises:
             BundleError: the queries are of another bundle version, or their columns of another schema.
         """
         refuse_other_version(queries.bundle_version, self._version)
         refuse_other_schema(queries.columns.digest, self._digest)
-        return self.search(queries.now, self._tower(queries), constraints, given)
+        return self.search(queries.now, self._tower(queries), filters, provided)
 
     def search(
         self,
         now: LongArray,
         embeddings: FloatArray,
-        constraints: Constraints | None = None,
-        given: Ragged | None = None,
+        filters: ItemFilters | None = None,
+        provided: Ragged | None = None,
     ) -> Candidates:
-        """As a call, with the times [B], Unix seconds, and embeddings [B, E] of the queries given."""
+        """As a call, for queries with embeddings [B, E] at times [B] in Unix seconds."""
         bias = self._bias.of(now)
-        eligible = self._eligibility.of(now, constraints)
-        if given is None:
-            found = self._index.search(embeddings, self._config.retrieval_k, bias=bias, eligible=eligible)
+        mask = self._eligibility.of(now, filters)
+        if provided is None:
+            found = self._index.search(embeddings, self._config.retrieval_k, bias=bias, mask=mask)
         else:
-            found = self._index.score(embeddings, given.values, given.owners, bias=bias, eligible=eligible)
+            found = self._index.score(embeddings, provided.values, provided.owners, bias=bias, mask=mask)
         return Candidates(self._version, found.rows, found.scores, found.lengths)

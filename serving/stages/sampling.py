@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.ids import BoolArray, IntArray, LongArray
-from contracts.options import Order, RerankOptions
+from contracts.options import Order, RerankingOptions
 from contracts.splitmix import GAMMA, mix
 
 Doubles = NDArray[np.float64]
@@ -32,7 +32,7 @@ class Pool:
     utilities: Doubles
     valid: BoolArray
     k: IntArray
-    options: RerankOptions
+    options: RerankingOptions
 
     def take(self, requests: BoolArray) -> Pool:
         """The part of some requests, by a mask [F]."""
@@ -82,7 +82,7 @@ def draw_at_once(pool: Pool, width: int) -> Drawn:
     return Drawn(np.where(wanted, order[:, :width], -1), chances[:, :width])
 
 
-def log_probabilities(utilities: Doubles, valid: BoolArray, options: RerankOptions) -> Doubles:
+def log_probabilities(utilities: Doubles, valid: BoolArray, options: RerankingOptions) -> Doubles:
     """Log q of each candidate, q = (1 - ε) · softmax(utility / T) + ε / n.
 
     Args:

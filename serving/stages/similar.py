@@ -38,13 +38,13 @@ class Neighbours:
             k: items wanted.
             now: Unix seconds.
         """
-        allowed = self._eligibility.at(now).copy()
-        allowed[row] = False
+        mask = self._eligibility.at(now).copy()
+        mask[row] = False
         products = self._candidates @ self._candidates[row]
         lengths = self._lengths * self._lengths[row]
         cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
-        rows, scores = top_k(np.where(allowed, cosines, np.float32(-np.inf))[None], self._all_rows, k)
-        found = min(k, np.count_nonzero(allowed))
+        rows, scores = top_k(np.where(mask, cosines, np.float32(-np.inf))[None], self._all_rows, k)
+        found = min(k, np.count_nonzero(mask))
         return rows[0, :found], scores[0, :found]
 
     @cached_property

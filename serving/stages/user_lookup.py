@@ -15,7 +15,7 @@ from contracts.messages import RequestBatch
 from contracts.user_records import RecentItems, UserFeatures, UserRecords
 from serving.running.backoff import Backoff
 from serving.running.steps import PipelineConfig
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 USER_FEATURES: Final = "user_features"
 RECENT_ITEMS: Final = "recent_items"
@@ -55,7 +55,7 @@ class UserLookup:
         self._features = features
         self._recents = recents
         self._config = config
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
         self._backoffs = {USER_FEATURES: Backoff(), RECENT_ITEMS: Backoff()}
 
     async def __call__(self, batch: RequestBatch) -> UserRecords:

@@ -13,7 +13,7 @@ import redis.asyncio
 
 from contracts.errors import StoreError
 from serving.watching.metrics import BROKEN_KEYS, Labels, Metric
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 KeyKind = Literal["recent_items", "categories", "seen", "user_features", "popular", "erased"]
 _AnswerT = TypeVar("_AnswerT")
@@ -25,7 +25,7 @@ class BrokenKeys:
     def __init__(self) -> None:
         self._counts: Counter[KeyKind] = Counter()
         self._lock = threading.Lock()
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def found(self, kind: KeyKind, error: BaseException) -> None:
         """Tells about one."""

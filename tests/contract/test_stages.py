@@ -9,7 +9,7 @@ import numpy as np
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
-from contracts.options import NO_CAP, Constraints, Ragged, RerankOptions
+from contracts.options import NO_CAP, ItemFilters, Ragged, RerankingOptions
 from serving.running.steps import PipelineConfig
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder, QueryFeatureStage
@@ -22,13 +22,13 @@ from serving.testing import BATCH, StageContract, candidates, queries, requests
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures
 
 
-def limits_of(*places: int) -> Constraints | None:
-    """Limits of every second request."""
+def filters_of(*places: int) -> ItemFilters | None:
+    """Filters of every second request."""
     some = [at for at, place in enumerate(places) if place % 2]
     if not some:
         return None
     numbers = [places[at] for at in some]
-    return Constraints(
+    return ItemFilters(
         requests=np.array(some, dtype=np.int32),
         excluded=Ragged.of([range(number) for number in numbers]),
         codes={c.CATEGORY_L1: Ragged.of([[1 + number % 3] for number in numbers])},
@@ -63,7 +63,7 @@ class TestLimitedRetrieval(TestRetrieval):
     """Every second request limits itself to some items."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
-        return *super().messages(bundle, *places), limits_of(*places)
+        return *super().messages(bundle, *places), filters_of(*places)
 
 
 class TestGivenItems(TestRetrieval):
@@ -71,7 +71,7 @@ class TestGivenItems(TestRetrieval):
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
         given = Ragged.of([candidates(bundle, place).rows for place in places])
-        return *super().messages(bundle, *places), limits_of(*places), given
+        return *super().messages(bundle, *places), filters_of(*places), given
 
 
 class TestPopularItems(TestLimitedRetrieval):
@@ -116,7 +116,7 @@ class TestRerankingOfAllKinds(TestReranking):
     """Greedy, sampled and weighted lists, with and without likeness and caps, in one batch."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
-        options = RerankOptions(
+        options = RerankingOptions(
             order=np.array([place % 3 for place in places], dtype=np.int32),
             temperature=np.array([0.5 + place % 4 for place in places]),
             epsilon=np.array([0.1 * (place % 2) for place in places]),

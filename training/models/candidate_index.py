@@ -73,7 +73,7 @@ class CandidateIndex:
         return len(self._candidates)
 
     def search(
-        self, queries: FloatArray, k: int, bias: FloatArray | None = None, eligible: BoolArray | None = None
+        self, queries: FloatArray, k: int, bias: FloatArray | None = None, mask: BoolArray | None = None
     ) -> Found:
         """The k best eligible items of each query.
 
@@ -81,16 +81,16 @@ class CandidateIndex:
             queries: [B, E] float32.
             k: items wanted.
             bias: added to the inner products, [I] or [B, I] float32.
-            eligible: items that may come back, [I] or [B, I]; None = all.
+            mask: items that may come back, [I] or [B, I]; None = all.
         """
-        if eligible is None:
+        if mask is None:
             wanted = np.full(len(queries), min(k, len(self)))
         else:
-            wanted = np.minimum(k, np.broadcast_to(np.count_nonzero(eligible, axis=-1), len(queries)))
+            wanted = np.minimum(k, np.broadcast_to(np.count_nonzero(mask, axis=-1), len(queries)))
         if self._approximate is None:
-            rows, scores = self._search_exactly(queries, k, bias, eligible)
+            rows, scores = self._search_exactly(queries, k, bias, mask)
         else:
-            rows, scores = self._search_approximately(queries, k, wanted, bias, eligible)
+            rows, scores = self._search_approximately(queries, k, wanted, bias, mask)
         inside = np.arange(rows.shape[1]) < wanted[:, None]
         return Found(rows[inside], scores[inside], wanted.astype(np.int32))
 
@@ -100,7 +100,7 @@ class CandidateIndex:
         rows: IntArray,
         owners: LongArray,
         bias: FloatArray | None = None,
-        eligible: BoolArray | None = None,
+        mask: BoolArray | None = None,
     ) -> Found:
         """Scores given items, exactly.
 
@@ -109,31 +109,31 @@ class CandidateIndex:
             rows: ItemRows [T].
             owners: [T], ascending: the query that each item belongs to.
             bias: as in `search`.
-            eligible: as in `search`; the other items do not come back.
+            mask: as in `search`; the other items do not come back.
         """
         scores = np.einsum("te,te->t", queries[owners], self._candidates[rows])
         if bias is not None:
             scores += bias[rows] if bias.ndim == 1 else bias[owners, rows]
-        if eligible is not None:
-            kept = eligible[rows] if eligible.ndim == 1 else eligible[owners, rows]
+        if mask is not None:
+            kept = mask[rows] if mask.ndim == 1 else mask[owners, rows]
             rows, owners, scores = rows[kept], owners[kept], scores[kept]
         order = np.lexsort((-sort_keys(scores, rows), owners))
         lengths = np.bincount(owners, minlength=len(queries)).astype(np.int32)
         return Found(rows[order], scores[order], lengths)
 
     def _search_exactly(
-        self, queries: FloatArray, k: int, bias: FloatArray | None, eligible: BoolArray | None
+        self, queries: FloatArray, k: int, bias: FloatArray | None, mask: BoolArray | None
     ) -> tuple[IntArray, FloatArray]:
         """Best first, [B, min(k, I)]; items that are not eligible come last with score -inf."""
         scores = queries @ self._candidates.T
         if bias is not None:
             scores += bias
-        if eligible is not None:
-            scores = np.where(eligible, scores, np.float32(-np.inf))
+        if mask is not None:
+            scores = np.where(mask, scores, np.float32(-np.inf))
         return top_k(scores, self._all_rows, k)
 
     def _search_approximately(
-        self, queries: FloatArray, k: int, wanted: AnyArray, bias: FloatArray | None, eligible: BoolArray | None
+        self, queries: FloatArray, k: int, wanted: AnyArray, bias: FloatArray | None, mask: BoolArray | None
     ) -> tuple[IntArray, FloatArray]:
         """As `_search_exactly`, over what the FAISS index fetches and all items with a bias above the usual.
 
@@ -147,10 +147,10 @@ class CandidateIndex:
         lifted = self._lifted_by(bias)
         open_queries = np.arange(len(queries))
         for factor in _FETCH_FACTORS:
-            part = _Part(open_queries, bias, eligible)
+            part = _Part(open_queries, bias, mask)
             found, raw = self._fetch(queries[open_queries], min(k * factor, len(self)))
             safe = np.maximum(found, 0)
-            usable = (found >= 0) & part.eligible_at(safe) & ~lifted.contains[safe]
+            usable = (found >= 0) & part.mask_at(safe) & ~lifted.contains[safe]
             biased = np.where(usable, raw + part.bias_at(safe), np.float32(-np.inf))
             bound = np.where(found[:, -1] >= 0, raw[:, -1], -np.inf) + lifted.usual[open_queries % len(lifted.usual)]
             beside = part.scores_of(lifted.rows, queries[open_queries] @ lifted.vectors.T)
@@ -163,10 +163,8 @@ class CandidateIndex:
             open_queries = open_queries[~enough]
             if len(open_queries) == 0:
                 return rows, scores
-        part = _Part(open_queries, bias, eligible)
-        rows[open_queries], scores[open_queries] = self._search_exactly(
-            queries[open_queries], k, part.bias, part.eligible
-        )
+        part = _Part(open_queries, bias, mask)
+        rows[open_queries], scores[open_queries] = self._search_exactly(queries[open_queries], k, part.bias, part.mask)
         return rows, scores
 
     def _lifted_by(self, bias: FloatArray | None) -> _Lifted:
@@ -188,21 +186,21 @@ class CandidateIndex:
 class _Part:
     """Bias and mask of some of the queries, whether shared by all queries or one row a query."""
 
-    def __init__(self, queries: AnyArray, bias: FloatArray | None, eligible: BoolArray | None) -> None:
+    def __init__(self, queries: AnyArray, bias: FloatArray | None, mask: BoolArray | None) -> None:
         self.bias = bias if bias is None or bias.ndim == 1 else bias[queries]
-        self.eligible = eligible if eligible is None or eligible.ndim == 1 else eligible[queries]
+        self.mask = mask if mask is None or mask.ndim == 1 else mask[queries]
 
     def bias_at(self, rows: IntArray) -> AnyArray:
         return np.zeros(1, np.float32) if self.bias is None else _at(self.bias, rows)
 
-    def eligible_at(self, rows: IntArray) -> AnyArray:
-        return np.ones(1, dtype=bool) if self.eligible is None else _at(self.eligible, rows)
+    def mask_at(self, rows: IntArray) -> AnyArray:
+        return np.ones(1, dtype=bool) if self.mask is None else _at(self.mask, rows)
 
     def scores_of(self, rows: IntArray, products: FloatArray) -> FloatArray:
-        """Scores [B, n] of items [n] from their inner products; -inf where they are not eligible."""
+        """Scores [B, n] of items [n] from their inner products; -inf outside of the mask."""
         if self.bias is not None:
             products = products + self.bias[..., rows]
-        return products if self.eligible is None else np.where(self.eligible[..., rows], products, np.float32(-np.inf))
+        return products if self.mask is None else np.where(self.mask[..., rows], products, np.float32(-np.inf))
 
 
 @dataclass(frozen=True)

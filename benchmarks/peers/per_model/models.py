@@ -132,11 +132,11 @@ class ComposedStages:
             user = await self._ask("user_transform", filled, records)
         return join_query(filled, records, user, context)
 
-    async def retrieval(self, queries: QueryFeatures, *limits: Any, timeout_s: float) -> Any:
+    async def retrieval(self, queries: QueryFeatures, *filters: Any, timeout_s: float) -> Any:
         """Models 2 and 3."""
         async with asyncio.timeout(timeout_s):
             embeddings = await self._ask("query_tower", queries)
-            return await self._ask("candidate_search", queries, embeddings, *limits)
+            return await self._ask("candidate_search", queries, embeddings, *filters)
 
     async def ranking(self, queries: QueryFeatures, candidates: Candidates, *, timeout_s: float) -> Any:
         """Models 5a to 6b."""

@@ -19,7 +19,7 @@ from contracts.feature import Feature, Side
 from contracts.features import History, item_age_bucket
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from contracts.schema import FeatureSchema, SideLayout
 from contracts.transforms import FittedTransforms
 from contracts.user_records import UserRecords
@@ -169,8 +169,8 @@ class CandidateSearch:
         self,
         queries: QueryFeatures,
         embeddings: FloatArray,
-        constraints: Constraints | None = None,
-        given: Ragged | None = None,
+        filters: ItemFilters | None = None,
+        provided: Ragged | None = None,
     ) -> Candidates:
         """As the stage answers; embeddings are [B, E].
 
@@ -178,7 +178,7 @@ class CandidateSearch:
             BundleError: the queries are of another bundle version.
         """
         refuse_other_version(queries.bundle_version, self._version)
-        return self._retrieval.search(queries.now, embeddings, constraints, given)
+        return self._retrieval.search(queries.now, embeddings, filters, provided)
 
 
 class StoredItems:

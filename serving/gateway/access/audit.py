@@ -12,7 +12,7 @@ import msgspec
 
 from contracts.append_only import append_whole
 from contracts.errors import AuditError
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 AUDIT_FILE: Final = "audit.jsonl"
 """Its name in a var folder, for the server and the jobs."""
@@ -34,7 +34,7 @@ class AuditLog:
         self._second = 0
         self._refusals = 0
         self._left_out = 0
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     async def refusal(self, **fields: str | None) -> None:
         """Notes that a caller was refused, unless too many are; a log that takes no lines is no error of theirs."""

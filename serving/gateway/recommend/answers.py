@@ -1,4 +1,4 @@
-"""Written answers: ranked rows with the metadata of their items and, where asked for, how they came about."""
+"""Writes answers: ranked items with metadata and, on request, an explanation."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_answers(asked: Sequence[Asked], result: PipelineResult, catalogue: Cat
         ]
         head = (one.request_id, one.request.user_id, result.ranked.bundle_version, result.degraded[place], items)
         explanation = explained.answer if explained else None
-        if one.given is None:
+        if one.provided is None:
             answers.append(encode(RecommendationResponse(*head, explanation)))
         else:
             retrieved = result.retrieved.offsets[place : place + 2]
-            ineligible = one.given.ineligible(result.retrieved.rows[slice(*retrieved)])
-            answers.append(encode(RankingResponse(*head, list(one.given.unknown), ineligible, explanation)))
+            ineligible = one.provided.ineligible(result.retrieved.rows[slice(*retrieved)])
+            answers.append(encode(RankingResponse(*head, list(one.provided.unknown), ineligible, explanation)))
     return answers

@@ -1,4 +1,4 @@
-"""Requests as the pipeline takes them: looked up, checked against the catalogue and the clock, and put in a batch."""
+"""Requests checked against the catalogue and the clock, and gathered in batches for the pipeline."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from contracts.options import Ragged
 from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.config import ExplorationConfig
-from serving.gateway.recommend.draws import Draw, DrawReader, gather_draws
 from serving.gateway.recommend.exploration import Explorer
-from serving.gateway.recommend.given import Given
-from serving.gateway.recommend.limits import LimitReader, Limits, gather_limits
+from serving.gateway.recommend.filters import FilterReader, RequestFilters, gather_filters
+from serving.gateway.recommend.provided import ProvidedCandidates
+from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking
 from serving.gateway.shop.context import ContextReader
 from serving.stages.reranking import RerankingConfig
 
@@ -31,19 +31,19 @@ class Asked(NamedTuple):
     Attributes:
         request_id: its own id, see `RequestId`.
         request: what was sent.
-        limits: items that it limits itself to; None = none.
-        draw: how its list is drawn; None = greedily.
-        given: items to rank; None = it wants recommendations.
+        filters: of items; None = none.
+        reranking: its reranking options; None = greedy.
+        provided: candidates to rank; None = it wants recommendations.
         budget_ms: milliseconds from arrival to answer; None = as configured.
-        explored: whether its list is drawn to learn from, see `serving.gateway.recommend.exploration`.
-        context: what it tells of the shop's context, by column; None = nothing.
+        explored: whether its visitor explores, see `serving.gateway.recommend.exploration`.
+        context: values of the shop's context by column; None = none.
     """
 
     request_id: str
     request: RecommendationRequest | RankingRequest
-    limits: Limits | None = None
-    draw: Draw | None = None
-    given: Given | None = None
+    filters: RequestFilters | None = None
+    reranking: RequestReranking | None = None
+    provided: ProvidedCandidates | None = None
     budget_ms: float | None = None
     explored: bool = False
     context: dict[str, ContextValue] | None = None
@@ -60,13 +60,13 @@ class Asked(NamedTuple):
 
 
 class RequestReader:
-    """Checks requests and looks their names up.
+    """Checks requests and looks up their names.
 
     Args:
-        bundle: whose catalogue they speak of.
+        bundle: has the catalogue.
         clock: tells now.
-        reranking: how lists are drawn where a request says nothing else.
-        exploration: whose lists are drawn to learn from.
+        reranking: default reranking options.
+        exploration: who explores.
     """
 
     def __init__(
@@ -74,27 +74,27 @@ class RequestReader:
     ) -> None:
         self._bundle = bundle
         self._clock = clock
-        self._limits = LimitReader(bundle)
+        self._filters = FilterReader(bundle)
         self.context = ContextReader(bundle.schema)
-        self._draws = DrawReader(reranking)
+        self._reranking = RerankingReader(reranking)
         self._explores = Explorer(exploration)
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
 
     def __call__(self, request: RecommendationRequest | RankingRequest, request_id: RequestId) -> Asked:
-        """A request that can be answered.
+        """Reads a request.
 
         Raises:
-            RequestError: the timestamp is out of range, or a filter cannot be meant.
+            RequestError: the timestamp is out of range, or a filter is invalid.
         """
         self._check_time(request.timestamp or 0)
-        limits, context = self._limits(request), self.context.told(request.context)
+        filters, context = self._filters(request), self.context.told(request.context)
         if isinstance(request, RankingRequest):
-            given = Given.read(request.candidate_ids, self._bundle)
-            draw = self._draws(request, request_id.sent)
-            return Asked(request_id.own, request, limits, draw, given, context=context)
+            provided = ProvidedCandidates.read(request.candidate_ids, self._bundle)
+            reranking = self._reranking(request, request_id.sent)
+            return Asked(request_id.own, request, filters, reranking, provided, context=context)
         explored = self._explores(request, request_id.sent)
-        draw = explored or self._draws(request, request_id.sent)
-        return Asked(request_id.own, request, limits, draw, explored=explored is not None, context=context)
+        reranking = explored or self._reranking(request, request_id.sent)
+        return Asked(request_id.own, request, filters, reranking, explored=explored is not None, context=context)
 
     def _check_time(self, timestamp: int) -> None:
         last = self._clock.now() + DAY_S
@@ -110,18 +110,18 @@ class RequestReader:
 def batch_of(
     asked: Sequence[Asked], bundle_version: str, now: int, budget_ms: Sequence[float], context: ContextReader
 ) -> RequestBatch:
-    """The batch of some requests: all of them give items to rank, or none does.
+    """A batch of requests that either all provide candidates or all want recommendations.
 
     Args:
         asked: B requests.
         bundle_version: the version that answers.
         now: Unix seconds.
-        budget_ms: milliseconds that each may still take.
+        budget_ms: milliseconds that each request has left.
         context: reads their contexts.
     """
     requests = [one.request for one in asked]
     devices = tuple(request.device_type for request in requests)
-    given = [one.given.rows for one in asked if one.given is not None]
+    provided = [one.provided.rows for one in asked if one.provided is not None]
     return RequestBatch(
         bundle_version=bundle_version,
         now=now,
@@ -133,7 +133,7 @@ def batch_of(
         context_time=np.array([request.timestamp or 0 for request in requests], dtype=np.int64),
         k=np.array([one.k for one in asked], dtype=np.int32),
         budget_ms=np.array(budget_ms, dtype=np.float32),
-        constraints=gather_limits([one.limits for one in asked]),
-        given=Ragged.of(given) if given else None,
-        rerank=gather_draws([one.draw for one in asked]),
+        filters=gather_filters([one.filters for one in asked]),
+        provided=Ragged.of(provided) if provided else None,
+        reranking=gather_reranking([one.reranking for one in asked]),
     )

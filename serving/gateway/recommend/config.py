@@ -1,4 +1,4 @@
-"""Settings of answers: what they may cost, and whose lists are drawn to learn from."""
+"""Settings of answers: their budget, and who explores."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from serving.gateway.queue.config import BatcherConfig, RefusalConfig
 
 
 class ServiceConfig(StrictConfig):
-    """What a request may cost."""
+    """Budget and batching of requests."""
 
     budget_ms: float = Field(default=100.0, gt=0)
     """Milliseconds from arrival to answer; stages that would take longer are replaced or left out."""
     batch: BatcherConfig = BatcherConfig()
-    """How requests gather."""
+    """How requests gather in batches."""
     refusals: RefusalConfig = RefusalConfig()
-    """How those that are too many are sent away."""
+    """How requests are refused under overload."""
 
     @model_validator(mode="after")
     def _a_request_may_wait_and_be_answered(self) -> ServiceConfig:
@@ -24,29 +24,29 @@ class ServiceConfig(StrictConfig):
         if longest_ms is not None and longest_ms >= self.budget_ms:
             raise ValueError(
                 f"batch.max_queue_ms={longest_ms:g} leaves nothing of budget_ms={self.budget_ms:g}; "
-                "lower the one or raise the other"
+                "lower max_queue_ms or raise budget_ms"
             )
         return self
 
     @property
     def batching(self) -> BatcherConfig:
-        """How requests gather, with what follows from the budget filled in.
+        """Batching, with what is unset derived from the budget.
 
-        Waiting may take a quarter of it: a full batch then still has time, and reading requests and sending
-        answers, which no clock here sees, take some, too.
+        Waiting may take a quarter of it, which leaves time for a full batch, and for reading the request and sending
+        the answer, which are not measured here.
         """
-        limits = {"max_queue_ms": self.budget_ms / 4, "max_batch_ms": self.budget_ms / 2}
-        return self.batch.model_copy(update={name: getattr(self.batch, name) or ms for name, ms in limits.items()})
+        derived = {"max_queue_ms": self.budget_ms / 4, "max_batch_ms": self.budget_ms / 2}
+        return self.batch.model_copy(update={name: getattr(self.batch, name) or ms for name, ms in derived.items()})
 
 
 class ExplorationConfig(StrictConfig):
-    """Who explores, and how their lists are drawn."""
+    """Who explores, and how their lists are sampled."""
 
     share: float = Field(default=0.0, ge=0, le=1)
     """Share of the visitors who explore, always the same ones; 0 = nobody."""
     salt: str = Field(default="exploration", min_length=1)
-    """Decides which visitors; another salt for a canary or an A/B test picks others, independently."""
+    """Decides which visitors explore; another salt, for a canary or an A/B test, picks others independently."""
     temperature: float = Field(default=1.0, ge=0.0001)
-    """Divisor of the logits that picks are drawn by."""
+    """Divisor of the logits in the softmax that items are sampled from."""
     epsilon: float = Field(default=0.05, ge=0, le=1)
-    """Share of uniform draws among all ranked items: no item's propensity is below epsilon / their number."""
+    """Share of uniform picks among the n ranked items: no propensity is below epsilon / n."""

@@ -1,4 +1,4 @@
-"""How an answer came about, from the messages that the gateway holds anyway: who does not ask pays nothing."""
+"""Explanations of answers, made from the pipeline's result; requests that do not ask for one cost nothing."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class Explained:
     """
 
     def __init__(self, result: PipelineResult, place: int, asked: Asked) -> None:
-        degraded, limits, is_given = result.degraded[place], asked.limits, asked.given is not None
+        degraded, filters, is_provided = result.degraded[place], asked.filters, asked.provided is not None
         self._retrieved = _part(result.retrieved, place)
         self._scored = _part(result.scored, place)
         self._order = np.argsort(-sort_keys(self._scored.scores, self._scored.rows))
         self._propensities = result.propensities[slice(*result.ranked.offsets[place : place + 2])]
         self._retrieval_answers, self._ranker_answers = "retrieval" not in degraded, "ranking" not in degraded
         self._source: Literal["retrieval", "popular", "given"] = (
-            "given" if is_given else "retrieval" if self._retrieval_answers else "popular"
+            "given" if is_provided else "retrieval" if self._retrieval_answers else "popular"
         )
-        seen: Verdict = "kept" if asked.subject is not None and not is_given else "not_asked"
+        seen: Verdict = "kept" if asked.subject is not None and not is_provided else "not_asked"
         self._filters: dict[str, Verdict] = {
             "eligibility": "kept",
-            "exclude": "kept" if limits is not None and len(limits.excluded) else "not_asked",
-            "filters": "kept" if limits is not None and limits.has_filters else "not_asked",
+            "exclude": "kept" if filters is not None and len(filters.excluded) else "not_asked",
+            "filters": "kept" if filters is not None and filters.has_columns else "not_asked",
             SEEN: "left_out" if "seen_filter" in degraded else seen,
         }
-        drawn = asked.draw is not None and asked.draw.order != Order.GREEDY
-        self._seed = asked.draw.seed if asked.draw is not None and drawn else None
+        sampled = asked.reranking is not None and asked.reranking.order != Order.GREEDY
+        self._seed = asked.reranking.seed if asked.reranking is not None and sampled else None
         self._stage_ms = result.stage_ms
 
     @property
@@ -81,5 +81,5 @@ def _part(candidates: Candidates, place: int) -> Candidates:
 
 
 def _place(values: AnyArray, value: int) -> int:
-    """Where a value stands that occurs once."""
+    """The place of a value that occurs once."""
     return int(np.flatnonzero(values == value)[0])

@@ -1,7 +1,7 @@
-"""Exploration: a share of the visitors is shown lists that are drawn at random with known propensities.
+"""Exploration: a share of the visitors gets randomly sampled lists with known propensities.
 
-What they do with them tells what another ranker would have earned (off-policy evaluation), so their lists are drawn
-by one seeded step with nothing after it.
+Off-policy evaluation learns from what they do what another ranker would have earned. Their lists are sampled in one
+seeded step that nothing follows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from contracts.ids import subject_of
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import RecommendationRequest
 from serving.gateway.recommend.config import ExplorationConfig
-from serving.gateway.recommend.draws import Draw, seed_of
+from serving.gateway.recommend.reranking import RequestReranking, seed_of
 
 
 def falls_in_share(share: float, salt: str, identity: str) -> bool:
-    """Whether an identity belongs to a share of all, by a hash: always the same answer for the same salt."""
+    """Whether an identity belongs to a share of all, by a hash: always the same answer for one salt."""
     digest = hashlib.blake2b(identity.encode(), digest_size=8, key=hashlib.sha256(salt.encode()).digest()).digest()
     return int.from_bytes(digest, "little") < share * 2**64
 
@@ -31,12 +31,11 @@ class Explorer:
     def __init__(self, config: ExplorationConfig) -> None:
         self._config = config
 
-    def __call__(self, request: RecommendationRequest, request_id: str) -> Draw | None:
-        """How the list of an exploring visitor is drawn, whatever the request wishes; None for the others.
+    def __call__(self, request: RecommendationRequest, request_id: str) -> RequestReranking | None:
+        """Reranking options of a visitor who explores, None for others; those of the request do not count.
 
-        The request's own seed does not count either: a shop that always sends the same one would draw once for all.
-
-        A request without user and session is a visitor of its own.
+        Nor does its seed: a shop that always sends the same one would sample one list for everybody. A request without
+        user and session is a visitor of its own.
         """
         config = self._config
         if config.share == 0:
@@ -44,4 +43,6 @@ class Explorer:
         visitor = subject_of(request.user_id, request.session_id) or request_id
         if not falls_in_share(config.share, config.salt, visitor):
             return None
-        return Draw(Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed_of(request_id))
+        return RequestReranking(
+            Order.SAMPLED, config.temperature, config.epsilon, 0.0, (NO_CAP, NO_CAP), seed_of(request_id)
+        )

@@ -28,7 +28,7 @@ _DEGRADED_WINDOW_S: Final = 60.0
 
 
 class BatchFacts(NamedTuple):
-    """What is told about the batch that a request was in."""
+    """Facts about the batch that a request was in, for logs, metrics and traces."""
 
     bundle_version: str
     size: int
@@ -37,7 +37,7 @@ class BatchFacts(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer as JSON, and what is told about it elsewhere."""
+    """An answer as JSON, and facts about it for logs, metrics and traces."""
 
     content: bytes
     subject: str | None
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
 
 BatchObserver = Callable[[PipelineResult, Sequence[float]], None]
-"""Takes what the pipeline timed and counted for a batch whose requests waited so many milliseconds."""
+"""Takes the measurements of a batch and the milliseconds that each of its requests waited."""
 
 
 class RecommendationService:
@@ -62,10 +62,10 @@ class RecommendationService:
         catalogue: metadata of the items.
         clock: tells now.
         config: budget and batches.
-        reranking: how lists are drawn where a request says nothing else; None = greedily.
-        exploration: whose lists are drawn to learn from; None = nobody's.
-        observe: told about every batch.
-        shown: takes the lists of every batch.
+        reranking: default reranking options; None = greedy.
+        exploration: who explores; None = nobody.
+        observe: called after every batch with its measurements.
+        shown: called after every batch with its lists.
     """
 
     def __init__(
@@ -96,39 +96,39 @@ class RecommendationService:
     async def recommend(
         self, request: RecommendationRequest, request_id: RequestId, budget_ms: float | None = None
     ) -> Answer:
-        """The answer.
+        """Recommends items.
 
         Args:
-            request: what is asked.
-            request_id: how it is called.
+            request: what is wanted.
+            request_id: its id.
             budget_ms: milliseconds from arrival to answer; None = as configured.
 
         Raises:
-            RequestError: the timestamp is out of range, or a filter cannot be meant.
+            RequestError: the timestamp is out of range, or a filter is invalid.
             OverloadedError: too many requests wait.
             StageError: a stage failed and its policy is `fail`.
         """
         return await self._submit(self._recommendations, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     async def rank(self, request: RankingRequest, request_id: RequestId, budget_ms: float | None = None) -> Answer:
-        """Given items, ranked; takes and raises as `recommend`."""
+        """Ranks provided candidates; arguments and errors as in `recommend`."""
         return await self._submit(self._rankings, self.check(request, request_id)._replace(budget_ms=budget_ms))
 
     async def until_idle(self, timeout_s: float) -> None:
-        """Waits until the batches that are under way now are answered, at most so long."""
+        """Waits until the running batches are answered, but no longer than `timeout_s`."""
         if running := self._recommendations.running | self._rankings.running:
             await asyncio.wait(running, timeout=timeout_s)
 
     def check(self, request: RecommendationRequest | RankingRequest, request_id: RequestId) -> Asked:
-        """The request with its names looked up.
+        """Checks a request and looks up its names.
 
         Raises:
-            RequestError: the timestamp is out of range, or a filter cannot be meant.
+            RequestError: the timestamp is out of range, or a filter is invalid.
         """
         return self._read(request, request_id)
 
     async def run(self, asked: Sequence[Asked], budget_ms: Sequence[float]) -> PipelineResult:
-        """Runs the pipeline for requests of one kind that may still take some milliseconds each."""
+        """Runs the pipeline for requests of one kind that have `budget_ms` left each."""
         result = await self._pipeline.run(
             batch_of(asked, self._version, self._clock.now(), budget_ms, self._read.context)
         )
@@ -138,12 +138,12 @@ class RecommendationService:
 
     @property
     def budget_ms(self) -> float:
-        """Milliseconds of a request that names no budget."""
+        """Default budget of a request in milliseconds."""
         return self._config.budget_ms
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """Parts that were replaced or left out in the last minute."""
+        """Stages and lookups that were replaced or left out in the last minute."""
         since = time.monotonic() - _DEGRADED_WINDOW_S
         return tuple(sorted(part for part, at in self._degraded_at.items() if at > since))
 

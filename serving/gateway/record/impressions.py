@@ -25,7 +25,7 @@ from contracts.messages import Candidates, PipelineResult
 from serving.gateway.recommend.asked import Asked
 from serving.gateway.record.config import ImpressionConfig
 from serving.interactions.day_files import arrow_schema, by_day
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 _ONCE: Final = (r.EPSILON, r.TEMPERATURE, r.NUM_RANKED)
 _SCHEMA: Final = arrow_schema(r.IMPRESSIONS)
@@ -69,11 +69,11 @@ class ImpressionLog:
         self._waiting: list[_Shown] = []
         self._num_rows = 0
         self._items: pa.Array | None = None
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def add(self, asked: Sequence[Asked], result: PipelineResult) -> None:
-        """Takes the lists of a batch, unless the buffer is full; lists of given items were no recommendations."""
-        if not self._config.enabled or asked[0].given is not None:
+        """Takes the lists of a batch, unless the buffer is full; ranked provided candidates are no recommendations."""
+        if not self._config.enabled or asked[0].provided is not None:
             return
         count = len(result.ranked.rows)
         if self._num_rows + count > self._config.max_rows:
@@ -141,7 +141,7 @@ class ImpressionLog:
     def _requests(waiting: Sequence[_Shown]) -> pa.Table:
         """A row a request."""
         asked = [one for shown in waiting for one in shown.asked]
-        draws = [one.draw if one.explored else None for one in asked]
+        options = [one.reranking if one.explored else None for one in asked]
         sizes = [len(shown.asked) for shown in waiting]
         num_ranked = np.concatenate([shown.num_ranked for shown in waiting]).astype(np.int64)
         versions = [shown.ranked.bundle_version for shown in waiting]
@@ -154,8 +154,8 @@ class ImpressionLog:
             r.CONTEXT: [context_text(one.context) for one in asked],
             c.TIMESTAMP: np.repeat([shown.now for shown in waiting], sizes),
             c.BUNDLE_VERSION: np.repeat(np.array(versions, dtype=object), sizes),
-            r.EPSILON: [draw and draw.epsilon for draw in draws],
-            r.TEMPERATURE: [draw and draw.temperature for draw in draws],
-            r.NUM_RANKED: pa.array(num_ranked, mask=np.array([draw is None for draw in draws])),
+            r.EPSILON: [one and one.epsilon for one in options],
+            r.TEMPERATURE: [one and one.temperature for one in options],
+            r.NUM_RANKED: pa.array(num_ranked, mask=np.array([one is None for one in options])),
         }
         return pa.table({name: pa.array(some, _SCHEMA.field(name).type) for name, some in values.items()})

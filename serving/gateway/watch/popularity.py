@@ -13,7 +13,7 @@ from contracts.clock import Clock
 from contracts.errors import StoreError
 from serving.stages.popular import PopularItems
 from serving.stores.popular import PopularityStore
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 _PAUSE_S: Final = 60.0
 
@@ -33,7 +33,7 @@ class FreshPopularity:
         self._popular = popular
         self._bundle = bundle
         self._clock = clock
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     async def refresh(self) -> None:
         """Orders them by their weight; items that nobody saw lately follow in the bundle's order.

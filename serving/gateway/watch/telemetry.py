@@ -21,7 +21,7 @@ from serving.gateway.watch.config import RequestLogConfig
 from serving.gateway.watch.request_log import RequestLog
 from serving.stages.seen_filter import SeenEarly, SeenReader
 from serving.watching.metrics import SEEN_ERROR_RATE, MetricSink, Recorder, Snapshot
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 _LOG_PAUSE_S: Final = 0.5
 _PAUSES: Final = 2
@@ -44,7 +44,7 @@ class Telemetry:
         self._sink = sink
         self._seen = SeenErrorRate()
         self._task: asyncio.Task[None] | None = None
-        self._warn = SeldomLogger(logging.getLogger(__name__))
+        self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def batch(self, result: PipelineResult, waited_ms: Sequence[float]) -> None:
         """Takes what the pipeline timed and counted for a batch."""

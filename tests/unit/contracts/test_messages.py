@@ -44,7 +44,7 @@ def test_the_subject_is_the_user_else_the_session() -> None:
         ({"user_ids": ("u",)}, "user_ids has 1 entries, expected 3"),
         ({"context": {"outside_c": (1.0, 2.0)}}, "outside_c has 2 entries, expected 3, one a request"),
         ({"k": np.full(3, 10, dtype=np.int64)}, r"k is int64\[3\], expected int32\[3\]"),
-        ({"given": Ragged.of([[1]])}, "given has 1 entries, expected 3, one a request"),
+        ({"provided": Ragged.of([[1]])}, "provided has 1 entries, expected 3, one a request"),
         ({"context_time": np.zeros(2, dtype=np.int64)}, r"context_time is int64\[2\], expected int64\[3\]"),
     ],
 )
@@ -127,4 +127,4 @@ def test_anonymous_requests_have_nobody_no_limits_and_all_the_time() -> None:
     nobody = RequestBatch.anonymous("v", 5, np.array([3, 10], dtype=np.int32))
     assert nobody.subjects == (None, None)
     assert (nobody.now, nobody.k.tolist(), nobody.budget_ms.tolist()) == (5, [3, 10], [np.inf, np.inf])
-    assert nobody.constraints is nobody.given is nobody.rerank is None
+    assert nobody.filters is nobody.provided is nobody.reranking is None

@@ -13,7 +13,7 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import BundleError, StageError
 from contracts.messages import PipelineResult, RequestBatch
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.running.calls import AsyncCall, ThreadCall
 from serving.running.load import ComputeThread
@@ -261,10 +261,10 @@ def test_an_active_user_gets_a_full_list_of_unseen_items(bundle: Bundle) -> None
     assert anonymous.ranked.rows[-3:].tolist() == result.ranked.rows[-3:].tolist()
 
 
-def test_an_active_users_limits_hold_in_every_round(bundle: Bundle) -> None:
-    limits = Constraints(np.array([0], dtype=np.int32), Ragged.of([[31, 33]]), {}, {})
+def test_an_active_users_filters_hold_in_every_round(bundle: Bundle) -> None:
+    filters = ItemFilters(np.array([0], dtype=np.int32), Ragged.of([[31, 33]]), {}, {})
 
-    result = ActiveUser(bundle).run(two_visitors(constraints=limits))
+    result = ActiveUser(bundle).run(two_visitors(filters=filters))
 
     assert result.ranked.lengths.tolist() == [6, 3]
     assert not {31, 33} & set(result.ranked.rows[:6].tolist())

@@ -16,7 +16,7 @@ from contracts.options import Ragged
 from serving.running.seen import EarlySeen
 from serving.running.steps import PipelineConfig, Steps
 from serving.stages.seen_filter import SeenEarly
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 NOTHING = np.zeros(0, dtype=np.int64)
 CANDIDATES = Candidates("v", np.arange(3, dtype=np.int32), np.zeros(3, np.float32), np.array([2, 1], dtype=np.int32))
@@ -24,7 +24,7 @@ CANDIDATES = Candidates("v", np.arange(3, dtype=np.int32), np.zeros(3, np.float3
 
 def batch(**limits: Any) -> tuple[RequestBatch, Steps]:
     two = RequestBatch.anonymous("v", 5, np.full(2, 10, dtype=np.int32))
-    steps = Steps(2, float("inf"), PipelineConfig(), SeldomLogger(logging.getLogger("test")))
+    steps = Steps(2, float("inf"), PipelineConfig(), RateLimitedLogger(logging.getLogger("test")))
     return RequestBatch(**vars(two) | limits), steps
 
 
@@ -83,6 +83,6 @@ async def test_given_items_have_no_filter_and_ask_no_store() -> None:
     async def read(batch: RequestBatch) -> SeenEarly:
         raise AssertionError
 
-    requests, steps = batch(given=Ragged.of([[1], [2]]))
+    requests, steps = batch(provided=Ragged.of([[1], [2]]))
     with EarlySeen(read, store_share=1.0).filter_of(requests, stage, steps) as filter_seen:
         assert filter_seen is None

@@ -11,13 +11,13 @@ import pytest
 from contracts.errors import ConfigError, StageError, StoreError
 from contracts.messages import Candidates, FilterResult
 from serving.running.steps import OnError, PipelineConfig, Steps
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 LOG = logging.getLogger("test")
 
 
 def steps_of(size: int = 2, budget_ms: float = float("inf"), **config: Any) -> Steps:
-    return Steps(size, budget_ms, PipelineConfig(**config), SeldomLogger(LOG))
+    return Steps(size, budget_ms, PipelineConfig(**config), RateLimitedLogger(LOG))
 
 
 async def answer(*, timeout_s: float) -> float:

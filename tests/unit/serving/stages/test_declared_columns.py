@@ -9,7 +9,7 @@ from contracts import columns as c
 from contracts.encoders import Values
 from contracts.feature import FeatureKind, Side
 from contracts.item_values import Categories
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from contracts.user_records import RecentItems, UserFeatures, UserRecords
 from serving.stages.eligibility import Eligibility
 from serving.stages.history import HistoryBuilder
@@ -33,17 +33,17 @@ ITEMS = ItemLookup(
 ELIGIBILITY = Eligibility(np.zeros(6, dtype=np.int64), np.array([False] * 5 + [True]), ITEMS)
 
 
-def allowed(
+def passing(
     codes: dict[str, list[list[str]]], ranges: dict[str, list[tuple[float, float]]], size: int = 1
 ) -> list[list[int]]:
     """ItemRows that requests with these filters may get."""
-    constraints = Constraints(
+    filters = ItemFilters(
         np.arange(size, dtype=np.int32),
         Ragged.of([[]] * size),
         {column: Ragged.of([codes_of(column, names) for names in lists]) for column, lists in codes.items()},
         {column: np.array(bounds) for column, bounds in ranges.items()},
     )
-    return [np.flatnonzero(mask).tolist() for mask in ELIGIBILITY.of(np.full(size, NOW), constraints)]
+    return [np.flatnonzero(mask).tolist() for mask in ELIGIBILITY.of(np.full(size, NOW), filters)]
 
 
 def codes_of(column: str, names: list[str]) -> list[int]:
@@ -54,8 +54,8 @@ def codes_of(column: str, names: list[str]) -> list[int]:
 
 def test_a_brand_too_rare_for_the_models_can_be_filtered_by() -> None:
     assert declared_transforms().encode("brand", BRANDS).tolist() == [1, 0, 0, 1, 2, 2]
-    assert allowed({"brand": [["rare"]]}, {}) == [[1]]
-    assert allowed({"brand": [["acme", "rare"]]}, {}) == [[0, 1, 3]]
+    assert passing({"brand": [["rare"]]}, {}) == [[1]]
+    assert passing({"brand": [["acme", "rare"]]}, {}) == [[0, 1, 3]]
 
 
 @pytest.mark.parametrize(
@@ -64,24 +64,24 @@ def test_a_brand_too_rare_for_the_models_can_be_filtered_by() -> None:
 )
 def test_an_item_needs_one_of_the_tags(tags: list[str], expected: list[int]) -> None:
     """Item 5, which is new as well, is withdrawn."""
-    assert allowed({"tags": [tags]}, {}) == [expected]
+    assert passing({"tags": [tags]}, {}) == [expected]
 
 
 def test_ranges_of_any_number_hold_both_ends_and_leave_out_what_is_unknown() -> None:
-    assert allowed({}, {"litres": [(0.5, 1.0)]}) == [[0, 1]]
-    assert allowed({}, {"litres": [(-INF, 0.5)]}) == [[0, 4]]
-    assert allowed({}, {"litres": [(-INF, INF)]}) == [[0, 1, 2, 3, 4]]
+    assert passing({}, {"litres": [(0.5, 1.0)]}) == [[0, 1]]
+    assert passing({}, {"litres": [(-INF, 0.5)]}) == [[0, 4]]
+    assert passing({}, {"litres": [(-INF, INF)]}) == [[0, 1, 2, 3, 4]]
 
 
 def test_requests_of_a_batch_keep_their_own_filters() -> None:
     codes = {"brand": [["acme"], []], "tags": [[], ["odd", "sale"]]}
-    assert allowed(codes, {"litres": [(1.0, INF), (-INF, INF)]}, size=2) == [[3], [0, 1, 4]]
+    assert passing(codes, {"litres": [(1.0, INF), (-INF, INF)]}, size=2) == [[3], [0, 1, 4]]
 
 
 def test_a_catalogue_in_which_no_item_has_a_tag() -> None:
     empty = Categories.of([None] * 6, FeatureKind.CATEGORIES)
     eligibility = Eligibility(np.zeros(6, dtype=np.int64), np.zeros(6, dtype=np.bool_), ItemLookup({"tags": empty}, 6))
-    wanted = Constraints(np.array([0], dtype=np.int32), Ragged.of([[]]), {"tags": Ragged.of([[1]])}, {})
+    wanted = ItemFilters(np.array([0], dtype=np.int32), Ragged.of([[]]), {"tags": Ragged.of([[1]])}, {})
     assert not eligibility.of(np.array([NOW]), wanted).any()
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from contracts.errors import BundleError
 from contracts.messages import Candidates, Reranked
-from contracts.options import CAPPED_COLUMNS, NO_CAP, Order, RerankOptions
+from contracts.options import CAPPED_COLUMNS, NO_CAP, Order, RerankingOptions
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.reranking import WEIGHTED_POOL, Reranking
 from serving.stages.sampling import gumbel_noise
 from tests.fixtures.item_lookup import item_lookup
-from tests.fixtures.rerank_options import rerank_options
+from tests.fixtures.reranking_options import reranking_options
 
 NUM_ITEMS = 400
 RNG = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def candidates(*logits: list[float], rows: list[list[int]] | None = None) -> Can
     )
 
 
-def rerank(given: Candidates, k: int, options: RerankOptions, stage: Reranking = STAGE) -> Reranked:
+def rerank(given: Candidates, k: int, options: RerankingOptions, stage: Reranking = STAGE) -> Reranked:
     return stage(given, np.full(len(given), k, dtype=np.int32), options)
 
 
@@ -61,7 +61,7 @@ def expected_q(temperature: float, epsilon: float) -> np.ndarray:
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.7, 0.2), (2.0, 1.0)])
 def test_sampled_lists_are_as_frequent_as_their_propensities_say(temperature: float, epsilon: float) -> None:
     draws = 20_000
-    options = rerank_options(draws, Order.SAMPLED, temperature=temperature, epsilon=epsilon)
+    options = reranking_options(draws, Order.SAMPLED, temperature=temperature, epsilon=epsilon)
     result = rerank(candidates(*[LOGITS] * draws), 2, options)
     rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)
     q = expected_q(temperature, epsilon)
@@ -74,7 +74,7 @@ def test_sampled_lists_are_as_frequent_as_their_propensities_say(temperature: fl
 
 def test_propensities_by_hand() -> None:
     """q = 1/2, 1/4, 1/8, 1/8: after a pick, what is left shares the rest."""
-    result = rerank(candidates([np.log(4), np.log(2), 0.0, 0.0]), 4, rerank_options(1, Order.SAMPLED))
+    result = rerank(candidates([np.log(4), np.log(2), 0.0, 0.0]), 4, reranking_options(1, Order.SAMPLED))
     q = np.array([1 / 2, 1 / 4, 1 / 8, 1 / 8])
     left, expected = 1.0, []
     for row in result.items.rows:
@@ -86,7 +86,7 @@ def test_propensities_by_hand() -> None:
 
 
 def test_nearly_certain_picks_have_sane_propensities() -> None:
-    result = rerank(candidates([100.0, 50.0, 0.0]), 3, rerank_options(1, Order.SAMPLED, temperature=0.01))
+    result = rerank(candidates([100.0, 50.0, 0.0]), 3, reranking_options(1, Order.SAMPLED, temperature=0.01))
     assert lists_of(result) == [[0, 1, 2]]
     np.testing.assert_allclose(result.propensities, [1, 1, 1])
 
@@ -95,11 +95,11 @@ def test_weighted_is_a_softmax_of_scores_among_the_best() -> None:
     draws = 20_000
     score = 1 / (1 + np.exp(-np.array(LOGITS)))
     q = np.exp(score / 0.2) / np.exp(score / 0.2).sum()
-    result = rerank(candidates(*[LOGITS] * draws), 1, rerank_options(draws, Order.WEIGHTED, temperature=0.2))
+    result = rerank(candidates(*[LOGITS] * draws), 1, reranking_options(draws, Order.WEIGHTED, temperature=0.2))
     np.testing.assert_allclose(np.bincount(result.items.rows) / draws, q, atol=4 * np.sqrt(0.25 / draws))
     np.testing.assert_allclose(result.propensities, q[result.items.rows], rtol=1e-5)
     many = candidates(list(np.linspace(2, -2, 300)))
-    even = rerank_options(1, Order.WEIGHTED, temperature=1_000)
+    even = reranking_options(1, Order.WEIGHTED, temperature=1_000)
     assert sorted(rerank(many, WEIGHTED_POOL, even).items.rows) == list(range(WEIGHTED_POOL))
     assert sorted(rerank(many, 250, even).items.rows) == list(range(250))
 
@@ -107,17 +107,17 @@ def test_weighted_is_a_softmax_of_scores_among_the_best() -> None:
 def test_caps_by_hand() -> None:
     """Rows 1, 5, 9, 13 are of category 1, 2 and 6 of category 2, 4 of none; two of each at most."""
     given = candidates([9, 8, 7, 6, 5, 4, 3], rows=[[1, 5, 9, 4, 8, 2, 13]])
-    assert lists_of(rerank(given, 7, rerank_options(caps=(2, NO_CAP)))) == [[1, 5, 4, 8, 2]]
+    assert lists_of(rerank(given, 7, reranking_options(caps=(2, NO_CAP)))) == [[1, 5, 4, 8, 2]]
     # l2 is row % 7: 1 and 8 share category 1, 2 and 9 category 2.
-    assert lists_of(rerank(given, 7, rerank_options(caps=(2, 1)))) == [[1, 5, 4, 2]]
-    assert lists_of(rerank(given, 3, rerank_options(caps=(1, NO_CAP)))) == [[1, 4, 8]]
+    assert lists_of(rerank(given, 7, reranking_options(caps=(2, 1)))) == [[1, 5, 4, 2]]
+    assert lists_of(rerank(given, 3, reranking_options(caps=(1, NO_CAP)))) == [[1, 4, 8]]
 
 
 def test_sampling_under_a_cap_shares_what_the_cap_allows() -> None:
     """Category 1 holds rows 1 and 5: after one of them the other cannot follow."""
     draws, logits = 5_000, [0.0, 1.0, 0.5]
     given = candidates(*[logits] * draws, rows=[[1, 5, 2]] * draws)
-    result = rerank(given, 2, rerank_options(draws, Order.SAMPLED, caps=(1, NO_CAP)))
+    result = rerank(given, 2, reranking_options(draws, Order.SAMPLED, caps=(1, NO_CAP)))
     assert {tuple(one) for one in lists_of(result)} == {(1, 2), (5, 2), (2, 1), (2, 5)}
     q = dict(zip([1, 5, 2], np.exp(logits) / np.exp(logits).sum(), strict=True))
     for (first, second), chances in zip(lists_of(result), result.propensities.reshape(draws, 2), strict=True):
@@ -143,18 +143,18 @@ def test_mmr_by_hand() -> None:
     stage = Reranking("v", ITEMS, TWINS)
     given = candidates([10.0, 9.0, 6.0, 5.0, 0.0])  # relevance 1, 0.9, 0.6, 0.5, 0
     # λ = 0.5: first 0; then 0.9 - 1, 0.6 - 0, 0.5 - 0.5, 0 - 0, so 2; then 0.9 - 1, 0.5 - 0.5, 0: 3 before 4 by row.
-    assert lists_of(rerank(given, 5, rerank_options(mmr=0.5), stage)) == [[0, 2, 3, 4, 1]]
+    assert lists_of(rerank(given, 5, reranking_options(mmr=0.5), stage)) == [[0, 2, 3, 4, 1]]
     # λ = 0.2: after 0, 0.8 · 0.9 - 0.2 = 0.52 and 0.8 · 0.6 = 0.48.
-    assert lists_of(rerank(given, 3, rerank_options(mmr=0.2), stage)) == [[0, 1, 2]]
+    assert lists_of(rerank(given, 3, reranking_options(mmr=0.2), stage)) == [[0, 1, 2]]
     equal = candidates([1.0, 1.0, 1.0])
-    assert lists_of(rerank(equal, 3, rerank_options(mmr=0.5), stage)) == [[0, 2, 1]]
+    assert lists_of(rerank(equal, 3, reranking_options(mmr=0.5), stage)) == [[0, 2, 1]]
 
 
 def test_sampling_with_likeness_draws_each_pick_from_what_the_last_one_left() -> None:
     """Utilities 1, 0, 0 and λ = 0.5: a likeness of 1 takes 1 from the utility."""
     draws = 20_000
     stage = Reranking("v", ITEMS, TWINS)
-    options = rerank_options(draws, Order.SAMPLED, mmr=0.5)
+    options = reranking_options(draws, Order.SAMPLED, mmr=0.5)
     result = rerank(candidates(*[[1.0, 0.0, 0.0]] * draws), 2, options, stage)
     rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)
     utilities, likeness = np.array([1.0, 0.0, 0.0]), np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
@@ -193,8 +193,13 @@ def test_another_bundle_is_refused() -> None:
 
 
 def test_requests_of_all_kinds_in_one_batch_keep_their_places() -> None:
-    kinds = [rerank_options(), rerank_options(1, Order.SAMPLED), rerank_options(caps=(1, 1)), rerank_options(mmr=0.3)]
-    options = RerankOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
+    kinds = [
+        reranking_options(),
+        reranking_options(1, Order.SAMPLED),
+        reranking_options(caps=(1, 1)),
+        reranking_options(mmr=0.3),
+    ]
+    options = RerankingOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
     given = candidates([1.0, 2.0], [], [3.0, 1.0, 2.0], [0.5])
     result = rerank(given, 5, options)
     assert [len(one) for one in lists_of(result)] == [2, 0, 3, 1]
@@ -202,12 +207,12 @@ def test_requests_of_all_kinds_in_one_batch_keep_their_places() -> None:
     assert lists_of(result)[2] == [0, 2, 1]
 
 
-def arrays_of(options: RerankOptions) -> list[np.ndarray]:
+def arrays_of(options: RerankingOptions) -> list[np.ndarray]:
     return [getattr(options, name) for name in ("order", "temperature", "epsilon", "mmr", "caps", "seeds")]
 
 
 ANY_OPTIONS = st.builds(
-    rerank_options,
+    reranking_options,
     st.just(1),
     st.sampled_from(Order),
     temperature=st.floats(0.01, 10),
@@ -228,10 +233,10 @@ def as_candidates(*lists: list[tuple[int, float]]) -> Candidates:
 @settings(deadline=None)
 @given(st.lists(st.tuples(ANY_LIST, ANY_OPTIONS, st.integers(1, 12)), min_size=1, max_size=5), st.randoms())
 def test_what_always_holds(
-    requests: list[tuple[list[tuple[int, float]], RerankOptions, int]], shuffler: object
+    requests: list[tuple[list[tuple[int, float]], RerankingOptions, int]], shuffler: object
 ) -> None:
     lists, kinds, k = zip(*requests, strict=True)
-    options = RerankOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
+    options = RerankingOptions(*(np.concatenate(parts) for parts in zip(*map(arrays_of, kinds), strict=True)))
     result = STAGE(as_candidates(*lists), np.array(k, dtype=np.int32), options)
     assert ((result.propensities > 0) & (result.propensities <= 1)).all()
     ends = result.items.offsets
@@ -285,8 +290,8 @@ def narrowest_lead(order: list[int], picked: list[int], mmr: float, cap: int) ->
 def test_sampling_without_temperature_is_greedy(order: list[int], seed: int, mmr: float, caps: tuple[int, int]) -> None:
     """Where likeness brings no two items as near to each other as the noise that is left."""
     given = candidates([place / 4 for place in order], rows=[list(range(100, 120))])
-    cold = rerank_options(1, Order.SAMPLED, temperature=1e-4, mmr=mmr, caps=caps, seeds=[seed])
-    greedy = rerank_options(mmr=mmr, caps=caps)
+    cold = reranking_options(1, Order.SAMPLED, temperature=1e-4, mmr=mmr, caps=caps, seeds=[seed])
+    greedy = reranking_options(mmr=mmr, caps=caps)
     assume(narrowest_lead(order, lists_of(rerank(given, 12, greedy))[0], mmr, caps[0]) > 0.01)
     assert lists_of(rerank(given, 12, cold)) == lists_of(rerank(given, 12, greedy))
     if mmr == 0 and caps[0] == NO_CAP:
@@ -295,6 +300,6 @@ def test_sampling_without_temperature_is_greedy(order: list[int], seed: int, mmr
 
 def test_options_check_their_shapes() -> None:
     with pytest.raises(ValueError, match=r"caps is int32\[1, 2\], expected int32\[2, 2\]"):
-        RerankOptions(
-            *(array if at == 4 else np.repeat(array, 2) for at, array in enumerate(arrays_of(rerank_options())))
+        RerankingOptions(
+            *(array if at == 4 else np.repeat(array, 2) for at, array in enumerate(arrays_of(reranking_options())))
         )

@@ -14,7 +14,7 @@ from contracts import records as r
 from contracts.clock import DAY_S, day_to_name
 from contracts.columns import TableSchema
 from contracts.errors import DataError
-from contracts.options import NO_CAP, Order, RerankOptions
+from contracts.options import NO_CAP, Order, RerankingOptions
 from serving.stages.sampling import Pool, draw_at_once
 from training.evaluation.off_policy import estimate, read_explored
 from training.tables import empty_table
@@ -80,7 +80,7 @@ def test_it_is_unbiased_where_the_naive_mean_is_not() -> None:
     num_requests, clicks = 60_000, np.array([0.05, 0.1, 0.3, 0.6])
     rng = np.random.default_rng(0)
     rows = np.tile(np.arange(4, dtype=np.int32), (num_requests, 1))
-    options = RerankOptions(
+    options = RerankingOptions(
         order=np.full(num_requests, Order.SAMPLED, dtype=np.int32),
         temperature=np.ones(num_requests),
         epsilon=np.full(num_requests, 0.1),

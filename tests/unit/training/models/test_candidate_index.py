@@ -70,16 +70,16 @@ def test_bias_and_mask_by_hand() -> None:
 
 def test_bias_and_mask_may_differ_by_query() -> None:
     index = CandidateIndex(np.array([[1.0], [2.0], [3.0]], dtype=np.float32))
-    eligible = np.array([[True, True, False], [False, False, True]])
+    mask = np.array([[True, True, False], [False, False, True]])
     bias = np.array([[0, -5, 0], [0, 0, 1]], dtype=np.float32)
-    found = index.search(np.ones((2, 1), dtype=np.float32), 3, bias, eligible)
+    found = index.search(np.ones((2, 1), dtype=np.float32), 3, bias, mask)
     assert found.rows.tolist() == [0, 1, 2]
     assert found.scores.tolist() == [1, -3, 4]
     assert found.lengths.tolist() == [2, 1]
 
 
 def test_no_eligible_items_give_empty_lists(index: CandidateIndex, queries: np.ndarray) -> None:
-    found = index.search(queries, 10, eligible=np.zeros(NUM_ITEMS, dtype=bool))
+    found = index.search(queries, 10, mask=np.zeros(NUM_ITEMS, dtype=bool))
     assert found.lengths.tolist() == [0] * 5
     assert len(found.rows) == 0
 
@@ -96,12 +96,12 @@ def test_every_kind_fills_its_lists_with_distinct_eligible_items(
     index: CandidateIndex, candidates: np.ndarray, share: float, k: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    eligible = rng.random(NUM_ITEMS) < share
+    mask = rng.random(NUM_ITEMS) < share
     bias = rng.normal(size=NUM_ITEMS).astype(np.float32)
     queries = rng.normal(size=(3, DIM)).astype(np.float32)
-    found = index.search(queries, k, bias, eligible)
-    assert (found.lengths == min(k, eligible.sum())).all()
-    assert eligible[found.rows].all()
+    found = index.search(queries, k, bias, mask)
+    assert (found.lengths == min(k, mask.sum())).all()
+    assert mask[found.rows].all()
     for query, part in zip(queries, np.split(np.arange(len(found.rows)), np.cumsum(found.lengths)[:-1]), strict=True):
         rows, scores = found.rows[part], found.scores[part]
         assert len(set(rows.tolist())) == len(rows)
@@ -110,11 +110,11 @@ def test_every_kind_fills_its_lists_with_distinct_eligible_items(
 
 
 def test_a_mask_that_leaves_few_is_searched_exactly(index: CandidateIndex, candidates: np.ndarray) -> None:
-    eligible = np.zeros(NUM_ITEMS, dtype=bool)
-    eligible[[3, 77, 512]] = True
+    mask = np.zeros(NUM_ITEMS, dtype=bool)
+    mask[[3, 77, 512]] = True
     query = -candidates[3:4]  # item 3 is the worst of all: no over-fetch would reach it
     scores = candidates[[3, 77, 512]] @ query[0]
-    found = index.search(query, 10, eligible=eligible)
+    found = index.search(query, 10, mask=mask)
     assert found.rows.tolist() == np.array([3, 77, 512])[np.argsort(-scores)].tolist()
 
 

@@ -17,8 +17,8 @@ from contracts.bundle import Bundle
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import Diversity, RecommendationRequest
 from serving.gateway.recommend.config import ExplorationConfig
-from serving.gateway.recommend.draws import seed_of
 from serving.gateway.recommend.exploration import Explorer, falls_in_share
+from serving.gateway.recommend.reranking import seed_of
 from serving.watching.metrics import IMPRESSIONS
 from tests.fixtures.served_bundle import NOW
 from tests.unit.serving.gateway.conftest import Shop

@@ -13,7 +13,7 @@ import pytest
 from contracts.bundle import Bundle
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import Diversity, RecommendationRequest
-from serving.gateway.recommend.draws import Draw, DrawReader, gather_draws, seed_of
+from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking, seed_of
 from serving.stages.reranking import RerankingConfig
 from tests.unit.serving.gateway.conftest import Shop
 
@@ -92,9 +92,9 @@ async def test_bad_seeds_are_refused(client: httpx.AsyncClient, seed: Any) -> No
 
 
 def test_wishes_lie_over_the_setting() -> None:
-    reader = DrawReader(RerankingConfig(order="sampled", temperature=3.0, epsilon=0.1, max_per_category_l2=4))
+    reader = RerankingReader(RerankingConfig(order="sampled", temperature=3.0, epsilon=0.1, max_per_category_l2=4))
     seed = seed_of("r")
-    plain = Draw(Order.SAMPLED, 3.0, 0.1, 0.0, (NO_CAP, 4), seed)
+    plain = RequestReranking(Order.SAMPLED, 3.0, 0.1, 0.0, (NO_CAP, 4), seed)
     assert reader(RecommendationRequest(), "r") == plain
     assert reader(RecommendationRequest(diversity=Diversity(mmr=0.5), seed=9), "r") == plain._replace(mmr=0.5, seed=9)
     # A temperature belongs to its order.
@@ -105,13 +105,13 @@ def test_wishes_lie_over_the_setting() -> None:
 
 
 def test_a_batch_of_greedy_requests_carries_nothing() -> None:
-    reader = DrawReader(RerankingConfig())
+    reader = RerankingReader(RerankingConfig())
     assert reader(RecommendationRequest(seed=3), "r") is None
-    assert gather_draws([None, None]) is None
+    assert gather_reranking([None, None]) is None
     drawn = reader(
         RecommendationRequest(diversity=Diversity(order="sampled", temperature=2, max_per_category_l1=3)), "r"
     )
-    options = gather_draws([None, drawn])
+    options = gather_reranking([None, drawn])
     assert options is not None
     assert options.order.tolist() == [Order.GREEDY, Order.SAMPLED]
     assert options.temperature.tolist() == [1, 2]

@@ -9,7 +9,7 @@ from typing import Final
 _PAUSE_S: Final = 10.0
 
 
-class SeldomLogger:
+class RateLimitedLogger:
     """Logs a warning about a subject at most every ten seconds, with the number of those left out.
 
     Args:

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from contracts.errors import StoreError
-from serving.watching.seldom import SeldomLogger
+from serving.watching.rate_limited import RateLimitedLogger
 
 
 def test_warnings_come_seldom(caplog: pytest.LogCaptureFixture) -> None:
-    seldom = SeldomLogger(logging.getLogger("test"))
+    seldom = RateLimitedLogger(logging.getLogger("test"))
     with caplog.at_level(logging.WARNING, logger="test"):
         for _ in range(5):
             seldom.warning("ranking", StoreError("down"))

@@ -16,7 +16,7 @@ from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
 from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, RecommendationRequest
-from serving.gateway.recommend.limits import LimitReader
+from serving.gateway.recommend.filters import FilterReader
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
@@ -58,7 +58,7 @@ async def test_excluded_items_do_not_come_back(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("part", ["retrieval", "ranking", "seen_filter", "reranking", "query_features"])
-async def test_limits_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, shop: Shop, part: str) -> None:
+async def test_filters_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, shop: Shop, part: str) -> None:
     async def broken(*_: Any, timeout_s: float) -> Any:
         raise TimeoutError
 
@@ -91,7 +91,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "message"), REFUSED, ids=[str(body)[:40] for body, _ in REFUSED])
-async def test_limits_that_cannot_be_meant_are_refused(
+async def test_filters_that_cannot_be_meant_are_refused(
     client: httpx.AsyncClient, body: dict[str, Any], message: str
 ) -> None:
     response = await client.post(PATH, json=body)
@@ -107,7 +107,7 @@ def named(names: Sequence[str]) -> Categories:
 def test_near_names_where_there_are_many(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("garden tools", "toys", *(f"{number:03}" for number in range(60)))
     monkeypatch.setitem(bundle.values, "category_l1", named(names))
-    reader = LimitReader(bundle)
+    reader = FilterReader(bundle)
     with pytest.raises(RequestError, match="no item has 'toyz'; near ones: toys, of 62 values") as caught:
         reader(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
     assert caught.value.details == {"field": "category_l1", "near": ["toys"]}
@@ -121,12 +121,12 @@ def test_a_filter_that_the_shop_does_not_have_is_refused(
 ) -> None:
     monkeypatch.setattr(type(bundle), "schema", FeatureSchema(tuple(SHOP[name] for name in ("category_l1", "gender"))))
     with pytest.raises(RequestError, match=f"items cannot be filtered by {column}; legal: category_l1"):
-        LimitReader(bundle)(RecommendationRequest(filters=filters))
+        FilterReader(bundle)(RecommendationRequest(filters=filters))
 
 
 def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contracts.vocabulary.SMALL", 50)
     monkeypatch.setitem(bundle.values, "category_l1", named(["toys", *(f"{number:03}" for number in range(60))]))
     with pytest.raises(RequestError, match="no item has 'toyz', which is none of 61 values") as caught:
-        LimitReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
+        FilterReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["toyz"])))
     assert caught.value.details == {"field": "category_l1", "near": []}

@@ -15,7 +15,7 @@ from contracts.bundle import Bundle
 from contracts.clock import ShopCalendar
 from contracts.features import NUM_ITEM_AGE_BUCKETS
 from contracts.messages import Candidates
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
@@ -39,7 +39,7 @@ LAUNCHED = np.array([0, 0, 0, 0, 0, NOW + 1], dtype=np.int64)
 ELIGIBILITY = Eligibility(LAUNCHED, np.zeros(6, dtype=np.bool_), ITEMS)
 
 
-def limits(
+def filters_of(
     *requests: int,
     excluded: list[list[int]] | None = None,
     l1: list[list[int]] | None = None,
@@ -48,9 +48,9 @@ def limits(
     tags: list[list[int]] | None = None,
     prices: list[tuple[float, float]] | None = None,
     litres: list[tuple[float, float]] | None = None,
-) -> Constraints:
+) -> ItemFilters:
     nothing: list[list[int]] = [[] for _ in requests]
-    return Constraints(
+    return ItemFilters(
         np.array(requests, dtype=np.int32),
         Ragged.of(excluded or nothing),
         {
@@ -63,56 +63,56 @@ def limits(
 
 
 @pytest.mark.parametrize(
-    ("constraints", "expected"),
+    ("filters", "expected"),
     [
-        (limits(0), [0, 1, 2, 3, 4]),
-        (limits(0, excluded=[[1, 3]]), [0, 2, 4]),
-        (limits(0, l1=[[1]]), [0, 1]),
-        (limits(0, l1=[[1, 2]]), [0, 1, 2, 3]),  # item 4 has no category
-        (limits(0, l1=[[2]], l2=[[1]]), [2]),
-        (limits(0, gender=[[2]]), [1, 3]),
-        (limits(0, prices=[(10.0, 30.0)]), [0, 1, 2]),  # both ends inside; item 3 has no price
-        (limits(0, prices=[(20.5, INF)]), [2, 4]),
-        (limits(0, prices=[(-INF, 20.0)]), [0, 1]),
-        (limits(0, l1=[[9]]), []),
-        (limits(0, tags=[[2]]), [0, 1]),
-        (limits(0, tags=[[1, 3]]), [0, 3]),
-        (limits(0, tags=[[2]], l1=[[2]]), []),
-        (limits(0, tags=[[9]]), []),
-        (limits(0, tags=[[]]), [0, 1, 2, 3, 4]),
-        (limits(0, litres=[(1.0, 2.0)]), [0, 3]),
-        (limits(0, litres=[(0.0, INF)], prices=[(20.0, INF)]), [1, 4]),
-        (limits(0, excluded=[[0]], l1=[[1]], gender=[[1]]), []),
+        (filters_of(0), [0, 1, 2, 3, 4]),
+        (filters_of(0, excluded=[[1, 3]]), [0, 2, 4]),
+        (filters_of(0, l1=[[1]]), [0, 1]),
+        (filters_of(0, l1=[[1, 2]]), [0, 1, 2, 3]),  # item 4 has no category
+        (filters_of(0, l1=[[2]], l2=[[1]]), [2]),
+        (filters_of(0, gender=[[2]]), [1, 3]),
+        (filters_of(0, prices=[(10.0, 30.0)]), [0, 1, 2]),  # both ends inside; item 3 has no price
+        (filters_of(0, prices=[(20.5, INF)]), [2, 4]),
+        (filters_of(0, prices=[(-INF, 20.0)]), [0, 1]),
+        (filters_of(0, l1=[[9]]), []),
+        (filters_of(0, tags=[[2]]), [0, 1]),
+        (filters_of(0, tags=[[1, 3]]), [0, 3]),
+        (filters_of(0, tags=[[2]], l1=[[2]]), []),
+        (filters_of(0, tags=[[9]]), []),
+        (filters_of(0, tags=[[]]), [0, 1, 2, 3, 4]),
+        (filters_of(0, litres=[(1.0, 2.0)]), [0, 3]),
+        (filters_of(0, litres=[(0.0, INF)], prices=[(20.0, INF)]), [1, 4]),
+        (filters_of(0, excluded=[[0]], l1=[[1]], gender=[[1]]), []),
     ],
 )
-def test_what_a_limit_lets_through(constraints: Constraints, expected: list[int]) -> None:
-    (mask,) = ELIGIBILITY.of(np.array([NOW]), constraints)
+def test_what_filters_let_through(filters: ItemFilters, expected: list[int]) -> None:
+    (mask,) = ELIGIBILITY.of(np.array([NOW]), filters)
     assert np.flatnonzero(mask).tolist() == expected
 
 
-def test_a_limit_holds_for_its_own_request_only() -> None:
-    constraints = limits(1, 3, l1=[[1], []], excluded=[[], [0]])
-    masks = ELIGIBILITY.of(np.array([NOW] * 4), constraints)
+def test_filters_hold_for_their_own_request_only() -> None:
+    filters = filters_of(1, 3, l1=[[1], []], excluded=[[], [0]])
+    masks = ELIGIBILITY.of(np.array([NOW] * 4), filters)
     assert [np.flatnonzero(mask).tolist() for mask in masks] == [[0, 1, 2, 3, 4], [0, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4]]
     assert ELIGIBILITY.at(NOW).tolist() == [True] * 5 + [False]  # the shared mask is as it was
 
 
-def test_limits_and_launches_hold_together() -> None:
-    masks = ELIGIBILITY.of(np.array([NOW, NOW + 1]), limits(1, l1=[[2]]))
+def test_filters_and_launches_hold_together() -> None:
+    masks = ELIGIBILITY.of(np.array([NOW, NOW + 1]), filters_of(1, l1=[[2]]))
     assert [np.flatnonzero(mask).tolist() for mask in masks] == [[0, 1, 2, 3, 4], [2, 3, 5]]
 
 
-def test_popular_items_obey_limits_and_do_not_run_out() -> None:
+def test_popular_items_obey_filters_and_do_not_run_out() -> None:
     popular = PopularItems("v", np.array([4, 1], dtype=np.int32), ELIGIBILITY, 3)
-    found = popular(queries_at(NOW, NOW, NOW), limits(1, 2, l1=[[2], []], excluded=[[], [4]]))
+    found = popular(queries_at(NOW, NOW, NOW), filters_of(1, 2, l1=[[2], []], excluded=[[], [4]]))
     assert found.lengths.tolist() == [3, 2, 3]
     assert found.rows.tolist() == [4, 1, 0, 2, 3, 1, 0, 2]  # after the popular ones the rest of the catalogue
     assert found.scores.tolist() == [0, -1, -2, 0, -1, 0, -1, -2]
 
 
-def test_given_items_stand_in_their_order_when_retrieval_does_not_answer() -> None:
+def test_provided_items_stand_in_their_order_when_retrieval_does_not_answer() -> None:
     popular = PopularItems("v", np.array([4, 1], dtype=np.int32), ELIGIBILITY, 1)
-    found = popular(queries_at(NOW, NOW), limits(0, excluded=[[2]]), Ragged.of([[3, 2, 0], [5, 1]]))
+    found = popular(queries_at(NOW, NOW), filters_of(0, excluded=[[2]]), Ragged.of([[3, 2, 0], [5, 1]]))
     assert (found.lengths.tolist(), found.rows.tolist()) == ([2, 1], [3, 0, 1])
 
 
@@ -134,9 +134,9 @@ def line(index: CandidateIndex, k: int = 300) -> Retrieval:
 POINTS = np.arange(1, 7, dtype=np.float32)[:, None]
 
 
-def test_given_items_are_scored_as_retrieval_scores_them() -> None:
+def test_provided_items_are_scored_as_retrieval_scores_them() -> None:
     retrieval = line(CandidateIndex(POINTS))
-    found = retrieval(queries_at(NOW, NOW + 1, NOW), limits(0, excluded=[[1]]), Ragged.of([[1, 2, 0], [5, 3], []]))
+    found = retrieval(queries_at(NOW, NOW + 1, NOW), filters_of(0, excluded=[[1]]), Ragged.of([[1, 2, 0], [5, 3], []]))
     assert found.lengths.tolist() == [2, 2, 0]
     assert found.rows.tolist() == [2, 0, 5, 3]
     assert found.scores.tolist() == [3.5, 1.5, 6.0, 4.5]
@@ -159,15 +159,15 @@ def approximate(points: np.ndarray) -> CandidateIndex:
     k=st.integers(1, 6),
     search=st.sampled_from([CandidateIndex(POINTS), approximate(POINTS)]),
 )
-def test_a_limited_request_gets_whatever_fits(data: st.DataObject, size: int, k: int, search: CandidateIndex) -> None:
+def test_a_filtered_request_gets_whatever_fits(data: st.DataObject, size: int, k: int, search: CandidateIndex) -> None:
     rows = st.lists(st.integers(0, 5), unique=True, max_size=6)
     codes = st.lists(st.integers(1, 2), unique=True, max_size=2)
     lists = [data.draw(st.lists(kind, min_size=size, max_size=size)) for kind in (rows, codes, codes, codes)]
-    constraints = limits(*range(size), excluded=lists[0], l1=lists[1], l2=lists[2], gender=lists[3])
+    filters = filters_of(*range(size), excluded=lists[0], l1=lists[1], l2=lists[2], gender=lists[3])
     queries = queries_at(*[NOW + 1] * size)
     answers: list[Candidates] = [
-        line(search, k)(queries, constraints),
-        PopularItems("v", np.array([3], dtype=np.int32), ELIGIBILITY, k)(queries, constraints),
+        line(search, k)(queries, filters),
+        PopularItems("v", np.array([3], dtype=np.int32), ELIGIBILITY, k)(queries, filters),
     ]
     for answer in answers:
         for place in range(size):
@@ -183,10 +183,10 @@ def test_a_limited_request_gets_whatever_fits(data: st.DataObject, size: int, k:
 
 
 def test_shapes_are_checked() -> None:
-    good = limits(0, 1)
-    with pytest.raises(ValueError, match="a constraint has 1 lists, expected 2, one a limited request"):
+    good = filters_of(0, 1)
+    with pytest.raises(ValueError, match="the filters have 1 lists, expected 2, one a request with filters"):
         replace(good, excluded=Ragged.of([[1]]))
-    with pytest.raises(ValueError, match="a constraint has 1 lists, expected 2, one a limited request"):
+    with pytest.raises(ValueError, match="the filters have 1 lists, expected 2, one a request with filters"):
         replace(good, codes={"tags": Ragged.of([[1]])})
     with pytest.raises(ValueError, match=r"price is float64\[1, 2\], expected float64\[2, 2\]"):
         replace(good, ranges={c.PRICE: np.zeros((1, 2))})
@@ -201,5 +201,5 @@ def test_names_of_the_tiny_shop_meet_the_bundle_columns(bundle: Bundle) -> None:
 
 def test_a_column_that_the_catalogue_lacks_fits_nothing() -> None:
     eligibility = Eligibility(LAUNCHED, np.zeros(6, dtype=np.bool_), item_lookup(6))
-    for constraints in (limits(0, l1=[[1]]), limits(0, tags=[[1]]), limits(0, litres=[(0.0, 9.0)])):
-        assert not eligibility.of(np.array([NOW]), constraints).any()
+    for filters in (filters_of(0, l1=[[1]]), filters_of(0, tags=[[1]]), filters_of(0, litres=[(0.0, 9.0)])):
+        assert not eligibility.of(np.array([NOW]), filters).any()

@@ -1,4 +1,4 @@
-"""Filters and excluded items of requests: names to codes, checked, and gathered for a batch."""
+"""Filters of requests, exclude lists among them: checked, encoded and gathered for a batch."""
 
 from __future__ import annotations
 
@@ -13,59 +13,56 @@ from contracts.bundle import Bundle
 from contracts.errors import RequestError
 from contracts.ids import IntArray
 from contracts.item_values import Categories
-from contracts.options import Constraints, Ragged
+from contracts.options import ItemFilters, Ragged
 from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, NumberRange, RankingRequest, RecommendationRequest
 
 _MAX_LISTED: Final = 50
 _MAX_COMPARED: Final = 100
-"""Comparing takes the event loop's time: a tenth of a millisecond for ten values."""
+"""Comparing blocks the event loop: ten values take a tenth of a millisecond."""
 _NO_FILTERS: Final = Filters()
-
-
 _ANY: Final = (-np.inf, np.inf)
 
 
-class Limits(NamedTuple):
-    """What one request limits itself to; as `Constraints` has it for many."""
+class RequestFilters(NamedTuple):
+    """The filters of one request; `ItemFilters` holds those of a batch."""
 
     excluded: IntArray
     codes: dict[str, list[int]]
     ranges: dict[str, tuple[float, float]]
 
     @property
-    def has_filters(self) -> bool:
-        """Whether more than a list of excluded items was given."""
+    def has_columns(self) -> bool:
+        """Whether it filters by a column; an exclude list alone does not."""
         return bool(self.codes or self.ranges)
 
 
-class LimitReader:
-    """Reads the limits of requests against the catalogue of a bundle."""
+class FilterReader:
+    """Reads the filters of requests and checks them against the catalogue of a bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._legal = [feature.column_name for feature in bundle.schema.filters]
 
-    def __call__(self, request: RecommendationRequest | RankingRequest) -> Limits | None:
-        """The limits of a request, None without any.
+    def __call__(self, request: RecommendationRequest | RankingRequest) -> RequestFilters | None:
+        """The filters of a request; None if it has none.
 
         Raises:
-            RequestError: a filter that the shop does not have, a name that the catalogue does not have, or a price
-                range that holds nothing.
+            RequestError: the shop has no such filter, the catalogue has no such name, or a range is empty.
         """
         if request.filters is None and not request.exclude:
             return None
         filters = cast(Filters, request.filters or _NO_FILTERS)
-        given = {name: value for name in filters.__struct_fields__ if (value := getattr(filters, name)) is not None}
-        prices = NumberRange(given.pop("min_price", None), given.pop("max_price", None))
-        ranges = {name: _bounds(name, value) for name, value in given.items() if isinstance(value, NumberRange)}
+        values = {name: value for name in filters.__struct_fields__ if (value := getattr(filters, name)) is not None}
+        prices = NumberRange(values.pop("min_price", None), values.pop("max_price", None))
+        ranges = {name: _bounds(name, value) for name, value in values.items() if isinstance(value, NumberRange)}
         if prices != NumberRange():
             both = (_bounds(c.PRICE, prices, "min_price", "max_price"), ranges.get(c.PRICE, _ANY))
             ranges[c.PRICE] = max(low for low, _ in both), min(high for _, high in both)
-        codes = {name: self._codes(name, value) for name, value in given.items() if isinstance(value, list)}
+        codes = {name: self._codes(name, value) for name, value in values.items() if isinstance(value, list)}
         rows = self._bundle.rows_of(request.exclude)
         self._check((*codes, *ranges))
-        return Limits(rows[rows >= 0], codes, ranges)
+        return RequestFilters(rows[rows >= 0], codes, ranges)
 
     def _check(self, columns: Sequence[str]) -> None:
         for column in columns:
@@ -85,13 +82,13 @@ class LimitReader:
         return codes
 
 
-def gather_limits(limits: Sequence[Limits | None]) -> Constraints | None:
-    """The limits of a batch's requests; None where no request has any."""
-    limited = [(place, one) for place, one in enumerate(limits) if one is not None]
-    if not limited:
+def gather_filters(filters: Sequence[RequestFilters | None]) -> ItemFilters | None:
+    """The filters of a batch; None if no request has any."""
+    filtered = [(place, one) for place, one in enumerate(filters) if one is not None]
+    if not filtered:
         return None
-    places, some = zip(*limited, strict=True)
-    return Constraints(
+    places, some = zip(*filtered, strict=True)
+    return ItemFilters(
         requests=np.array(places, dtype=np.int32),
         excluded=Ragged.of([one.excluded for one in some]),
         codes={
@@ -99,7 +96,7 @@ def gather_limits(limits: Sequence[Limits | None]) -> Constraints | None:
             for column in sorted({column for one in some for column in one.codes})
         },
         ranges={
-            column: np.array([one.ranges.get(column, (-np.inf, np.inf)) for one in some], dtype=np.float64)
+            column: np.array([one.ranges.get(column, _ANY) for one in some], dtype=np.float64)
             for column in sorted({column for one in some for column in one.ranges})
         },
     )
@@ -108,10 +105,10 @@ def gather_limits(limits: Sequence[Limits | None]) -> Constraints | None:
 def _bounds(
     column: str, numbers: NumberRange, lowest: str | None = None, highest: str | None = None
 ) -> tuple[float, float]:
-    """Lowest and highest number of a range; the names of both in messages.
+    """Lowest and highest number of a range; error messages use the names `lowest` and `highest`.
 
     Raises:
-        RequestError: the range holds nothing.
+        RequestError: the range is empty.
     """
     low, high = _ANY[0] if numbers.min is None else numbers.min, _ANY[1] if numbers.max is None else numbers.max
     if low > high:
@@ -126,7 +123,7 @@ def _unknown(field: str, value: str, vocabulary: Vocabulary) -> RequestError:
         return RequestError(
             f"filters.{field}: no item has {value!r}; legal values: {', '.join(tokens)}", field=field, legal=tokens
         )
-    if not vocabulary.is_small:  # the event loop has no time to go through them
+    if not vocabulary.is_small:  # comparing them all would block the event loop
         return RequestError(
             f"filters.{field}: no item has {value!r}, which is none of {len(tokens)} values", field=field, near=[]
         )

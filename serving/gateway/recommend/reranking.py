@@ -1,0 +1,92 @@
+"""Reranking options of requests: the service's defaults, what the request overrides, and the seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from contracts.options import NO_CAP, Order, RerankingOptions
+from recommender_api.requests import Diversity, RankingRequest, RecommendationRequest
+from serving.stages.reranking import RerankingConfig
+
+_TEMPERATURE_OF: Final = {"greedy": 1.0, "sampled": 1.0, "weighted": 0.05}
+_FIELDS: Final = ("order", "temperature", "epsilon", "mmr", "max_per_category_l1", "max_per_category_l2")
+
+
+class RequestReranking(NamedTuple):
+    """The reranking options of one request; `RerankingOptions` holds those of a batch."""
+
+    order: Order
+    temperature: float
+    epsilon: float
+    mmr: float
+    caps: tuple[int, int]
+    seed: int
+
+
+_GREEDY: Final = RequestReranking(Order.GREEDY, 1.0, 0.0, 0.0, (NO_CAP, NO_CAP), 0)
+
+
+class RerankingReader:
+    """Reads the reranking options of requests.
+
+    Args:
+        config: the defaults.
+    """
+
+    def __init__(self, config: RerankingConfig) -> None:
+        self._config = config
+        self._greedy = _options(config, 0) == _GREEDY
+
+    def __call__(self, request: RecommendationRequest | RankingRequest, request_id: str) -> RequestReranking | None:
+        """The options of a request; None = highest score first."""
+        if request.diversity is None:
+            if self._greedy:
+                return None
+            config = self._config
+        else:
+            config = _overridden(self._config, request.diversity)
+        seed = seed_of(request_id) if request.seed is None else request.seed
+        return _options(config, seed)
+
+
+def seed_of(request_id: str) -> int:
+    """The seed of a request that does not set one."""
+    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little")
+
+
+def gather_reranking(options: Sequence[RequestReranking | None]) -> RerankingOptions | None:
+    """The reranking options of a batch; None if all requests are greedy."""
+    if all(one is None for one in options):
+        return None
+    order, temperature, epsilon, mmr, caps, seeds = zip(*(one or _GREEDY for one in options), strict=True)
+    return RerankingOptions(
+        order=np.array(order, dtype=np.int32),
+        temperature=np.array(temperature, dtype=np.float64),
+        epsilon=np.array(epsilon, dtype=np.float64),
+        mmr=np.array(mmr, dtype=np.float64),
+        caps=np.array(caps, dtype=np.int32),
+        seeds=np.array(seeds, dtype=np.uint64),
+    )
+
+
+def _overridden(config: RerankingConfig, diversity: Diversity) -> RerankingConfig:
+    """The defaults with a request's own values; another order does not keep the default's temperature."""
+    values = {name: value for name in _FIELDS if (value := getattr(diversity, name)) is not None}
+    if values.get("order", config.order) != config.order:
+        values.setdefault("temperature", None)
+    return config.model_copy(update=values)
+
+
+def _options(config: RerankingConfig, seed: int) -> RequestReranking:
+    return RequestReranking(
+        Order[config.order.upper()],
+        config.temperature or _TEMPERATURE_OF[config.order],
+        config.epsilon,
+        config.mmr,
+        (config.max_per_category_l1 or NO_CAP, config.max_per_category_l2 or NO_CAP),
+        seed,
+    )
