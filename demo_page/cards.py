@@ -72,7 +72,8 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
         f'<div class="card" data-item="{escape(item.item_id)}">'
         f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'
         f'<div class="text"><div class="title">{escape(title)}</div>'
-        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>{_attributes(item)}{bar}</div></div>'
+        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>'
+        f"{_attributes(item)}{bar}</div></div>"
     )
 
 
@@ -94,10 +95,8 @@ def _row(move: Move) -> str:
 
 def _attributes(item: Product) -> str:
     """The columns that the shop declares, in one line."""
-    told = (
-        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in item.attributes.items()
-    )
-    line = " · ".join(map(escape, told))
+    told = {name: ", ".join(value) if isinstance(value, list) else value for name, value in item.attributes.items()}
+    line = " · ".join(escape(f"{name} {value}") for name, value in told.items())
     return f'<div class="attributes">{line}</div>' if line else ""
 
 
