@@ -17,25 +17,25 @@ from contracts.ids import BoolArray, FloatArray, IntArray, LongArray, check_arra
 from contracts.options import ItemFilters, Ragged, RerankingOptions
 
 ContextValue = str | float | tuple[str | float, ...] | None
-"""A value of a request's context, as its column's kind has it."""
+"""A value in the context of a request; its type follows from the kind of its column."""
 
 
 @dataclass(frozen=True)
 class RequestBatch:
-    """What the gateway hands to the pipeline.
+    """A batch of requests for the pipeline.
 
     Attributes:
-        bundle_version: stamped by the gateway; every stage answers with this version or refuses.
-        now: the clock's now, Unix seconds: history, eligibility and item age use it.
+        bundle_version: set by the gateway; every stage answers with this version or refuses the batch.
+        now: the clock's now, Unix seconds, for history, eligibility and item age.
         request_ids: one a request.
         user_ids: raw ids; None = anonymous.
-        session_ids: raw ids; the subject of the stores where there is no user id.
-        recent_items: raw item ids that the client saw itself, newest last, appended to stored history.
-        context: raw values by column of the schema's context, one a request, None = not told; a column that is not
-            there was told by nobody.
-        context_time: [B] int64 Unix seconds, gives hour and weekday only.
+        session_ids: raw ids; the subject of a request without a user id.
+        recent_items: raw item ids that the client reports, newest last; appended to the stored history.
+        context: raw values by column of the schema's context, one a request; None = unknown. A missing column is
+            unknown for all requests.
+        context_time: [B] int64 Unix seconds, for hour and weekday only.
         k: [B] int32, items wanted.
-        budget_ms: [B] float32, milliseconds that a request may still take when the batch starts.
+        budget_ms: [B] float32, milliseconds that a request has left when the batch starts.
         filters: of the requests that have any; None = no request has.
         provided: B lists of distinct ItemRows to rank instead of retrieved candidates; None = retrieve.
         reranking: options of the final lists; None = greedy.
@@ -57,8 +57,8 @@ class RequestBatch:
 
     def __post_init__(self) -> None:
         size = len(self.request_ids)
-        told = {name: getattr(self, name) for name in ("user_ids", "session_ids", "recent_items")}
-        for name, values in (told | dict(self.context)).items():
+        by_name = {name: getattr(self, name) for name in ("user_ids", "session_ids", "recent_items")}
+        for name, values in (by_name | dict(self.context)).items():
             if len(values) != size:
                 raise ValueError(f"{name} has {len(values)} entries, expected {size}, one a request")
         check_array("context_time", self.context_time, (size,), np.int64)
@@ -73,7 +73,7 @@ class RequestBatch:
 
     @classmethod
     def anonymous(cls, bundle_version: str, now: int, k: IntArray) -> RequestBatch:
-        """Requests of nobody for k [B] items each, without limits or haste: for measurements and for warming up."""
+        """Anonymous requests for k [B] items each, without filters or time limit: for measurements and warm-up."""
         size = len(k)
         nothing = (None,) * size
         return cls(
@@ -91,7 +91,7 @@ class RequestBatch:
 
     @property
     def subjects(self) -> tuple[str | None, ...]:
-        """Whose history and seen items count: the user, else the session, else nobody."""
+        """The subject of each request: its user, else its session, else None."""
         return tuple(map(subject_of, self.user_ids, self.session_ids))
 
 
@@ -102,7 +102,7 @@ class QueryFeatures:
     Attributes:
         bundle_version: the version whose transforms made them.
         now: [B] int64 Unix seconds; eligibility and item age are as of this time.
-        columns: of the query side.
+        columns: encoded columns of the query side.
         history: the last N interactions, newest first.
     """
 
@@ -137,9 +137,9 @@ class Candidates:
     """Ragged candidates: those of request b are `rows[offsets[b]:offsets[b + 1]]`.
 
     Attributes:
-        bundle_version: whose ItemRows these are.
+        bundle_version: the version of the ItemRows.
         rows: [T] int32 ItemRow.
-        scores: [T] float32; of retrieval, or of the ranker once it ran.
+        scores: [T] float32, of retrieval or, after ranking, of the ranker.
         lengths: [B] int32, summing to T.
     """
 
@@ -179,15 +179,15 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Pairs:
-    """T candidates of B queries as a ranker reads them: ragged, with everything that depends on both.
+    """T candidates of B queries as a ranker reads them, with the features that depend on both.
 
     Attributes:
-        owners: the query of each [T] int64, ascending.
-        rows: [T] int32 ItemRows, or places among items that are given with the call.
+        owners: [T] int64, ascending: the query of each candidate.
+        rows: [T] int32 ItemRows, or places among items that are passed with the call.
         retrieval_scores: [T] float32.
         age_bucket: [T] int32, `contracts.features.item_age_bucket` at the time of the query.
-        popularity: [T] float32 at the start of the query's day; None where the ranker does not read it.
-        columns: of the pair side, [T]; None where the schema has none.
+        popularity: [T] float32 at the start of the query's day; None if the ranker does not read it.
+        columns: [T] of the pair side; None if the schema has none.
     """
 
     owners: LongArray
@@ -213,12 +213,12 @@ class Pairs:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """A filter's verdict: every candidate is either kept or removed.
+    """The result of a filter: every candidate is either kept or removed.
 
     Attributes:
-        candidates: what was filtered.
+        candidates: the filtered candidates.
         keep: [T] bool.
-        reason: why the others were removed.
+        reason: of the removals.
     """
 
     candidates: Candidates
@@ -230,17 +230,17 @@ class FilterResult:
 
     @classmethod
     def unfiltered(cls, candidates: Candidates) -> FilterResult:
-        """Everything is kept: the filter was left out."""
+        """Keeps all candidates: the filter was left out."""
         return cls(candidates, np.ones(len(candidates.rows), dtype=np.bool_), "nothing")
 
     @property
     def kept(self) -> Candidates:
-        """The candidates that stay."""
+        """The kept candidates."""
         return self.candidates.where(self.keep)
 
     @property
     def removed(self) -> Candidates:
-        """The candidates that were taken out."""
+        """The removed candidates."""
         return self.candidates.where(~self.keep)
 
 
@@ -250,8 +250,8 @@ class Reranked:
 
     Attributes:
         items: best first within a request; scores are sigmoids of the ranker's logits.
-        propensities: [T] float32: the probability that an item was picked at its place, given the picks before it;
-            1 where nothing was left to chance.
+        propensities: [T] float32: the probability that an item was picked at its place, after the picks before it; 1 in
+            greedy lists.
     """
 
     items: Candidates
@@ -266,16 +266,16 @@ class Reranked:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """The ranked items of every request and how they came about.
+    """The ranked items of every request, with measurements.
 
     Attributes:
         ranked: best first within a request; scores are sigmoids of the ranker's logits.
-        propensities: of the ranked items, as `Reranked` has them.
-        scored: what the ranker scored, with its logits; everything that reranking could pick from.
-        retrieved: what retrieval returned, before any filter.
-        degraded: per request, names of the parts that were replaced or left out.
+        propensities: of the ranked items, see `Reranked`.
+        scored: the candidates that reranking picked from, with the ranker's logits.
+        retrieved: the retrieved candidates before any filter.
+        degraded: per request, names of stages and stores that were replaced or left out.
         stage_ms: wall milliseconds by stage name.
-        removed: how many candidates each filter reason removed in the batch.
+        removed: numbers of removed candidates in the batch by reason.
     """
 
     ranked: Candidates
@@ -288,4 +288,4 @@ class PipelineResult:
 
 
 SeenMask = Callable[[Candidates], BoolArray]
-"""Tells for candidates [T] whether their request's subject has seen them; evaluation passes exact sets."""
+"""Which candidates [T] the subjects of their requests have seen; evaluation passes exact sets."""

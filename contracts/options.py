@@ -1,4 +1,4 @@
-"""What requests may ask for beyond who they are: limits on the items, given items to rank, and the final order."""
+"""Options of requests: filters, provided candidates, and reranking options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contracts.ids import AnyArray, BoolArray, IntArray, LongArray, check_array
 
 @dataclass(frozen=True)
 class Ragged:
-    """Lists of whole numbers, one after the other.
+    """Lists of integers, concatenated.
 
     Attributes:
         values: [T] int32.
@@ -49,14 +49,14 @@ class Ragged:
 
 @dataclass(frozen=True)
 class ItemFilters:
-    """The items that F requests of a batch limit themselves to; the other requests take every eligible item.
+    """Filters of F requests of a batch; the other requests take every eligible item.
 
     Attributes:
         requests: [F] int32, ascending: places in the batch.
-        excluded: F lists of ItemRows that must not come back.
-        codes: by column that a request filters by, F lists of codes of which an item must have one; empty = any.
-        ranges: by numeric column that a request filters by, [F, 2] float64, lowest and highest number, both inside;
-            infinite on both sides = items without a number as well.
+        excluded: F lists of ItemRows to leave out.
+        codes: by column, F lists of codes; an item passes if it has one of them. Empty = no filter.
+        ranges: by numeric column, [F, 2] float64: lowest and highest number that pass. Infinite on both sides = no
+            filter, items without a number pass as well.
     """
 
     requests: IntArray
@@ -75,14 +75,14 @@ class ItemFilters:
 
 
 class Order(IntEnum):
-    """How a final list is drawn from ranked candidates."""
+    """How a final list is picked from ranked candidates."""
 
     GREEDY = 0
     """Highest score first."""
     SAMPLED = 1
-    """Without replacement, from (1 - ε) · softmax(logit / T) + ε / n over all n candidates."""
+    """Sampled without replacement from (1 - ε) · softmax(logit / T) + ε / n over all n candidates."""
     WEIGHTED = 2
-    """The reference's way: as SAMPLED, but softmax(score / T) over the best candidates only, `score` a sigmoid."""
+    """As in the reference: like SAMPLED, but softmax(score / T) over the best candidates only; `score` is a sigmoid."""
 
 
 NO_CAP: Final = np.iinfo(np.int32).max
@@ -92,14 +92,14 @@ CAPPED_COLUMNS: Final = (c.CATEGORY_L1, c.CATEGORY_L2)
 
 @dataclass(frozen=True)
 class RerankingOptions:
-    """How the final lists of B requests are drawn.
+    """Reranking options of B requests.
 
     Attributes:
         order: [B] int32, values of `Order`.
         temperature: [B] float64, T > 0, a divisor.
-        epsilon: [B] float64 in [0, 1], the share that is drawn uniformly.
-        mmr: [B] float64 in [0, 1): weight of likeness to what was picked before, against relevance; 0 = none.
-        caps: [B, 2] int32: most items of one category, columns `CAPPED_COLUMNS`; `NO_CAP` = as many as there are.
+        epsilon: [B] float64 in [0, 1], the share of uniform picks.
+        mmr: [B] float64 in [0, 1): weight of similarity to earlier picks, against relevance; 0 = relevance alone.
+        caps: [B, 2] int32: most items of one category, for each of `CAPPED_COLUMNS`; `NO_CAP` = no limit.
         seeds: [B] uint64.
     """
 
@@ -123,7 +123,7 @@ class RerankingOptions:
 
     @property
     def diverse(self) -> BoolArray:
-        """[B]: whether what was picked changes what may be picked next."""
+        """[B]: whether a pick changes the next ones."""
         return np.asarray((self.caps < NO_CAP).any(axis=1) | (self.mmr > 0))
 
     def take(self, requests: AnyArray) -> RerankingOptions:

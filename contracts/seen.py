@@ -1,4 +1,4 @@
-"""What a store tells about seen items, whichever way it keeps them: whole filters, or answers about given items."""
+"""Seen items as stores answer, independent of the backend: whole filters, or answers about some items."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contracts.ids import BoolArray, IntArray, LongArray, Words
 
 
 class SeenAnswers(Protocol):
-    """Knows which of some items were seen."""
+    """Answers about some items."""
 
     @property
     def unreadable(self) -> frozenset[int]:
-        """Those of the B subjects about whom the store holds something that cannot be read; nothing is filtered."""
+        """Those of the B subjects whose data cannot be read; nothing is filtered for them."""
         ...
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
@@ -21,17 +21,17 @@ class SeenAnswers(Protocol):
 
 
 class SeenFilters(Protocol):
-    """What the store told about the seen items of B subjects before anybody knew which items matter."""
+    """The seen items of B subjects, read before the candidates are known."""
 
     @property
     def filled(self) -> LongArray:
-        """Those of the B subjects that have seen something."""
+        """Those of the B subjects that have seen items."""
         ...
 
     async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> SeenAnswers:
-        """Answers about the items `rows` [T], hashes of every item [I, 2], for their owners [T].
+        """Answers about ItemRows [T] for their owners [T]; hashes [I, 2] are of every item.
 
         Raises:
-            StoreError: the store had to be asked again and does not answer in time.
+            StoreError: it asks the store again, which does not answer in time.
         """
         ...

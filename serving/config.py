@@ -1,4 +1,4 @@
-"""Settings of the whole serving side; those of each package stand in its `config.py` or beside what they set."""
+"""Settings of serving; each package has its own in `config.py` or beside the component."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ SECRET_VARIABLES: Final = (PASSWORD_VARIABLE, SUBJECT_KEY_VARIABLE, "OTEL_EXPORT
 
 
 class ServingConfig(StageConfig):
-    """Everything that serving needs to know besides the placement."""
+    """All settings of serving except the placement."""
 
     registry: str = "var/bundles"
     """Folder of the bundles and of the registry."""
     bundle: str | None = None
     """Version in the registry's folder, or the absolute path of a bundle; unset = the registry's production version."""
     raw_dir: Path | None = None
-    """Folder that pictures are served from; unset = the one that the bundle names."""
+    """Folder of the pictures; unset = the one that the bundle names."""
     reranking: RerankingConfig = RerankingConfig()
-    """How lists are drawn where a request says nothing else."""
+    """Default reranking options of requests."""
     service: ServiceConfig = ServiceConfig()
     """Budget and batches."""
     exploration: ExplorationConfig = ExplorationConfig()
-    """Whose lists are drawn to learn from."""
+    """Who explores."""
     impressions: ImpressionConfig = ImpressionConfig()
-    """How what was shown is recorded."""
+    """How shown lists are recorded."""
     interactions: InteractionConfig = InteractionConfig()
-    """Which events are taken, and how they are written."""
+    """Which events are accepted, and how they are written."""
     gateway: GatewayConfig = GatewayConfig()
     """Limits of the HTTP side."""
     access: AccessConfig = AccessConfig()
     """Who may call the API."""
     request_log: RequestLogConfig = RequestLogConfig()
-    """What is written about requests."""
+    """Content and amount of the request log."""
     consumer: ConsumerConfig = ConsumerConfig()
     """How accepted interactions become features and records."""
 
@@ -61,15 +61,15 @@ class ServingConfig(StageConfig):
         if self.pipeline.reserve_ms >= self.service.budget_ms:
             raise ValueError(
                 f"pipeline.reserve_ms={self.pipeline.reserve_ms} leaves nothing of "
-                f"service.budget_ms={self.service.budget_ms}; lower the one or raise the other"
+                f"service.budget_ms={self.service.budget_ms}; lower reserve_ms or raise budget_ms"
             )
         return self
 
     @property
     def audit_file(self) -> Path:
-        """Where refusals, erasures and exports are noted."""
+        """File of the audit log."""
         return self.access.audit_file or self.stores.records_dir.absolute().parent / AUDIT_FILE
 
     def of_stages(self) -> StageConfig:
-        """What replicas of stages are told: nothing of the gateway's."""
+        """The settings for replicas of stages, without those of the gateway."""
         return StageConfig(**{name: getattr(self, name) for name in StageConfig.model_fields})

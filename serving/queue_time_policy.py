@@ -1,18 +1,22 @@
-"""The autoscaling policy as Ray Serve calls it, named in a config file's `autoscaling_policy`.
+"""The autoscaling policy that Ray Serve calls, for `autoscaling_policy` in config files.
 
-Serve sends this module to its controller by value, so everything else is imported from others.
+Serve sends this module to its controller by value, so its logic is in other modules, which are imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from contracts.config import validate
 from serving.placing.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
 from serving.running.load import BUSY, QUEUE_MS, RATE
 
+if TYPE_CHECKING:
+    from ray.serve.config import AutoscalingContext
+
 _LONGEST_FACTOR = 100
+_KeyT = TypeVar("_KeyT")
 
 
 class QueueTimePolicy:
@@ -22,18 +26,22 @@ class QueueTimePolicy:
         settings: of `QueueTimeConfig`.
 
     Raises:
-        ConfigError: a setting that is unknown or not legal.
+        ConfigError: a setting is unknown or not legal.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         self.config = validate(QueueTimeConfig, settings, source="policy_kwargs of QueueTimePolicy")
 
-    def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:
-        """Serve's `AutoscalingContext` of each deployment to replicas wanted, and no state."""
+    def __call__(
+        self, contexts: Mapping[_KeyT, AutoscalingContext]
+    ) -> tuple[dict[_KeyT, int], dict[_KeyT, dict[str, object]]]:
+        """The wanted replicas of each deployment, from Serve's `AutoscalingContext`; keeps no state."""
         loads = {name: self._load(context) for name, context in contexts.items()}
         return replicas_wanted(loads, self.config), {}
 
-    def _load(self, context: Any) -> DeploymentLoad:
+    def _load(self, context: AutoscalingContext) -> DeploymentLoad:
+        assert context.current_time is not None  # Serve sets it, and the next one
+        assert context.config is not None
         told = context.aggregated_metrics or {}
 
         def values(name: str) -> list[float]:

@@ -1,6 +1,6 @@
-"""The contract of stages as a test suite, for whoever writes a stage; needs pytest.
+"""The contract of stages as a test suite; needs pytest.
 
-A test class inherits it and says how the stage is opened and what it is called with:
+A test class inherits it, opens the stage and makes its messages:
 
     from serving.testing import StageContract, candidates
 
@@ -11,8 +11,8 @@ A test class inherits it and says how the stage is opened and what it is called 
         def messages(self, bundle, *places):
             return (candidates(bundle, *places),)
 
-The tests take a fixture `bundle`, an opened bundle of any shop. `requests`, `queries` and `candidates` make up messages
-for it: `BATCH` different ones, of which a test takes some by their places.
+The tests need a fixture `bundle`, an opened bundle of any shop. `requests`, `queries` and `candidates` make messages
+for it: a test picks some of `BATCH` different requests by their places.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _OTHER: Final = "another version"
 
 
 def requests(bundle: Bundle, *places: int) -> RequestBatch:
-    """Some of `BATCH` different requests, at the time when the newest item is launched.
+    """Some of `BATCH` different requests, at the launch time of the newest item.
 
-    Of users and of sessions, with up to two recent items, some without a device; for one to five items.
+    They are of users and sessions, have up to two recent items, some have no device, and want one to five items.
     """
     item_ids = bundle.strings("items/item_id")
     recent = tuple(str(item_ids[row]) for row in range(min(2, bundle.num_items)))
@@ -57,7 +57,7 @@ def requests(bundle: Bundle, *places: int) -> RequestBatch:
 
 
 def queries(bundle: Bundle, *places: int) -> QueryFeatures:
-    """Query features of `requests` whose users nobody knows."""
+    """Query features of `requests` with unknown users."""
     return Fallbacks.open(bundle, 1).anonymous(requests(bundle, *places)).features
 
 
@@ -74,10 +74,10 @@ def candidates(bundle: Bundle, *places: int) -> Candidates:
 
 
 class StageContract:
-    """What every stage keeps to.
+    """Tests for every stage.
 
     Attributes:
-        keeps_candidates: whether all candidates come out again, kept or removed; False for a stage that cuts lists.
+        keeps_candidates: whether the answer has all candidates, kept or removed; False for a stage that cuts lists.
     """
 
     keeps_candidates: ClassVar[bool] = True
@@ -87,7 +87,7 @@ class StageContract:
         raise NotImplementedError
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[object, ...]:
-        """What it is called with for the requests at some of the places 0 … `BATCH` - 1."""
+        """Messages of the requests at some of the places 0 … `BATCH` - 1."""
         raise NotImplementedError
 
     def call(self, bundle: Bundle, *messages: object) -> object:
@@ -95,7 +95,7 @@ class StageContract:
         return _answer(self.stage(bundle), messages)
 
     def test_a_batch_of_one_equals_its_part_of_a_whole_batch(self, bundle: Bundle) -> None:
-        """No request changes what another one gets."""
+        """Requests of a batch do not affect each other."""
         stage = self.stage(bundle)
         together = parts_of(_answer(stage, self.messages(bundle, *range(BATCH))))
         for place in range(BATCH):
@@ -104,7 +104,7 @@ class StageContract:
                 np.testing.assert_allclose(together[place][name], expected, atol=1e-5, err_msg=f"{name} of {place}")
 
     def test_messages_are_left_as_they_are(self, bundle: Bundle) -> None:
-        """Stages run side by side on the same messages."""
+        """Stages may run at the same time on the same messages."""
         messages = self.messages(bundle, *range(BATCH))
         arrays = [array for message in messages for array in arrays_of(message).values()]
         before = [array.copy() for array in arrays]
@@ -115,7 +115,7 @@ class StageContract:
             np.testing.assert_array_equal(array, as_it_was)
 
     def test_no_candidate_is_lost_or_made_up(self, bundle: Bundle) -> None:
-        """What comes out came in, once; all of it unless the stage cuts lists."""
+        """The answer has only candidates of the message, each once, and all of them unless the stage cuts lists."""
         messages = self.messages(bundle, *range(BATCH))
         answer = self.call(bundle, *messages)
         for given in messages:
@@ -130,7 +130,7 @@ class StageContract:
                     assert not lost, f"request {place} has lost candidates: {lost}"
 
     def test_another_bundle_is_refused(self, bundle: Bundle) -> None:
-        """No answer mixes two bundles: each message is looked at."""
+        """No answer mixes two bundles: each message is checked."""
         messages = self.messages(bundle, 0)
         for place, message in enumerate(messages):
             if isinstance(message, RequestBatch | QueryFeatures | Candidates):
@@ -160,10 +160,10 @@ def arrays_of(message: object) -> dict[str, AnyArray]:
 
 
 def parts_of(answer: object) -> list[dict[str, AnyArray]]:
-    """A stage's answer cut into its requests, arrays by name.
+    """The arrays of a stage's answer by name, for each request.
 
     Raises:
-        TypeError: it is no message that a stage answers with.
+        TypeError: it is no answer of a stage.
     """
     if isinstance(answer, Candidates):
         ends = answer.offsets

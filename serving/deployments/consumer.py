@@ -1,4 +1,4 @@
-"""The shell of the consumer: a thread that reads the stream as long as the replica lives."""
+"""The shell of the consumer: a thread that reads the stream while the replica lives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class ConsumerReplica:
-    """Brings features and records up to date; nobody calls it, and any number of replicas share the work.
+    """Updates features and records; any number of replicas share the work, and nobody calls them.
 
     Args:
         bundle_path: folder of a bundle of the shop.
@@ -42,7 +42,7 @@ class ConsumerReplica:
         self._thread.start()
 
     def check_health(self) -> None:
-        """Serve asks for this from time to time and starts a replica anew that raises.
+        """Serve calls this periodically and restarts a replica that raises.
 
         Raises:
             RuntimeError: the thread has ended or hangs.
@@ -52,11 +52,11 @@ class ConsumerReplica:
         self._consumer.check()
 
     def _work(self) -> None:
-        os.nice(self._niceness)  # of this thread alone where threads have priorities, as on Linux
+        os.nice(self._niceness)  # on Linux, of this thread only
         self._consumer.run()
 
     def __del__(self) -> None:
-        """Serve calls this when the replica is taken down: what was taken is written and acknowledged."""
+        """Serve calls this when it stops the replica: writes and acknowledges the taken entries."""
         if hasattr(self, "_thread"):
             self._consumer.stop()
             self._thread.join(_STOP_TIMEOUT_S)

@@ -1,13 +1,11 @@
-"""The shell of the gateway: the ingress, with those stages that have no deployment of their own."""
+"""The shell of the gateway: the ingress, with the stages that have no deployment of their own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from ray import serve
-from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from contracts.bundle import open_bundle
@@ -19,7 +17,7 @@ from serving.deployments.replica import connect_stores, limit_threads, spare_col
 from serving.gateway.build import Surroundings, build_gateway
 from serving.placing.placement import find_placement
 from serving.placing.stage_table import STAGES, open_stage, warm_up
-from serving.running.calls import RemoteCall
+from serving.running.calls import RemoteCall, RemoteHandle
 from serving.running.load import BUSY, QUEUE_MS, ComputeThread
 
 
@@ -28,11 +26,11 @@ class GatewayReplica:
     """Answers HTTP.
 
     Args:
-        placement: its name.
-        bundle_path: folder of the bundle that it serves.
+        placement: name of the placement.
+        bundle_path: folder of the bundle.
         config: settings.
-        remote: handle of the deployment by what it holds; stages of which none holds anything run here.
-        beside: deployments of the application that nobody calls; Serve knows them because they are named here.
+        remote: Serve's handles of deployments by the names of what they hold; all other stages run here.
+        beside: handles of deployments that nobody calls; naming them here makes them part of the application.
     """
 
     async def __init__(  # type: ignore[misc]
@@ -40,8 +38,8 @@ class GatewayReplica:
         placement: str,
         bundle_path: str,
         config: ServingConfig,
-        remote: dict[str, DeploymentHandle[Any]],
-        beside: Sequence[DeploymentHandle[Any]] = (),
+        remote: dict[str, RemoteHandle[object]],
+        beside: Sequence[object] = (),
     ) -> None:
         private_process()
         config = with_device(config)
@@ -66,16 +64,16 @@ class GatewayReplica:
         self._tasks = [asyncio.create_task(run()) for run in beside_calls]
 
     async def __del__(self) -> None:
-        """Serve asks for this when it stops a replica in order: what waits to be recorded is written."""
+        """Serve calls this when it stops the replica: writes the remaining records."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, self._telemetry.close(), return_exceptions=True)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks for this from time to time; waits for a batch and for the compute thread add up."""
+        """Serve calls this periodically; waiting times for a batch and for the compute thread add up."""
         thread, batches = (load.take() for load in self._loads)
         return batches | {QUEUE_MS: batches[QUEUE_MS] + thread[QUEUE_MS], BUSY: max(batches[BUSY], thread[BUSY])}
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Serve asks for the application once the replica is there."""
+        """Serve calls this for the application once the replica has started."""
         return self._app

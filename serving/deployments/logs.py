@@ -1,4 +1,4 @@
-"""Log lines of replicas reach their files: Serve, built for throughput, keeps up to 1,000 of them in memory."""
+"""Flushes log lines of replicas to their files: Serve buffers up to 1,000 of them in memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _PAUSE_S: Final = 0.25
 
 
 def keep_logs_written(write_last: Callable[[], None] | None = None) -> None:
-    """Starts a thread that empties the buffers of Serve's logger four times a second, and empties them at the end.
+    """Flushes Serve's logger four times a second in a thread, and when the process ends.
 
-    The end is also SIGTERM, which Ray's workers turn into an ordinary exit.
+    That includes SIGTERM, which Ray's workers turn into an ordinary exit.
 
     Args:
-        write_last: writes at the end what is not even in those buffers yet; None = there is nothing.
+        write_last: called at the end, before the last flush, to write the remaining lines; None = there are none.
     """
     atexit.register(flush_logs)
     if write_last is not None:
-        atexit.register(write_last)  # what is registered last runs first
+        atexit.register(write_last)  # runs before `flush_logs`: the last registered function runs first
     threading.Thread(target=_flush_forever, name="logs", daemon=True).start()
 
 
 def flush_logs() -> None:
-    """Empties the buffers of Serve's logger, which also takes what replicas write to standard output and error."""
+    """Flushes Serve's logger, which also takes standard output and error of replicas."""
     for handler in logging.getLogger(SERVE_LOGGER).handlers:
         handler.flush()
 

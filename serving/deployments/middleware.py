@@ -1,9 +1,9 @@
-"""What Ray Serve's HTTP server does around a request, made less.
+"""Middleware for Ray Serve's HTTP server that saves work and repairs a header.
 
-Serve watches every connection for a client that leaves and every request for its time limit, with two tasks each. The
-gateway reads the whole body at once and keeps a budget of its own, so its requests ask Serve to leave both out.
-Serve adds the client's `X-Request-Id` to every answer, also where the gateway has told its own: the first one stays.
-Serve calls `middlewares` where `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names it.
+Serve watches every connection for a disconnect and every request for its time limit, with two tasks each. The gateway
+reads bodies at once and has a budget of its own, so frequent calls ask Serve to leave both out. Serve also adds the
+client's `X-Request-Id` to answers that already have the gateway's; only the first one is kept. Serve calls
+`middlewares` if `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ADDED: Final = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout
 
 
 class Unwatched:
-    """Marks calls of which there are many as ones that Serve need not watch.
+    """Marks frequent calls, so that Serve does not watch them.
 
     Args:
         app: Serve's application.
@@ -37,7 +37,7 @@ class Unwatched:
 
 
 class NamedOnce:
-    """Leaves an answer the first of its `X-Request-Id`s.
+    """Keeps only the first `X-Request-Id` of an answer.
 
     Args:
         app: Serve's application.
@@ -58,5 +58,5 @@ class NamedOnce:
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve wraps its HTTP servers with."""
+    """The middleware for Serve's HTTP servers."""
     return [Middleware(Unwatched), Middleware(NamedOnce)]

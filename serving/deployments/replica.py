@@ -1,4 +1,4 @@
-"""What every replica does when it starts."""
+"""Startup of replicas."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
 
 def limit_threads(thread: ComputeThread) -> None:
-    """Gives torch, where a model has loaded it, as many threads as the replica has CPUs, at least one.
+    """Limits torch, if a model has loaded it, to as many threads as the replica has CPUs, at least one.
 
-    Several become fewer while other processes need the cores.
+    Uses fewer threads while other processes need the cores.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -36,27 +36,27 @@ def limit_threads(thread: ComputeThread) -> None:
 
 
 def spare_collector() -> None:
-    """Tells the garbage collector that what is loaded by now stays.
+    """Excludes the objects that are loaded now from garbage collection.
 
-    Looking through it, which a full collection does, would hold all requests up for a quarter of a second.
+    Otherwise a full collection would scan them, which delays all requests by a quarter of a second.
     """
     gc.collect()
     gc.freeze()
 
 
 def with_device(config: ConfigT) -> ConfigT:
-    """The settings with `device: auto` decided: Ray knows whether this replica was given a GPU, torch sees them all."""
+    """Replaces `device: auto`: Ray knows whether this replica has a GPU; torch sees all GPUs of the machine."""
     if config.device != "auto":
         return config
-    given = ray.get_runtime_context().get_accelerator_ids().get("GPU")
-    return config.model_copy(update={"device": "cuda" if given else "cpu"})
+    gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU")
+    return config.model_copy(update={"device": "cuda" if gpus else "cpu"})
 
 
 async def connect_stores(config: StageConfig) -> StoreConnection:
-    """Connects to the stores; the embedded Redis is started if nobody has yet.
+    """Connects to the stores; starts the embedded Redis if necessary.
 
     Raises:
-        ConfigError: the store's server lacks what the settings want.
+        ConfigError: the server of the stores does not support the settings.
     """
     threading.Thread(target=_report_broken_keys, args=(RayMetrics((BROKEN_KEYS,)),), name="keys", daemon=True).start()
     address = await asyncio.to_thread(resolve_address, config.stores)
@@ -66,7 +66,7 @@ async def connect_stores(config: StageConfig) -> StoreConnection:
 
 
 def _report_broken_keys(sink: MetricSink) -> None:
-    """Hands on, once a second and as long as the process lives, how many broken keys it met."""
+    """Reports the number of broken keys once a second."""
     pause = threading.Event()
     while not pause.wait(_PAUSE_S):
         if found := BROKEN.take():

@@ -1,9 +1,8 @@
-"""The shell of stages: opens what it holds, warms it up, calls it."""
+"""The shell of stages: opens them, warms them up, calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from contracts.bundle import open_bundle
 from contracts.files import private_process
@@ -19,9 +18,9 @@ class StageReplica:
     """One or more stages in a replica of their own.
 
     Args:
-        placement: its name.
-        held: names of what it holds.
-        bundle_path: folder of the bundle that it serves; messages of other bundles are refused.
+        placement: name of the placement.
+        held: names of its stages.
+        bundle_path: folder of the bundle; messages of other bundles are refused.
         config: settings.
     """
 
@@ -42,9 +41,9 @@ class StageReplica:
         spare_collector()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve asks for this from time to time."""
+        """Serve calls this periodically."""
         return self._load.take()
 
-    async def __call__(self, name: str, *messages: Any) -> Any:
-        """Calls what it holds under a name; the caller keeps the time."""
+    async def __call__(self, name: str, *messages: object) -> object:
+        """Calls a stage by its name; the caller watches the time."""
         return await self._calls[name](*messages, timeout_s=float("inf"))

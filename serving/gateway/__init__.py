@@ -1,1 +1,1 @@
-"""The HTTP side: validation, batches, hydrated answers, the catalogue and the API's description."""
+"""The HTTP side: validation, batching, hydrated answers, the catalogue and the API's description."""

@@ -1,4 +1,4 @@
-"""Puts the gateway together: pipeline, services, catalogue and routes of one bundle."""
+"""Builds the gateway of a bundle: pipeline, services, catalogue and routes."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from serving.watching.metrics import MetricSink
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a gateway meets outside of its process.
+    """What a gateway uses outside of its process.
 
     Attributes:
         stores: the stores.
         clock: tells now.
-        seen: reads what subjects have seen.
-        user_features: reads what the feature store knows of users.
-        metrics: where measurements go; None = nowhere.
+        seen: reads seen items.
+        user_features: reads user features.
+        metrics: takes measurements; None = none are taken.
     """
 
     stores: StoreConnection
@@ -67,7 +67,7 @@ class Surroundings:
     def of(
         cls, bundle: Bundle, config: ServingConfig, stores: StoreConnection, metrics: MetricSink | None = None
     ) -> Surroundings:
-        """Those of a server: the clock of the settings, everything else in the stores."""
+        """Those of a server: the configured clock, and the stores."""
         seen = seen_reader(SeenStore(*stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
         return cls(stores, config.clock(), seen, UserFeatureStore(*stores, bundle.schema), metrics)
 
@@ -77,11 +77,11 @@ class BuiltGateway:
     """The application and its parts.
 
     Attributes:
-        endpoints: what the operations do, with the services behind them.
-        access: who may call what; None = everybody everything.
-        telemetry: hands on metrics and the request log.
-        popularity: keeps the popular items fresh.
-        impressions: records what was shown.
+        endpoints: of the operations.
+        access: checks permissions; None = everybody may call everything.
+        telemetry: metrics and the request log.
+        popularity: refreshes the popular items.
+        impressions: records shown lists.
     """
 
     app: ASGIApp
@@ -106,11 +106,11 @@ def build_gateway(
     """The gateway's application.
 
     Args:
-        stages: all stages.
+        stages: all stages by name.
         bundle: the bundle that they serve.
         config: settings.
-        placement: its name, for the status.
-        around: what is outside.
+        placement: name of the placement, for the status.
+        around: clock, stores and metrics.
 
     Raises:
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.

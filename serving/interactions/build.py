@@ -1,4 +1,4 @@
-"""Puts a consumer together."""
+"""Builds a consumer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Final
 from contracts.clock import ShopCalendar
 from contracts.records import shop_records
 from serving.interactions.config import ConsumerConfig
-from serving.interactions.consumer import FeatureConsumer, Streams
+from serving.interactions.consumer import FeatureConsumer
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.interactions.redis_stream import RedisStreamSink, RedisStreamSource
+from serving.interactions.streams import Streams
 from serving.stores.config import StoreConfig
 from serving.stores.keys import CONSUMERS, Keys
 from serving.stores.top_category import TopCategoryStore
@@ -31,8 +32,8 @@ def open_consumer(
         stores: the stores' settings; the shop is the bundle's.
         address: redis:// or rediss:// address of the stores.
         timezone: the shop's, IANA.
-        name: of this consumer, which nobody else has.
-        meter: counts.
+        name: of this consumer, unique.
+        meter: counts entries and failures.
     """
     keys = Keys(stores.shop)
     claim_after_s = config.claim_after_s

@@ -1,15 +1,15 @@
-"""The consumer of interactions: features at once, records a little later, and only then the acknowledgement.
+"""The consumer of interactions: updates features at once, writes records a little later, then acknowledges.
 
-A batch goes through `_take`: entries that cannot be read become dead letters, users are brought up to date in the
-online store, events wait for `_flush`. That writes them to Parquet and acknowledges them. Whatever was taken and not
-acknowledged when a consumer dies is handed to another one (or to its successor), and doing everything once more
-changes nothing: features are computed from what the store holds, records are told apart by their ids. Entries that come
-again are flushed at once, so that one which kills its consumers is found and takes no other along.
+`_take` handles a batch: it refreshes the features of users, keeps events for `_flush`, and turns entries that cannot be
+read into dead letters. `_flush` writes the events to Parquet and acknowledges them. If a consumer dies, another one
+gets the entries that it has not acknowledged. Handling them twice is harmless: features are computed from the store,
+and repeated records have the same ids. Entries that are delivered again are flushed at once, so that an entry that
+kills its consumers is found and does not affect others.
 
-A store or disk that fails is tried again until it works: nothing is acknowledged, nothing is given up, and the claim
-on what was taken is renewed. Only a full store is no reason to wait for features: recording and acknowledging is what
-makes room in it. Users whose feature it refused are remembered and brought up to date once it takes writes. An error
-that is not the store's is the entry's fault: the batch is halved until that entry is found, and the rest goes on.
+If a store or disk fails, the consumer tries again until it works; meanwhile it acknowledges nothing and renews its
+claim on the entries. A full store is the exception: it gets room only when entries are acknowledged, so the consumer
+remembers the users whose features it could not write, and refreshes them later. Other errors are caused by an entry:
+the consumer halves the batch until it has found that entry, and goes on with the others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interac
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter, check_timestamp
-from serving.interactions.streams import EventSink, EventSource, OutgoingEntry, StreamEntry
+from serving.interactions.streams import OutgoingEntry, StreamEntry, Streams
 from serving.stores.top_category import TopCategoryStore, decode_served
 from serving.watching.rate_limited import RateLimitedLogger
 
@@ -50,24 +50,9 @@ class StoppedError(Exception):
     """The consumer was asked to stop while it waited for a store."""
 
 
-@dataclass(frozen=True)
-class Streams:
-    """What a consumer is connected to.
-
-    Attributes:
-        events: accepted interactions.
-        served: values that were written to the online store.
-        dead_letters: takes entries that cannot be used.
-    """
-
-    events: EventSource
-    served: EventSource
-    dead_letters: EventSink
-
-
 @dataclass
 class _Taken:
-    """What was taken and is not acknowledged yet."""
+    """Entries that are not acknowledged yet."""
 
     since: float = field(default_factory=time.monotonic)
     ids: list[str] = field(default_factory=list)
@@ -79,11 +64,11 @@ class FeatureConsumer:
     """Reads the stream until it is stopped; one thread, no Ray.
 
     Args:
-        streams: what it reads and where dead letters go.
-        features: brings users up to date.
-        records: writes what training reads.
+        streams: the streams that it reads and writes.
+        features: refreshes features of users.
+        records: writes records for training.
         config: settings.
-        meter: counts.
+        meter: counts entries and failures.
     """
 
     def __init__(
@@ -104,10 +89,10 @@ class FeatureConsumer:
         self._stale_again_at = 0.0
         self._stop = threading.Event()
         self._alive_at = time.monotonic()
-        self._seldom = RateLimitedLogger(logger)
+        self._warn = RateLimitedLogger(logger)
 
     def run(self) -> None:
-        """Works until `stop`; what was taken is written then, if the stores let it."""
+        """Works until `stop`, then writes what it has taken, if the stores work."""
         try:
             while not self._stop.is_set():
                 self.step(_POLL_S)
@@ -118,7 +103,7 @@ class FeatureConsumer:
             logger.warning("stopped with %d entries not acknowledged; they are handed out again", len(self._taken.ids))
 
     def stop(self) -> None:
-        """Ends `run` after the batch under way."""
+        """Ends `run` after the current batch."""
         self._stop.set()
 
     def check(self) -> None:
@@ -131,10 +116,10 @@ class FeatureConsumer:
             )
 
     def step(self, wait_s: float) -> int:
-        """One round: takes a batch, waiting at most `wait_s` for it, and flushes if it is time to.
+        """Takes a batch, for which it waits at most `wait_s`, and flushes if it is time.
 
         Returns:
-            How many entries were taken.
+            The number of entries in the batch.
 
         Raises:
             StoppedError: a store failed until the consumer was stopped.
@@ -146,7 +131,7 @@ class FeatureConsumer:
         if self._stale and time.monotonic() >= self._stale_again_at:
             self._catch_up()
         again = any(entry.deliveries > 1 for entry in entries)
-        if again and self._taken.ids:  # what is in hand must not share their fate
+        if again and self._taken.ids:  # so that earlier entries are not affected
             self._flush()
         if entries:
             self._take(entries)
@@ -157,7 +142,7 @@ class FeatureConsumer:
         return len(entries)
 
     def _take(self, entries: Sequence[StreamEntry]) -> None:
-        """Brings the users of a batch up to date and keeps its events for the next flush."""
+        """Refreshes the users of a batch and keeps its events for the next flush."""
         self._taken.ids += [entry.id for entry in entries]
         events = []
         for entry in entries:
@@ -203,12 +188,12 @@ class FeatureConsumer:
         """Remembers users whose feature could not be written."""
         self._stale.update(users)
         self._stale_again_at = time.monotonic() + _STALE_PAUSE_S
-        self._seldom.warning("writing features", error)
+        self._warn.warning("writing features", error)
         self._meter.failure()
         self._meter.stale_users(len(self._stale))
 
     def _catch_up(self) -> None:
-        """Brings remembered users up to date, from what the store holds of them by now."""
+        """Refreshes the remembered users."""
         users = list(self._stale)
         try:
             failed = self._features.refresh(users)
@@ -221,7 +206,7 @@ class FeatureConsumer:
         self._meter.stale_users(0)
 
     def _flush(self) -> None:
-        """Writes what was taken, acknowledges it, and does the same with what was served."""
+        """Writes and acknowledges the entries that were taken, then served values."""
         taken = self._taken
         self._isolated(
             lambda some: self._records.interactions([(event, entry.accepted_ms) for entry, event in some]), taken.events
@@ -239,7 +224,7 @@ class FeatureConsumer:
         self._meter.backlog(self._until_done(self._events.backlog, "measuring the backlog"))
 
     def _flush_served(self) -> bool:
-        """Writes some of the values that were served; whether there were any."""
+        """Writes and acknowledges some served values; False if there were none."""
         entries: list[StreamEntry] = []
         while len(entries) < self._config.flush_rows:
             some = self._until_done(lambda: self._served.read(self._config.batch_size, 0), "reading served values")
@@ -270,7 +255,7 @@ class FeatureConsumer:
         work: Callable[[Sequence[tuple[StreamEntry, _ContentT]]], None],
         items: Sequence[tuple[StreamEntry, _ContentT]],
     ) -> None:
-        """Does work that may be done twice; an entry that makes it fail becomes a dead letter, the others are done."""
+        """Does work that may be repeated; an entry that makes it fail becomes a dead letter."""
         if not items:
             return
         try:
@@ -287,14 +272,14 @@ class FeatureConsumer:
             self._isolated(work, items[half:])
 
     def _until_done(self, call: Callable[[], _AnswerT], what: str) -> _AnswerT:
-        """The answer of a call that is repeated, with growing pauses, while a store or disk fails."""
+        """Repeats a call, with growing pauses, until the store or disk works; returns its answer."""
         pause_s = _FIRST_PAUSE_S
         while True:
             self._alive_at = time.monotonic()
             try:
                 return call()
             except (StoreError, OSError) as error:
-                self._seldom.warning(what, error)
+                self._warn.warning(what, error)
                 self._meter.failure()
                 self._meter.report()
             if self._stop.wait(pause_s):
@@ -305,7 +290,7 @@ class FeatureConsumer:
 
 
 def _tells_of(users: Set[str], kind: str, body: bytes) -> bool:
-    """Whether an entry is about one of some users; of one that is no interaction, whether it names them."""
+    """Whether an entry is about one of some users; one that is no interaction, whether it contains their ids."""
     with suppress(DataError):
         if kind == _EVENT_KIND:
             return decode(body).user_id in users

@@ -1,7 +1,7 @@
-"""Kinesis as source and sink. Kinesis remembers no acknowledgements: how far a shard is done stands in Redis.
+"""Kinesis as source and sink. Kinesis has no acknowledgements, so checkpoints of the shards are kept in Redis.
 
-A consumer owns its shards: with several consumers each is given some. One that was killed goes on, under any name,
-where the acknowledgements of its shards end, so every record is handed out at least once.
+Each consumer owns some shards. A restarted consumer, under any name, goes on after the checkpoints of its shards, so
+every record is delivered at least once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypedDict
 
 import redis
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,15 +22,23 @@ from serving.interactions.streams import Backlog, OutgoingEntry, StreamEntry
 from serving.stores.client import bulk_errors
 
 _KIND_END: Final = b"\n"
-_MAX_RECORDS: Final = 10_000  # of one call, says Kinesis
+_MAX_RECORDS: Final = 10_000  # limit of Kinesis for one call
 _MAX_PUT: Final = 500
-_POLL_S: Final = 0.2  # five reads a second and shard, says Kinesis
+_POLL_S: Final = 0.2  # Kinesis allows five reads a second and shard
 _EXPIRED: Final = "ExpiredIteratorException"
+KinesisClient: TypeAlias = Any
+"""boto3's client, which has no types."""
+
+
+class _Record(TypedDict):
+    SequenceNumber: str
+    ApproximateArrivalTimestamp: datetime
+    Data: bytes
 
 
 @dataclass
 class _Shard:
-    """Where a shard is read, and what of it is not acknowledged: sequence numbers in order, and those that are done."""
+    """Read position of a shard; its unacknowledged sequence numbers in order, and those of them that are done."""
 
     iterator: str | None
     open: deque[str] = field(default_factory=deque)
@@ -41,15 +50,20 @@ class KinesisSource:
     """The consumer of some shards.
 
     Args:
-        client: boto3's, of Kinesis.
+        client: boto3's client of Kinesis.
         stream: name of the stream.
-        checkpoints: client of the Redis that keeps how far each shard is done.
-        key: the hash there.
+        checkpoints: client of the Redis with the checkpoints.
+        key: the hash with the checkpoints.
         shards: ids of this consumer's shards; None = all.
     """
 
     def __init__(
-        self, client: Any, stream: str, checkpoints: redis.Redis, key: str, shards: Sequence[str] | None = None
+        self,
+        client: KinesisClient,
+        stream: str,
+        checkpoints: redis.Redis,
+        key: str,
+        shards: Sequence[str] | None = None,
     ) -> None:
         self._client = client
         self._stream = stream
@@ -74,10 +88,10 @@ class KinesisSource:
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
     def renew(self, ids: Sequence[str]) -> None:
-        """Nobody takes a shard away: nothing to do."""
+        """Does nothing: nobody else reads the shards."""
 
     def acknowledge(self, ids: Sequence[str]) -> None:
-        """See `EventSource`; a shard is done up to the first record that is not acknowledged."""
+        """See `EventSource`; a checkpoint is the last record before the first unacknowledged one."""
         changed: dict[str, str] = {}
         for id_ in ids:
             name, _, sequence = id_.rpartition(":")
@@ -91,12 +105,12 @@ class KinesisSource:
                 self._checkpoints.hset(self._key, mapping=changed)
 
     def backlog(self) -> Backlog:
-        """Records that were read and not acknowledged; Kinesis tells only how old the unread ones are."""
+        """Records that were read and not acknowledged; of unread ones Kinesis only tells the age."""
         shards = self._shards.values()
         return Backlog(sum(len(shard.open) for shard in shards), max((shard.behind_s for shard in shards), default=0.0))
 
     def _find_shards(self) -> None:
-        """Opens every shard of this consumer that is not open yet, also those that others were split into."""
+        """Opens shards of this consumer that are not open yet, also those from resharding."""
         with bulk_errors("the checkpoints of Kinesis"):
             done: Mapping[bytes, bytes] = self._checkpoints.hgetall(self._key)
         pages = self._client.get_paginator("list_shards").paginate(StreamName=self._stream)
@@ -127,7 +141,7 @@ class KinesisSource:
         return entries
 
     def _reopen(self, name: str, shard: _Shard) -> None:
-        """After the last record that was read, else after the last one that is done."""
+        """Reopens a shard after the last record that was read, else after its checkpoint."""
         with bulk_errors("the checkpoints of Kinesis"):
             done: bytes | None = self._checkpoints.hget(self._key, name)
         last = shard.open[-1] if shard.open else done.decode() if done else None
@@ -138,11 +152,11 @@ class KinesisSink:
     """Appends to a stream; entries of one key stay in order.
 
     Args:
-        client: boto3's, of Kinesis.
+        client: boto3's client of Kinesis.
         stream: name of the stream.
     """
 
-    def __init__(self, client: Any, stream: str) -> None:
+    def __init__(self, client: KinesisClient, stream: str) -> None:
         self._client = client
         self._stream = stream
 
@@ -158,14 +172,14 @@ class KinesisSink:
             if answer["FailedRecordCount"]:
                 raise StoreError(
                     f"Kinesis took all but {answer['FailedRecordCount']} of {len(answer['Records'])} records of "
-                    f"{self._stream}; append them again, repeats are told apart by their event ids"
+                    f"{self._stream}; append them again, repeats are recognised by their event ids"
                 )
 
     def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:
-        """See `EventSink`; Kinesis cannot, what it holds goes with the stream's retention period."""
+        """Does nothing: Kinesis cannot remove records before its retention period ends."""
 
 
-def _entry(shard: str, record: Mapping[str, Any]) -> StreamEntry:
+def _entry(shard: str, record: _Record) -> StreamEntry:
     kind, _, body = record["Data"].partition(_KIND_END)
     accepted_ms = round(1000 * record["ApproximateArrivalTimestamp"].timestamp())
     return StreamEntry(f"{shard}:{record['SequenceNumber']}", kind.decode(errors="replace"), body, accepted_ms)
@@ -176,4 +190,4 @@ def _kinesis_errors(stream: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise StoreError(f"Kinesis failed for the stream {stream}: {error}; is it there, and may we use it?") from error
+        raise StoreError(f"Kinesis failed for the stream {stream}: {error}; check its name and our access") from error

@@ -1,4 +1,4 @@
-"""What a consumer counts, handed on about every second."""
+"""Metrics of a consumer, reported about once a second."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ CONSUMER_METRICS: Final = (EVENTS, DEAD_LETTERS, FAILURES, FEATURE_MS, BACKLOG, 
 
 
 class ConsumerMeter:
-    """Counts in the consumer's thread.
+    """Counts in the thread of the consumer.
 
     Args:
-        sink: where the counts go; None = they are only kept.
+        sink: takes the metrics; None = they are not reported.
         now_ms: Unix milliseconds.
     """
 
@@ -57,37 +57,37 @@ class ConsumerMeter:
         """Events recorded since the start."""
 
     def features(self, accepted_ms: Iterable[int]) -> None:
-        """The features of a batch of events that were accepted then are in the online store now.
+        """Notes that the features of events, with these times of acceptance, are in the online store now.
 
-        The longest wait counts for all: Ray's agent takes its time over every single value.
+        Observes only the longest wait of a batch, because Ray's agent is slow with many values.
         """
         oldest = min(accepted_ms, default=None)
         if self._sink is not None and oldest is not None:
             self._observed.setdefault((FEATURE_MS, ()), []).append(max(0.0, self._now_ms() - oldest))
 
     def recorded(self, num_events: int) -> None:
-        """So many events were written for training."""
+        """Counts events that were written for training."""
         self.num_recorded += num_events
         self._add(EVENTS, num_events)
 
     def dead_letters(self, num_entries: int) -> None:
-        """So many entries could not be used."""
+        """Counts entries that could not be used."""
         self._add(DEAD_LETTERS, num_entries)
 
     def failure(self) -> None:
-        """A store or disk failed."""
+        """Counts a failed call to a store or disk."""
         self._add(FAILURES, 1)
 
     def backlog(self, backlog: Backlog) -> None:
-        """What is not acknowledged now."""
+        """Notes the current backlog."""
         self._current = self._current | {(BACKLOG, ()): backlog.entries, (LAG_S, ()): backlog.lag_s}
 
     def stale_users(self, num_users: int) -> None:
-        """So many users have an old feature now."""
+        """Notes the number of users with an outdated feature."""
         self._current = self._current | {(STALE_USERS, ()): num_users}
 
     def report(self) -> None:
-        """Hands the counts on, unless it was done less than a second ago."""
+        """Reports the metrics, at most once a second."""
         if self._sink is None or time.monotonic() < self._next_report:
             return
         self._next_report = time.monotonic() + _PERIOD_S

@@ -1,7 +1,7 @@
-"""Writes what training reads later: accepted events, served values and tombstones, as Parquet files by day.
+"""Writes records for training: accepted events, served values and tombstones, as Parquet files by day.
 
-A file is named by its content and appears in one step: a batch that is written again replaces its file. The same
-rows in batches that were cut differently are told apart by their ids; compaction and preprocessing keep one of each.
+A file is named by its content and written atomically, so a repeated batch replaces its file. If repeated rows come in
+other batches, compaction and preprocessing recognise them by their ids and keep one of each.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,10 @@ from serving.interactions.day_files import arrow_schema, by_day, day_folder
 from serving.stores.top_category import ServedValue
 
 LAST_TIMESTAMP: Final = 253_402_128_000
-"""First second of 9999-12-30: days of later times have no name."""
+"""First second of 9999-12-30; later days have no name."""
 _COPIED: Final = tuple(name for name in r.INTERACTIONS.names if name not in (r.ACCEPTED_MS, r.LATE_S, r.CONTEXT))
 
-Columns = dict[str, list[Any]]
+Columns = dict[str, Sequence[object]]
 
 
 class RecordWriter:
@@ -45,7 +45,7 @@ class RecordWriter:
         self._calendar = calendar
 
     def interactions(self, events: Sequence[tuple[Interaction, int]]) -> None:
-        """Writes accepted events, each with the milliseconds of its acceptance.
+        """Writes accepted events, each with its time of acceptance in Unix milliseconds.
 
         Raises:
             OSError: the folder cannot be written.
@@ -54,10 +54,10 @@ class RecordWriter:
         columns[r.ACCEPTED_MS] = [accepted_ms for _, accepted_ms in events]
         columns[r.LATE_S] = [event.accepted_at - event.timestamp for event, _ in events]
         columns[r.CONTEXT] = [context_text(event.context) for event, _ in events]
-        self._write_days(r.INTERACTIONS, columns, columns[c.TIMESTAMP])
+        self._write_days(r.INTERACTIONS, columns, [event.timestamp for event, _ in events])
 
     def served(self, values: Sequence[tuple[ServedValue, int]]) -> None:
-        """Writes values, each with the milliseconds since when it is served; raises as above."""
+        """Writes served values, each with its time of writing in Unix milliseconds; raises as above."""
         columns: Columns = {
             c.USER_ID: [value.user_id for value, _ in values],
             c.TOP_CATEGORY: [value.top_category for value, _ in values],
@@ -67,7 +67,7 @@ class RecordWriter:
         self._write_days(r.USER_ACTIVITY, columns, [served_ms // 1000 for _, served_ms in values])
 
     def snapshot(self, rows: pa.Table) -> None:
-        """Writes what was online of all users at one time, in the columns of `SNAPSHOTS`; raises as above."""
+        """Writes the online features of all users, in the columns of `SNAPSHOTS`; raises as above."""
         for served_ms in rows[r.SERVED_MS][:1].to_pylist():
             day = int(self._calendar.day(np.array([served_ms // 1000]))[0])
             _write_table(self._folder / r.SNAPSHOTS.name / day_folder(day), rows, str(served_ms))
@@ -88,7 +88,7 @@ class RecordWriter:
 
 
 def check_timestamp(timestamp: int) -> None:
-    """Raises DataError for a time that has no day."""
+    """Raises DataError for a time whose day has no name."""
     if not 0 <= timestamp < LAST_TIMESTAMP:
         raise DataError(f"timestamp {timestamp} is no time in Unix seconds; expected 0 … {LAST_TIMESTAMP - 1}")
 
@@ -103,5 +103,6 @@ def _write_table(folder: Path, table: pa.Table, name: str | None = None) -> None
     pq.write_table(table, stream)
     content = stream.getvalue()
     name = name or hashlib.sha256(content).hexdigest()[:24]
-    with atomic_file(folder / f"part-{name}.parquet", durable=True) as temporary:  # the stream forgets these rows next
+    # durable: the stream forgets these rows next
+    with atomic_file(folder / f"part-{name}.parquet", durable=True) as temporary:
         temporary.write_bytes(content)

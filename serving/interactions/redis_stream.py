@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import redis
+from redis.typing import EncodableT
 
 from contracts.errors import StoreError
 from serving.interactions.streams import Backlog, OutgoingEntry, StreamEntry
@@ -17,26 +18,27 @@ from serving.stores.config import StoreConfig
 NOTE_FIELD: Final = "note"
 _FORGET_CONSUMER_AFTER_S: Final = 3_600
 _CLAIMS_PER_PERIOD: Final = 4
-_IDS_PER_COMMAND: Final = 500  # everybody waits for a long command,
-_PAUSE_S: Final = 0.005  # and for many in a row
+_IDS_PER_COMMAND: Final = 500  # a long command, or
+_PAUSE_S: Final = 0.005  # many in a row, would block other clients
 _SUSPECTS: Final = 32
 _NO_GROUP: Final = ("NOGROUP", "no such key")
 _AnswerT = TypeVar("_AnswerT")
+_Reply: TypeAlias = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+"""Streams with their entries: ids and fields."""
 
 
 class RedisStreamSource:
     """One consumer of a group.
 
-    Entries are trimmed once every group has acknowledged them and all before them, so that the stream holds what is
-    still to be done and nothing else.
+    Trims entries once every group has acknowledged them and all before them, so that the stream holds open work only.
 
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address.
         stream: key of the stream.
-        group: name of the group; made, from the stream's beginning on, if it is not there.
-        consumer: name of this consumer, which nobody else has.
-        claim_after_s: entries held this long by another consumer without a sign of life are taken over.
+        group: name of the group; created at the start of the stream if missing.
+        consumer: name of this consumer, unique.
+        claim_after_s: takes over entries of other consumers that have shown no sign of life for this long.
     """
 
     def __init__(
@@ -50,10 +52,10 @@ class RedisStreamSource:
         self._next_claim = 0.0
 
     def read(self, limit: int, wait_s: float) -> list[StreamEntry]:
-        """See `EventSource`; `wait_s` stays below the store's `bulk_timeout_s`."""
+        """See `EventSource`; `wait_s` must be below the store's `bulk_timeout_s`."""
         if time.monotonic() >= self._next_claim:
             claimed = self._ask(lambda: self._claim(limit))
-            if claimed:  # and the next call looks for more
+            if claimed:  # the next call claims more
                 return claimed
             self._next_claim = time.monotonic() + self._claim_period_s
         answer = self._ask(lambda: self._read(limit, wait_s))
@@ -94,15 +96,17 @@ class RedisStreamSource:
         try:
             self._client.xgroup_create(self._stream, self._group, id="0", mkstream=True)
         except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another consumer was first
+            if not str(error).startswith("BUSYGROUP"):  # another consumer created it first
                 raise
 
-    def _read(self, limit: int, wait_s: float) -> Any:
+    def _read(self, limit: int, wait_s: float) -> _Reply:
         block_ms = max(1, int(1000 * wait_s)) if wait_s > 0 else None
-        return self._client.xreadgroup(self._group, self._consumer, {self._stream: ">"}, count=limit, block=block_ms)
+        wanted = {self._stream: ">"}
+        reply: _Reply = self._client.xreadgroup(self._group, self._consumer, wanted, count=limit, block=block_ms)
+        return reply
 
     def _claim(self, limit: int) -> list[StreamEntry]:
-        """Entries of consumers that gave no sign of life; the more of their consumers died, the fewer at once."""
+        """Claims entries of dead consumers; the more often they were delivered, the fewer at once."""
         idle_ms = self._claim_after_ms
         held = self._client.xpending_range(self._stream, self._group, "-", "+", limit, idle=idle_ms)
         if not held:
@@ -115,7 +119,7 @@ class RedisStreamSource:
         return [_entry(id_, fields, times + 1) for id_, fields in found if fields]
 
     def _forget_consumers(self) -> None:
-        """Removes consumers that are long gone and hold nothing; one that holds something would lose it."""
+        """Removes consumers that are long gone and hold no entries."""
         for consumer in self._client.xinfo_consumers(self._stream, self._group):
             if consumer["pending"] == 0 and consumer["idle"] > 1000 * _FORGET_CONSUMER_AFTER_S:
                 self._client.xgroup_delconsumer(self._stream, self._group, consumer["name"])
@@ -152,7 +156,7 @@ class RedisStreamSink:
         config: the store's settings.
         address: redis:// or rediss:// address.
         stream: key of the stream.
-        max_entries: about as many are kept, the newest; None = all, a consumer trims them.
+        max_entries: keeps about this many, the newest; None = all, which the consumer trims.
     """
 
     def __init__(self, config: StoreConfig, address: str, stream: str, max_entries: int | None = None) -> None:
@@ -165,8 +169,10 @@ class RedisStreamSink:
         """See `EventSink`."""
         with bulk_errors(self._address), self._client.pipeline(transaction=True) as pipe:
             for entry in entries:
-                note: dict[Any, Any] = {NOTE_FIELD: entry.note} if entry.note else {}
-                pipe.xadd(self._stream, {entry.kind: entry.body, **note}, maxlen=self._max_entries)
+                fields: dict[EncodableT, EncodableT] = {entry.kind: entry.body}
+                if entry.note:
+                    fields[NOTE_FIELD] = entry.note
+                pipe.xadd(self._stream, fields, maxlen=self._max_entries)
             pipe.execute()
 
     def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:

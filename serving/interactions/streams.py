@@ -1,4 +1,4 @@
-"""What the consumer needs of a stream, so that Kafka or Kinesis can take the place of Redis."""
+"""The streams as the consumer sees them, so that Kafka or Kinesis can replace Redis."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class StreamEntry:
-    """An entry as it is handed to a consumer.
+    """An entry that was delivered to a consumer.
 
     Attributes:
-        id: the stream's own; tells it from all others and orders them.
+        id: unique in the stream, in its order.
         kind: name of its one field.
         body: value of its one field.
-        accepted_ms: when the stream took it, Unix milliseconds of the stream's clock.
-        deliveries: how often it was handed to a consumer, this time included.
+        accepted_ms: when it was appended, Unix milliseconds of the stream's clock.
+        deliveries: number of its deliveries, with this one.
     """
 
     id: str
@@ -33,8 +33,8 @@ class OutgoingEntry:
     Attributes:
         kind: name of its field.
         body: value of its field.
-        key: entries of one key keep their order.
-        note: said beside it: the reason of a dead letter.
+        key: entries with the same key keep their order.
+        note: additional text: the reason of a dead letter.
     """
 
     kind: str
@@ -45,11 +45,11 @@ class OutgoingEntry:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is not acknowledged yet.
+    """Entries that are not acknowledged yet.
 
     Attributes:
-        entries: their number, an upper bound while entries are acknowledged out of order.
-        lag_s: age of the oldest one, 0 when there is none.
+        entries: their number; an upper bound while entries are acknowledged out of order.
+        lag_s: age of the oldest one; 0 = there is none.
     """
 
     entries: int
@@ -57,39 +57,54 @@ class Backlog:
 
 
 class EventSource(Protocol):
-    """A stream as one of several consumers sees it: each entry comes to one of them, at least once.
+    """A stream for several consumers, each entry delivered to one of them at least once.
 
-    Every call raises StoreError when the stream does not answer.
+    Every call raises StoreError if the stream does not answer.
     """
 
     def read(self, limit: int, wait_s: float) -> list[StreamEntry]:
-        """Entries that nobody has read or whose reader is dead, in order; waits for the first one at most `wait_s`.
+        """Entries that are new or whose consumer has died, in order; waits at most `wait_s` for the first one.
 
-        Those of dead readers come by themselves, and one at a time before they are handed out for the fourth time: an
-        entry that kills its readers takes no other one along.
+        Entries of dead consumers come separately, and from their fourth delivery one at a time, so that an entry that
+        kills its consumers does not affect others.
         """
         ...
 
     def renew(self, ids: Sequence[str]) -> None:
-        """A sign of life: these entries are still being worked on."""
+        """Tells the stream that these entries are still in work."""
         ...
 
     def acknowledge(self, ids: Sequence[str]) -> None:
-        """These entries are done with; the stream may forget them."""
+        """Tells the stream that these entries are done and may be forgotten."""
         ...
 
     def backlog(self) -> Backlog:
-        """What all consumers together have not acknowledged yet."""
+        """The entries that all consumers together have not acknowledged yet."""
         ...
 
 
 class EventSink(Protocol):
-    """A stream as one sees it who appends to it."""
+    """A stream to append to."""
 
     def append(self, entries: Sequence[OutgoingEntry]) -> None:
-        """Appends entries durably; raises StoreError when the stream does not take them."""
+        """Appends entries durably; raises StoreError if the stream does not take them."""
         ...
 
     def remove(self, unwanted: Callable[[str, bytes], bool]) -> None:
-        """Removes entries, by kind and body, where the stream can; raises StoreError when it does not answer."""
+        """Removes entries by kind and body, if the stream can; raises StoreError if it does not answer."""
         ...
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The streams of a consumer.
+
+    Attributes:
+        events: accepted interactions.
+        served: values that were written to the online store.
+        dead_letters: takes entries that cannot be used.
+    """
+
+    events: EventSource
+    served: EventSource
+    dead_letters: EventSink

@@ -1,1 +1,1 @@
-"""Which stages there are, and what runs where."""
+"""The stages, and their placement in deployments."""

@@ -1,4 +1,4 @@
-"""Settings that stages need, wherever they run."""
+"""Settings of stages, in any placement."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from serving.stores.config import StoreConfig
 
 
 class StageConfig(StrictConfig):
-    """What a replica of stages needs to know."""
+    """Settings of a replica of stages."""
 
     simulated_now: int | None = Field(default=None, ge=1)
-    """Unix seconds at which a simulated clock stands still; unset = the machine's clock."""
+    """Unix seconds of a simulated clock that stands still; unset = the machine's clock."""
     device: Device = "auto"
-    """Where query tower and ranker run: `cpu`, `cuda`, or `auto` = `cuda` in a replica that was given a GPU."""
+    """Where query tower and ranker run: `cpu`, `cuda`, or `auto` = `cuda` in a replica with a GPU."""
     stores: StoreConfig = StoreConfig()
-    """User features, recent items and seen rings."""
+    """Stores of user features, recent items and seen items."""
     retrieval: RetrievalConfig = RetrievalConfig()
-    """How many candidates."""
+    """Settings of retrieval."""
     pipeline: PipelineConfig = PipelineConfig()
     """Policies for failing stages."""
 
     def clock(self) -> Clock:
-        """The clock that all code takes now from."""
+        """The clock that tells now."""
         return SystemClock() if self.simulated_now is None else SimulatedClock(self.simulated_now)

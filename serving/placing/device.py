@@ -1,4 +1,4 @@
-"""Which device the models run on."""
+"""The device of the models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def model_device(wanted: Device) -> torch.device:
-    """The device of a wish; `auto` is decided by the replica, which knows what it was given, and means a CPU elsewhere.
+    """The torch device of a setting; replicas replace `auto`, which is the CPU elsewhere.
 
     Raises:
         ConfigError: a GPU is wanted and torch finds none.

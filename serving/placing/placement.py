@@ -1,4 +1,4 @@
-"""Which deployment holds which stages. A placement of one's own is named as `module:ATTRIBUTE`."""
+"""Placements: which deployment holds which stages. Others than these are named `module:ATTRIBUTE`."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from serving.stores.connection import StoreConnection
 PlacementName = Literal["staged", "tiered", "fused"]
 GATEWAY: Final = "Gateway"
 CONSUMER: Final = "Consumer"
-"""Deployment of the consumer of interactions, in every placement unless it is switched off."""
+"""Deployment of the consumer of interactions, in every placement unless disabled."""
 Opener = Callable[[str, Bundle, StageConfig, ComputeThread, StoreConnection | None], StageCall]
-"""Opens one thing that a deployment holds; the stores are None unless `Placement.reading` names it."""
+"""Opens what a deployment holds by its name; the stores are None unless `Placement.reading` has the name."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What runs where; stages that no deployment holds run in the gateway.
+    """Stages by deployment; all others run in the gateway.
 
     Attributes:
-        deployments: what each holds, by its name.
+        deployments: names of the stages, or parts of stages, that each deployment holds.
         open: opens what a deployment holds.
-        compose: the stages made of calls to what deployments hold.
-        reading: what needs the stores.
+        compose: makes stages of calls to deployments.
+        reading: names of what needs the stores.
     """
 
     deployments: Mapping[str, tuple[str, ...]]
@@ -41,7 +41,7 @@ class Placement:
 
 
 def deployment_of(name: str) -> str:
-    """Name of a deployment that holds one stage: `SeenFilter` for `seen_filter`."""
+    """Name of the deployment of one stage: `SeenFilter` for `seen_filter`."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
@@ -53,10 +53,10 @@ PLACEMENTS: Final[Mapping[str, Placement]] = {
 
 
 def find_placement(name: str) -> Placement:
-    """A placement by its name, or one of one's own by `module:ATTRIBUTE`.
+    """A placement by its name, or by `module:ATTRIBUTE`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such placement.
     """
     if name in PLACEMENTS:
         return PLACEMENTS[name]

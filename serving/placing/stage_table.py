@@ -1,7 +1,7 @@
-"""Every stage, once, in the order of the pipeline: how it is opened and warmed up, and what it runs beside.
+"""Every stage, once, in the order of the pipeline: how to open it and warm it up, and what runs at the same time.
 
-Whoever opens only some of them loads only what those need. Their policies stand in `serving.running.steps.OnError`,
-their messages in `serving.pipeline.Stages`.
+Opening a stage imports only what it needs. `serving.running.steps.OnError` has the policies of the stages, and
+`serving.pipeline.Stages` their messages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class MadeUp:
-    """Messages of made-up requests."""
+    """Made-up messages for warm-up."""
 
     config: StageConfig
     batch: RequestBatch
@@ -51,15 +51,15 @@ class StageEntry:
     """One stage.
 
     Attributes:
-        open: opens it for a bundle; the stores are None where it reads none.
-        made_up: the messages of a call that warms it up.
-        beside: the stage that runs at the same time.
+        open: opens it for a bundle; the stores are None if it reads none.
+        made_up: picks its messages for warm-up.
+        beside: the stage that it runs at the same time as.
         reads_stores: whether it needs the stores.
-        makes_ready: whether a gateway is ready only once it answers.
+        makes_ready: whether a gateway becomes ready only if it answers.
     """
 
     open: Opener
-    made_up: Callable[[MadeUp], tuple[Any, ...]]
+    made_up: Callable[[MadeUp], tuple[object, ...]]
     beside: str | None = None
     reads_stores: bool = False
     makes_ready: bool = True
@@ -87,7 +87,7 @@ def _seen_filter(
     return ThreadCall(SeenFilter.open(bundle), thread)
 
 
-def _made_up_seen(made_up: MadeUp) -> tuple[Any, ...]:
+def _made_up_seen(made_up: MadeUp) -> tuple[object, ...]:
     from serving.stores.seen import ring_layout
 
     nobody = [None] * len(made_up.batch)
@@ -113,13 +113,13 @@ STAGES: Final[Mapping[str, StageEntry]] = {
     "ranking": StageEntry(_ranking, lambda made_up: (made_up.queries, made_up.candidates)),
     "reranking": StageEntry(_reranking, lambda made_up: (made_up.candidates, made_up.batch.k)),
 }
-"""By name, in the order of the pipeline."""
+"""The stages by name, in the order of the pipeline."""
 SEQUENCE: Final = tuple(
     (name, *(other for other, entry in STAGES.items() if entry.beside == name))
     for name, stage in STAGES.items()
     if stage.beside is None
 )
-"""The stages in their order; those in one tuple run at the same time."""
+"""The names of the stages in order; those in one tuple run at the same time."""
 
 
 def open_stage(
@@ -128,11 +128,11 @@ def open_stage(
     """Opens one stage.
 
     Args:
-        name: which.
+        name: of the stage.
         bundle: an opened bundle.
         config: settings.
         thread: the replica's compute thread.
-        stores: the stores; None will do for stages that read none.
+        stores: the stores; may be None for a stage that reads none.
 
     Raises:
         ConfigError: there is no such stage, or it reads stores and got none.
@@ -145,7 +145,7 @@ def open_stage(
 
 
 def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> UserLookup:
-    """Opens the user lookup for the columns of users that a bundle reads.
+    """Opens the user lookup for a bundle's columns of users.
 
     Raises:
         ConfigError: there are no stores.
@@ -160,9 +160,9 @@ def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnectio
 
 
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
-    """Runs made-up batches through opened stages, so that the first visitor does not pay for lazy loading.
+    """Sends made-up batches through opened stages, so that lazy loading does not delay the first request.
 
-    What is no stage is warmed up by the gateway's probe, which calls everything.
+    Parts of stages are warmed up by the gateway's probe.
     """
     from serving.pipeline import Fallbacks
 
@@ -180,6 +180,6 @@ async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageC
 
 
 def _made_up_batch(bundle: Bundle, config: StageConfig, size: int) -> RequestBatch:
-    """Requests of one user, so that the stores are asked."""
+    """Requests of a user, so that the stores are read."""
     nobody = RequestBatch.anonymous(bundle.version, config.clock().now(), np.full(size, 10, dtype=np.int32))
     return replace(nobody, user_ids=("warm-up",) * size)

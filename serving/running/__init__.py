@@ -1,1 +1,1 @@
-"""How stages are called: where, for how long, and what stands in for them."""
+"""Runs stages: local or remote, with time limits and fallbacks."""

@@ -1,4 +1,4 @@
-"""A store that does not answer is left alone for a moment: requests do not wait for it one after the other."""
+"""Backoff: a store that does not answer is not asked for a moment, so that requests do not wait for it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FREE_FAILURES: Final = 3
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 SHORTEST_PATIENCE_S: Final = 0.02
-"""A caller who gave up sooner tells nothing about the store."""
+"""A caller that gives up sooner says nothing about the store."""
 _AnswerT = TypeVar("_AnswerT")
 _MessagesT = TypeVarTuple("_MessagesT")
 
 
 class Backoff:
-    """Counts failures in a row; after a few the next call waits, twice as long each time up to a second.
+    """After a few failures in a row calls fail at once during a pause, which doubles up to a second.
 
-    One call is let through after each pause, so the store is in use again within a second of its return.
+    One call is let through after each pause, so a store is used again within a second of its return.
 
     Args:
         clock: seconds, monotonic.
@@ -35,13 +35,13 @@ class Backoff:
         """The answer of a call with these messages.
 
         Raises:
-            StoreError: the store is being left alone, or as the call raises.
+            StoreError: there is a pause, or the call raises it.
         """
         left_s = self._asked_again - self._clock()
         if left_s > 0:
             raise StoreError(f"it failed {self._failures} times in a row and is asked again in {left_s:.2f} s")
         if self._failures >= FREE_FAILURES:
-            self._pause()  # for all others until this call has an answer
+            self._pause()  # for other calls until this one has an answer
         started = self._clock()
         try:
             answer = await call(*messages)

@@ -15,7 +15,7 @@ from serving.running.times import UsualTime
 
 _ATTEMPTS: Final = 3
 _SHORT_S: Final = 0.005
-"""A lone request's call that takes less in half of the cases is not worth waking a thread for."""
+"""A call for one request with a shorter median time is not worth waking a thread for."""
 
 
 _MessagesT = TypeVarTuple("_MessagesT")
@@ -24,15 +24,15 @@ _AnswerT_co = TypeVar("_AnswerT_co", covariant=True)
 
 
 class Stage(Protocol[*_MessagesT, _AnswerT_co]):
-    """A stage as it is called, here or elsewhere: `Stage[QueryFeatures, Candidates]` makes candidates of queries."""
+    """A callable stage, local or remote: `Stage[QueryFeatures, Candidates]` takes queries and answers candidates."""
 
-    async def __call__(self, *messages: *_MessagesT, timeout_s: float) -> _AnswerT_co:
-        """Messages in, message out, within the seconds or a TimeoutError."""
+    def __call__(self, *messages: *_MessagesT, timeout_s: float) -> Awaitable[_AnswerT_co]:
+        """The answer to the messages; raises TimeoutError after `timeout_s` seconds."""
         ...
 
 
-StageCall: TypeAlias = Stage[*tuple[Any, ...], Any]
-"""A stage of any messages, as it is opened, sent and warmed up; the pipeline knows the types of each."""
+StageCall: TypeAlias = Callable[..., Awaitable[Any]]
+"""A stage of any type, while stages are opened, placed and warmed up; `serving.pipeline.Stages` has the types."""
 
 
 class AsyncCall(Generic[*_MessagesT, _AnswerT]):
@@ -47,12 +47,12 @@ class AsyncCall(Generic[*_MessagesT, _AnswerT]):
 
 
 class ThreadCall(Generic[*_MessagesT, _AnswerT]):
-    """A local stage that computes; all of a replica's share one thread, so the event loop only parses and writes.
+    """A local stage that computes. All stages of a replica share one thread, so that the event loop stays responsive.
 
-    A running tensor call cannot be cancelled: whoever gives up on it leaves the thread busy. So it is not started when
-    calls of such a size usually take longer than the time that is left. A lone request's calls that are known to be
-    short run on the event loop itself while the thread is idle: two changes of thread would take as long. Stages are
-    never called by two threads at once; some could not bear it.
+    A running tensor call cannot be cancelled and keeps the thread busy, so a call is not started when calls of its size
+    usually take longer than the time that is left. Short calls for one request run on the event loop while the thread
+    is idle, because switching threads would take as long. Two threads never call stages at once: not every stage is
+    thread-safe.
     """
 
     def __init__(self, stage: Callable[[*_MessagesT], _AnswerT], thread: ComputeThread) -> None:
@@ -81,13 +81,13 @@ class ThreadCall(Generic[*_MessagesT, _AnswerT]):
 
 
 def _size(messages: tuple[object, ...]) -> int:
-    """Bits of the number of requests: batches whose sizes are within a factor of two take similar times."""
+    """Bits of the number of requests: batches within a factor of two take similar times."""
     first = messages[0] if messages else None
     return len(first).bit_length() if isinstance(first, Sized) else 0
 
 
 class DirectCall(Generic[*_MessagesT, _AnswerT]):
-    """A local stage called where the pipeline runs: for evaluation, which has no event loop to keep free."""
+    """A local stage called directly: for evaluation, which has no event loop to keep free."""
 
     def __init__(self, stage: Callable[[*_MessagesT], _AnswerT]) -> None:
         self._stage = stage
@@ -96,13 +96,15 @@ class DirectCall(Generic[*_MessagesT, _AnswerT]):
         return self._stage(*messages)
 
 
-class RemoteHandle(Protocol):
-    """What this module needs of Serve's `DeploymentHandle`."""
+class RemoteHandle(Protocol[_AnswerT_co]):
+    """The part of Serve's `DeploymentHandle` that this module uses."""
 
-    def remote(self, *messages: Any) -> Awaitable[Any]: ...
+    def remote(self, name: str, /, *messages: object) -> Awaitable[_AnswerT_co]:
+        """Calls a stage by its name."""
+        ...
 
 
-class RemoteCall:
+class RemoteCall(Generic[_AnswerT]):
     """A stage in another deployment.
 
     Args:
@@ -110,12 +112,12 @@ class RemoteCall:
         name: of the stage there.
     """
 
-    def __init__(self, handle: RemoteHandle, name: str) -> None:
+    def __init__(self, handle: RemoteHandle[_AnswerT], name: str) -> None:
         self._handle = handle
         self._name = name
 
-    async def __call__(self, *messages: Any, timeout_s: float) -> Any:
-        """Asks another replica when one has another bundle than the messages: it is being replaced."""
+    async def __call__(self, *messages: object, timeout_s: float) -> _AnswerT:
+        """Calls again if a replica has another bundle version than the messages: it is about to be replaced."""
         async with asyncio.timeout(timeout_s):
             for _ in range(_ATTEMPTS - 1):
                 with suppress(BundleError):

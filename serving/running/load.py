@@ -1,4 +1,4 @@
-"""What a replica tells the autoscaler about its load: how long work waits, how busy it is, how much it gets done."""
+"""Load of a replica for the autoscaler: waiting time, busy share and rate of its work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 QUEUE_MS: Final = "queue_ms"
 BUSY: Final = "busy"
@@ -16,7 +16,7 @@ _AnswerT = TypeVar("_AnswerT")
 
 
 class LoadMeter:
-    """Sums up work between two questions; may be fed from any thread.
+    """Sums up work between two calls of `take`; thread-safe.
 
     Args:
         clock: seconds, monotonic.
@@ -33,12 +33,12 @@ class LoadMeter:
         self._done = 0
 
     def add(self, waited_s: float, worked_s: float = 0.0, count: int = 1) -> None:
-        """Notes pieces of work.
+        """Adds pieces of work.
 
         Args:
             waited_s: seconds that all of them together waited.
-            worked_s: seconds that they kept the one worker busy.
-            count: how many.
+            worked_s: seconds that they kept the worker busy.
+            count: number of pieces.
         """
         with self._lock:
             self._waited_s += waited_s
@@ -46,7 +46,7 @@ class LoadMeter:
             self._done += count
 
     def take(self) -> dict[str, float]:
-        """Load since the last question.
+        """The load since the last call.
 
         `queue_ms`: mean milliseconds that work waited; `busy`: share of the time that the worker, or one core, was
         busy; `rate`: pieces of work a second.
@@ -69,8 +69,8 @@ class ComputeThread(ThreadPoolExecutor):
     """The one compute thread of a replica.
 
     Attributes:
-        load: how long calls wait for it, and how busy it is.
-        before_call: called before every call of a stage, in the thread that calls it.
+        load: waiting time and busy share of this thread.
+        before_call: called before every call of a stage, in the same thread.
     """
 
     def __init__(self) -> None:
@@ -82,16 +82,16 @@ class ComputeThread(ThreadPoolExecutor):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or waits here."""
+        """Whether nothing runs or waits."""
         return self._num_unfinished == 0
 
     def submit(
         self, fn: Callable[_ParamsT, _AnswerT], /, *args: _ParamsT.args, **kwargs: _ParamsT.kwargs
     ) -> Future[_AnswerT]:
-        """As the executor's."""
+        """As `ThreadPoolExecutor.submit`, and measures the load."""
         submitted = time.perf_counter()
 
-        def timed() -> Any:
+        def timed() -> _AnswerT:
             started = time.perf_counter()
             try:
                 return fn(*args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, Final
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from serving.stages.seen_filter import SEEN
 NO_FALLBACK: Final = OnError(
     query_features="fail", retrieval="fail", seen_filter="fail", ranking="fail", reranking="fail"
 )
-"""Policies of a measurement: a failing stage must not be papered over."""
+"""Policies of a measurement: a failing stage fails it."""
 
 
 def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Recommend:
@@ -36,8 +36,8 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
         config: settings of retrieval; None = the defaults.
     """
 
-    async def not_here(*_: object, timeout_s: float = 0.0) -> Any:
-        raise AssertionError("features and seen items are given, nothing is read from stores")
+    async def not_here(*_: object, timeout_s: float = 0.0) -> NoReturn:
+        raise AssertionError("a measurement brings its features and seen items; nothing is read from stores")
 
     retrieval = DirectCall(Retrieval.open(bundle, config or RetrievalConfig()))
     ranking, reranking = DirectCall(Ranking.open(bundle)), DirectCall(Reranking.open(bundle))

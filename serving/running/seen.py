@@ -1,4 +1,4 @@
-"""The seen filter as the pipeline runs it: the store is asked early, the candidates are judged later."""
+"""The seen filter of the pipeline: reads the store early and filters candidates later."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FilterSeen: TypeAlias = Stage[Candidates, FilterResult]
 
 
 class EarlySeen:
-    """Asks the store about the subjects of a batch while other stages run.
+    """Reads the seen items of a batch while other stages run.
 
     Args:
-        read: reads what they have seen.
-        store_share: share of the budget that this may take.
+        read: reads the seen items.
+        store_share: share of the budget that reading may take.
     """
 
     def __init__(self, read: SeenReader, store_share: float) -> None:
@@ -41,8 +41,8 @@ class EarlySeen:
 
         Args:
             batch: the requests.
-            stage: splits candidates by what the store tells about them.
-            steps: told whose seen items cannot be read.
+            stage: the seen filter stage.
+            steps: notes requests whose seen items cannot be read.
         """
         if batch.provided is not None:
             yield None

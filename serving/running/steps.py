@@ -1,4 +1,4 @@
-"""How the pipeline runs a stage: with what is left of the budget, timed, and replaced by its policy when it fails."""
+"""Runs the stages of a batch: within the rest of the budget, timed, and with a fallback by policy."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _MessagesT = TypeVarTuple("_MessagesT")
 
 
 class OnError(StrictConfig):
-    """What happens when a stage fails or is late: `fail` the request, `skip` the stage, or take its `fallback`."""
+    """Policies for stages that fail or are late: `fail` the request, `skip` the stage, or use its `fallback`."""
 
     query_features: Replaceable = "fallback"
     """Fallback: the visitor is anonymous; the request's own context and recent items still count."""
     retrieval: Replaceable = "fallback"
-    """Fallback: popular items in their order; the ranker is left out."""
+    """Fallback: popular items, most popular first; ranking is skipped."""
     seen_filter: Skippable = "skip"
     """Skip: nothing is filtered."""
     ranking: Skippable = "skip"
-    """Skip: the order of retrieval stays."""
+    """Skip: the order of retrieval."""
     reranking: Replaceable = "fallback"
-    """Fallback: the gateway cuts the list itself."""
+    """Fallback: the gateway reranks itself."""
 
 
 class PipelineConfig(StrictConfig):
-    """Policies of the pipeline."""
+    """Policies and budget shares of the pipeline."""
 
     on_error: OnError = OnError()
-    """What happens when a stage fails or is late."""
+    """Policies for stages that fail or are late."""
     store_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of the budget that the stores may take; the models need the rest."""
+    """Share of the budget for the stores; the models need the rest."""
     reserve_ms: float = Field(default=10.0, ge=0)
-    """Part of the budget that is kept back for the final cut and the answer."""
+    """Part of the budget that is reserved for reranking and the answer."""
 
 
 class Steps:
@@ -51,14 +51,14 @@ class Steps:
 
     Attributes:
         stage_ms: wall milliseconds by stage.
-        removed: candidates removed by filter reason.
+        removed: numbers of removed candidates by reason.
         replaced_stages: stages that were replaced or left out.
 
     Args:
         size: B.
-        budget_ms: milliseconds until the answer must be there; infinity for no limit.
+        budget_ms: milliseconds until the answer must be ready; infinity = no limit.
         config: policies.
-        warn: told about replaced stages.
+        warn: logs replaced stages.
     """
 
     def __init__(self, size: int, budget_ms: float, config: PipelineConfig, warn: RateLimitedLogger) -> None:
@@ -72,7 +72,7 @@ class Steps:
 
     @property
     def degraded(self) -> tuple[tuple[str, ...], ...]:
-        """Per request, the parts that were replaced or left out."""
+        """Per request, the stages and stores that were replaced or left out."""
         return tuple(tuple(names) for names in self._degraded)
 
     async def run(
@@ -85,16 +85,16 @@ class Steps:
         needs: str | None = None,
         last: bool = False,
     ) -> _AnswerT:
-        """The answer of one stage.
+        """Runs one stage and returns its answer.
 
         Args:
             name: of the stage; `OnError` has its policy.
-            stage: is called with the seconds that it may take; None = there is nothing to do for it.
-            messages: what it is called with.
-            instead: answers the same messages when the stage does not and its policy allows it.
-            affects: requests [B] that notice the replacement; None = all.
-            needs: a stage that this one cannot do without: it is left out where that one was replaced.
-            last: whether it may use the part of the budget that is kept back for the end.
+            stage: the stage; None = there is nothing to do, `instead` answers.
+            messages: for the stage.
+            instead: the fallback, which takes the same messages.
+            affects: requests [B] that the fallback degrades; None = all.
+            needs: another stage; if that one was replaced, this one is skipped.
+            last: whether it may use the reserved part of the budget.
 
         Raises:
             StageError: the stage failed or was late, and its policy is `fail`.
@@ -123,25 +123,25 @@ class Steps:
     def once_more(
         self, name: str, stage: Stage[*_MessagesT, _AnswerT], instead: Callable[[*_MessagesT], _AnswerT]
     ) -> Stage[*_MessagesT, _AnswerT]:
-        """A stage for a second call, or what stood in for it at the first."""
+        """The stage for a second call, or its fallback if the first call used that."""
         return DirectCall(instead) if name in self.replaced_stages else stage
 
     def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
-        """Notes that a part was replaced or left out, for the requests that notice."""
+        """Notes a replaced stage and the requests that it degrades."""
         self.replaced_stages.add(name)
         self.left_out(name, affects)
 
     def left_out(self, name: str, affects: Sequence[bool] | None = None) -> None:
-        """Notes, once, that requests [B] lack a part; None = all."""
+        """Adds a name to `degraded`, once, for the affected requests [B]; None = all."""
         for request, names in enumerate(self._degraded):
             if (affects is None or affects[request]) and name not in names:
                 names.append(name)
 
     def note_degraded(self, degraded: Sequence[Sequence[str]]) -> None:
-        """Takes over what a stage says about parts of its own, per request."""
+        """Adds the names that a stage reports itself, per request."""
         for names, more in zip(self._degraded, degraded, strict=True):
             names.extend(more)
 
     def count_removed(self, filtered: FilterResult) -> None:
-        """Counts what a filter took away."""
+        """Counts the candidates that a filter removed."""
         self.removed[filtered.reason] = self.removed.get(filtered.reason, 0) + int((~filtered.keep).sum())

@@ -1,4 +1,4 @@
-"""How long a local stage usually takes, so that it is not started when it would be late anyway."""
+"""Usual times of a local stage, so that a call is not started if it would be late."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections import deque
 from typing import Final
 
 WINDOW: Final = 64
-"""Calls that count."""
+"""Number of last calls that count."""
 MIN_CALLS: Final = 20
-"""With fewer nothing is known yet."""
+"""With fewer calls nothing is known yet."""
 MIN_SLOW: Final = 3
-"""A time that was taken by fewer calls is an accident, such as the first call of a process."""
+"""Slow calls that are fewer are outliers, such as the first call of a process."""
 TRY_EVERY: Final = 10
-"""Of the calls that would be late the first and then one in so many is tried: a stage that was slow comes back."""
+"""Of calls that would be late, the first and then every tenth is tried, so that a slow stage can recover."""
 _SHARE: Final = 0.95
 
 
 class UsualTime:
-    """The running percentiles of a stage's times.
+    """Running percentiles of a stage's times.
 
     Attributes:
-        median_s: half of the calls took less; 0 while nothing is known.
-        p95_s: the 95th percentile, or less where fewer than `MIN_SLOW` calls took that long; 0 as above.
+        median_s: the median; 0 = not known yet.
+        p95_s: the 95th percentile, or less, so that at least `MIN_SLOW` calls took that long; 0 = not known yet.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class UsualTime:
         self.median_s = self.p95_s = 0.0
 
     def add(self, seconds: float) -> None:
-        """Notes how long a call took; one that is fast again after calls were refused makes the slow ones forgotten."""
+        """Adds the time of a call; a fast call after refused ones resets the percentiles."""
         if self._refused and seconds < self.p95_s:
             self._last.clear()
             self._refused = 0
@@ -43,7 +43,7 @@ class UsualTime:
             self.median_s, self.p95_s = ascending[count // 2], ascending[min(int(_SHARE * count), count - MIN_SLOW)]
 
     def fits(self, seconds: float) -> bool:
-        """Whether a call should be started that may take some seconds."""
+        """Whether to start a call that may take this many seconds."""
         if self.p95_s <= seconds:
             return True
         self._refused += 1

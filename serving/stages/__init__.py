@@ -1,6 +1,6 @@
 """The logic of the stages: plain typed callables, batch first, no Ray.
 
-Five stages make up the pipeline; the numbers are those of the models that each class stands for:
+The pipeline has five stages; the numbers are those of the reference models that they replace:
 
     query_features  context 0, 1c · user lookup 1a · user transform 1b · history
     retrieval       query tower 2 · candidate index 3

@@ -12,13 +12,13 @@ from contracts.ids import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class ContentLookup:
-    """Embeddings of the catalogue; every replica of a machine shares one copy.
+    """Embeddings of the catalogue; all replicas of a machine share one copy.
 
     Reference model: 5c multimodal_embedding_lookup
     Input: ItemRows
     Output: text and picture embeddings after the PCA; zeros where there is none
     Artifacts: `items/vectors/text`, `items/vectors/image`, mapped
-    Failure: none once opened: nothing leaves the machine
+    Failure: none once opened: no other machine is involved
     Cadence: each bundle; the PCA belongs to the candidate tower
 
     Attributes:
@@ -39,7 +39,7 @@ class ContentLookup:
         return ContentLookup(self.text[rows], self.image[rows])
 
     def directions(self, rows: IntArray) -> FloatArray:
-        """Unit vectors [..., D + D'] in which text and picture weigh the same; zeros for items with neither.
+        """Unit vectors [..., D + D'] with equal weights of text and picture; zeros for items with neither.
 
         Args:
             rows: ItemRows of any shape.

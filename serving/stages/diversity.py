@@ -1,4 +1,4 @@
-"""Drawing lists in turn, where a pick changes the next: maximal marginal relevance and category caps."""
+"""Picks lists item by item with diversity: maximal marginal relevance and category caps."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from serving.stages.sampling import Doubles, Drawn, Pool, gumbel_noise, log_probabilities, log_sum
 
 Likeness = Callable[[LongArray], FloatArray]
-"""Cosines [F, N] of all candidates to those in the columns [F]."""
+"""Cosines [F, N] of all candidates to the ones in columns [F]."""
 
 
 def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None) -> Drawn:
-    """Draws lists pick by pick, all requests at once.
+    """Picks lists item by item, for all requests at once.
 
     A pick maximises (1 - λ) · relevance - λ · likeness, where relevance is the utility scaled to [0, 1] among the
     request's candidates and likeness the highest cosine to an earlier pick (Carbonell and Goldstein, "The use of MMR",
-    1998). The same in units of utility is utility - penalty · likeness with penalty = λ / (1 - λ) · range, from which
-    sampled lists are drawn. Items whose category has reached its cap cannot be drawn any more.
+    1998). In units of utility this is utility - penalty · likeness with penalty = λ / (1 - λ) · range, from which
+    lists are sampled. Items whose category has reached its cap cannot be picked.
 
     Args:
-        pool: what to draw from.
+        pool: the candidates.
         width: K.
         codes: [F, N, 2] encoded categories; 0 = none, never capped.
-        like: cosines; None where no request weighs likeness.
+        like: cosines; None if no request uses MMR.
     """
     size, everyone = len(pool.k), np.arange(len(pool.k))
     columns = np.full((size, width), -1, dtype=np.int64)
@@ -56,7 +56,7 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None)
 
 
 def _penalty(pool: Pool) -> Doubles:
-    """[F]: what a likeness of 1 takes from the utility."""
+    """[F]: the penalty of a likeness of 1, in units of utility."""
     highest = np.where(pool.valid, pool.utilities, -np.inf).max(axis=1, initial=-np.inf)
     lowest = np.where(pool.valid, pool.utilities, np.inf).min(axis=1, initial=np.inf)
     spread = np.where(highest > lowest, highest - lowest, 1.0)
@@ -65,7 +65,7 @@ def _penalty(pool: Pool) -> Doubles:
 
 
 def _fresh(noise: Doubles, pool: Pool, turn: int) -> Doubles:
-    """Noise of a turn: where a pick changes the utilities, each turn needs noise of its own."""
+    """Noise of a turn: with MMR, where picks change the utilities, each turn needs new noise."""
     changing = pool.options.mmr > 0
     if turn == 0 or not changing.any():
         return noise
@@ -73,7 +73,7 @@ def _fresh(noise: Doubles, pool: Pool, turn: int) -> Doubles:
 
 
 def _draw(pool: Pool, utilities: Doubles, legal: BoolArray, noise: Doubles) -> tuple[LongArray, Doubles]:
-    """Columns [F] of the next picks and their probabilities [F] among what is legal."""
+    """Columns [F] of the next picks and their probabilities [F] among legal candidates."""
     log_q = log_probabilities(utilities, pool.valid, pool.options)
     pick = _best(pool.rows, np.where(pool.greedy[:, None], utilities, log_q + noise), legal)
     among = log_sum(np.where(legal, log_q, -np.inf))
@@ -82,7 +82,7 @@ def _draw(pool: Pool, utilities: Doubles, legal: BoolArray, noise: Doubles) -> t
 
 
 def _best(rows: IntArray, keys: Doubles, legal: BoolArray) -> LongArray:
-    """[F]: the column of the largest legal key, exact ties by ItemRow."""
+    """[F]: the column of the largest legal key; exact ties by ItemRow."""
     keys = np.where(legal, keys, -np.inf)
     best = keys == keys.max(axis=1, keepdims=True)
     return np.asarray(np.where(best, rows, np.iinfo(np.int32).max).argmin(axis=1))

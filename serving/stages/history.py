@@ -1,4 +1,4 @@
-"""The history input: stored recent items and those that the client saw itself."""
+"""History features from stored recent items and those in the request."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from contracts.user_records import RecentItems
 
 
 class HistoryBuilder:
-    """Recent raw ids to history features, the same as offline: the last N interactions before now.
+    """Turns recent raw ids into history features, as offline: the last N interactions before now.
 
     Args:
         item_rows: ItemRow of each raw item id.
-        length: N, 0 for none.
+        length: N; 0 = no history.
         days: age limit.
     """
 
@@ -29,14 +29,14 @@ class HistoryBuilder:
 
     @classmethod
     def open(cls, bundle: Bundle) -> HistoryBuilder:
-        """History as long as the bundle's models read it."""
+        """Opens a builder with the history length of the bundle's models."""
         reach = bundle.manifest.history
         return cls(bundle.item_rows, reach.length, reach.days)
 
     def __call__(self, batch: RequestBatch, recent: Sequence[RecentItems]) -> History:
-        """History of each request; items that the catalogue does not have are left out, as offline.
+        """History of each request; leaves out items that the catalogue lacks, as offline.
 
-        Stored interactions come first, those of the request after them, at now.
+        Recent items of the request count as interactions at now, after the stored ones.
         """
         shape = (len(batch), self._length)
         rows = np.full(shape, PAD_ROW, dtype=np.int32)

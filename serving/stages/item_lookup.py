@@ -28,17 +28,17 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemLookup:
-    """Columns of the catalogue; every replica of a machine shares one copy.
+    """Columns of the catalogue; all replicas of a machine share one copy.
 
     Reference model: 5a feast_item_lookup
     Input: ItemRows
     Output: raw categories by their codes, numbers
     Artifacts: `values`, mapped
-    Failure: none once opened: nothing leaves the machine
+    Failure: none once opened: no other machine is involved
     Cadence: each bundle
 
     Attributes:
-        values: of the columns that filters compare or answers show.
+        values: of the columns for filters and answers.
         num_items: I.
     """
 
@@ -51,12 +51,12 @@ class ItemLookup:
         return cls(bundle.values, bundle.num_items)
 
     def codes(self, column: str) -> IntArray:
-        """Codes of a column of categories, [I], of lists [I, L]; 0 = none, as in a catalogue without the column."""
+        """Codes of a column, [I], or [I, L] for lists; 0 = none, also if the catalogue lacks the column."""
         values = self.values.get(column)
         return values.codes if isinstance(values, Categories) else np.zeros(self.num_items, dtype=np.int32)
 
     def listed(self, column: str) -> Listed | None:
-        """The same codes of a column of lists, one after the other; None = an item has one at most."""
+        """The codes of a column of lists, concatenated; None = it is no column of lists."""
         return self._listed.get(column)
 
     @cached_property
@@ -69,6 +69,6 @@ class ItemLookup:
         return found
 
     def numbers(self, column: str) -> NDArray[np.float64]:
-        """Numbers of a column [I]; NaN = none, everywhere where the catalogue has no such column."""
+        """Numbers of a column [I]; NaN = none, also if the catalogue lacks the column."""
         values = self.values.get(column)
         return np.full(self.num_items, np.nan) if values is None or isinstance(values, Categories) else values

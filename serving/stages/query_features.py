@@ -1,4 +1,4 @@
-"""The query features: context, user lookup and transforms, and history, for a whole batch at once."""
+"""Query features of a batch: user lookup, transforms of user and context, and history."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from serving.stages.version import refuse_other_version
 
 @dataclass(frozen=True)
 class LookedUp:
-    """Query features of B requests and, per request, the stores that it needed and that did not answer."""
+    """Query features of B requests and, per request, the needed stores that did not answer."""
 
     features: QueryFeatures
     degraded: tuple[tuple[str, ...], ...]
 
 
 class QueryFeatureBuilder:
-    """Requests and user records to model inputs: the same code as offline.
+    """Turns requests and user records into model inputs, with the same code as offline.
 
     Reference model: 0 context_preprocessor
     Input: the context of each request, Unix seconds or 0
-    Output: the same, where 0 became now; what was not told is missing
+    Output: the same with now instead of 0; unknown values are missing
     Artifacts: none
     Failure: none: nothing is looked up
     Cadence: now from the clock
 
     Reference model: 1b nvt_user_transform
     Input: records of users, recent items of the request
-    Output: encoded columns of the user, history; a user whom the store does not know is out of vocabulary
+    Output: encoded columns of the user, history; a user whom the store lacks is out of vocabulary
     Artifacts: schema, vocabularies, means and spreads
-    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Failure: as query features: all users are unknown, `query_features` in `degraded`
     Cadence: fitted at a full build
 
     Reference model: 1c nvt_context_transform
     Input: the context, Unix seconds
     Output: encoded columns of the context; sines and cosines of shop-local hour and weekday
     Artifacts: schema, vocabularies, time zone of the shop
-    Failure: with the query features: nobody is known, `query_features` in `degraded`
+    Failure: as query features: all users are unknown, `query_features` in `degraded`
     Cadence: fitted at a full build
     """
 
@@ -77,23 +77,23 @@ class QueryFeatureBuilder:
 
 
 def user_values(batch: RequestBatch, records: UserRecords) -> dict[str, Values]:
-    """Raw values [B] of the columns of users; the id of a user whom the store does not know is none."""
+    """Raw values [B] of the columns of users; None as the id of a user whom the store lacks."""
     known = zip(batch.user_ids, records.known.tolist(), strict=True)
     return {**records.columns, c.USER_ID: tuple(user if is_known else None for user, is_known in known)}
 
 
 def context_values(batch: RequestBatch) -> dict[str, Values]:
-    """Raw values [B] of the columns of the context, and the times."""
+    """Raw values [B] of the columns of the context, with the times."""
     return {**batch.context, c.TIMESTAMP: request_times(batch)}
 
 
 def request_times(batch: RequestBatch) -> LongArray:
-    """Times [B] of the requests, Unix seconds; a request without one is of now."""
+    """Times [B] of the requests, Unix seconds; now for a request without one."""
     return np.where(batch.context_time == 0, batch.now, batch.context_time)
 
 
 class QueryFeatureStage:
-    """The whole stage: stores asked once for the batch, then model inputs."""
+    """The stage: one user lookup for the batch, then model inputs."""
 
     def __init__(self, lookup: UserLookup, builder: QueryFeatureBuilder) -> None:
         self._lookup = lookup

@@ -21,7 +21,7 @@ class QueryTower:
     Input: query features of B requests
     Output: query embeddings [B, E]
     Artifacts: `two_tower/weights.safetensors`, item columns for the history
-    Failure: with retrieval: popular items, `retrieval` in `degraded`
+    Failure: as retrieval: popular items, `retrieval` in `degraded`
     Cadence: each bundle
     """
 
@@ -34,7 +34,7 @@ class QueryTower:
         """Loads the model of a bundle.
 
         Raises:
-            ConfigError: the device is not there.
+            ConfigError: the device is missing.
         """
         return cls(load_two_tower(bundle, model_device(device)))
 

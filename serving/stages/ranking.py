@@ -16,7 +16,7 @@ from training.models.item_popularity import ItemPopularity, pairs_of
 
 
 class Scorer(Protocol):
-    """The ranker as this stage sees it: NumPy in, logits out."""
+    """The ranker with a NumPy interface."""
 
     def __call__(self, queries: QueryFeatures, pairs: Pairs) -> FloatArray:
         """Logits [T] of T candidates of B queries."""
@@ -24,30 +24,30 @@ class Scorer(Protocol):
 
 
 class Ranking:
-    """Candidates with retrieval scores to the same candidates with the ranker's logits.
+    """Scores candidates with the ranker's logits.
 
     Reference model: 6b dlrm_ranking
     Input: query features, candidates with retrieval scores, item features by ItemRow
     Output: the same candidates with logits; the served score is their sigmoid
     Artifacts: `ranker/weights.safetensors`, `ranker/encoded_id`, `ranker/popularity` if it reads that, item columns
-    Failure: left out: the order of retrieval stays, `ranking` in `degraded`
+    Failure: skipped: the order of retrieval stays, `ranking` in `degraded`
     Cadence: each bundle
 
     Reference model: 5b nvt_item_transform
     Input: item columns
     Output: encoded id, encoded columns
     Artifacts: `ranker/encoded_id`, `items`, encoded once by the bundle's transforms
-    Failure: with the ranking
+    Failure: as ranking
     Cadence: fitted at a full build on the whole catalogue
 
     Reference model: 6a unroll_features
     Input: query features of B requests, T candidates
     Output: owner and age bucket of each candidate [T], popularity if the ranker reads it; features are never copied
     Artifacts: launch times, `ranker/popularity`
-    Failure: with the ranking
+    Failure: as ranking
     Cadence: none: arithmetic only
 
-    The ranker reads item features from the bundle's mapped columns by ItemRow: nothing is copied or sent.
+    The ranker reads item features from the bundle's mapped columns by ItemRow, without copies.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Ranking:
         """Loads the ranker of a bundle.
 
         Raises:
-            ConfigError: the device is not there.
+            ConfigError: the device is missing.
         """
         from serving.stages.torch_scorer import TorchScorer  # torch: only where the model runs
 
@@ -81,7 +81,7 @@ class Ranking:
 
         Raises:
             BundleError: the messages are of another bundle version, or the columns of another schema.
-            StageError: the ranker gave something that is no number.
+            StageError: a logit is not finite.
         """
         refuse_other_version(queries.bundle_version, self._version)
         refuse_other_version(candidates.bundle_version, self._version)

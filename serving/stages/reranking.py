@@ -1,4 +1,4 @@
-"""Reranking: the final order and cut, greedy or sampled, as diverse as asked for."""
+"""Reranking: picks the final k items, greedily or sampled, with diversity."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from serving.stages.sampling import Drawn, Pool, draw_at_once
 from serving.stages.version import refuse_other_version
 
 WEIGHTED_POOL: Final = 100
-"""`Order.WEIGHTED` draws from this many of the best, as the reference does, or from k where that is more."""
+"""`Order.WEIGHTED` samples from this many of the best, as the reference does, or from k if that is more."""
 
 
 class RerankingConfig(StrictConfig):
-    """How lists are drawn where a request says nothing else."""
+    """Default reranking options."""
 
     order: Literal["greedy", "sampled", "weighted"] = "greedy"
-    """`greedy`: highest score first; `sampled`: without replacement by softmax(logit / temperature); `weighted`: the
-    reference's, by softmax(score / temperature) among the 100 best."""
+    """`greedy`: highest score first; `sampled`: without replacement by softmax(logit / temperature); `weighted`: as the
+    reference, by softmax(score / temperature) among the 100 best."""
     temperature: float | None = Field(default=None, ge=0.0001)
     """Divisor of logits or scores; unset = 1 for `sampled`, 0.05 for `weighted`."""
     epsilon: float = Field(default=0.0, ge=0, le=1)
-    """Share of uniform draws among all ranked items; `greedy` has none."""
+    """Share of uniform picks among all ranked items; not for `greedy`."""
     mmr: float = Field(default=0.0, ge=0, lt=1)
-    """Maximal marginal relevance: weight of an item's likeness to those picked before it; 0 = relevance alone."""
+    """Maximal marginal relevance: weight of similarity to earlier picks; 0 = relevance alone."""
     max_per_category_l1: int | None = Field(default=None, ge=1)
     """Most items of one category in a list; unset = no limit. Items without a category are not limited."""
     max_per_category_l2: int | None = Field(default=None, ge=1)
@@ -42,15 +42,14 @@ class RerankingConfig(StrictConfig):
 
 
 class Reranking:
-    """Draws the final lists; scores become sigmoids.
+    """Picks the final lists; scores become sigmoids.
 
     Reference model: 6c softmax_sampling
-    Input: candidates with logits, k, and how to draw
-    Output: k items of each request with scores and propensities; greedy, sampled or weighted, under caps and
-        likeness
+    Input: candidates with logits, k, reranking options
+    Output: k items of each request with scores and propensities; greedy, sampled or weighted, with caps and MMR
     Artifacts: item columns and embeddings, for diversity
-    Failure: the gateway does the same itself, `reranking` in `degraded`
-    Cadence: none: the setting and the request say how
+    Failure: the gateway does the same, `reranking` in `degraded`
+    Cadence: none: settings and request decide
 
     Args:
         bundle_version: the version that it serves.
@@ -100,7 +99,7 @@ class Reranking:
         return draw_in_turn(pool, width, codes, self._likeness(pool.rows) if pool.options.mmr.any() else None)
 
     def _likeness(self, rows: IntArray) -> Likeness:
-        """Cosines of candidates [F, N]; an item that several requests have is looked up once."""
+        """Cosines of candidates [F, N]; looks up each item once."""
         used, inverse = np.unique(rows, return_inverse=True)
         place = inverse.reshape(rows.shape)
         directions, everyone = self._content.directions(used), np.arange(len(rows))

@@ -71,7 +71,7 @@ class Retrieval:
         """Loads the query tower and the index of a bundle; the index is searched on the CPU.
 
         Raises:
-            ConfigError: the device is not there.
+            ConfigError: the device is missing.
         """
         # faiss and torch: only where the model runs
         from serving.stages.query_tower import QueryTower

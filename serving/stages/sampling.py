@@ -1,4 +1,4 @@
-"""Drawing lists at once: greedily, or without replacement with known propensities."""
+"""Picks whole lists at once: greedily, or sampled without replacement with known propensities."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _BITS: Final = 53
 
 @dataclass(frozen=True)
 class Pool:
-    """What F requests draw from, padded to N candidates.
+    """Candidates of F requests, padded to N.
 
     Attributes:
         rows: [F, N] int32 ItemRows.
-        utilities: [F, N] what is maximised, or becomes a softmax.
-        valid: [F, N], False where padded and for candidates that must not be drawn.
+        utilities: [F, N], which greedy lists maximise and sampled ones turn into a softmax.
+        valid: [F, N] mask; False for padding and candidates that must not be picked.
         k: [F] int32, items wanted.
-        options: how to draw.
+        options: reranking options.
     """
 
     rows: IntArray
@@ -35,7 +35,7 @@ class Pool:
     options: RerankingOptions
 
     def take(self, requests: BoolArray) -> Pool:
-        """The part of some requests, by a mask [F]."""
+        """The candidates of some requests, by a mask [F]."""
         return Pool(
             self.rows[requests],
             self.utilities[requests],
@@ -46,7 +46,7 @@ class Pool:
 
     @property
     def greedy(self) -> BoolArray:
-        """[F]: whether nothing is left to chance."""
+        """[F]: whether the list is greedy."""
         return np.asarray(self.options.order == Order.GREEDY)
 
 
@@ -56,7 +56,7 @@ class Drawn:
 
     Attributes:
         columns: [F, K] places among a request's candidates; -1 after the last item.
-        propensities: [F, K] probability of each pick given those before it; 1 where nothing was left to chance.
+        propensities: [F, K] probability of each pick given those before it; 1 in greedy lists.
     """
 
     columns: LongArray
@@ -64,10 +64,10 @@ class Drawn:
 
 
 def draw_at_once(pool: Pool, width: int) -> Drawn:
-    """Draws lists in which a pick takes nothing but itself from the next.
+    """Picks lists whose utilities do not depend on earlier picks.
 
     Args:
-        pool: what to draw from.
+        pool: the candidates.
         width: K.
     """
     log_q = log_probabilities(pool.utilities, pool.valid, pool.options)
@@ -83,7 +83,7 @@ def draw_at_once(pool: Pool, width: int) -> Drawn:
 
 
 def log_probabilities(utilities: Doubles, valid: BoolArray, options: RerankingOptions) -> Doubles:
-    """Log q of each candidate, q = (1 - ε) · softmax(utility / T) + ε / n.
+    """Log q of each candidate: q = (1 - ε) · softmax(utility / T) + ε / n.
 
     Args:
         utilities: [F, N].
@@ -93,7 +93,7 @@ def log_probabilities(utilities: Doubles, valid: BoolArray, options: RerankingOp
     Returns:
         [F, N], -inf outside of `valid`.
     """
-    with np.errstate(divide="ignore"):  # log 0 = -inf is meant
+    with np.errstate(divide="ignore"):  # log 0 = -inf is intended
         softmax_share, uniform_share = np.log1p(-options.epsilon), np.log(options.epsilon)
     scaled = np.where(valid, utilities / options.temperature[:, None], -np.inf)
     uniform = uniform_share - np.log(np.maximum(valid.sum(axis=1), 1))
@@ -108,17 +108,16 @@ def log_sum(values: Doubles) -> Doubles:
 
 
 def gumbel_noise(seeds: NDArray[np.uint64], rows: IntArray, draw: int = 0) -> Doubles:
-    """Standard Gumbel noise [F, N]: the largest log q + noise is a draw from q, their order one without replacement.
+    """Standard Gumbel noise [F, N]: the items with the largest log q + noise are a sample without replacement from q.
 
-    An item's noise does not depend on which other candidates there are, in which order, or in which batch. It is made
-    of output number `row` of SplitMix64 (`contracts.splitmix`). That the largest keys are a sample without replacement:
-    Yellott, "The relationship between Luce's choice axiom, Thurstone's theory of comparative judgment, and the double
-    exponential distribution", 1977.
+    Source: Yellott, "The relationship between Luce's choice axiom, Thurstone's theory of comparative judgment, and the
+    double exponential distribution", 1977. The noise of an item is output number `row` of SplitMix64
+    (`contracts.splitmix`), so it does not depend on other candidates, their order, or the batch.
 
     Args:
         seeds: [F].
         rows: ItemRows [F, N].
-        draw: number of an independent draw.
+        draw: number of an independent sample.
     """
     starts = mix(seeds + GAMMA * np.array([draw + 1], dtype=np.uint64))
     bits = mix(starts[:, None] + GAMMA * (rows.astype(np.uint64) + np.uint64(1)))

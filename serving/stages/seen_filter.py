@@ -1,4 +1,4 @@
-"""Seen filter: takes out what the subject interacted with in the last days."""
+"""Seen filter: removes items that the subject has interacted with in the last days."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEN: Final = "seen"
 
 @dataclass(frozen=True)
 class SeenEarly:
-    """What was read about a batch's subjects before their candidates were known.
+    """Seen items of a batch, read before its candidates are known.
 
     Attributes:
         filters: of the B subjects.
@@ -31,20 +31,20 @@ class SeenEarly:
     hashes: Words
 
     async def about(self, candidates: Candidates) -> SeenAnswers:
-        """What the filter needs to judge these candidates.
+        """The answers that the filter needs for these candidates.
 
         Raises:
-            StoreError: the store had to be asked again and does not answer in time.
+            StoreError: it asks the store again, which does not answer in time.
         """
         return await self.filters.about(self.hashes, candidates.rows, candidates.owners)
 
 
 SeenReader = Callable[[RequestBatch], Awaitable[SeenEarly]]
-"""Reads about a batch's subjects, nothing for requests without one; the pipeline starts it early."""
+"""Reads the seen items of a batch; the pipeline starts it early."""
 
 
 class SeenFilterReader(Protocol):
-    """Reads what subjects have seen; `serving.stores` has the one on Redis."""
+    """Reads seen items; `serving.stores` has the one on Redis."""
 
     async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
         """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
@@ -59,14 +59,14 @@ class SeenFilter:
     """Splits candidates into unseen and seen.
 
     Reference model: 4 filter_seen_items
-    Input: candidates, what the store knows about them for the requests' subjects
-    Output: kept and removed candidates, together what came in
+    Input: candidates, the store's answers about them for the subjects of the requests
+    Output: kept and removed candidates, together all of them
     Artifacts: `bloom/hashes`; daily filters in Redis
     Failure: nothing is filtered, `seen_filter` in `degraded`
     Cadence: with each interaction, a new filter each shop-local day
 
     Args:
-        bundle_version: the version that it serves.
+        bundle_version: the version that it serves; messages of other versions are refused.
         hashes: Bloom hashes of every item, [I, 2] uint64.
     """
 
@@ -80,7 +80,7 @@ class SeenFilter:
         return cls(bundle.version, bundle.array("bloom/hashes"))
 
     def __call__(self, candidates: Candidates, answers: SeenAnswers) -> FilterResult:
-        """Kept and removed candidates.
+        """Filters candidates.
 
         Raises:
             BundleError: the candidates are of another bundle version.
@@ -91,11 +91,11 @@ class SeenFilter:
 
 
 def seen_reader(store: SeenFilterReader, calendar: ShopCalendar, hashes: Words) -> SeenReader:
-    """Reads from a store; the window ends on the shop-local day of the batch's now.
+    """A reader of a store; the window ends on the shop-local day of the batch's now.
 
     Args:
-        store: knows what was seen.
-        calendar: the shop's.
+        store: has the seen items.
+        calendar: of the shop.
         hashes: Bloom hashes of every item, [I, 2] uint64.
     """
 

@@ -18,7 +18,7 @@ class TorchScorer:
 
     Args:
         ranker: the model.
-        device: where it lies.
+        device: of the model.
     """
 
     def __init__(self, ranker: Ranker, device: torch.device | str = "cpu") -> None:
@@ -30,7 +30,7 @@ class TorchScorer:
         """Loads the ranker of a bundle.
 
         Raises:
-            ConfigError: the device is not there.
+            ConfigError: the device is missing.
         """
         place = model_device(device)
         return cls(load_ranker(bundle, place), place)

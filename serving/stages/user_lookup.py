@@ -1,4 +1,4 @@
-"""User lookup: features and recent items of all subjects of a batch, one call to each store."""
+"""User lookup: features and recent items of the subjects of a batch, with one call to each store."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class RecentItemReader(Protocol):
 
 
 class UserLookup:
-    """Reads both stores at once; a store that does not answer in time is left out, and the requests say so.
+    """Reads both stores at once; leaves out a store that does not answer in time.
 
     Reference model: 1a feast_user_lookup
-    Input: user ids and session ids, None = not told
+    Input: user ids and session ids, None = unknown
     Output: the schema's columns of users, top categories and recent items of each subject; nothing for unknown ones
     Artifacts: none; Feast's online store and Redis
     Failure: a store that is down or late is left out: `user_features`, `recent_items` in `degraded`; policy

@@ -1,4 +1,4 @@
-"""The guards of the stages: no answer may mix two bundles, no model reads the columns of another schema."""
+"""Checks of bundle version and schema, so that no answer mixes two bundles or schemas."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def refuse_other_schema(asked: str, loaded: str) -> None:
     """Refuses queries whose columns are of another schema.
 
     Args:
-        asked: digest of the schema that made the columns.
-        loaded: that of the bundle.
+        asked: schema digest of the columns.
+        loaded: schema digest of the bundle.
 
     Raises:
         BundleError: the digests differ.

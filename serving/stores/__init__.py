@@ -1,4 +1,4 @@
-"""Online state: user features in Feast, recent and seen items in Redis, and a Redis for where there is none.
+"""Online stores: user features in Feast, recent and seen items in Redis, and an embedded Redis as the default.
 
 Import the modules directly; only `feast_repo`, for jobs, imports feast, and only `owner` imports ray.
 """

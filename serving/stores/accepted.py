@@ -1,7 +1,7 @@
-"""Events that the store accepted: what the stream still holds, and what consumers have recorded of it.
+"""Accepted events: those that are still in the stream and those that consumers have recorded.
 
-Tables may have been exported before an event came, or never hear of it. So filling the store joins accepted events to
-the rows of the tables; an event that both have is taken once.
+Tables may lack an accepted event, because they were exported before it or never get it. So filling the store adds
+accepted events to the rows of the tables; an event that both have counts once.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _CATALOGUE: Final = pa.schema([(c.ITEM_ID, pa.string()), (c.CATEGORY_L1, pa.stri
 
 @dataclass(frozen=True)
 class AcceptedSource:
-    """Where accepted events come from, beside the stream, and what they mean.
+    """Sources of accepted events besides the stream, and how to read them.
 
     Attributes:
-        recorded: those that consumers recorded, in the schema `ACCEPTED`; repeats do no harm.
+        recorded: by consumers, in the schema `ACCEPTED`; may repeat.
         items: raw ids and category_l1 of the catalogue.
-        seen_events: events that mark their item as seen.
+        seen_events: kinds of events that mark their item as seen.
         calendar: of the shop.
     """
 
@@ -63,7 +63,7 @@ class AcceptedEvents:
     Args:
         client: of the store.
         shop: whose stream.
-        source: where else they are.
+        source: the other events.
         erased: users whose events are left out.
     """
 
@@ -79,20 +79,20 @@ class AcceptedEvents:
 
     @property
     def subjects(self) -> Set[str]:
-        """Who did something."""
+        """Subjects with accepted events."""
         return set(self._rows[c.SUBJECT_ID].unique().to_pylist())
 
     def with_recent(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Tables of whole subjects, each with what its subjects did besides; then those of other subjects."""
+        """Tables of whole subjects with the accepted events that they lack; then tables of other subjects."""
         return _joined(tables, self._rows)
 
     def with_seen(self, tables: Iterable[pa.Table], first_day: int) -> Iterator[pa.Table]:
-        """As above, of interactions that mark items as seen, from a shop-local day on."""
+        """As `with_recent`, for events that mark items as seen, from a shop-local day on."""
         return _joined(tables, self._seen.filter(pc.greater_equal(self._seen[c.DAY], first_day)))
 
 
 def _streamed(client: redis.Redis, stream: str) -> pa.Table:
-    """What the stream holds; entries that are no interaction are left to the consumer."""
+    """The events in the stream; the consumer handles entries that are none."""
     rows = []
     start = "-"
     while entries := client.xrange(stream, start, "+", _ENTRIES):
@@ -113,7 +113,7 @@ def _event(content: bytes | None) -> Interaction | None:
 
 
 def _first_of_each(rows: pa.Table) -> pa.Table:
-    """Without later rows of the same event."""
+    """Keeps the first row of each event."""
     rows = rows.append_column("row", pa.array(np.arange(len(rows))))
     first = rows.group_by([c.SUBJECT_ID, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP]).aggregate([("row", "min")])[
         "row_min"
@@ -131,7 +131,7 @@ def _joined(tables: Iterable[pa.Table], accepted: pa.Table) -> Iterator[pa.Table
 
 
 def _whole_subjects(rows: pa.Table) -> Iterator[pa.Table]:
-    """Rows in order of their subject, cut into tables of whole subjects."""
+    """Cuts rows that are sorted by subject into tables of whole subjects."""
     subject = rows[c.SUBJECT_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     starts = np.flatnonzero(np.diff(subject, prepend=-1))
     cuts = np.unique(np.searchsorted(starts, np.arange(0, len(rows), _ROWS), side="right") - 1)
@@ -139,7 +139,7 @@ def _whole_subjects(rows: pa.Table) -> Iterator[pa.Table]:
 
 
 def _lacking(table: pa.Table, accepted: pa.Table) -> pa.Table:
-    """Accepted events that a table lacks, in its columns: it has the item neither by their id nor at their time."""
+    """Accepted events that a table lacks: it has no row with their id, nor with their item and time."""
     known = table.filter(pc.is_in(table[c.SUBJECT_ID], accepted[c.SUBJECT_ID].combine_chunks()))
     for names in ([c.SUBJECT_ID, c.EVENT_ID, c.ITEM_ID], [c.SUBJECT_ID, c.ITEM_ID, c.TIMESTAMP]):
         if set(names) <= set(table.column_names):

@@ -1,4 +1,4 @@
-"""Keys that cannot be read: of another type, damaged, cut off. Each harms its own user only, is told and counted."""
+"""Broken keys: damaged or of another type. Each affects one user only, and is logged and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import redis
 import redis.asyncio
@@ -16,11 +16,12 @@ from serving.watching.metrics import BROKEN_KEYS, Labels, Metric
 from serving.watching.rate_limited import RateLimitedLogger
 
 KeyKind = Literal["recent_items", "categories", "seen", "user_features", "popular", "erased"]
+_ReplyT = TypeVar("_ReplyT")
 _AnswerT = TypeVar("_AnswerT")
 
 
 class BrokenKeys:
-    """Counts the broken keys that a process meets; from any thread."""
+    """Counts the broken keys that a process finds; thread-safe."""
 
     def __init__(self) -> None:
         self._counts: Counter[KeyKind] = Counter()
@@ -28,37 +29,37 @@ class BrokenKeys:
         self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def found(self, kind: KeyKind, error: BaseException) -> None:
-        """Tells about one."""
+        """Logs and counts one."""
         self._warn.warning(f"a broken key of {kind}", error)
         with self._lock:
             self._counts[kind] += 1
 
     def take(self) -> Mapping[tuple[Metric, Labels], float]:
-        """How many were met since the last call, as a snapshot of metrics has it."""
+        """Numbers since the last call, in the form of `Snapshot.added`."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
         return {(BROKEN_KEYS, (kind,)): float(count) for kind, count in counts.items()}
 
 
 BROKEN: Final = BrokenKeys()
-"""Of this process."""
+"""The broken keys of this process."""
 
 
 def is_wrong_type(reply: object) -> bool:
-    """Whether a reply says that a key is of another type than the command wants."""
+    """Whether a reply says that a key has another type than the command needs."""
     return isinstance(reply, redis.ResponseError) and "WRONGTYPE" in str(reply)
 
 
-def readable(kind: KeyKind, reply: Any, read: Callable[[Any], _AnswerT]) -> _AnswerT | None:
-    """What a reply means; None where its key is broken, which is noted.
+def readable(kind: KeyKind, reply: _ReplyT | redis.RedisError, read: Callable[[_ReplyT], _AnswerT]) -> _AnswerT | None:
+    """Parses a reply; counts a broken key and returns None.
 
     Args:
         kind: of the key.
-        reply: value or error, as a pipeline that raises none returns it.
-        read: takes the value; raises StoreError or ValueError where it is none.
+        reply: value or error, from a pipeline with `raise_on_error=False`.
+        read: parses the value; raises StoreError or ValueError if it cannot.
 
     Raises:
-        RedisError: the reply is an error that is not the key's.
+        RedisError: the reply is another error than one about the key.
     """
     if isinstance(reply, redis.RedisError) and not is_wrong_type(reply):
         raise reply
@@ -73,9 +74,9 @@ def readable(kind: KeyKind, reply: Any, read: Callable[[Any], _AnswerT]) -> _Ans
 
 
 async def read_strings(client: redis.asyncio.Redis, keys: list[str]) -> list[bytes | None]:
-    """Values of strings, None where there is no key; a key of another type reads as b"", which no value of ours is.
+    """Values of string keys; None for a missing key and b"", which is never a value here, for one of another type.
 
-    MGET answers nil in both cases, so the keys that are there are counted beside it.
+    MGET answers nil in both cases, so existing keys are counted as well.
 
     Raises:
         RedisError: the store does not answer.

@@ -1,7 +1,7 @@
-"""Whether a store still holds what `materialize` wrote, for a marker proves nothing.
+"""Checks that a store still holds what `materialize` wrote; its marker alone does not prove it.
 
-All keys are counted and read. New ones may stand for lost ones in the counts, so the keys of some subjects of the
-tables are looked for by name.
+All keys are counted and read. New keys may hide lost ones in the counts, so the keys of some users of the tables are
+looked up by name.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _CHUNK: Final = 1000
 
 @dataclass(frozen=True)
 class Sample:
-    """Some users of whom the tables have something, by raw id, and the feature views that their rows are of.
+    """Raw ids of some users that must have keys.
 
     Attributes:
-        views: the feature views.
-        features: they are users at all.
-        recent: interactions.
-        seen: interactions of the seen window that mark items as seen.
+        views: feature views of the store.
+        features: users with feature rows.
+        recent: users with recent items.
+        seen: users with seen items.
     """
 
     views: Sequence[FeatureViewSpec]
@@ -52,7 +52,7 @@ class Sample:
 def what_is_missing(config: StoreConfig, address: str, meta: StoreMeta, now: int, sample: Sample) -> str | None:
     """Why the store must be filled again, or None.
 
-    Erased users are taken into account, and a marker that is older than the shortest lifetime of keys says nothing.
+    Allows for erased users. A marker older than the shortest lifetime of keys is always outdated.
 
     Args:
         config: the store's settings.
@@ -104,7 +104,7 @@ def _missing(client: redis.Redis, config: StoreConfig, address: str, meta: Store
 def _lost(
     client: redis.Redis, keys: Keys, sample: Sample, seen_key: Callable[[str], str], erased: Set[bytes]
 ) -> str | None:
-    """What is gone of a sample, or None."""
+    """Which keys of a sample are gone, or None."""
     living = [
         [user for user in users if user.encode() not in erased]
         for users in (sample.features, sample.recent, sample.seen)
@@ -115,19 +115,19 @@ def _lost(
     for name, some in named.items():
         there = sum(client.exists(*chunk) for chunk in _chunks(iter(some)))
         if there < len(some):
-            return f"keys of {name} are gone, {len(some) - there:,} of {len(some):,} that were looked for"
+            return f"keys of {name} are gone, {len(some) - there:,} of {len(some):,} that were looked up"
     return None
 
 
 def _filters(client: redis.Redis, keys: Keys) -> tuple[int, int]:
-    """Subjects with filters of RedisBloom; keys of another type among these."""
+    """Numbers of subjects with RedisBloom filters, and of such keys that have another type."""
     found = Counter(client.type(key) for key in client.scan_iter(keys.seen_days("*"), _CHUNK))
     filters = Counter(client.type(key) for key in client.scan_iter(keys.seen_on("*", "*"), _CHUNK))
     return found[b"zset"], found.total() - found[b"zset"] + filters.total() - filters[FILTER_TYPE]
 
 
 def _values(client: redis.Redis, pattern: str, read: Callable[[bytes], object]) -> tuple[int, int]:
-    """Keys that can be read, and those that cannot."""
+    """Numbers of keys that can be read, and of those that cannot."""
     found, broken = 0, 0
     for chunk in _chunks(client.scan_iter(pattern, _CHUNK)):
         for value in client.mget(chunk):
@@ -137,7 +137,7 @@ def _values(client: redis.Redis, pattern: str, read: Callable[[bytes], object]) 
 
 
 def _rows(client: redis.Redis, config: StoreConfig, views: Sequence[FeatureViewSpec]) -> tuple[int, int]:
-    """The same of Feast's rows."""
+    """As `_values`, for Feast's rows."""
     fields = [(view, field) for view in views for field in view.fields]
     names = [feast_rows.value_field(view, field.name) for view, field in fields]
     readers = [user_features.reader(field) for _, field in fields]

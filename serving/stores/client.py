@@ -1,4 +1,4 @@
-"""Redis clients with a time limit on every command, and the translation of their errors."""
+"""Redis clients with a time limit on every command, and translation of their errors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import HiredisRespSerializer
 from redis.retry import Retry
+from redis.typing import EncodableT
 
 from contracts.errors import StoreAccessError, StoreError, StoreFullError, StoreReadOnlyError
 from serving.stores.config import StoreConfig
@@ -25,26 +26,17 @@ _BACKOFF_CAP_S = 0.2
 _SERIALIZER: Final = HiredisRespSerializer()
 
 
-class _PackedByHiredis:
-    """What redis-py's blocking connections do and its asyncio ones do not: commands are packed in C.
+class _Pool(redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]  # redis-py is not checked
+    """Its connections pack commands in C, as redis-py's blocking ones do: scripts have hundreds of arguments."""
 
-    A script that writes events has hundreds of arguments.
-    """
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        return list(_SERIALIZER.pack(*args))
-
-
-class _Connection(_PackedByHiredis, redis.asyncio.Connection):  # type: ignore[misc]
-    pass
+    def make_connection(self) -> redis.asyncio.Connection:
+        connection = super().make_connection()
+        connection.pack_command = _pack
+        return connection
 
 
-class _TlsConnection(_PackedByHiredis, redis.asyncio.SSLConnection):  # type: ignore[misc]
-    pass
-
-
-class _SocketConnection(_PackedByHiredis, redis.asyncio.UnixDomainSocketConnection):  # type: ignore[misc]
-    pass
+def _pack(*args: EncodableT) -> list[bytes]:
+    return list(_SERIALIZER.pack(*args))
 
 
 def is_socket(address: str) -> bool:
@@ -72,12 +64,12 @@ def connection_options(config: StoreConfig, address: str) -> dict[str, Any]:
 
 
 def async_client(config: StoreConfig, address: str) -> redis.asyncio.Redis:
-    """Client of the serving stages; connects when first used, and again after every loss."""
+    """Client of serving; connects when first used and reconnects after a loss."""
     options = connection_options(config, address)
-    kind = _TlsConnection if options.pop("ssl", False) else _Connection
+    kind = redis.asyncio.SSLConnection if options.pop("ssl", False) else redis.asyncio.Connection
     if is_socket(address):
-        kind, options["path"] = _SocketConnection, options.pop("unix_socket_path")
-    pool = redis.asyncio.BlockingConnectionPool(
+        kind, options["path"] = redis.asyncio.UnixDomainSocketConnection, options.pop("unix_socket_path")
+    pool = _Pool(
         connection_class=kind,
         max_connections=config.pool_size,
         timeout=config.read_timeout_ms / 1000,
@@ -102,7 +94,7 @@ def bulk_client(config: StoreConfig, address: str) -> redis.Redis:
 
 @asynccontextmanager
 async def store_errors(config: StoreConfig, address: str) -> AsyncIterator[None]:
-    """Bounds an operation by `read_timeout_ms` and turns whatever goes wrong into a `StoreError`."""
+    """Limits an operation to `read_timeout_ms` and turns its errors into a `StoreError`."""
     try:
         with bulk_errors(address):
             async with asyncio.timeout(config.read_timeout_ms / 1000):
@@ -123,13 +115,13 @@ def bulk_errors(address: str) -> Iterator[None]:
 
 
 def _translated(error: redis.RedisError, address: str) -> StoreError:
-    """The error by the first word of the reply, which older servers quote in the one about a script."""
+    """The error for the code in a reply; older servers quote that code in the error of a script."""
     quoted = re.search(r"(?:^|-)([A-Z]{3,}) ", str(error))
     match quoted[1] if quoted else error.status_code:
         case "OOM":
             return StoreFullError(
                 f"the store at {address} is full and takes no writes: {error}; raise its maxmemory, "
-                "or see whether consumers still read the stream of interactions"
+                "or check that consumers read the stream of interactions"
             )
         case "MISCONF":
             return StoreFullError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -20,31 +20,31 @@ PASSWORD_VARIABLE: Final = "RECOMMENDER_STORES_PASSWORD"
 
 
 class EmbeddedRedisConfig(StrictConfig):
-    """The Redis that is started when no address is given."""
+    """The embedded Redis, which runs if no address is set."""
 
     data_dir: Path = Path("var/redis")
-    """Folder of the append-only file and of the socket, closed to other users; one owner at a time."""
+    """Private folder of the append-only file and the socket; one owner at a time."""
     fsync: Literal["always", "no"] = "no"
-    """`always` survives a crash of the machine, `no` one of every process; `everysec` may delay writes by seconds."""
+    """`always` survives a crash of the machine, `no` only of processes; `everysec` could delay writes by seconds."""
     max_memory_mb: int = Field(default=1024, ge=8)
     """Writes beyond this are refused; nothing is evicted."""
     start_timeout_s: float = Field(default=30.0, gt=0)
     """How long loading the append-only file may take."""
     erasure_rewrite_s: float = Field(default=600.0, gt=0)
-    """Within so many seconds after an erasure a rewrite begins, with which the data leaves the append-only file."""
+    """A rewrite that removes erased data from the append-only file begins within this time."""
 
 
 class StoreConfig(StrictConfig):
-    """Where the stores are and how they are used."""
+    """Addresses, limits and lifetimes of the stores."""
 
     shop: ShopName = "shop"
-    """Prefix of every key and Feast's project; the bundle's manifest names the same shop."""
+    """Prefix of every key and name of Feast's project; must be the shop of the bundle."""
     address: str | None = None
     """redis://host:port/db, rediss:// for TLS, or unix:///path of a socket; unset = the embedded Redis."""
     username: str | None = None
-    """User at the address, if it asks for one."""
+    """User at the address, if it needs one."""
     password_file: Path | None = None
-    """File with the password at the address; unset = that in `RECOMMENDER_STORES_PASSWORD`, if there is one."""
+    """File with the password at the address; unset = that in `RECOMMENDER_STORES_PASSWORD`, if set."""
     ca_file: Path | None = None
     """Certificate authority of a rediss:// address; unset = those of the system."""
     embedded: EmbeddedRedisConfig = EmbeddedRedisConfig()
@@ -52,39 +52,39 @@ class StoreConfig(StrictConfig):
     feast_dir: Path = Path("var/feast")
     """Folder of Feast's registry and offline tables."""
     records_dir: Path = Path("var/records")
-    """Folder of what serving records for training, a folder a shop in it."""
+    """Folder of serving's records for training, with a folder per shop."""
     connect_timeout_ms: int = Field(default=500, ge=1)
-    """Limit of opening a connection."""
+    """Time limit of opening a connection."""
     read_timeout_ms: int = Field(default=200, ge=1)
-    """Limit of a whole read or write of serving, retries included."""
+    """Time limit of a read or write of serving, with its retries."""
     bulk_timeout_s: float = Field(default=30.0, gt=0)
-    """Limit of one pipelined command batch of materialize."""
+    """Time limit of one batch of commands in a job."""
     pool_size: int = Field(default=8, ge=1)
     """Connections of one process."""
     history_length: int = Field(default=50, ge=1)
     """Recent items kept per subject."""
     history_days: int = Field(default=30, ge=1)
-    """Recent items older than this before the newest one are dropped."""
+    """Recent items that are this many days older than the newest one are dropped."""
     seen_backend: Literal["auto", "bitmap", "module"] = "bitmap"
-    """`bitmap` keeps seen items in plain strings, `module` in filters of RedisBloom; `auto` asks the server for it."""
+    """`bitmap` keeps seen items in plain strings, `module` in RedisBloom filters; `auto` = `module` if available."""
     seen_window_days: int = Field(default=7, ge=1, le=63)
-    """Shop-local days, today included, that an item counts as seen."""
+    """Shop-local days, with today, for which an item counts as seen."""
     seen_error_rate: float = Field(default=0.01, gt=0, lt=1)
     """Share of unseen items that the seen filter may hide, over the whole window."""
     session_days: int = Field(default=7, ge=1)
-    """Keys of a visitor without a user id expire so many days after the last interaction."""
+    """Days after the last interaction until keys of a session expire."""
     first_event_hours: int = Field(default=6, ge=1)
-    """Keys of a session of which there is one event expire so many hours after it: most visitors never come back, and
-    made-up sessions cost little."""
+    """Hours until keys of a session with a single event expire: most visitors never come back, and made-up sessions
+    take little room."""
     user_days: int = Field(default=90, ge=1)
-    """Recent items, categories and seen ring of a user expire so many days after the last interaction."""
+    """Days after the last interaction until recent items, categories and seen items of a user expire."""
     event_memory_hours: int = Field(default=24, ge=1)
-    """Hours for which the ids of accepted events are remembered; an event that comes again later counts again."""
+    """Hours for which ids of accepted events are remembered; a later repeat counts as a new event."""
     popularity_half_life_days: float = Field(default=HALF_LIFE_DAYS, gt=0)
-    """An interaction counts half after so many days."""
+    """Days after which an interaction counts half."""
 
     def lifetime_s(self, subject: str, *, first: bool = False) -> int:
-        """Seconds after the last interaction at which the keys of a subject expire; `first` = it is the only one."""
+        """Seconds after the last interaction until keys of a subject expire; `first` = it is the only one."""
         if user_of_subject(subject) is not None:
             return DAY_S * self.user_days
         return HOUR_S * self.first_event_hours if first else DAY_S * self.session_days
@@ -99,7 +99,7 @@ class StoreConfig(StrictConfig):
         return self
 
     def password(self) -> str | None:
-        """The password at the configured address, None = it asks for none; read anew by each call.
+        """The password at the configured address, read at every call; None = none.
 
         Raises:
             ConfigError: its file cannot be read.
@@ -108,7 +108,7 @@ class StoreConfig(StrictConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_secret(cls, values: Any) -> Any:
+    def _no_secret(cls, values: object) -> object:
         refuse_secret(values, "password", PASSWORD_VARIABLE)
         return values
 
@@ -125,9 +125,9 @@ class StoreConfig(StrictConfig):
     @model_validator(mode="after")
     def _check_address(self) -> StoreConfig:
         if self.address is None:
-            given = [name for name in ("username", "password_file", "ca_file") if getattr(self, name) is not None]
-            if given:
-                raise ValueError(f"{', '.join(given)} set without address; they belong to a redis:// or rediss:// one")
+            unused = [name for name in ("username", "password_file", "ca_file") if getattr(self, name) is not None]
+            if unused:
+                raise ValueError(f"{', '.join(unused)} set without address; they belong to a redis:// or rediss:// one")
             return self
         parts = urlsplit(self.address)
         if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:

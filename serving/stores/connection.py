@@ -14,7 +14,7 @@ from serving.stores.seen_backend import SeenBackend
 
 
 class StoreConnection(NamedTuple):
-    """Where the stores are and the client that speaks to them; every store takes just this: `SeenStore(*connection)`.
+    """Settings, address and client of the stores; every store class takes these three: `SeenStore(*connection)`.
 
     Attributes:
         config: settings.
@@ -32,10 +32,10 @@ class StoreConnection(NamedTuple):
         return cls(config, address, async_client(config, address))
 
     async def check(self) -> None:
-        """Finds out whether the server can what the settings want; one that does not answer is asked when it is used.
+        """Checks that the server supports the settings; one that does not answer is checked when it is used.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: it does not support them.
         """
         with suppress(redis.RedisError):
             await SeenBackend(self.config, self.address).ask(self.client)

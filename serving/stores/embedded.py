@@ -1,8 +1,7 @@
-"""The Redis that runs when no address is given: the server in a wheel, on a Unix socket, with an append-only file.
+"""The embedded Redis that runs when no address is set: a server from a wheel, on a Unix socket, append-only file.
 
-One `EmbeddedRedis` owns one data folder. The server dies with the process that owns it, and is started again, with
-backoff, when it dies alone. Every write is in the append-only file before it is acknowledged, so that killing any
-process loses nothing.
+One `EmbeddedRedis` owns one data folder. The server ends with its owner's process and is restarted, with backoff, if
+it ends alone. Every write is in the append-only file before it is acknowledged, so killing any process loses nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ _FIRST_BACKOFF_S = 0.05
 _LAST_BACKOFF_S = 5.0
 _HEALTHY_AFTER_S = 30.0
 
-# Asks the kernel to kill the server when the thread that started it ends, then becomes the server. A shell of its own,
-# because code between fork and exec is not safe in a process with threads.
+# Asks the kernel to kill the server when the thread that started it ends, then becomes the server. It is a process of
+# its own because running code between fork and exec is not safe in a process with threads.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent = int(sys.argv[1])
@@ -75,7 +74,7 @@ class EmbeddedRedis:
 
     @property
     def address(self) -> str:
-        """unix:// address, percent-encoded; the same over all restarts of the server."""
+        """unix:// address, percent-encoded; unchanged by restarts of the server."""
         return f"unix://{quote(os.fsencode(self._socket))}"
 
     @property
@@ -97,7 +96,7 @@ class EmbeddedRedis:
         self._socket = socket_path(self._folder)
         write_atomic(self._folder / "redis.conf", settings(self._config, self._socket, self._password))
         make_private(self._folder)
-        # The server dies with the thread that starts it: one that lives as long as this object.
+        # The server ends with the thread that starts it, so that thread runs as long as this object lives.
         self._start_thread(self._keep_running, binary)
         self._first_answer.wait()
         if self._failure is not None:
@@ -123,7 +122,7 @@ class EmbeddedRedis:
         return self.pid is not None and self._ping() is None
 
     def admin_client(self) -> redis.Redis:
-        """A client that may do everything, for the owner."""
+        """A client with all permissions, for the owner."""
         return redis.Redis(
             unix_socket_path=str(self._socket),
             username=OWNER,
@@ -167,7 +166,7 @@ class EmbeddedRedis:
 
     def _launch(self, binary: Path) -> subprocess.Popen[bytes]:
         assert self._lock is not None
-        # The server inherits the lock: should it ever outlive its owner, the folder stays taken.
+        # The server inherits the lock: if it outlives its owner, the folder stays locked.
         command = [sys.executable, "-IS", "-c", _LAUNCHER, str(os.getpid()), str(binary), "redis.conf"]
         return subprocess.Popen(
             command,
@@ -194,7 +193,7 @@ class EmbeddedRedis:
         return StoreError(f"the embedded Redis in {self._folder} did not start: {problem}; see redis.log there")
 
     def _ping(self) -> str | None:
-        """What is wrong, or None when the server answers; another one would refuse the owner's password."""
+        """The error, or None if the server answers; another server would refuse the owner's password."""
         with self.admin_client() as client:
             try:
                 client.ping()
@@ -218,7 +217,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _lock_folder(folder: Path) -> IO[str]:
-    """Takes the folder's lock; waits a little, because a killed owner's server takes a moment to die."""
+    """Takes the folder's lock; waits briefly, because the server of a killed owner takes a moment to end."""
     lock = open(folder / "lock", "a+", opener=private_opener)  # noqa: SIM115
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:

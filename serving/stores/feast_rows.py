@@ -1,8 +1,8 @@
 """Rows of Feast's online store in Redis, read and written without Feast (decision 8).
 
-A user is one hash (`Keys.features`). One field a view tells the row's event time, the others are named by a hash of
-view and feature and hold a serialized protobuf message `Value`, of which the views of this project use strings,
-doubles, and lists of strings and floats. Tests hold every byte against Feast's own.
+A user is one hash (`Keys.features`). One field a view holds the row's event time. The other fields are named by a hash
+of view and feature, and hold a serialized protobuf message `Value`: here a string, a double, or a list of strings or
+floats. Tests compare every byte with Feast's own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VARINT_BITS: Final = 7
 
 
 def time_field(view: FeatureViewSpec) -> bytes:
-    """The hash field of a view's event time; it is not empty where the view has a row."""
+    """The hash field of a view's event time; it is set if the view has a row."""
     return f"_ts:{view.name}".encode()
 
 
@@ -45,9 +45,9 @@ def value_field(view: FeatureViewSpec, name: str) -> bytes:
 
 
 def string_fields(view: FeatureViewSpec, values: Mapping[str, str | None], event_timestamp: int) -> list[bytes]:
-    """Hash fields and values in turn that write some string features of a view.
+    """Alternating hash fields and values that write string features of a view.
 
-    Feast's own write takes whole rows and no condition.
+    Feast itself can only write whole rows, and not conditionally.
 
     Args:
         view: the feature view.
@@ -65,12 +65,12 @@ def text(value: bytes | None) -> str | None:
     """A string feature; None = no value.
 
     Raises:
-        StoreError: it is something else.
+        StoreError: the value is of another kind.
     """
     if not value:
         return None
     start = 2
-    while start < len(value) and value[start - 1] > 0x7F:  # the last byte of the length has no upper bit
+    while start < len(value) and value[start - 1] > 0x7F:  # the last byte of a varint has its upper bit clear
         start += 1
     if value[0] != _STRING or value[1:start] != _varint(len(value) - start):
         raise _no("string", value)
@@ -84,7 +84,7 @@ def number(value: bytes | None) -> float:
     """A double feature; NaN = no value.
 
     Raises:
-        StoreError: it is something else.
+        StoreError: the value is of another kind.
     """
     if not value:
         return math.nan
@@ -98,7 +98,7 @@ def texts(value: bytes | None) -> tuple[str, ...] | None:
     """A feature of strings; None = no value.
 
     Raises:
-        StoreError: it is something else.
+        StoreError: the value is of another kind.
     """
     if not value:
         return None
@@ -119,7 +119,7 @@ def vector(value: bytes | None, length: int) -> FloatArray:
     """A feature of floats [length] float32; zeros = no value.
 
     Raises:
-        StoreError: it is something else, or of another length.
+        StoreError: the value is of another kind or length.
     """
     if not value:
         return np.zeros(length, dtype=np.float32)
@@ -135,7 +135,7 @@ def vector(value: bytes | None, length: int) -> FloatArray:
 
 
 def _content(value: bytes, tag_bytes: int) -> bytes:
-    """The bytes of a message that ends the value."""
+    """The bytes of the message at the end of a value."""
     start, end = _span(value, tag_bytes)
     if end != len(value):
         _refuse("list", value)
@@ -143,7 +143,7 @@ def _content(value: bytes, tag_bytes: int) -> bytes:
 
 
 def _span(value: bytes, place: int) -> tuple[int, int]:
-    """First byte of what comes after a length at a place, and the byte after its last one."""
+    """Start and end of the bytes that follow a length at a place."""
     length = shift = 0
     while True:
         byte = value[place]

@@ -1,4 +1,4 @@
-"""Fills the seen items from tables, in either backend; what the other backend has left goes."""
+"""Fills the seen items from tables in the chosen backend, and removes those of the other backend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCANNED: Final = 500
 
 
 class SeenFiller(Protocol):
-    """Fills the seen items: `fill` with the tables, then `clear` what no table has."""
+    """Fills the seen items: `fill` from the tables, then `clear` subjects that no table has."""
 
     @property
     def num_seen(self) -> int:
@@ -32,23 +32,23 @@ class SeenFiller(Protocol):
         ...
 
     def fill(self, tables: Iterable[pa.Table]) -> None:
-        """Replaces the days up to the tables' end.
+        """Replaces the days up to the end of the tables.
 
         Raises:
             DataError: a subject's rows are spread over two tables.
-            StoreError: others keep writing the same keys.
+            StoreError: others keep changing the same keys.
         """
         ...
 
     def clear(self) -> None:
-        """Leaves to subjects that no table has what is newer online, if anything."""
+        """Removes from subjects that no table has everything that is not newer than the tables."""
         ...
 
 
 def seen_filler(
     client: redis.Redis, config: StoreConfig, address: str, state: StateFiller, end: TablesEnd
 ) -> SeenFiller:
-    """The filler of the backend that the settings, or the server, choose.
+    """The filler of the backend that the settings or the server choose.
 
     Raises:
         ConfigError: the settings want a backend that the server lacks.
@@ -59,7 +59,7 @@ def seen_filler(
 
 
 class _RingFiller:
-    """Rings are values like recent items and are merged as those are."""
+    """Rings are merged like recent items."""
 
     def __init__(self, client: redis.Redis, config: StoreConfig, state: StateFiller) -> None:
         self._client = client
@@ -118,7 +118,7 @@ class _ModuleFiller:
                 yield subject, days
 
     def _replace(self, wanted: Mapping[str, Mapping[int, Words]]) -> None:
-        """Gives subjects these days and the later ones that are online."""
+        """Replaces the days of subjects, but keeps later days that are online."""
         online = self._online(wanted)
         with self._client.pipeline(transaction=True) as pipe:
             for (subject, days), (filed, broken) in zip(wanted.items(), online, strict=True):
@@ -133,7 +133,7 @@ class _ModuleFiller:
             pipe.execute()
 
     def _online(self, wanted: Mapping[str, Mapping[int, Words]]) -> list[tuple[list[int], list[str]]]:
-        """Of each subject, the days that it has filters for, and its keys that are of another type or damaged."""
+        """For each subject, its days with filters, and its keys that are damaged or of another type."""
         keys = self._keys
         with self._client.pipeline(transaction=False) as pipe:
             for subject, days in wanted.items():

@@ -1,4 +1,4 @@
-"""Fills recent items, 24-hour categories and seen rings from tables; what is newer online stays."""
+"""Fills recent items, 24-hour categories and seen rings from tables; keeps newer online values."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CHUNK: Final = 500
 
 
 class StateFiller:
-    """Fills keys of subjects: `fill` with the tables' values, then `clear` what no table has.
+    """Fills keys of subjects: `fill` from the tables, then `clear` keys that no table has.
 
     Attributes:
-        live: categories of the last 24 hours of subjects that did something that the tables may lack.
-        erased: users that get nothing.
+        live: 24-hour categories of subjects with interactions that the tables may lack.
+        erased: users that are left out.
 
     Args:
         client: of the store.
         config: the store's settings.
-        tables_end: up to when the tables hold everything.
-        erased: users that get nothing.
-        accepted: subjects with accepted events, which the values may hold and the tables lack.
+        tables_end: the tables hold all interactions before it.
+        erased: users that are left out.
+        accepted: subjects with accepted events, which the tables may lack.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class StateFiller:
         return self._counts[Keys(self._config.shop).seen("")]
 
     def fill(self, values: Iterable[tuple[str, bytes]], what: str) -> None:
-        """Sets keys to the tables' values and what is newer online.
+        """Sets keys to the tables' values, merged with newer online ones.
 
         Raises:
             DataError: a key comes twice.
-            StoreError: others keep writing the same keys.
+            StoreError: others keep changing the same keys.
         """
         self._set(self._changes(values), what)
 
     def clear(self) -> None:
-        """Leaves to keys that no table has what is newer online, if anything."""
+        """Removes from keys that no table has everything that is not newer than the tables."""
         for prefix, merge in self._merges.items():
             found = self._client.scan_iter(prefix + "*", CHUNK)
             self._set((Change(key, None, merge) for key in found if key not in self._written), "stale keys")
 
     def lifetime_s(self, subject: str) -> int:
-        """Seconds until keys of a subject expire that come out of tables."""
+        """Seconds until the filled keys of a subject expire."""
         return self._config.lifetime_s(subject, first=subject in self._single)
 
     def _changes(self, values: Iterable[tuple[str, bytes]]) -> Iterator[Change]:

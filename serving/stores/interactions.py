@@ -1,7 +1,7 @@
-"""Writes interactions: one atomic step for a batch of them, after which they are durable.
+"""Writes batches of interactions; each batch in one atomic step, after which it is durable.
 
-The step is optimistic (decision 6): it reads what it is going to change, computes the new values, and hands both to
-one script, which writes all of them, or nothing if something is no longer what was read. Then it starts again.
+The step is optimistic (decision 6): it reads the values that it will change and computes new ones. One script then
+writes all of them, or nothing if a value has changed since it was read; in that case the step starts again.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from serving.stores.seen_backend import Backend, SeenBackend
 from serving.stores.seen_module import FILE_SEEN, FilterCommands
 
 _MAX_ATTEMPTS: Final = 10
-# KEYS: erased users, the stream; remembered ids; changed states; of each filter of RedisBloom the days of its subject;
+# KEYS: erased users; the stream; remembered ids; changed states; for each RedisBloom filter the days of its subject;
 # popular items of each day.
 # ARGV: numbers of users, ids, states and filters; seconds for ids and for popular items; users; old values of the
-# states ('' = none); what `FILE_SEEN` takes, of each filter; entries, one an id; new values of the states, each with
-# its seconds; of each day the number of items, and of each of them its id and count. Everything is checked before
-# anything is written, and the module, which might refuse, comes first.
+# states ('' = none); arguments of `FILE_SEEN` for each filter; one stream entry an id; new values of the states, each
+# with its seconds; for each day the number of items, then the id and count of each. Everything is checked before
+# anything is written. RedisBloom, which might refuse a write, comes first.
 _COMMIT: Final = f"""
 local at = 0
 local function take()
   at = at + 1
   return ARGV[at]
 end
-local function spare(key, kind)  -- a key of another type gives way
+local function spare(key, kind)  -- removes a key of another type
   local found = redis.call('TYPE', key).ok
   if found ~= kind and found ~= 'none' then redis.call('UNLINK', key) end
 end
@@ -53,7 +53,7 @@ local remembered_s, popular_s = take(), take()
 for _ = 1, num_users do
   if redis.call('HEXISTS', erased, take()) == 1 then return 0 end
 end
--- a key of another type counts as none, as MGET has it
+-- like MGET, treats a key of another type as missing
 for id = 3, last_id do
   if type(redis.pcall('GET', KEYS[id])) == 'string' then return 0 end
 end
@@ -75,7 +75,7 @@ for day = last_filter + 1, #KEYS do
   for _ = 1, tonumber(take()) do
     local item, count = take(), take()
     local told = redis.pcall('HINCRBY', KEYS[day], item, count)
-    if type(told) == 'table' then redis.call('HSET', KEYS[day], item, count) end  -- what was there is no number
+    if type(told) == 'table' then redis.call('HSET', KEYS[day], item, count) end  -- the old value was no number
   end
   redis.call('EXPIRE', KEYS[day], popular_s)
 end
@@ -88,9 +88,9 @@ class NewInteraction(NamedTuple):
     """An interaction to be written.
 
     Attributes:
-        interaction: as it goes into the stream.
-        category: category_l1 of the item, None = none.
-        seen: hashes of the item, [2] uint64, and the shop-local day to file it under; None = it marks nothing as seen.
+        interaction: the stream's entry.
+        category: category_l1 of the item; None = none.
+        seen: hashes of the item, [2] uint64, and its shop-local day; None = the item does not count as seen.
     """
 
     interaction: Interaction
@@ -107,7 +107,7 @@ class _Keyed(NamedTuple):
 
 
 class _Subject(NamedTuple):
-    """What the store has about a subject."""
+    """Stored values of a subject."""
 
     recent: bytes | None
     day: bytes | None
@@ -136,14 +136,14 @@ class InteractionStore:
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
         """Writes a batch, all or nothing: ids, recent items, categories, seen items, popularity and the stream.
 
-        Of interactions of a subject with the same id the first one counts, whether in this batch or in an earlier one;
-        those of erased users are left out.
+        The first of a subject's interactions with one id counts, in this batch or an earlier one. Those of erased users
+        are left out.
 
         Returns:
-            What became of each.
+            The outcome of each.
 
         Raises:
-            StoreError: the store does not answer in time or refuses the write, or others keep writing the same keys.
+            StoreError: the store does not answer in time or refuses the write, or others keep changing the same keys.
         """
         if not new:
             return []
@@ -162,7 +162,7 @@ class InteractionStore:
         return _Keyed(new, subject, self._keys.event(subject, new.interaction.event_id))
 
     async def _read(self, keyed: Sequence[_Keyed]) -> tuple[list[Outcome], dict[str, _Subject]]:
-        """What would become of each now, and the states of the subjects."""
+        """The outcome of each if it was written now, and the states of the subjects."""
         ids = [one.key for one in keyed]
         subjects = list(dict.fromkeys(one.subject for one in keyed))
         users = list({user for one in keyed if (user := one.new.interaction.user_id) is not None})
@@ -177,7 +177,7 @@ class InteractionStore:
         return _outcomes(keyed, found[: len(ids)], erased), states
 
     async def _write(self, accepted: Sequence[_Keyed], states: Mapping[str, _Subject], backend: Backend) -> bool:
-        """Writes and remembers the accepted ones; False if a subject, an id or an erasure came in between."""
+        """Writes accepted interactions and remembers their ids; False if a value changed since it was read."""
         of_subject: dict[str, list[NewInteraction]] = {}
         for one in accepted:
             of_subject.setdefault(one.subject, []).append(one.new)
@@ -210,7 +210,7 @@ class InteractionStore:
         return self._keys.recent(subject), self._keys.day(subject), self._keys.seen(subject)
 
     def _changed(self, old: _Subject, some: Sequence[NewInteraction], seen: Sequence[tuple[Words, int]]) -> _Subject:
-        """A subject's values after some interactions, and the ring after what they mark as seen."""
+        """New values of a subject; `seen` has the items for its ring."""
         times = [one.interaction.timestamp for one in some]
         items = recent.decode_or_nothing(old.recent).with_newer(
             [one.interaction.item_id for one in some],
@@ -225,13 +225,13 @@ class InteractionStore:
             marks = [hashes.tolist() for hashes, _ in seen], [day for _, day in seen]
             try:
                 ring = self._rings.add(ring, *marks)
-            except StoreError:  # damaged, or of a window or error rate that was changed since: it cannot be read
+            except StoreError:  # damaged, or written with another window or error rate
                 ring = self._rings.add(None, *marks)
         return _Subject(recent.encode(items), recent.encode(categories), ring)
 
 
 def _outcomes(keyed: Sequence[_Keyed], known: Sequence[bytes | None], erased: set[str]) -> list[Outcome]:
-    """What becomes of each, given what is there under their keys, and the erased users."""
+    """The outcome of each, from the remembered values of its key and the erased users."""
     outcomes: list[Outcome] = []
     met: set[str] = set()
     for one, remembered in zip(keyed, known, strict=True):
@@ -246,7 +246,7 @@ def _outcomes(keyed: Sequence[_Keyed], known: Sequence[bytes | None], erased: se
 
 
 def _by_day(seen: Sequence[tuple[Words, int]]) -> dict[int, list[Words]]:
-    """Hashes of seen items by the shop-local day to file them under."""
+    """Hashes of seen items by shop-local day."""
     of_day: defaultdict[int, list[Words]] = defaultdict(list)
     for hashes, day in seen:
         of_day[day].append(hashes)
@@ -254,7 +254,7 @@ def _by_day(seen: Sequence[tuple[Words, int]]) -> dict[int, list[Words]]:
 
 
 def _popular(accepted: Sequence[NewInteraction]) -> tuple[list[int], list[str | int]]:
-    """Shop-local days on which items were seen, and of each the number of items, their ids and counts."""
+    """Shop-local days, and for each of them the number of seen items, then the id and count of each."""
     of_day: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for one in accepted:
         if one.seen is not None:

@@ -1,6 +1,6 @@
-"""Every key of the online store but Feast's. `{shop}:v3:…`; a changed layout gets a new version, never a new meaning.
+"""Every key of the online store: `{shop}:v3:…`. A changed layout gets a new version.
 
-Feast's own keys end with the project, which is the shop.
+Feast's own keys end with its project, which is the shop.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ VERSION = "v3"
 CONSUMERS: Final = "features"
 """Consumer group of the stream of interactions."""
 ERASURES: Final = "embedded:erasures"
-"""Counter in the embedded server: erasures, of all its shops."""
+"""Counter in the embedded server: erasures in all its shops."""
 REWRITTEN: Final = "embedded:rewritten"
-"""String: the count of erasures that have left the embedded server's append-only file."""
+"""String: the number of erasures whose data have left the embedded server's append-only file."""
 _HASH_BYTES: Final = 16
 _FEAST_STRING: Final = 2
 """Feast's number for the type of a raw id."""
@@ -53,8 +53,8 @@ class Keys:
         return f"{self.shop}:{VERSION}:seen_on:{subject}:{day}"
 
     def event(self, subject: str, event_id: str) -> str:
-        """String: there while an accepted event of a subject is remembered; a hash, so that it tells nobody's id."""
-        named = f"{len(subject)}:{subject}:{event_id}".encode()  # the length tells where the subject ends
+        """String: exists while an accepted event is remembered; its name is a hash, so that it shows no id."""
+        named = f"{len(subject)}:{subject}:{event_id}".encode()  # the length separates subject and event id
         return f"{self._events}{hashlib.blake2b(named, digest_size=_HASH_BYTES).hexdigest()}"
 
     @property
@@ -77,40 +77,40 @@ class Keys:
         return head + struct.pack(f"<II{len(value)}s", _FEAST_STRING, len(value), value) + self.shop.encode()
 
     def seen_keys(self, subject: str, days: Iterable[int]) -> list[str | bytes]:
-        """All that tells what a subject saw, whichever backend keeps it.
+        """Keys of a subject's seen items, in both backends.
 
         Args:
             subject: whose.
-            days: those for which there are filters of RedisBloom.
+            days: its days with RedisBloom filters.
         """
         return [self.seen(subject), self.seen_days(subject), *(self.seen_on(subject, day) for day in days)]
 
     def user_keys(self, user_id: str, days: Iterable[int]) -> list[str | bytes]:
-        """All that belongs to one user; `days` as in `seen_keys`."""
+        """All keys of a user; `days` as in `seen_keys`."""
         subject = user_subject(user_id)
         return [self.recent(subject), self.day(subject), self.features(user_id), *self.seen_keys(subject, days)]
 
     @property
     def interactions(self) -> str:
-        """Stream of accepted interactions in the order of acceptance; an entry is `contracts.interactions`'s."""
+        """Stream of accepted interactions in the order of acceptance; entries as in `contracts.interactions`."""
         return f"{self.shop}:{VERSION}:interactions"
 
     @property
     def dead_letters(self) -> str:
-        """Stream of entries that no consumer could read or use, each with its reason."""
+        """Stream of entries that consumers could not use, each with the reason."""
         return f"{self.shop}:{VERSION}:dead_letters"
 
     @property
     def erased(self) -> str:
-        """Hash: users that were erased, and when (Unix seconds); whoever writes about a user looks here first."""
+        """Hash: erased users with the time (Unix seconds); checked before every write about a user."""
         return f"{self.shop}:{VERSION}:erased"
 
     @property
     def served(self) -> str:
-        """Stream of the values that were written to the online store; an entry's id tells since when."""
+        """Stream of the values that were written to the online store; an entry's id has the time."""
         return f"{self.shop}:{VERSION}:served"
 
     @property
     def meta(self) -> str:
-        """Hash: what `materialize` wrote last."""
+        """String: what `materialize` wrote last."""
         return f"{self.shop}:{VERSION}:meta"

@@ -1,7 +1,7 @@
 """Fills the online store from tables: Feast's views, recent items, categories, seen rings and popularity.
 
-A run leaves the state of its tables and whatever was accepted besides, so it may run beside a server that takes events,
-and it rebuilds a store that was lost. Readers see the old or the new value of a subject, never none.
+The store then holds the state of the tables and all accepted events that they lack. So a run may work beside a server
+that takes events, and it rebuilds a lost store. Readers always see the old or the new value of a subject.
 """
 
 from __future__ import annotations
@@ -47,22 +47,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoreTables:
-    """What the store is filled from.
+    """Tables that the store is filled from.
 
     Attributes:
         profiles: a row a user: user_id, the fields of `profile`, event_timestamp (Unix seconds).
         activity: a row a user: user_id, the fields of `USER_ACTIVITY`, event_timestamp (Unix seconds).
         recent: tables of whole subjects with subject_id (named as in `contracts.ids`), item_id, timestamp and
             category_l1: at least the last `history_length` interactions of each, and all of the 24 hours that end at
-            its last one; equal timestamps in the order in which they happened. With an event_id, events that were
-            accepted as well are told by it, else by item and second.
+            its last one; equal timestamps in their order of time. Accepted events are recognised by event_id if there
+            is one, else by item and second.
         seen: tables of whole subjects with subject_id, item_id, timestamp and day, of at least the seen window, and
             event_id as above.
-        end: up to when they hold everything.
-        erased: users that are left out wherever they occur, and when they were erased (Unix seconds); those that the
-            store itself remembers come on top.
-        accepted: where events are that were accepted, beside the stream.
-        profile: the view of what users told.
+        end: the time up to which they are complete.
+        erased: users to leave out and their times of erasure (Unix seconds), in addition to those in the store.
+        accepted: sources of accepted events besides the stream.
+        profile: the feature view of user profiles.
     """
 
     profiles: pa.Table
@@ -84,14 +83,14 @@ def materialize(
         config: the store's settings.
         address: redis:// or rediss:// address.
         tables: the content.
-        bundle_version: noted in the marker.
-        written_at: the clock's now, Unix seconds; noted in the marker. Tables hold nothing that is later.
+        bundle_version: for the marker.
+        written_at: the clock's now, Unix seconds, for the marker; tables hold nothing later.
 
     Raises:
         ConfigError: the settings want a backend of seen items that the server lacks.
         SchemaError: a table lacks a column or has one of a wrong type.
         DataError: a subject's rows are spread over two tables.
-        StoreError: the store does not answer or refuses a write, or others keep writing the same keys.
+        StoreError: the store does not answer or refuses a write, or others keep changing the same keys.
     """
     keys = Keys(config.shop)
     tables = replace(tables, end=tables.end.at_most(written_at, tables.accepted.calendar))
@@ -118,7 +117,7 @@ def _fill(
     features: Mapping[FeatureViewSpec, pa.Table],
     written_at: int,
 ) -> dict[str, int]:
-    """Fills everything; numbers for the marker."""
+    """Fills everything; returns numbers for the marker."""
     keys = Keys(config.shop)
     erased = _remember_erased(client, keys, tables.erased, written_at)
     rows = {view: _without(table, erased) for view, table in features.items()}
@@ -144,14 +143,14 @@ def _fill(
 def _catch_up(
     client: redis.Redis, config: StoreConfig, address: str, end: TablesEnd, known: Mapping[str, RecentItems]
 ) -> None:
-    """Writes the category of users who did something while rows were written: Feast's may have replaced or removed it.
+    """Writes categories of users with interactions during the run, which Feast may have overwritten or removed.
 
     Args:
         client: of the store.
         config: the store's settings.
         address: of the store.
         end: of the tables.
-        known: categories of the last 24 hours of users that the written rows know of.
+        known: 24-hour categories that the written rows are made of, by user.
     """
     prefix = Keys(config.shop).day(user_subject(""))
     found = client.scan_iter(prefix + "*", CHUNK)
@@ -170,7 +169,7 @@ def _catch_up(
 
 
 def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -> None:
-    """Removes what was just written of users who were erased while it was; whoever is erased later is gone at once."""
+    """Removes users who were erased during the run, whose keys it may have written again."""
     for name in client.hkeys(keys.erased):
         if (user := name.decode()) not in known:
             days = client.zrange(keys.seen_days(user_subject(user)), 0, -1)
@@ -178,9 +177,9 @@ def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -
 
 
 def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int], now: int) -> Set[str]:
-    """The erased users of the store and of the tables; the store remembers all of them from now on.
+    """The erased users of the store and of the tables; writes all of them to the store.
 
-    A time that cannot be read becomes that of the tables, else now.
+    A time that cannot be read is replaced by that of the tables, else by now.
     """
     _remove_others(client, {keys.erased.encode()})
     known = {user.decode(): stamp for user, stamp in client.hgetall(keys.erased).items()}
@@ -192,7 +191,7 @@ def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int], n
 
 
 def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> Iterator[pa.Table]:
-    """The same tables, whose interactions are counted on the way."""
+    """Passes tables on and counts their interactions."""
     for table in tables:
         popular.update(items_by_day(table))
         yield table
@@ -201,7 +200,7 @@ def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> I
 def _fill_popularity(
     client: redis.Redis, config: StoreConfig, popular: Counter[tuple[int, str]], last_day: int
 ) -> None:
-    """Replaces the days of the tables; later ones stay where they can be read."""
+    """Replaces the days of the tables and keeps later ones that can be read."""
     keys = Keys(config.shop)
     client.unlink("", *broken_counts(client, keys))
     by_day: dict[int, dict[str, int]] = {day: {} for day in range(last_day - config.seen_window_days + 1, last_day + 1)}
@@ -222,7 +221,7 @@ def _without(rows: pa.Table, users: Set[str]) -> pa.Table:
 
 
 def _brought_up_to_date(activity: pa.Table, live: Mapping[str, RecentItems], users: Set[str]) -> pa.Table:
-    """Rows of users who did something that the tables may lack get the category of their last 24 hours."""
+    """Updates the category of users with interactions that the tables may lack."""
     fresh = {user: day for user, day in live.items() if user in users}
     if not fresh:
         return activity
@@ -244,7 +243,7 @@ def _fill_features(
     users: Set[str],
     live: Set[str],
 ) -> None:
-    """Writes Feast's rows; those of users that are neither in the tables nor active since their end go."""
+    """Writes Feast's rows; removes users who are neither in the tables nor active since their end."""
     end = pc.max(pa.concat_tables([table.select([EVENT_TIMESTAMP]) for table in rows.values()])[EVENT_TIMESTAMP])
     for view, table in rows.items():
         feast_repo.write_offline(config, view, with_all_users(table, set(users), end))
@@ -259,7 +258,7 @@ def _fill_features(
 
 
 def _remove_others(client: redis.Redis, found: Set[bytes]) -> None:
-    """Removes rows that are none: Feast cannot replace a key of another type."""
+    """Removes keys that are no hashes: Feast cannot replace a key of another type."""
     keys = iter(found)
     while chunk := list(islice(keys, CHUNK)):
         with client.pipeline(transaction=False) as pipe:

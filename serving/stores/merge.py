@@ -1,7 +1,7 @@
-"""What stays of the online state when the stores are filled from tables: whatever is newer than the tables.
+"""Merges values of tables with newer online values when the stores are filled.
 
-Tables, and the accepted events that were joined to them, are the truth up to the end of the tables' last day; the
-online store is it afterwards. A value that cannot be read, or is of another layout, gives way to the tables'.
+Tables and the accepted events that were added to them count up to the end of the tables' last day, online values
+after it. An online value that cannot be read, or has another layout, is replaced by that of the tables.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from serving.stores.seen import ring_layout
 
 _MAX_ATTEMPTS: Final = 20
 MergeValue = Callable[[bytes | None, bytes | None], bytes | None]
-"""Takes the value of the tables and the one that is online; None = there is none, or none is left."""
+"""Merges the value of the tables with the online one; None = no value."""
 
 
 @dataclass(frozen=True)
 class TablesEnd:
-    """Up to when tables hold everything.
+    """The time up to which tables are complete.
 
     Attributes:
         last_day: their last shop-local day.
-        end: Unix seconds at which it ended.
+        end: its end, Unix seconds.
     """
 
     last_day: int
     end: int
 
     def at_most(self, now: int, calendar: ShopCalendar) -> TablesEnd:
-        """The same, or now where it would be in the future: nobody has told what is yet to happen."""
+        """This end, but not after now: tables cannot hold what has not happened yet."""
         return self if self.end <= now else TablesEnd(int(calendar.day(np.array(now))), now)
 
 
@@ -50,7 +50,7 @@ class Merge:
 
     Args:
         config: the store's settings.
-        tables_end: up to when the tables hold everything.
+        tables_end: the time up to which the tables are complete.
     """
 
     def __init__(self, config: StoreConfig, tables_end: TablesEnd) -> None:
@@ -78,12 +78,12 @@ class Merge:
         """Seen rings, day by day."""
         try:
             ring = self._rings.newer_days(table, online, self._tables_end.last_day)
-        except StoreError:  # online: the window or the error rate was changed since
+        except StoreError:  # the online ring has another window or error rate
             return table
         return ring if self._rings.num_items(ring) else None
 
     def newer(self, known: RecentItems, online: bytes | None) -> RecentItems:
-        """What is online, newer than the tables, and not known yet."""
+        """Online items that are newer than the tables and not known yet."""
         left = Counter(known)
         kept = []
         with suppress(StoreError):
@@ -99,10 +99,10 @@ class Change(NamedTuple):
 
     Attributes:
         key: its name.
-        value: of the tables, None = they have none.
-        merge: takes what is online into account.
-        lifetime_s: seconds until it expires; None = as it does now.
-        prolongs: whether that is so of a key that is online, too; else it expires as it does now.
+        value: of the tables; None = none.
+        merge: merges it with the online value.
+        lifetime_s: seconds until the key expires; None = its expiry stays.
+        prolongs: whether `lifetime_s` holds for an existing key, too; else its expiry stays.
     """
 
     key: bytes
@@ -113,13 +113,13 @@ class Change(NamedTuple):
 
 
 def rewrite(client: redis.Redis, changes: Sequence[Change]) -> list[bytes | None]:
-    """Sets keys to merged values in one atomic step; keys that are left without a value go.
+    """Sets keys to merged values in one atomic step and removes keys without a value.
 
     Returns:
-        What was written.
+        The written values.
 
     Raises:
-        StoreError: others keep writing the same keys.
+        StoreError: others keep changing the same keys.
     """
     keys = [change.key for change in changes]
     with client.pipeline(transaction=True) as pipe:

@@ -1,4 +1,4 @@
-"""What `materialize` wrote last, for status pages and for people."""
+"""The marker of the last `materialize`, for status pages and people."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class BrokenMarkerError(StoreError):
 
 
 class StoreMeta(StrictConfig):
-    """The marker of a filled store; absent while it is being filled, and after a run that failed."""
+    """The marker of a filled store; absent while it is filled and after a failed run."""
 
     shop: str
-    """Whose store it is."""
+    """Name of the shop."""
     bundle_version: str
-    """The bundle that was in production then."""
+    """The production bundle at that time."""
     written_at: int
-    """Clock's now when it was complete, Unix seconds."""
+    """The clock's now of the run, Unix seconds."""
     num_users: int
     """Users with features."""
     num_recent: int
@@ -35,7 +35,7 @@ class StoreMeta(StrictConfig):
 
 
 async def read_meta(config: StoreConfig, address: str, client: redis.asyncio.Redis) -> StoreMeta | None:
-    """The marker, or None where nothing was materialized.
+    """The marker; None if nothing was materialized.
 
     Raises:
         BrokenMarkerError: the marker cannot be read.

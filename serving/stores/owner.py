@@ -1,15 +1,15 @@
-"""The one Ray actor that owns the embedded Redis of a machine; jobs and replicas share it.
+"""The Ray actor that owns the embedded Redis of a machine; jobs and replicas share it.
 
-The embedded Redis listens on a Unix socket, so everything that uses it runs on one machine; a cluster sets an address.
+The embedded Redis listens on a Unix socket, so all its users run on one machine; a cluster needs an address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from contracts.errors import StoreError
@@ -23,7 +23,7 @@ _TIMEOUT_S = 60.0
 
 
 class RedisOwner:
-    """Actor body: keeps the server running as long as the actor lives; Ray starts a killed actor anew."""
+    """Actor body: keeps the server running while the actor lives; Ray restarts a killed actor."""
 
     def __init__(self, config: EmbeddedRedisConfig) -> None:
         self._config = config
@@ -35,7 +35,7 @@ class RedisOwner:
             logger.exception("the embedded Redis did not start; it is tried again when its address is asked for")
 
     def address(self, node: str) -> str:
-        """Address of the running server for somebody on a node, started if need be."""
+        """Address of the server for a caller on a node; starts it if necessary."""
         if node != self._node:
             raise StoreError(
                 f"the embedded Redis runs on node {self._node} and is reachable there only, not from node {node}; "
@@ -52,14 +52,14 @@ class RedisOwner:
         return self._redis is not None and self._redis.healthy()
 
     def stop(self) -> None:
-        """Ends the server and waits for its end."""
+        """Stops the server and waits for its end."""
         if self._redis is not None:
             self._redis.stop()
             self._redis = None
 
 
 def resolve_address(config: StoreConfig) -> str:
-    """The store's address: the configured one, or that of the embedded Redis, which is started if nobody has yet.
+    """The store's address: the configured one, or that of the embedded Redis, which it starts if necessary.
 
     Raises:
         StoreError: the embedded Redis does not start, or runs on another machine.
@@ -88,27 +88,27 @@ def resolve_address(config: StoreConfig) -> str:
 
 
 def healthy(config: StoreConfig) -> bool:
-    """Whether the embedded Redis of this configuration runs and answers; starts nothing."""
+    """Whether the embedded Redis of these settings answers; does not start it."""
     owner = _find(config)
     return owner is not None and bool(_ask(owner, "healthy"))
 
 
 def stop(config: StoreConfig) -> None:
-    """Ends the embedded Redis of this configuration and waits for its end; may be called twice."""
+    """Stops the embedded Redis of these settings and waits for its end; may be called twice."""
     owner = _find(config)
     if owner is not None:
         _ask(owner, "stop")
         ray.kill(owner, no_restart=True)
 
 
-def _find(config: StoreConfig) -> Any | None:
+def _find(config: StoreConfig) -> ActorHandle[RedisOwner] | None:
     try:
         return ray.get_actor(_name(config.embedded), namespace=NAMESPACE)
     except ValueError:
         return None
 
 
-def _ask(owner: Any, method: str, *args: str) -> object:
+def _ask(owner: object, method: str, *args: str) -> object:
     try:
         return ray.get(getattr(owner, method).remote(*args), timeout=_TIMEOUT_S)
     except StoreError as error:  # Ray raises a subclass that carries the actor's whole traceback

@@ -1,4 +1,4 @@
-"""Popular items kept fresh: what was seen on each shop-local day of the seen window, weighted down by age."""
+"""Popular items of the last days: interactions of each shop-local day of the seen window, weighted by age."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PopularityStore:
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address, for messages.
-        client: blocking connection; it is used in threads.
+        client: blocking connection, used in threads.
     """
 
     def __init__(self, config: StoreConfig, address: str, client: redis.Redis) -> None:
@@ -29,7 +29,7 @@ class PopularityStore:
         self._keys = Keys(config.shop)
 
     async def read(self, today: int) -> dict[str, float]:
-        """Interactions by raw item id, halved every `popularity_half_life_days`; read in a thread, for it may be much.
+        """Interactions by raw item id, halved every `popularity_half_life_days`; read in a thread, as they may be many.
 
         Args:
             today: the shop-local day on which the window ends.
@@ -67,6 +67,6 @@ def counts_of(day: Mapping[bytes, bytes]) -> dict[str, int]:
     """Interactions by raw item id in the hash of a day.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the hash holds something else.
     """
     return {item.decode(): int(count) for item, count in day.items()}

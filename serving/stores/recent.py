@@ -1,7 +1,7 @@
-"""Timed raw strings per subject, newest first: recent items, and the categories that `top_category` looks at.
+"""Timed raw strings per subject, newest first: recent items, and the categories that `top_category` is made of.
 
-A value is a MessagePack array of two arrays of equal length, the strings and their Unix seconds. One string a subject,
-so that one command reads those of a whole batch and one atomic step replaces them.
+A value is a MessagePack array of two arrays of equal length: the strings and their Unix seconds. A subject has one
+value, so that one command reads a whole batch and one atomic step replaces it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RecentItemStore:
         self._keys = Keys(config.shop)
 
     async def read(self, subjects: Sequence[str]) -> list[RecentItems | None]:
-        """Recent items of each subject; empty for one that the store does not know, None where they cannot be read.
+        """Recent items of each subject; empty if the store does not know it, None if they cannot be read.
 
         Raises:
             StoreError: the store does not answer in time.
@@ -46,7 +46,7 @@ class RecentItemStore:
         return await self._read("recent_items", [self._keys.recent(subject) for subject in subjects])
 
     async def read_day(self, subjects: Sequence[str]) -> list[RecentItems | None]:
-        """Categories of each subject's last interactions, within 24 hours; as `read`."""
+        """Categories of each subject's last 24 hours; as `read`."""
         return await self._read("categories", [self._keys.day(subject) for subject in subjects])
 
     async def _read(self, kind: KeyKind, keys: list[str]) -> list[RecentItems | None]:
@@ -55,7 +55,7 @@ class RecentItemStore:
 
 
 def with_newer_categories(day: RecentItems, categories: Sequence[str], timestamps: Sequence[int]) -> RecentItems:
-    """What `contracts.features.top_category` looks at after more interactions; as `RecentItems.with_newer`."""
+    """The categories of the last 24 hours after more interactions; as `RecentItems.with_newer`."""
     return day.with_newer(categories, timestamps, max_age_s=TOP_CATEGORY_WINDOW_S - 1, length=TOP_CATEGORY_EVENTS)
 
 
@@ -70,10 +70,10 @@ def encode(recent: RecentItems) -> bytes:
 
 
 def decode(value: bytes | None) -> RecentItems:
-    """The interactions of a value; none of a key that is not there.
+    """The interactions of a value; empty without one.
 
     Raises:
-        StoreError: it is something else.
+        StoreError: it is no such value.
     """
     if value is None:
         return _NOTHING
@@ -87,7 +87,7 @@ def decode(value: bytes | None) -> RecentItems:
 
 
 def decode_or_nothing(value: bytes | None) -> RecentItems:
-    """The interactions of a value that is going to be replaced; none of one that cannot be read."""
+    """The interactions of a value that will be replaced; empty if it cannot be read."""
     try:
         return decode(value)
     except StoreError:

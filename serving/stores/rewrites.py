@@ -1,7 +1,7 @@
-"""Erased data leaves the append-only file: the embedded server rewrites it some time after an erasure.
+"""Removes erased data from the append-only file: the embedded server rewrites it some time after an erasure.
 
-Whoever erases counts it (`ERASURES`), and the server's owner notes up to which one it has rewritten the file
-(`REWRITTEN`), so that a restart in between forgets nothing.
+Every erasure is counted (`ERASURES`). The owner of the server stores the count up to which it has rewritten the file
+(`REWRITTEN`), so that a restart misses none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.stores.keys import ERASURES, REWRITTEN
 logger = logging.getLogger(__name__)
 
 _LOOKS: Final = 4
-"""Looks within the promised time: an erasure waits for one to two of them, in which consumers finish with it."""
+"""Checks within the promised time. An erasure waits for one to two of them, in which consumers finish with it."""
 _POLL_S: Final = 0.1
 
 
@@ -25,9 +25,9 @@ class ErasureRewriter:
     """Looks for erasures until it is stopped.
 
     Args:
-        client: may rewrite the file.
+        client: with the permission to rewrite the file.
         within_s: seconds after an erasure within which the rewrite begins.
-        stopping: ends it.
+        stopping: ends the thread.
     """
 
     def __init__(self, client: redis.Redis, within_s: float, stopping: threading.Event) -> None:
@@ -37,7 +37,7 @@ class ErasureRewriter:
         self._waited = False
 
     def run(self) -> None:
-        """Body of a thread; a server that does not answer is asked again."""
+        """Body of a thread; asks again if the server does not answer."""
         while not self._stopping.wait(self._look_s):
             try:
                 self.look()
@@ -45,7 +45,7 @@ class ErasureRewriter:
                 logger.warning("no look for erasures, the next one is in %g s: %s", self._look_s, error)
 
     def look(self) -> None:
-        """Rewrites the file if the last look found an erasure that it still holds.
+        """Rewrites the file if the last check found an erasure that is still in it.
 
         Raises:
             RedisError: the server does not answer, or could not rewrite the file.

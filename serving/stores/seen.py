@@ -1,7 +1,7 @@
-"""Seen items in Redis: a Bloom filter a subject and day (`contracts.bloom`, or RedisBloom's by `seen_module`).
+"""Seen items in Redis: a Bloom filter per subject and day (`contracts.bloom`, or RedisBloom in `seen_module`).
 
-An interaction is filed under its own shop-local day. It hides its item while that day is one of the window's, which
-ends today. Keys expire (`StoreConfig.session_days`, `user_days`) to make room; what is seen depends on days alone.
+An interaction belongs to its own shop-local day and hides its item while that day is in the window, which ends today.
+Keys expire (`StoreConfig.session_days`, `user_days`) only to make room.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SeenStore:
         rings = [None if subject is None else next(values) for subject in subjects]
         try:
             return self._layout.open(rings, today)
-        except StoreError:  # of some of them: what the others have seen is filtered all the same
+        except StoreError:  # of some subjects; the others are still filtered
             opened = [readable("seen", ring, lambda one: self._layout.open([one], today)) for ring in rings]
             broken = frozenset(place for place, ring in enumerate(opened) if ring is None)
             left = [None if place in broken else ring for place, ring in enumerate(rings)]

@@ -1,4 +1,4 @@
-"""Which of the two backends keeps the seen items; `auto` leaves it to the server."""
+"""Chooses the backend of seen items; with `auto` the server decides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class SeenBackend:
-    """The backend of a store. The server is asked once, and again only as long as it does not answer.
+    """The backend of a store. The server is asked until it has answered once.
 
     Args:
         config: the store's settings.
@@ -32,7 +32,7 @@ class SeenBackend:
         self._known: Backend | None = "bitmap" if config.seen_backend == "bitmap" else None
 
     async def ask(self, client: redis.asyncio.Redis) -> Backend:
-        """The backend, by a client of the running event loop.
+        """The backend; asks with a client of the running event loop.
 
         Raises:
             ConfigError: the settings want the module, which the server lacks.
@@ -47,7 +47,7 @@ class SeenBackend:
         return self._known
 
     def ask_blocking(self, client: redis.Redis) -> Backend:
-        """The same by a blocking client."""
+        """As `ask`, with a blocking client."""
         if self._known is None:
             try:
                 client.execute_command(*self._probe)
@@ -68,7 +68,7 @@ class SeenBackend:
 
 
 def _is_something_else(error: redis.ResponseError) -> bool:
-    """False if the server does not know the command or forbids it; any other complaint is passed on."""
+    """Whether an error is another one than an unknown or forbidden command."""
     if isinstance(error, redis.exceptions.NoPermissionError) or "unknown command" in str(error).lower():
         return False
     raise error
@@ -76,6 +76,6 @@ def _is_something_else(error: redis.ResponseError) -> bool:
 
 @cache
 def _tell(address: str, backend: Backend) -> None:
-    """Once a process, however many stores ask."""
+    """Logs the backend once a process."""
     why = "has RedisBloom" if backend == "module" else "has no RedisBloom for us"
     _log.info("seen items are kept by the backend %r: the store at %s %s", backend, address, why)

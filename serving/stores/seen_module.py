@@ -1,7 +1,8 @@
-"""Seen items in RedisBloom: a scalable Bloom filter a subject and shop-local day, asked about candidates.
+"""Seen items in RedisBloom: a scalable Bloom filter per subject and shop-local day, asked about candidates.
 
-RedisBloom gives the first part of a growing filter half of its error rate, the next one half of that and so on (Almeida
-et al. 2007), so that the rate holds however far it grows. The configured rate is of the union: a day has its share.
+RedisBloom gives the first part of a growing filter half of its error rate, the next part half of that, and so on
+(Almeida et al. 2007), so the rate holds however far the filter grows. The configured rate holds for the whole window,
+so each day gets its share of it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import redis.asyncio
+from redis.typing import EncodableT
 
 from contracts.bloom import FIRST_CAPACITY
 from contracts.clock import DAY_S
@@ -23,9 +25,9 @@ from serving.stores.keys import Keys
 
 _GROWTH: Final = 2
 FILTER_TYPE: Final = b"MBbloom--"
-"""What TYPE answers for a filter."""
+"""The answer of TYPE for a filter."""
 _NAME_BYTES: Final = 8
-Command = tuple[Any, ...]
+Command = tuple[EncodableT, ...]
 FILE_SEEN: Final = f"""
   local days, filters, day, days_s = KEYS[filter], take(), tonumber(take()), take()
   local window, error, filter_s = tonumber(take()), take(), take()
@@ -50,22 +52,22 @@ FILE_SEEN: Final = f"""
   end
   for _, left in ipairs(redis.call('ZRANGE', days, 0, -1)) do redis.call('EXPIRE', filters .. left, filter_s) end
 """
-"""Lua: files items of a subject and day, as `FilterCommands.filed` names them; days that left the window are removed,
-and those that stay expire as the last one does.
+"""Lua: adds items of a subject and day, with the arguments of `FilterCommands.filed`. Removes days that left the
+window and prolongs the others.
 
-It stands where `KEYS[filter]` is the subject's `Keys.seen_days`, `take` the next argument, and `spare` removes a key of
-another type.
+The script around it sets `KEYS[filter]` to the subject's `Keys.seen_days`, `take` reads the next argument, and `spare`
+removes a key of another type.
 """
 
 
 def item_names(hashes: Words) -> list[bytes]:
-    """What items are called in the filters: the first half of their hashes [n, 2], short for every raw id."""
+    """Names of items in the filters: the first half of their hashes [n, 2], so that long raw ids stay short."""
     packed = hashes[:, 0].astype("<u8").tobytes()
     return [packed[start : start + _NAME_BYTES] for start in range(0, len(packed), _NAME_BYTES)]
 
 
 class FilterCommands:
-    """What changes filters; whoever sends it makes it one atomic step.
+    """Builds commands that change filters; callers send them in one atomic step.
 
     Args:
         config: the store's settings.
@@ -77,14 +79,14 @@ class FilterCommands:
         self._error_rate = config.seen_error_rate / config.seen_window_days
         self._lifetime_s = (config.seen_window_days + 1) * DAY_S
 
-    def filed(self, subject: str, day: int, hashes: Sequence[Words], lifetime_s: int) -> list[Any]:
-        """Arguments of `FILE_SEEN` that file items, n hashes of [2], under a day."""
+    def filed(self, subject: str, day: int, hashes: Sequence[Words], lifetime_s: int) -> list[EncodableT]:
+        """Arguments of `FILE_SEEN` that add items, n hashes of [2], to a day."""
         own = (self._keys.seen_on(subject, ""), day, lifetime_s)
         every = (self._window_days, self._error_rate, min(self._lifetime_s, lifetime_s))
         return [*own, *every, len(hashes), *item_names(np.stack(hashes))]
 
     def replaced(self, subject: str, days: Mapping[int, Words], lifetime_s: int) -> list[Command]:
-        """Commands that give a subject filters of days that it has none of; of each day the items' hashes, [n, 2]."""
+        """Commands that create filters of new days of a subject, from the hashes [n, 2] of each day's items."""
         filter_s = min(self._lifetime_s, lifetime_s)
         commands = [command for day, hashes in days.items() for command in self._add(subject, day, hashes, filter_s)]
         index = self._keys.seen_days(subject)
@@ -99,27 +101,27 @@ class FilterCommands:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Answers about the candidates that were asked about.
+    """Answers about some candidates.
 
     Attributes:
         are_seen: [T].
-        unreadable: those of the B subjects with a filter that cannot be read.
+        unreadable: those of the B subjects whose filters cannot be read.
     """
 
     are_seen: BoolArray
     unreadable: frozenset[int] = frozenset()
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
-        """[T]: whether they were seen; the same T that were asked about."""
+        """[T]: whether the same T candidates were seen."""
         return self.are_seen
 
 
 @dataclass(frozen=True)
 class ModuleFilters:
-    """Filters of B subjects, which stay in the store.
+    """Filters of B subjects; they stay in the store.
 
     Attributes:
-        keys: of each subject, its filters of the window; empty = it has seen nothing.
+        keys: of each subject's filters in the window; empty = it has seen nothing.
         pipeline: opens a pipeline of the store.
         unreadable: those of the B subjects whose days cannot be read.
     """
@@ -138,8 +140,8 @@ class ModuleFilters:
 
         Args:
             hashes: of every item, [I, 2].
-            rows: the items, [T].
-            owners: which of the subjects each is asked for, [T].
+            rows: ItemRows [T].
+            owners: the subject of each, [T].
 
         Raises:
             StoreError: the store does not answer in time.
@@ -166,9 +168,9 @@ class ModuleFilters:
 
 
 def filed_days(members: Sequence[bytes]) -> list[int]:
-    """The shop-local days that a subject's `Keys.seen_days` names.
+    """The shop-local days in a subject's `Keys.seen_days`.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: a member is no day.
     """
     return [int(day) for day in members]

@@ -1,4 +1,4 @@
-"""What is online of all users at one time: what materialize wrote is recorded so, for the next training."""
+"""Snapshots of the online features of all users: records for training what materialize wrote."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CHUNK = 500
 def online_activity(config: StoreConfig, address: str) -> pa.Table:
     """Reads the features of every user in the online store.
 
-    What changes while it reads is in the stream of served values, too, with a later time.
+    Changes while it reads are in the stream of served values as well, with a later time.
 
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address.
 
     Returns:
-        A row a user, in the columns of `contracts.records.SNAPSHOTS`; `served_ms` is the store's time as it began.
+        A row a user, in the columns of `contracts.records.SNAPSHOTS`; `served_ms` is the store's time at the start.
 
     Raises:
         StoreError: the store does not answer, or holds something else.

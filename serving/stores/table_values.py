@@ -1,4 +1,4 @@
-"""From Arrow tables to the values of the online store's keys."""
+"""Turns Arrow tables into values of the online store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def feature_rows(view: FeatureViewSpec, table: pa.Table) -> pa.Table:
 
 
 def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Table:
-    """Rows and, for users without one, empty rows, so that nothing older shows through."""
+    """Adds empty rows for users without one, so that older values do not stay online."""
     absent = sorted(users - set(rows[c.USER_ID].to_pylist()))
     empty = {name: pa.nulls(len(absent), rows.schema.field(name).type) for name in rows.column_names}
     empty |= {c.USER_ID: pa.array(absent, pa.string()), EVENT_TIMESTAMP: pa.array([stamp] * len(absent), _TIME)}
@@ -50,7 +50,7 @@ def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Tabl
 
 
 def recent_lists(table: pa.Table, config: StoreConfig) -> Iterator[tuple[str, bytes]]:
-    """Keys and values of recent items and of categories of every subject in a table."""
+    """Keys and values of the recent items and categories of every subject in a table."""
     types = {c.SUBJECT_ID: pa.string(), c.ITEM_ID: pa.string(), c.TIMESTAMP: pa.int64(), c.CATEGORY_L1: pa.string()}
     rows = _select(table, types, "recent")
     if rows.num_rows == 0:

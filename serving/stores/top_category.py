@@ -1,19 +1,20 @@
-"""Keeps `top_category` in the online store up with what users did.
+"""Keeps `top_category` in the online store up to date.
 
-A value is computed from the subject's 24-hour list, which the API keeps in the step that accepts an event, and written
-only while that list is still the one it was computed from. So it does not matter how often, in which order or by how
-many consumers a user is brought up to date: an older value never replaces a newer one, and a user who was erased
-meanwhile does not come back. Whatever changed the list has an entry in the stream, and that one's consumer goes on.
+A value is computed from the user's 24-hour list, which the API updates when it accepts an event, and is written only
+if that list has not changed since. So users can be refreshed any number of times, in any order, by any number of
+consumers: an older value never replaces a newer one, and an erased user does not come back. Every change of the list
+has an entry in the stream, whose consumer refreshes the user again.
 
-Each written value is appended to the stream `served` in the same step: its id tells since when it is served.
+Each written value is appended to the stream `served` in the same step; the id of its entry has the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec import MsgspecError, Struct, json
+from redis.typing import EncodableT
 
 from contracts.columns import TOP_CATEGORY
 from contracts.errors import DataError, StoreError
@@ -30,7 +31,8 @@ _CHUNK: Final = 200
 _ATTEMPTS: Final = 3
 
 # KEYS: the stream, then the 24-hour list and Feast's key of each user.
-# ARGV: number of hash arguments of a user; then of each: the expected list, the entry, hash fields and values in turn.
+# ARGV: number of hash arguments of a user; then for each user: the expected list, the stream entry, and hash fields
+# alternating with values.
 _WRITE: Final = f"""
 local size = tonumber(ARGV[1])
 local written = {{}}
@@ -54,8 +56,8 @@ class ServedValue(Struct, frozen=True, kw_only=True):
 
     Attributes:
         user_id: raw id.
-        top_category: raw string, None = no event of the window has a category.
-        event_timestamp: Unix seconds of the last event that it knows.
+        top_category: raw string; None = no event of the window has a category.
+        event_timestamp: Unix seconds of the last event.
     """
 
     user_id: str
@@ -94,10 +96,10 @@ class TopCategoryStore:
         self._write = self._client.register_script(_WRITE)
 
     def refresh(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """Brings users up to date; those whose list is gone, or changes all the time, are left to later entries.
+        """Refreshes users; skips those whose list is gone or keeps changing, which later entries refresh.
 
         Returns:
-            Reasons by user of those whose list cannot be read.
+            Reasons by user for lists that cannot be read.
 
         Raises:
             StoreError: the store does not answer or refuses a write.
@@ -120,7 +122,7 @@ class TopCategoryStore:
         self._client.close()
 
     def _refresh(self, user_ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """Users whose list changed meanwhile, and those whose list cannot be read."""
+        """Users whose list changed meanwhile, and reasons by user for lists that cannot be read."""
         with bulk_errors(self._address):
             lists = self._client.mget([self._keys.day(user_subject(user)) for user in user_ids])
         found: dict[str, tuple[bytes, ServedValue]] = {}
@@ -140,8 +142,8 @@ class TopCategoryStore:
     def _write_all(self, found: Mapping[str, tuple[bytes, ServedValue]]) -> list[int]:
         if not found:
             return []
-        keys: list[Any] = [self._keys.served]
-        arguments: list[Any] = [0]
+        keys: list[str | bytes] = [self._keys.served]
+        arguments: list[EncodableT] = [0]
         for user, (content, value) in found.items():
             pairs = feast_rows.string_fields(USER_ACTIVITY, {TOP_CATEGORY: value.top_category}, value.event_timestamp)
             keys += [self._keys.day(user_subject(user)), self._keys.features(user)]

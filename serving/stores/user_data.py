@@ -1,4 +1,4 @@
-"""What the online store holds about one user: told, forgotten in part, erased."""
+"""The data of one user in the online store: reads it, flushes seen items, erases it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SCANNED: Final = 1000
 
 @dataclass(frozen=True)
 class UserState:
-    """What interactions have left of a user.
+    """Stored interactions of a user.
 
     Attributes:
         recent: recent items.
         day: categories of the 24 hours that end at the last interaction.
-        seen: items in the seen filters by shop-local day; filters do not tell which.
-        erased_at: Unix seconds of the erasure, 0 where they cannot be read, None = never.
-        unreadable: what the store holds and nobody can read.
+        seen: number of items in the seen filters by shop-local day; filters cannot list them.
+        erased_at: Unix seconds of the erasure; 0 = cannot be read, None = never erased.
+        unreadable: kinds of keys that cannot be read.
     """
 
     recent: RecentItems
@@ -48,7 +48,7 @@ class UserState:
 
 
 class UserDataStore:
-    """Reads and removes what belongs to a user, whichever backend keeps, or kept, the seen items.
+    """Reads and removes the data of a user, with the seen items of both backends.
 
     Args:
         config: the store's settings.
@@ -64,7 +64,7 @@ class UserDataStore:
         self._rings = RingEditor(ring_layout(config))
 
     async def read(self, user_id: str) -> UserState:
-        """Everything but Feast's row.
+        """Everything except Feast's row.
 
         Raises:
             StoreError: the store does not answer in time.
@@ -92,7 +92,7 @@ class UserDataStore:
         )
 
     async def flush_seen(self, user_id: str) -> bool:
-        """Empties the seen filters, so that everything may be recommended again; whether there were any.
+        """Empties the seen filters, so that everything may be recommended again; False if there were none.
 
         Raises:
             StoreError: the store does not answer in time or refuses the write.
@@ -101,12 +101,12 @@ class UserDataStore:
         return await self._remove(subject, partial(self._keys.seen_keys, subject), lambda pipe: None) > 0
 
     async def erase(self, user_id: str, now: int) -> None:
-        """Removes a user in one atomic step, for good: events of that id are refused from then on.
+        """Removes a user in one atomic step, for good: later events with this id are refused.
 
-        The stream tells consumers, who leave a tombstone for whatever reads tables.
+        The erasure goes into the stream, and consumers record a tombstone for jobs that read tables.
 
         Args:
-            user_id: whether it is known or not.
+            user_id: known or not.
             now: the clock's now, Unix seconds.
 
         Raises:
@@ -121,7 +121,7 @@ class UserDataStore:
                 pipe.incr(ERASURES)
 
         async with store_errors(self._config, self._address):
-            await self._client.hexists(keys.erased, user_id)  # what cannot be noted must not be begun
+            await self._client.hexists(keys.erased, user_id)  # fails early if the erasure could not be noted
         await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), tell)
 
     async def _remove(
@@ -130,12 +130,12 @@ class UserDataStore:
         keys_of: Callable[[Iterable[int]], list[str | bytes]],
         also: Callable[[redis.asyncio.client.Pipeline], None],
     ) -> int:
-        """Removes keys of a subject and does what else belongs to the step; how many keys there were.
+        """Removes keys of a subject in one atomic step; returns how many there were.
 
         Args:
             subject: whose.
-            keys_of: takes the days for which the subject has filters of RedisBloom.
-            also: adds to the step.
+            keys_of: makes the keys from the days for which the subject has RedisBloom filters.
+            also: adds commands to the step.
         """
         days = self._keys.seen_days(subject)
         async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
@@ -152,7 +152,7 @@ class UserDataStore:
         raise StoreError(f"others changed the same user {_MAX_ATTEMPTS} times in a row; try again")
 
     async def _filed(self, pipe: redis.asyncio.client.Pipeline, subject: str) -> Iterable[int]:
-        """Days for which a subject has filters; where its own list cannot be read, all keys are looked through."""
+        """Days for which a subject has filters; scans all keys if its own list cannot be read."""
         with suppress(redis.ResponseError, ValueError):
             return filed_days(await pipe.zrange(self._keys.seen_days(subject), 0, -1))
         prefix = self._keys.seen_on(subject, "")

@@ -1,4 +1,4 @@
-"""User features out of Feast's online store: one round trip for all users of a batch."""
+"""Reads user features from Feast's online store: one round trip for all users of a batch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from serving.stores.keys import Keys
 
 
 class UserFeatureStore:
-    """Reads user features where Feast writes them; no Feast is needed for that (`feast_rows`).
+    """Reads user features that Feast wrote, without Feast (`feast_rows`).
 
     Args:
         config: the store's settings.
         address: redis:// or rediss:// address, for messages.
         client: connection of this event loop.
-        schema: whose columns of users are read.
+        schema: names the columns of users to read.
     """
 
     def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis, schema: FeatureSchema) -> None:
@@ -64,16 +64,16 @@ class UserFeatureStore:
             return replace(self._features(left), unreadable=frozenset(np.flatnonzero(is_broken).tolist()))
 
     def _features(self, rows: Sequence[Sequence[bytes | None]]) -> UserFeatures:
-        """The features in rows of `_fields`.
+        """Parses rows of `_fields`.
 
         Raises:
-            StoreError: one cannot be read.
+            StoreError: a value cannot be read.
         """
         columns = list(zip(*rows, strict=True))
         times, values = columns[: len(self._times)], columns[len(self._times) :]
         known = np.array([any(one) for one in zip(*times, strict=True)])
-        given = zip(self._columns, values, strict=True)
-        read = {field.name: _READERS[field.dtype](field, column) for field, column in given}
+        pairs = zip(self._columns, values, strict=True)
+        read = {field.name: _READERS[field.dtype](field, column) for field, column in pairs}
         return UserFeatures(known, read)
 
 

@@ -1,4 +1,4 @@
-"""What is measured while serving, once; collected in plain lists and handed on every second, off the hot path."""
+"""The metrics of serving, and their collection: in plain lists, reported once a second by a thread."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STAGE_MS: Final = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100, 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A metric as Prometheus shows it, with `ray_` before its name where Ray exports it.
+    """A Prometheus metric; Ray exports it with the prefix `ray_`.
 
     Attributes:
         name: unit last; counters end in `_total`.
         kind: counter, gauge or histogram.
-        says: what it tells.
+        says: its help text.
         labels: names of its labels.
-        buckets: upper bounds, of a histogram.
+        buckets: upper bounds of a histogram.
     """
 
     name: str
@@ -62,11 +62,11 @@ SHED: Final = Metric(
 EVENTS: Final = Metric(
     "recommender_events",
     "counter",
-    "Posted events by what became of them: accepted, duplicate, refused.",
+    "Posted events by outcome: accepted, duplicate, refused.",
     ("outcome",),
 )
 IMPRESSIONS: Final = Metric(
-    "recommender_impressions", "counter", "Shown items by what became of their record: written, lost.", ("outcome",)
+    "recommender_impressions", "counter", "Shown items by outcome of their record: written, lost.", ("outcome",)
 )
 SEEN_ERROR_RATE: Final = Metric(
     "recommender_seen_filter_error_rate",
@@ -76,7 +76,7 @@ SEEN_ERROR_RATE: Final = Metric(
 BROKEN_KEYS: Final = Metric(
     "recommender_broken_keys",
     "counter",
-    "Keys of the online store that were met and could not be read; `materialize` repairs them.",
+    "Keys of the online store that could not be read; `materialize` repairs them.",
     ("kind",),
 )
 METRICS: Final = (
@@ -99,7 +99,7 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was measured since the last one.
+    """Measurements since the last snapshot.
 
     Attributes:
         observed: values of histograms by metric and label values.
@@ -113,22 +113,22 @@ class Snapshot:
 
 
 class MetricSink(Protocol):
-    """Where measurements go."""
+    """Takes measurements, for example for Ray."""
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Takes what was measured since the last call; runs in a thread."""
+        """Takes the measurements since the last call; runs in a thread."""
         ...
 
 
 class Recorder:
-    """Collects measurements on the event loop, a few list operations a batch."""
+    """Collects measurements on the event loop with a few list operations a batch."""
 
     def __init__(self) -> None:
         self._observed: defaultdict[tuple[Metric, Labels], list[float]] = defaultdict(list)
         self._added: defaultdict[tuple[Metric, Labels], float] = defaultdict(float)
 
     def batch(self, result: PipelineResult, waited_ms: Sequence[float]) -> None:
-        """Takes what the pipeline timed and counted for a batch whose requests waited so long."""
+        """Takes the measurements of a batch and the milliseconds that each request waited."""
         observed, added = self._observed, self._added
         observed[BATCH_SIZE, ()].append(len(waited_ms))
         observed[WAITED_MS, ()].extend(waited_ms)
@@ -144,21 +144,21 @@ class Recorder:
                 added[DEGRADED, (part,)] += 1
 
     def request(self, route: str, status: int, milliseconds: float) -> None:
-        """Takes one answered request."""
+        """Counts and times an answered request."""
         self._observed[REQUEST_MS, (route, str(status))].append(milliseconds)
         if status == 429:
             self._added[SHED, ()] += 1
 
     def events(self, outcome: str, count: int) -> None:
-        """Takes posted events of which the same became."""
+        """Counts posted events by outcome."""
         self._added[EVENTS, (outcome,)] += count
 
     def impressions(self, outcome: str, count: int) -> None:
-        """Takes shown items whose records became the same."""
+        """Counts shown items by the outcome of their record."""
         self._added[IMPRESSIONS, (outcome,)] += count
 
     def take(self) -> Snapshot:
-        """What was measured since the last call."""
+        """The measurements since the last call."""
         observed, added = self._observed, self._added
         self._observed, self._added = defaultdict(list), defaultdict(float)
         return Snapshot(observed, {key: value for key, value in added.items() if value > 0})

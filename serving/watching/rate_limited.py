@@ -1,4 +1,4 @@
-"""Warnings about a dependency that is down: one now and then, not one a request."""
+"""Rate-limited warnings, so that a dependency that is down does not log one line a request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _PAUSE_S: Final = 10.0
 
 
 class RateLimitedLogger:
-    """Logs a warning about a subject at most every ten seconds, with the number of those left out.
+    """Logs at most one warning every ten seconds for each subject, with the number of suppressed ones.
 
     Args:
-        log: where the warnings go.
+        log: takes the warnings.
     """
 
     def __init__(self, log: logging.Logger) -> None:
@@ -22,7 +22,7 @@ class RateLimitedLogger:
         self._left_out: dict[str, int] = {}
 
     def warning(self, subject: str, error: BaseException, *, traceback: bool = False) -> None:
-        """Warns that a part was replaced or left out because of an error."""
+        """Warns that something was replaced or left out because of an error."""
         now = time.monotonic()
         if now - self._last.get(subject, -_PAUSE_S) < _PAUSE_S:
             self._left_out[subject] = self._left_out.get(subject, 0) + 1

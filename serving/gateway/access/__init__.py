@@ -1,1 +1,1 @@
-"""Who may call what, and who is told so."""
+"""Access: authentication, permissions and the audit log."""

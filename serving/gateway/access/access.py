@@ -1,4 +1,4 @@
-"""Who may call what: permissions by route, API keys and tokens. With `auth: none` nothing of this runs."""
+"""Access control: permissions of operations, API keys and tokens; not used with `auth: none`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from serving.gateway.http.wire import header
 
 
 class Caller(NamedTuple):
-    """Whoever calls, by name, and what they may do."""
+    """The name and permissions of a caller."""
 
     name: str
     permissions: frozenset[str]
 
 
 class Authenticator(Protocol):
-    """Finds out who calls."""
+    """Identifies callers."""
 
     async def __call__(self, credential: str, /) -> Caller:
         """The owner of a credential.
 
         Raises:
-            UnauthenticatedError: nobody's.
+            UnauthenticatedError: the credential is not valid.
         """
         ...
 
 
 class KeyAuthenticator:
-    """Knows the owners of API keys."""
+    """Identifies callers by their API key."""
 
     def __init__(self, keys: tuple[ApiKey, ...]) -> None:
         self._owners = [(bytes.fromhex(key.sha256), Caller(key.name, frozenset(key.permissions))) for key in keys]
 
     async def __call__(self, credential: str, /) -> Caller:
-        """Compares with every key in the same time, whichever fits."""
+        """Compares with all keys, in the same time for each of them."""
         digest = hashlib.sha256(credential.encode()).digest()
         found = [caller for expected, caller in self._owners if hmac.compare_digest(expected, digest)]
         if not found:
@@ -51,12 +51,12 @@ class KeyAuthenticator:
 
 
 class Access:
-    """Lets callers in or refuses them.
+    """Checks the permissions of callers.
 
     Args:
-        authenticate: finds out who calls.
-        audit: told about refusals.
-        address: tells where a call is from, for the audit log.
+        authenticate: identifies callers.
+        audit: logs refusals.
+        address: finds the client address of a call, for the audit log.
     """
 
     def __init__(self, authenticate: Authenticator, audit: AuditLog, address: Callable[[Scope], str]) -> None:
@@ -66,30 +66,30 @@ class Access:
 
     @classmethod
     def open(cls, config: AccessConfig, audit: AuditLog, address: Callable[[Scope], str]) -> Access | None:
-        """As configured; None where everybody may do everything.
+        """The configured access control; None if everybody may call everything.
 
         Raises:
             ConfigError: the file with the keys that sign tokens cannot be read.
         """
         if config.jwt is not None:
-            from serving.gateway.access.tokens import TokenVerifier  # its libraries are large, and few need them
+            from serving.gateway.access.tokens import TokenVerifier  # imports large libraries
 
             return cls(TokenVerifier(config.jwt), audit, address)
         return cls(KeyAuthenticator(config.api_keys), audit, address) if config.api_keys else None
 
     async def check(self, scope: Scope, path: str, needed: Needed, request_id: str) -> Caller | None:
-        """Who calls; None where everybody may.
+        """The caller; None for an operation that is open to everybody.
 
         Args:
             scope: of the call.
             path: still percent-encoded.
-            needed: the permission that it needs.
+            needed: the permission that the operation needs.
             request_id: for the audit log.
 
         Raises:
             UnauthenticatedError: no credential, or one that is not valid.
             ForbiddenError: the caller lacks the permission.
-            KeysUnavailableError: the keys that sign tokens cannot be had.
+            KeysUnavailableError: the keys of tokens cannot be fetched.
         """
         if needed == OPEN:
             return None
@@ -117,9 +117,9 @@ class Access:
 
 
 def _credential(scope: Scope) -> str:
-    given = header(scope, b"authorization")
-    if given is not None:
-        scheme, _, credential = given.decode("latin-1").partition(" ")
+    sent = header(scope, b"authorization")
+    if sent is not None:
+        scheme, _, credential = sent.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not credential:
             raise UnauthenticatedError("the Authorization header is not of the form 'Bearer <key or token>'")
         return credential.strip()

@@ -1,12 +1,13 @@
-"""The audit log: who was refused, whose data were erased or exported, what was promoted; as JSON lines."""
+"""The audit log: refusals, erasures, exports and promotions as JSON lines."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,17 +16,17 @@ from contracts.errors import AuditError
 from serving.watching.rate_limited import RateLimitedLogger
 
 AUDIT_FILE: Final = "audit.jsonl"
-"""Its name in a var folder, for the server and the jobs."""
+"""Name of the file, for the server and the jobs."""
 MAX_REFUSALS_PER_S: Final = 20
 _MAX_CHARS: Final = 300
 
 
 class AuditLog:
-    """Appends one line an event; many processes may share a file, and whoever rotates files may move it away.
+    """Appends one line an event; processes may share the file, and log rotation may move it away.
 
     Args:
         path: the file.
-        max_refusals_per_s: further refusals within a second are counted in the next line.
+        max_refusals_per_s: further refusals within a second are only counted in the next line.
     """
 
     def __init__(self, path: Path, max_refusals_per_s: int = MAX_REFUSALS_PER_S) -> None:
@@ -37,7 +38,7 @@ class AuditLog:
         self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     async def refusal(self, **fields: str | None) -> None:
-        """Notes that a caller was refused, unless too many are; a log that takes no lines is no error of theirs."""
+        """Logs a refusal, unless there are too many; does not fail if the log cannot be written."""
         second = int(time.time())
         if second != self._second:
             self._second, self._refusals = second, 0
@@ -54,10 +55,10 @@ class AuditLog:
             self._warn.warning("lines of the audit log", error)
 
     def event(self, name: str, **fields: str | None) -> None:
-        """Notes an erasure, an export or a promotion; it is on the disk when this returns.
+        """Logs an erasure, an export or a promotion durably.
 
         Raises:
-            AuditError: the line cannot be written; what it tells of must not happen.
+            AuditError: the line cannot be written; the logged action must not happen.
         """
         try:
             self._write(name, fields, durable=True)
@@ -66,7 +67,7 @@ class AuditLog:
                 f"the audit log {self._path} takes no lines: {error}; make room on its disk, or mend its place and mode"
             ) from error
 
-    def _write(self, name: str, fields: dict[str, Any], *, durable: bool) -> None:
+    def _write(self, name: str, fields: Mapping[str, str | int | None], *, durable: bool) -> None:
         cut = {key: value[:_MAX_CHARS] if isinstance(value, str) else value for key, value in fields.items()}
         line = msgspec.json.encode({"time": round(time.time(), 3), "event": name, **cut})
         append_whole(self._path, line + b"\n", durable=durable)

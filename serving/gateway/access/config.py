@@ -16,18 +16,18 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class ApiKey(StrictConfig):
-    """A key and what its owner may do; the key itself is not kept."""
+    """An API key and its permissions; only the hash of the key is kept."""
 
     name: str = Field(min_length=1)
-    """Who has it; the audit log says so."""
+    """Name of the owner, for the audit log."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
-    """SHA-256 of the key in hex; make keys of 32 random bytes, a hash does not protect a guessable one."""
+    """SHA-256 of the key in hex; make keys of 32 random bytes, because a hash does not protect a guessable key."""
     permissions: tuple[Permission, ...] = Field(min_length=1)
-    """What its owner may do."""
+    """Permissions of the owner."""
 
 
 class JwtConfig(StrictConfig):
-    """Whose tokens are taken."""
+    """JSON Web Tokens that are accepted."""
 
     jwks: str = Field(min_length=1)
     """Public keys: https address of a JSON Web Key Set, or path of a file that holds one."""
@@ -36,15 +36,15 @@ class JwtConfig(StrictConfig):
     audience: str = Field(min_length=1)
     """The `aud` that tokens must have."""
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256"), min_length=1)
-    """Signatures that are taken."""
+    """Accepted signature algorithms."""
     permissions_claim: str = Field(default="scope", min_length=1)
     """Claim with the permissions: names in one string, separated by spaces, or a list of names."""
     leeway_s: float = Field(default=30.0, ge=0, le=300)
-    """How far the clocks may differ."""
+    """Tolerated difference of clocks in seconds."""
     refresh_s: float = Field(default=300.0, ge=10)
-    """After that many seconds keys are fetched again; while that fails, the old ones stay."""
+    """Seconds until keys are fetched again; old keys stay while a fetch fails."""
     fetch_timeout_s: float = Field(default=3.0, gt=0)
-    """Longest that a fetch of the whole key set may take; one of more than 1 MB is not read."""
+    """Longest time of a fetch of the key set; a set of more than 1 MB is not read."""
 
     @field_validator("jwks")
     @classmethod
@@ -59,16 +59,16 @@ class AccessConfig(StrictConfig):
     """Who may call the API."""
 
     auth: Literal["none", "api_key", "jwt"] = "none"
-    """`none`: everybody, for networks that are closed; `api_key`: owners of a key; `jwt`: bearers of a token."""
+    """`none`: everybody, for closed networks; `api_key`: owners of a key; `jwt`: bearers of a token."""
     api_keys: tuple[ApiKey, ...] = ()
     """Keys, for `auth: api_key`."""
     jwt: JwtConfig | None = None
-    """Whose tokens are taken, for `auth: jwt`."""
+    """Accepted tokens, for `auth: jwt`."""
     audit_file: Path | None = None
     """JSON lines of refusals, erasures and exports; unset = audit.jsonl beside `stores.records_dir`, where jobs note
     promotions. While it cannot be written, erasures and exports are refused with 503."""
     max_audited_refusals_per_s: int = Field(default=MAX_REFUSALS_PER_S, ge=1)
-    """Further refusals are only counted, so that no caller can fill the disk."""
+    """Further refusals are only counted, so that callers cannot fill the disk."""
 
     @model_validator(mode="after")
     def _one_way_in(self) -> AccessConfig:

@@ -1,7 +1,7 @@
-"""Who may call where nobody has to say who they are: programs and our own pages, never a web page of somebody else.
+"""Protects a service without access control from foreign web pages; programs and known pages may call.
 
-A browser lets any page send requests to a server on the visitor's own machine or network. What it cannot hide is
-where it is from, and the host that it believes to talk to, even if that host's name leads here (DNS rebinding).
+A browser lets any page send requests to a server on the visitor's machine or network. But its requests show the
+origin of the page and the host name that it used, even if that name leads here (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _CATALOGUE: Final = "recommend"
 
 
 def split_host(value: str) -> tuple[str, str] | None:
-    """Name and `:port` of a host, without brackets and in lower case; '' where there is no port, None for no host."""
+    """Name, in lower case and without brackets, and `:port` of a host; '' = no port. None if it is no host."""
     found = _HOST.fullmatch(value.strip().lower())
     return None if found is None else (found[1] or found[2], found[3] or "")
 
 
 class PageGuard:
-    """Refuses what a web page of another origin may have sent; reading the catalogue is free.
+    """Refuses requests that a foreign web page may have sent, except reading the catalogue.
 
     Args:
-        hosts: names and addresses that the service is called by, with or without a port.
-        origins: of pages that may call.
+        hosts: names and addresses of the service, with or without a port.
+        origins: of web pages that may call.
     """
 
     def __init__(self, hosts: Collection[str], origins: Collection[str]) -> None:
@@ -42,10 +42,10 @@ class PageGuard:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def check(self, scope: Scope, needed: Needed) -> None:
-        """Lets a call pass that needs a permission.
+        """Checks a call that needs a permission.
 
         Raises:
-            PageError: its Host is not one of ours, or a page of another origin sent it.
+            PageError: its Host is unknown, or a page of another origin sent it.
         """
         if needed == OPEN or (needed == _CATALOGUE and scope["method"] in _SAFE):
             return
@@ -71,8 +71,8 @@ class PageGuard:
                 "pages that may are named in gateway.cors_origins"
             )
 
-    def _is_ours(self, given: str) -> bool:
-        split = split_host(given)
+    def _is_ours(self, host: str) -> bool:
+        split = split_host(host)
         return split is not None and ((split[0], "") in self._hosts or split in self._hosts)
 
 

@@ -1,4 +1,4 @@
-"""JSON Web Tokens, verified by PyJWT with the public keys of whoever signs them."""
+"""JSON Web Tokens, verified by PyJWT with the public keys of their issuer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import ssl
 import time
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,20 +26,25 @@ _TRUST_S: Final = 60.0
 _RETRY_S: Final = 5.0
 _TIMES: Final = ("exp", "nbf", "iat")
 _LAST_TIME: Final = 2.0**53
-"""Larger numbers are no times that anybody means."""
+"""Larger numbers are no plausible times."""
 _KNOWN: Final = frozenset(get_args(Permission))
 _log = logging.getLogger(__name__)
 
 
-class TokenVerifier:
-    """Tells bearer and permissions of tokens.
+class _Claims(NamedTuple):
+    caller: Caller
+    expires_at: float
 
-    Signature, issuer, audience and expiry are checked once; for a minute after that, the same token costs a look-up.
-    Keys are fetched beside the calls, by one fetch at a time and every few seconds at most: only a call with a key that
-    is not known waits for it.
+
+class TokenVerifier:
+    """Finds bearer and permissions of tokens.
+
+    Signature, issuer, audience and expiry are checked once; for a minute after that, the token is only looked up. Keys
+    are fetched in the background, by one fetch at a time, every few seconds at most. Only a call with an unknown key
+    waits for it.
 
     Args:
-        config: whose tokens.
+        config: the accepted tokens.
 
     Raises:
         ConfigError: the file with the keys cannot be read.
@@ -62,8 +67,8 @@ class TokenVerifier:
         """The bearer.
 
         Raises:
-            UnauthenticatedError: the token is malformed, expired, or not for us.
-            KeysUnavailableError: the keys cannot be fetched and none is known.
+            UnauthenticatedError: the token is malformed, expired, or for another audience.
+            KeysUnavailableError: the keys cannot be fetched and this one is not known.
         """
         known = self._remembered.get(token)
         if known is not None and known[0] > time.time():
@@ -72,21 +77,20 @@ class TokenVerifier:
             raise UnauthenticatedError(f"the token has {len(token)} characters, at most {_MAX_TOKEN_CHARS} are read")
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
-        except Exception as error:  # whatever a stranger's token makes of the library
+        except Exception as error:  # any error that a malformed token causes in the library
             raise _not_valid(error) from None
         key = await self._key(key_id)
         try:
             claims = self._claims(token, key)
         except Exception as error:
             raise _not_valid(error) from None
-        found = Caller(claims["sub"], _names(claims.get(self._config.permissions_claim)))
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[token] = min(time.time() + _TRUST_S, claims["exp"] + self._config.leeway_s), found
-        return found
+        self._remembered[token] = min(time.time() + _TRUST_S, claims.expires_at + self._config.leeway_s), claims.caller
+        return claims.caller
 
-    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
-        """The claims of a valid token; its times are numbers, which PyJWT does not insist on."""
+    def _claims(self, token: str, key: jwt.PyJWK) -> _Claims:
+        """The claims of a valid token; checks, as PyJWT does not, that its times are numbers."""
         claims = jwt.decode(
             token,
             key,
@@ -100,8 +104,9 @@ class TokenVerifier:
             time_s = claims.get(name, 0)
             if isinstance(time_s, bool) or not isinstance(time_s, int | float) or not 0 <= time_s <= _LAST_TIME:
                 raise ValueError(f"{name} is no number of Unix seconds within [0, 2^53]")
-        claims["sub"].encode()  # a lone surrogate could not be told to anybody
-        return claims
+        claims["sub"].encode()  # refuses lone surrogates, which cannot be sent or logged
+        permissions = _names(claims.get(self._config.permissions_claim))
+        return _Claims(Caller(claims["sub"], permissions), claims["exp"])
 
     async def _key(self, key_id: str | None) -> jwt.PyJWK:
         name = key_id or ""
@@ -126,7 +131,7 @@ class TokenVerifier:
             keys = await asyncio.to_thread(_keys_of, await self._download())
             if not keys:
                 raise ValueError("the key set has no key that signs")
-        except Exception as error:  # whatever connections, JSON and PyJWT raise
+        except Exception as error:  # any error of connections, JSON and PyJWT
             self._failure = str(error)
             _log.warning("keys of tokens cannot be fetched, %d old ones stay: %s", len(self._keys), error)
         else:
@@ -135,10 +140,10 @@ class TokenVerifier:
         self._asked_at = time.monotonic()
 
     async def _download(self) -> bytes:
-        """The key set, from the address itself: redirects could lead anywhere."""
+        """The key set; does not follow redirects."""
         assert self._tls is not None
         content, timeout_s = bytearray(), self._config.fetch_timeout_s
-        headers = {"accept-encoding": "identity"}  # a packed answer may unpack to anything
+        headers = {"accept-encoding": "identity"}  # a compressed answer could unpack to any size
         try:
             async with (
                 asyncio.timeout(timeout_s),
@@ -156,7 +161,7 @@ class TokenVerifier:
 
 
 def _keys_of(content: bytes) -> dict[str, jwt.PyJWK]:
-    """Keys of a key set by their ids, without those that are for encryption."""
+    """Signing keys of a key set by their ids."""
     keys = jwt.PyJWKSet.from_dict(parse_json(content)).keys
     return {key.key_id or "": key for key in keys if key.public_key_use in {None, "sig"}}
 
@@ -172,11 +177,11 @@ def _keys_of_file(path: Path) -> dict[str, jwt.PyJWK]:
 
 
 def _not_valid(error: Exception) -> UnauthenticatedError:
-    """A refusal whose message can be told, whatever the token had in it."""
+    """A refusal whose message is printable, whatever the token contains."""
     return UnauthenticatedError(f"the token is not valid: {error}".encode(errors="backslashreplace").decode())
 
 
-def _names(claim: Any) -> frozenset[str]:
-    """The permissions in a claim; names of other services are none of ours."""
+def _names(claim: object) -> frozenset[str]:
+    """The known permissions in a claim; it may name others for other services."""
     names = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else ()
     return frozenset(name for name in names if isinstance(name, str)) & _KNOWN

@@ -1,1 +1,1 @@
-"""The items as clients see them."""
+"""Items as clients see them."""

@@ -1,4 +1,4 @@
-"""Questions about the whole catalogue: computed by one thread, a bounded number of them, each within a time."""
+"""Queries on the whole catalogue: run by one thread, in bounded number and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AnswerT = TypeVar("_AnswerT")
 
 
 class Deadline:
-    """When an answer has to be there.
+    """The deadline of a query.
 
     Args:
         timeout_s: seconds from now.
@@ -27,10 +27,10 @@ class Deadline:
         self._at = time.monotonic() + timeout_s
 
     def check(self) -> None:
-        """Asks whether there is time left.
+        """Checks that there is time left.
 
         Raises:
-            SlowBrowseError: there is none.
+            SlowBrowseError: the deadline has passed.
         """
         if time.monotonic() >= self._at:
             raise SlowBrowseError(
@@ -39,18 +39,18 @@ class Deadline:
             )
 
     def steps(self, size: int, step: int) -> Iterator[int]:
-        """The starts of so many pieces; checks before each of them."""
+        """Starts of the steps through `size` rows; checks the deadline before each."""
         for start in range(0, size, step):
             self.check()
             yield start
 
 
 class Browser:
-    """Answers such questions one after the other, so that they leave the machine to recommendations.
+    """Runs queries one after the other, so that recommendations keep most of the machine.
 
     Args:
-        max_waiting: questions that may wait or be under way.
-        timeout_s: seconds that one may wait and be computed.
+        max_waiting: queries that may wait or run.
+        timeout_s: seconds that a query may wait and run.
     """
 
     def __init__(self, max_waiting: int, timeout_s: float) -> None:
@@ -60,11 +60,11 @@ class Browser:
         self._num_waiting = 0
 
     async def run(self, answer: Callable[..., _AnswerT], *question: object) -> _AnswerT:
-        """The answer to a question, to which its deadline is handed as the last argument.
+        """The answer of a query; its function gets the deadline as the last argument.
 
         Raises:
-            OverloadedError: too many questions wait.
-            SlowBrowseError: the time was up.
+            OverloadedError: too many queries wait.
+            SlowBrowseError: the deadline has passed.
         """
         if self._num_waiting >= self._max_waiting:
             raise OverloadedError(

@@ -27,7 +27,7 @@ from serving.stages.similar import Neighbours
 
 _CACHED_ITEMS = 100_000
 _CHUNK: Final = 50_000
-"""Titles that are searched between two looks at the clock."""
+"""Titles that are searched between two checks of the deadline."""
 MAX_WORDS: Final = 8
 _OWN_FIELDS: Final = (c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER, c.PRICE)
 Card = tuple[str, str | None, str | None, str | None, str | None, float | None, str | None, Attributes]
@@ -40,12 +40,12 @@ class Catalogue:
     Input: ItemRows of the final lists
     Output: raw item ids
     Artifacts: `items/item_id`, mapped
-    Failure: none once opened: nothing leaves the machine
+    Failure: none once opened: no other machine is involved
     Cadence: each bundle
 
     Args:
         bundle: an opened bundle.
-        raw_dir: folder that relative picture paths start from; None = the one that the bundle names.
+        raw_dir: folder of relative picture paths; None = the one that the bundle names.
     """
 
     def __init__(self, bundle: Bundle, raw_dir: Path | None = None) -> None:
@@ -55,7 +55,7 @@ class Catalogue:
             name: bundle.strings(f"items/{name}")
             for name in (c.ITEM_ID, c.TITLE, c.DESCRIPTION, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER, c.IMAGE_PATH)
         }
-        titles = self._columns[c.TITLE]  # the same memory as an Arrow array, in which null is a zero byte
+        titles = self._columns[c.TITLE]  # as an Arrow array on the same memory, in which null is a zero byte
         self._titles = pa.LargeStringArray.from_buffers(
             len(titles), pa.py_buffer(titles.offsets), pa.py_buffer(titles.data)
         )
@@ -81,16 +81,16 @@ class Catalogue:
         """One item.
 
         Raises:
-            NotFoundError: the catalogue does not have it.
+            NotFoundError: the catalogue lacks it.
         """
         return self._item(self._row(item_id), now)
 
     def page(self, query: ItemQuery, now: int, deadline: Deadline) -> ItemPage:
-        """Available items under a filter; an unknown category has none. Looks at the whole catalogue.
+        """A page of the available items that match a query; scans the whole catalogue.
 
         Raises:
             RequestError: the text has too many words.
-            SlowBrowseError: the deadline came before the end.
+            SlowBrowseError: the deadline has passed.
         """
         words = set((query.text or "").split())
         if len(words) > MAX_WORDS:
@@ -118,7 +118,7 @@ class Catalogue:
         return mask
 
     def _containing(self, rows: LongArray, words: Collection[str]) -> LongArray:
-        """Those of some rows whose titles contain all words; each word is looked for where the ones before were."""
+        """Those of the rows whose titles contain all words; each word narrows the rows for the next."""
         for word in sorted(words, key=len, reverse=True):
             titles = self._titles.take(pa.array(rows))
             rows = rows[pc.match_substring(titles, word, ignore_case=True).to_numpy(zero_copy_only=False)]
@@ -128,8 +128,8 @@ class Catalogue:
         """The available items nearest to an item.
 
         Raises:
-            NotFoundError: the catalogue does not have it.
-            SlowBrowseError: the deadline has come.
+            NotFoundError: the catalogue lacks it.
+            SlowBrowseError: the deadline has passed.
         """
         deadline.check()
         rows, scores = self._similar(self._row(item_id), k, now)
@@ -143,7 +143,7 @@ class Catalogue:
         """File and media type of an item's picture.
 
         Raises:
-            NotFoundError: no such item, or no picture that is served.
+            NotFoundError: no such item, or it has no picture.
         """
         row = self._row(item_id)
         if self._columns[c.IMAGE_PATH][row] is None:
@@ -154,7 +154,7 @@ class Catalogue:
         return found
 
     def _picture(self, row: int) -> tuple[Path, str] | None:
-        """What is served as the picture of an item: one that could be encoded, and is still there."""
+        """File and media type of a picture that was encoded and still exists; else None."""
         location = self._columns[c.IMAGE_PATH][row]
         return local_picture(self._raw_dir, location) if location is not None and self._has_image[row] else None
 
@@ -191,7 +191,7 @@ class Catalogue:
         return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url, told
 
     def _attribute(self, column: str, row: int) -> str | float | list[str] | None:
-        """The raw value of an item in a declared column; None or an empty list where it has none."""
+        """The raw value of an item in a declared column; None or an empty list if it has none."""
         values = self._items.values[column]
         if isinstance(values, Categories):
             return values.of_item(row)

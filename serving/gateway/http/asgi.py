@@ -35,14 +35,14 @@ _NO_ROUTE: Final = "none"
 
 @dataclass(frozen=True)
 class Gateway:
-    """Answers every call: finds its route, lets the caller in, asks the endpoint.
+    """Answers every call: finds its route, checks access, calls the endpoint.
 
     Attributes:
         endpoints: by name of the operation.
         pages: the application of the API's description and the lifespan.
-        guard: refuses what web pages may have sent; None where callers say who they are.
-        access: who may call what; None = everybody everything.
-        telemetry: told about every answer.
+        guard: refuses calls of foreign web pages; None with access control.
+        access: checks permissions; None = everybody may call everything.
+        telemetry: measures and logs every answer.
     """
 
     endpoints: Mapping[str, Endpoint]
@@ -77,7 +77,7 @@ class Gateway:
                 await send_json(send, status, reply, headers)
             else:
                 sender = _Sender(send, named)
-                status = 500  # until it has begun
+                status = 500  # until an answer starts
                 await reply(scope, receive, sender)
                 status = sender.status
         finally:
@@ -98,12 +98,12 @@ class Gateway:
             return await self.endpoints[route.operation.name](scope, receive, route.ids())
         if not route.is_page:
             route.refuse(scope["method"], path)
-        scope["path"] = scope.get("root_path", "") + path  # routes split it before it is decoded
+        scope["path"] = scope.get("root_path", "") + path  # still encoded: routes split it first
         return self.pages
 
 
 class _Sender:
-    """Sends an answer with the request's id, and notes its status."""
+    """Sends an answer with the request's id and keeps its status."""
 
     def __init__(self, send: Send, named: tuple[bytes, bytes]) -> None:
         self._send = send
@@ -118,7 +118,7 @@ class _Sender:
 
 
 def with_cors(app: ASGIApp, config: GatewayConfig) -> ASGIApp:
-    """The application, open to the web pages that the config names."""
+    """The application with CORS for the configured origins."""
     if not config.cors_origins:
         return app
     return CORSMiddleware(

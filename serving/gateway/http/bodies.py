@@ -1,4 +1,4 @@
-"""Bodies of requests: read within a time, none larger than a limit, and not too much of them in memory at once."""
+"""Reads bodies of requests, with limits of time, size and total memory."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from contracts.errors import BodyTooLargeError, OverloadedError, SlowBodyError
 from serving.gateway.http.wire import ClientGoneError, header
 
 BODY_TIMEOUT_S: Final = 10.0
-"""Longest that a request's body may take to arrive; clients that stall hold no place for longer."""
+"""Longest time for a body to arrive, so that stalled clients do not hold a place."""
 FREE_BYTES: Final = 16_384
-"""Of every body so much is not counted, so that ordinary requests are taken however many large ones are held open."""
+"""Bytes of each body that do not count, so that small requests are accepted however many large ones are held."""
 _RETRY_AFTER_S: Final = 1
 _MAX_DIGITS: Final = 18
 
 
 class Bodies:
-    """Reads bodies and counts what is held of them until their requests are answered.
+    """Reads bodies and counts their bytes until their requests are answered.
 
     Attributes:
         held_bytes: bytes of bodies that are being read or answered, without the free ones.
 
     Args:
         max_bytes: of one body.
-        max_held_bytes: of all of them.
-        timeout_s: longest that one may take to arrive.
+        max_held_bytes: of all bodies.
+        timeout_s: longest time for a body to arrive.
     """
 
     def __init__(self, max_bytes: int, max_held_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> None:
@@ -40,14 +40,12 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-        """The body of a request, refused as soon as it is known to be too large or does not arrive in time.
-
-        It counts until the block is left.
+        """The body of a request, which counts until the block is left.
 
         Raises:
             BodyTooLargeError: more than `max_bytes`.
-            OverloadedError: too much is held of other bodies.
-            SlowBodyError: it is not there in time.
+            OverloadedError: other bodies hold too many bytes.
+            SlowBodyError: the body does not arrive in time.
             ClientGoneError: the client left.
         """
         declared = header(scope, b"content-length")
@@ -66,7 +64,7 @@ class Bodies:
             self.held_bytes -= _counted(body)
 
     async def _more(self, body: bytearray, receive: Receive) -> bool:
-        """Adds what comes next to a body; whether more follows."""
+        """Adds the next part to a body; True if more follows."""
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError

@@ -1,4 +1,4 @@
-"""The address of a client, which proxies tell in X-Forwarded-For: believed from known proxies only."""
+"""Client addresses from X-Forwarded-For, which counts from known proxies only."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from pydantic import AfterValidator
 from starlette.types import Scope
 
 OWN_PROXIES: Final = ("127.0.0.0/8", "::1")
-"""Where a server's own HAProxy calls its gateways from."""
+"""Addresses that a server's own HAProxy calls gateways from."""
 _CACHED: Final = 4_096
 
 
 def _checked(network: str) -> str:
-    ip_network(network)  # its error says what is wrong
+    ip_network(network)  # raises ValueError
     return network
 
 
 Networks = tuple[Annotated[str, AfterValidator(_checked)], ...]
-"""Addresses and networks, as settings have them."""
+"""Addresses and networks in settings."""
 
 
 class ClientAddress:
-    """Tells clients' addresses.
+    """Finds client addresses.
 
     Args:
-        proxies: addresses and networks of proxies, each of which adds the address of whoever connected to it at the end
-            of X-Forwarded-For.
+        proxies: addresses and networks of proxies, which append the address of their client to X-Forwarded-For.
     """
 
     def __init__(self, proxies: Sequence[str]) -> None:
@@ -37,7 +36,7 @@ class ClientAddress:
         self.is_proxy = lru_cache(_CACHED)(self._is_proxy)
 
     def __call__(self, scope: Scope) -> str:
-        """The nearest address that is no proxy's; the farthest proxy's where it does not tell, '' for no address."""
+        """The nearest address that is no proxy; the farthest proxy if there is none, '' without any address."""
         client = scope.get("client")
         address = (client and _normal(client[0])) or ""
         if not self.is_proxy(address):
@@ -58,7 +57,7 @@ class ClientAddress:
 
 @lru_cache(_CACHED)
 def _normal(text: str) -> str | None:
-    """An address as it is written normally, without a port; None for no address."""
+    """An address in normal form, without a port; None if it is no address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

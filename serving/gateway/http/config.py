@@ -17,24 +17,23 @@ class GatewayConfig(StrictConfig):
     """Limits of the HTTP side."""
 
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1_024)
-    """Larger bodies are refused with 413; the default takes every request that the API's fields allow, so a shop with
-    short ids can lower it."""
+    """Larger bodies are refused with 413. The default fits every request that the API's fields allow; shops with short
+    ids can lower it."""
     max_held_body_mb: int = Field(default=64, ge=1)
-    """Megabytes of bodies that are read or answered at once, without the first 16 KB of each; a request whose body
-    would be too much is refused with 429."""
+    """Most megabytes of bodies in memory, without the first 16 KB of each; further requests are refused with 429."""
     max_browsing: int = Field(default=16, ge=1)
-    """Searches, pages and similar items that may wait for one another: one thread computes them; more are refused with
-    429."""
+    """Most catalogue queries (pages, searches, similar items) that wait or run in their one thread; more are refused
+    with 429."""
     browse_timeout_ms: float = Field(default=1_000, gt=0)
-    """Longest that one of them may wait and compute; then it is refused with 503."""
+    """Longest time for a catalogue query to wait and run; then it is refused with 503."""
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
-    """Names and addresses that the service is called by, each with a port or for all ports. Where `access.auth` is
-    `none`, everything but the catalogue wants one of them in the Host header, so that web pages cannot call under a
-    name that leads here."""
+    """Names and addresses of the service, with a port or for all ports. With `access.auth: none`, everything except the
+    catalogue requires one of them in the Host header, so that web pages cannot call under another name that leads
+    here."""
     proxies: Networks = OWN_PROXIES
-    """Addresses and networks of proxies, each of which adds the address of whoever calls it at the end of
-    X-Forwarded-For. From anybody else that header counts for nothing. Loopback, where the server's own HAProxy calls
-    from, is always among them; name those in front of it, and the cluster's other machines."""
+    """Addresses and networks of proxies, which append the address of their client to X-Forwarded-For; from others that
+    header is ignored. Loopback, which the server's own HAProxy uses, is always included. Add the proxies in front of
+    it, and the other machines of the cluster."""
     cors_origins: tuple[str, ...] = ()
     """Origins of web pages that may call the API from a browser, for example https://shop.example; none by default."""
     tracing: TracingConfig = TracingConfig()
@@ -45,7 +44,7 @@ class GatewayConfig(StrictConfig):
         if self.max_held_body_mb * 2**20 < self.max_body_bytes:
             raise ValueError(
                 f"max_held_body_mb={self.max_held_body_mb} is below max_body_bytes={self.max_body_bytes}; "
-                "raise the one or lower the other"
+                "raise max_held_body_mb or lower max_body_bytes"
             )
         return self
 

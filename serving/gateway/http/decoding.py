@@ -1,11 +1,11 @@
-"""Bodies and query parameters to checked structs; a refusal names the field and the legal ones."""
+"""Decodes bodies and query parameters into checked structs; errors name the field and the legal ones."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar, get_args
+from typing import Final, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +16,7 @@ from recommender_api.requests import RankingRequest, RecommendationRequest
 from recommender_api.shop import ShopTypes
 from recommender_api.values import ID_PATTERN
 
-_UNKNOWN_FIELD: Final = "Object contains unknown field "  # messages quote what the client sent after that
+_UNKNOWN_FIELD: Final = "Object contains unknown field "  # followed by input of the client
 _NO_ID: Final = f"`str` matching regex {ID_PATTERN!r}"
 _LEGAL_ID: Final = "a text without control characters that is neither '.' nor '..'"
 _INNER: Final = re.compile(r" - at `\$(?:\[\.\.\.\])?((?:\.\w+)+)`$")
@@ -24,10 +24,10 @@ _StructT = TypeVar("_StructT", bound=Struct)
 
 
 class RequestDecoder:
-    """Reads requests of a shop.
+    """Decodes requests of a shop.
 
     Args:
-        types: the shop's.
+        types: of the shop.
     """
 
     def __init__(self, types: ShopTypes) -> None:
@@ -44,15 +44,15 @@ class RequestDecoder:
         return _decode(self._recommendation, body)
 
     def ranking(self, body: bytes) -> RankingRequest:
-        """Parses and checks a request to rank given items; raises as `recommendation`."""
+        """Parses and checks a request to rank provided candidates; errors as in `recommendation`."""
         return _decode(self._ranking, body)
 
 
 def decode_query(raw: bytes, query: type[_StructT]) -> _StructT:
-    """Checks the query of an address.
+    """Decodes the query of a URL.
 
     Raises:
-        RequestError: no UTF-8, an unknown or repeated parameter, wrong type or value out of range.
+        RequestError: not UTF-8, an unknown or repeated parameter, wrong type or value out of range.
     """
     try:
         pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict")
@@ -77,7 +77,7 @@ def _decode(decoder: msgspec.json.Decoder[_StructT], body: bytes) -> _StructT:
 
 
 def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestError:
-    """What a client is told about a value that does not fit a struct."""
+    """The error for a value that does not fit a struct."""
     if str(error).startswith(_UNKNOWN_FIELD):
         inner = _INNER.search(str(error))
         found = _struct_at(struct, inner[1].split(".")[1:]) if inner else struct
@@ -87,7 +87,7 @@ def refusal(error: msgspec.ValidationError, struct: type[Struct]) -> RequestErro
 
 
 def _struct_at(struct: type[Struct], path: Sequence[str]) -> type[Struct]:
-    """The struct that a path of fields leads to."""
+    """The struct at a path of fields."""
     for name in path:
         types = [info.type for info in msgspec.structs.fields(struct) if info.encode_name == name]
         inner = (one for annotation in types for one in _structs_in(annotation))
@@ -95,7 +95,7 @@ def _struct_at(struct: type[Struct], path: Sequence[str]) -> type[Struct]:
     return struct
 
 
-def _structs_in(annotation: Any) -> Iterator[type[Struct]]:
+def _structs_in(annotation: object) -> Iterator[type[Struct]]:
     if isinstance(annotation, type) and issubclass(annotation, Struct):
         yield annotation
     for one in get_args(annotation):

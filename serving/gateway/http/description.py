@@ -1,4 +1,4 @@
-"""The pages that describe the API: OpenAPI, and Swagger UI without any other host."""
+"""Pages that describe the API: OpenAPI, and Swagger UI without other hosts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def description_pages(shop: ShopTypes) -> Starlette:
     """The application of `/docs` and `/openapi.json`; it takes paths percent-encoded in `scope["path"]`.
 
     Args:
-        shop: whose types are described.
+        shop: the types of the shop.
 
     Raises:
         ConfigError: the package with Swagger UI is not installed.
@@ -61,7 +61,7 @@ def description_pages(shop: ShopTypes) -> Starlette:
 
 
 def swagger_folder() -> Path:
-    """Swagger UI as a package ships it: the page works without any other host.
+    """Folder of Swagger UI in its package, so that the page needs no other host.
 
     Raises:
         ConfigError: the package is not installed.
@@ -82,7 +82,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _as_ours(request: Request, error: HTTPException) -> Exception:
-    path = path_of(request.scope)  # as it was sent; `request.url` is put together from the Host header
+    path = path_of(request.scope)  # as sent; `request.url` would depend on the Host header
     if error.status_code == 404:
         return no_operation(request.method, path, ())
     if error.status_code == 405:

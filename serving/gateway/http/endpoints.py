@@ -1,4 +1,4 @@
-"""What each operation does with a call: one endpoint for each, by the operation's name."""
+"""The endpoints: one method for each operation, with its name."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from serving.gateway.record.users import UserDataEndpoints
 from serving.gateway.watch.monitor import Monitor
 
 Ids = Mapping[str, str]
-"""Those in a path, by name."""
+"""Ids in a path by name."""
 Endpoint = Callable[[Scope, Receive, Ids], Awaitable[bytes | ASGIApp]]
-"""The JSON of an answer, or what sends another one."""
+"""Answers a call with JSON, or with an application that sends another answer."""
 _RequestT = TypeVar("_RequestT")
 _PICTURE_HEADERS: Final = {
     "cache-control": "public, max-age=3600",
@@ -38,24 +38,24 @@ _PICTURE_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; sandbox",
     "x-content-type-options": "nosniff",
 }
-"""Pages may show a picture; as a document of its own, which SVG could fill with scripts, nobody opens it here."""
+"""Pages may embed pictures, but browsers must not open them as documents: an SVG may contain scripts."""
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """What the operations do; see `by_operation`.
+    """The endpoints of the operations, see `by_operation`.
 
     Attributes:
         service: answers requests for recommendations and rankings.
-        interactions: takes events.
+        interactions: records events.
         catalogue: the items.
         users: personal data.
         clock: tells now.
-        monitor: knows how the service does.
+        monitor: status and readiness.
         bodies: reads bodies.
-        browser: computes pages and searches.
-        address: tells where calls are from.
-        decode: reads requests.
+        browser: runs queries on the catalogue.
+        address: finds client addresses.
+        decode: decodes requests.
     """
 
     service: RecommendationService
@@ -70,7 +70,7 @@ class Endpoints:
     decode: RequestDecoder
 
     def by_operation(self) -> dict[str, Endpoint]:
-        """By name of the operation.
+        """The endpoints by name of their operation.
 
         Raises:
             ValueError: an operation has no endpoint.
@@ -130,10 +130,10 @@ class Endpoints:
 
 
 def _budget_of(scope: Scope) -> float | None:
-    """The client's X-Budget-Ms, None without one.
+    """The client's X-Budget-Ms; None without one.
 
     Raises:
-        RequestError: it is no whole number of milliseconds within the limits.
+        RequestError: it is not an integer within the limits.
     """
     given = header(scope, b"x-budget-ms")
     if given is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,7 @@ from recommender_api.operations import OPEN, OPERATIONS, Operation
 from recommender_api.requests import MAX_BUDGET_MS, RankingRequest, RecommendationRequest
 from recommender_api.shop import ShopTypes
 
+JsonObject: TypeAlias = dict[str, Any]
 _REASONS: Final = {
     400: "The body is not JSON.",
     401: "No credential, or one that is not valid; only where access is limited.",
@@ -54,12 +55,12 @@ _PATH_ID: Final = {
     "schema": {"type": "string", "minLength": 1},
     "description": "Percent-encoded, a slash in it too (%2F).",
 }
-"""An id in a path; those of any form are taken there, so that all that was ever accepted can be named."""
+"""An id in a path: any form, so that everything that was ever accepted can be named."""
 _BINARY: Final = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 _ACCESS: Final = (401, 403, 503)
 
 
-def openapi_document(shop: ShopTypes) -> dict[str, Any]:
+def openapi_document(shop: ShopTypes) -> JsonObject:
     """OpenAPI 3.1 of all operations of a shop."""
     operations = [replace(one, request=_of_shop(one.request, shop)) for one in OPERATIONS]
     types = [one.request for one in operations if _has_body(one)]
@@ -68,7 +69,7 @@ def openapi_document(shop: ShopTypes) -> dict[str, Any]:
         [*types, ErrorResponse], ref_template="#/components/schemas/{name}"
     )
     schema_of = dict(zip([*types, ErrorResponse], references, strict=True))
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, JsonObject] = {}
     for one in operations:
         paths.setdefault(one.path, {})[one.method.lower()] = _described(one, schema_of)
     return {
@@ -79,22 +80,22 @@ def openapi_document(shop: ShopTypes) -> dict[str, Any]:
     }
 
 
-def _of_shop(request: Any, shop: ShopTypes) -> Any:
-    """A type of requests as a shop has it."""
+def _of_shop(request: object, shop: ShopTypes) -> object:
+    """The shop's own type of a request type."""
     own = ((RecommendationRequest, shop.recommendation), (RankingRequest, shop.ranking), (Interactions, shop.events))
     return next((of_shop for plain, of_shop in own if request is plain), request)
 
 
-def _has_body(operation: Operation[Any]) -> bool:
+def _has_body(operation: Operation[object]) -> bool:
     return operation.request is not None and operation.method != "GET"
 
 
-def _described(operation: Operation[Any], schema_of: Mapping[Any, Any]) -> dict[str, Any]:
+def _described(operation: Operation[object], schema_of: Mapping[object, JsonObject]) -> JsonObject:
     success, *refusals = operation.statuses
     answer = _BINARY if operation.answer is Picture else _json(schema_of[operation.answer])
     responses = {str(success): {"description": operation.summary, "content": answer}}
-    found: dict[str, Any] = {"summary": operation.summary, "responses": responses}
-    parameters: list[dict[str, Any]] = [{"name": name, **_PATH_ID} for name in operation.ids]
+    found: JsonObject = {"summary": operation.summary, "responses": responses}
+    parameters: list[JsonObject] = [{"name": name, **_PATH_ID} for name in operation.ids]
     if _has_body(operation):
         found["requestBody"] = {"required": True, "content": _json(schema_of[operation.request])}
         parameters += [_BUDGET] if operation.has_budget else []
@@ -110,11 +111,11 @@ def _described(operation: Operation[Any], schema_of: Mapping[Any, Any]) -> dict[
     return found
 
 
-def _json(schema: Any) -> dict[str, Any]:
+def _json(schema: JsonObject) -> JsonObject:
     return {"application/json": {"schema": schema}}
 
 
-def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
+def _query_parameters(query: type[msgspec.Struct]) -> list[JsonObject]:
     _, schemas = msgspec.json.schema_components([query])
     properties = schemas[query.__name__]["properties"]
     return [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in properties.items()]

@@ -1,4 +1,4 @@
-"""Ids of requests: the client's, which others may use too, and the service's own, which nobody else has."""
+"""Ids of requests: the client's, which may repeat, and the service's own, which is unique."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SUFFIX_BYTES: Final = 8
 
 
 class RequestId(NamedTuple):
-    """How a request is called.
+    """The ids of a request.
 
     Attributes:
-        own: in the answer, its header, records and logs; events name it. The client's id, a dot and a random suffix.
-        sent: the client's `X-Request-Id`, or `own` without one; draws follow from it, so that they can be repeated.
+        own: for answers, headers, records, logs and events: the client's id, a dot and a random suffix.
+        sent: the client's `X-Request-Id`, or `own` without one; the default seed of sampled lists.
     """
 
     own: str
@@ -28,7 +28,7 @@ class RequestId(NamedTuple):
 
 
 def request_id_of(scope: Scope) -> RequestId:
-    """The id of a request, the same each time that it is asked for; a client's id that is no sane one is ignored."""
+    """The ids of a request, the same at every call; ignores a client's id with other characters or too many."""
     noted: RequestId | None = scope.get(_SCOPE_KEY)
     if noted is None:
         noted = scope[_SCOPE_KEY] = _named(header(scope, REQUEST_ID))

@@ -1,10 +1,10 @@
-"""Where a call leads: to an operation of the API, to a page of its description, or nowhere."""
+"""Routes: from a call to an operation of the API, a page of its description, or an error."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from contracts.errors import MethodError, NotFoundError, RequestError
 from recommender_api.operations import OPEN, ByMethod, Needed, Operation, decode_id, operations_at
@@ -13,17 +13,17 @@ _PAGES: Final = re.compile(r"/docs|/docs/assets/.*|/openapi\.json")
 
 
 class Route(NamedTuple):
-    """Where a call leads.
+    """The target of a call.
 
     Attributes:
-        operation: of the API; None = it is none.
+        operation: of the API; None = no operation.
         encoded_ids: in its path, by name, still percent-encoded.
-        permission: that the call needs; what is no operation is for administrators.
-        is_page: whether it is about a page of the description.
-        there: the operations of the path, by method.
+        permission: needed for the call; other calls than operations need `admin`.
+        is_page: whether the path is a page of the description.
+        there: the operations of the path by method.
     """
 
-    operation: Operation[Any] | None
+    operation: Operation[object] | None
     encoded_ids: dict[str, str]
     permission: Needed
     is_page: bool
@@ -31,14 +31,14 @@ class Route(NamedTuple):
 
     @property
     def template(self) -> str | None:
-        """Of the path; None where it is none of the API."""
+        """The template of the path; None if the API has no such path."""
         return next((one.path for one in self.there.values()), None)
 
     def ids(self) -> dict[str, str]:
         """The ids in the path by name.
 
         Raises:
-            RequestError: one is none.
+            RequestError: an id is not valid.
         """
         try:
             return {name: decode_id(encoded) for name, encoded in self.encoded_ids.items()}
@@ -46,24 +46,24 @@ class Route(NamedTuple):
             raise RequestError(str(error)) from None
 
     def refuse(self, method: str, path: str) -> NoReturn:
-        """Tells that there is no such operation.
+        """Raises the error for a call without operation.
 
         Raises:
-            MethodError: the path has others.
-            NotFoundError: there is no such path.
+            MethodError: the path has other methods.
+            NotFoundError: the path does not exist.
         """
         raise no_operation(method, path, {*self.there, *({"HEAD"} if "GET" in self.there else ())})
 
 
 def no_operation(method: str, path: str, allowed: Collection[str]) -> NotFoundError | MethodError:
-    """The error of a path that does not exist, or not under this method; `allowed` are the methods that it has."""
+    """The error of a path that does not exist, or has only the `allowed` methods."""
     if not allowed:
         return NotFoundError(f"no path {path!r}; see /docs for those that exist")
     return MethodError(f"{method} {path} does not exist, use {', '.join(sorted(allowed))}", allowed=sorted(allowed))
 
 
 def find_route(method: str, path: str) -> Route:
-    """Where a call of a percent-encoded path leads."""
+    """The target of a call to a percent-encoded path."""
     there, encoded_ids = operations_at(path)
     wanted = "GET" if method == "HEAD" else method
     operation = there.get(wanted)

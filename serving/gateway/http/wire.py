@@ -1,10 +1,10 @@
-"""Plain ASGI helpers: reading headers, writing JSON, and the one shape of errors."""
+"""ASGI helpers: read headers, write JSON and errors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import quote
 
 from starlette.types import Scope, Send
@@ -16,17 +16,17 @@ MAX_MESSAGE_CHARS: Final = 1_000
 _log = logging.getLogger(__name__)
 REQUEST_ID: Final = b"x-request-id"
 CALLER_KEY: Final = "recommender.caller"
-"""Where the name of whoever calls is left in the scope, for the audit log; absent where everybody may call."""
+"""Key in the scope of the caller's name, for the audit log; absent without access control."""
 ANSWER_KEY: Final = "recommender.answer"
-"""Where an `Answer` is left in the scope, for log and traces."""
+"""Key in the scope of an `Answer`, for log and traces."""
 TEMPLATE_KEY: Final = "recommender.template"
-"""Where the template of an operation's path is left in the scope, for log, metrics and traces."""
+"""Key in the scope of the template of an operation's path, for log, metrics and traces."""
 _JSON = (b"content-type", b"application/json")
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete; nobody is there to answer."""
+    """The client closed the connection before its request was complete."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -35,23 +35,23 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def path_of(scope: Scope) -> str:
-    """The path of a request below where the application is mounted, percent-encoded as it was sent."""
+    """The path of a request below the mount point of the application, percent-encoded as sent."""
     raw = scope.get("raw_path")
     path = quote(scope["path"]) if raw is None else raw.decode("latin-1")
     return str(path.removeprefix(scope.get("root_path", "")))
 
 
 def template_of(scope: Scope) -> str | None:
-    """The template of an answered call's path, never an id of somebody; None for a path that does not exist."""
+    """The template of a path, without ids; None for a path that does not exist."""
     template: str | None = scope.get(TEMPLATE_KEY) or getattr(scope.get("route"), "path_format", None)
     return template
 
 
 def check_json(scope: Scope) -> None:
-    """Refuses a body that is not declared as JSON, which no web page can send without asking first.
+    """Refuses a body that is not declared as JSON; web pages cannot send JSON without a CORS preflight.
 
     Raises:
-        MediaTypeError: no content type, or one other than application/json.
+        MediaTypeError: the content type is not application/json.
     """
     content_type = header(scope, b"content-type") or b""
     if content_type.split(b";")[0].strip().lower() != b"application/json":
@@ -59,14 +59,14 @@ def check_json(scope: Scope) -> None:
 
 
 async def send_json(send: Send, status: int, content: bytes, headers: Headers = ()) -> None:
-    """A whole JSON answer."""
+    """Sends a JSON answer."""
     length = (b"content-length", str(len(content)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
     await send({"type": "http.response.body", "body": content})
 
 
 def error_answer(error: Exception, request_id: str) -> tuple[int, bytes, Headers]:
-    """Status, body and headers for an error; what is not ours is logged and told without details."""
+    """Status, body and headers for an error; unexpected errors are logged and answered without details."""
     headers: list[tuple[bytes, bytes]] = []
     if not isinstance(error, RecommenderError):
         _log.error("request %s failed", request_id, exc_info=error)
@@ -80,8 +80,8 @@ def error_answer(error: Exception, request_id: str) -> tuple[int, bytes, Headers
     return error.http_status, error_body(error.code, error.message, error.details), headers
 
 
-def error_body(code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
-    """The one shape of errors; a message that quotes a client's endless input is cut."""
+def error_body(code: str, message: str, details: Mapping[str, object] | None = None) -> bytes:
+    """The body of an error; cuts long messages, which may quote input of the client."""
     if len(message) > MAX_MESSAGE_CHARS:
         message = message[:MAX_MESSAGE_CHARS] + "…"
-    return encode(ErrorResponse(ErrorBody(code, message, details or {})))
+    return encode(ErrorResponse(ErrorBody(code, message, dict(details or {}))))

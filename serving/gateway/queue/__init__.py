@@ -1,1 +1,1 @@
-"""Requests wait for their batch, or are refused before there are too many."""
+"""Queues: batches requests and refuses those that are too many."""

@@ -1,4 +1,4 @@
-"""Forms batches: one request alone starts at once, under load they gather while others run."""
+"""Forms batches: a single request starts at once; under load requests gather while a batch runs."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Batcher(Generic[RequestT, AnswerT]):
 
     Attributes:
         load: how long requests wait.
-        num_held: requests that wait or are under way.
+        num_held: requests that wait or run.
 
     Args:
-        run: answers a batch, in its order; gets the milliseconds that each request has waited.
+        run: answers a batch in its order; also takes the milliseconds that each request has waited.
         config: sizes and limits.
-        load: where waiting is noted; None = a meter of its own.
-        yield_first: called before a batch, with the milliseconds that its oldest request has waited; may wait for
-            what goes first, which does not count as time of the batch.
+        load: measures waiting; None = a meter of its own.
+        yield_first: called before a batch with the milliseconds that its oldest request has waited; may wait for
+            more urgent work, which does not count as time of the batch.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Batcher(Generic[RequestT, AnswerT]):
         self._yield_first = yield_first
         self._config = config
         self.load = load or LoadMeter()
-        self._batch_ms = 0.0  # running mean of the time that a batch takes; under load they are full
-        self._deviation_ms = 0.0  # and of how far from it they are
+        self._batch_ms = 0.0  # running mean of the time of a batch; under load batches are full
+        self._deviation_ms = 0.0  # running mean of the deviation from it
         self._queue: deque[Waiting[RequestT, AnswerT]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Batcher(Generic[RequestT, AnswerT]):
 
     @property
     def running(self) -> Set[asyncio.Task[None]]:
-        """Batches under way."""
+        """The running batches."""
         return self._running
 
     async def submit(self, request: RequestT) -> AnswerT:
@@ -94,7 +94,7 @@ class Batcher(Generic[RequestT, AnswerT]):
         loop = asyncio.get_running_loop()
         waiting: Waiting[RequestT, AnswerT] = Waiting(request, time.perf_counter(), loop.create_future())
         self._queue.append(waiting)
-        loop.call_soon(self._start_batches)  # after whatever else arrived in this turn of the loop
+        loop.call_soon(self._start_batches)  # after other requests that arrive in this turn of the loop
         self.num_held += 1
         try:
             return await waiting.answer
@@ -102,7 +102,7 @@ class Batcher(Generic[RequestT, AnswerT]):
             self.num_held -= 1
 
     def _expected_wait_ms(self) -> float:
-        """Milliseconds until a request that comes now starts, if batches take long; 0 if it rides in the next one.
+        """Pessimistic milliseconds until a request that comes now starts; 0 if it fits into the next batch.
 
         Mean and mean deviation are estimated as TCP does for round trips (Jacobson, Congestion Avoidance and Control,
         1988).
@@ -111,11 +111,11 @@ class Batcher(Generic[RequestT, AnswerT]):
         if not batches_before:
             return 0.0
         long_ms = self._batch_ms + _DEVIATIONS * self._deviation_ms
-        return (batches_before + 1) * long_ms / self._num_allowed  # one more: what is under way must end first
+        return (batches_before + 1) * long_ms / self._num_allowed  # one more: the running batch must end first
 
     @property
     def _num_allowed(self) -> int:
-        """Batches that may be under way now: fewer while that many take longer than they may."""
+        """Batches that may run at once: fewer while batches take longer than `max_batch_ms`."""
         most, longest_ms = self._config.max_running_batches, self._config.max_batch_ms or math.inf
         return most if self._batch_ms <= longest_ms else max(1, int(most * longest_ms / self._batch_ms))
 

@@ -8,22 +8,22 @@ from contracts.config import StrictConfig
 
 
 class BatcherConfig(StrictConfig):
-    """How requests gather, and how many may wait."""
+    """Sizes of batches and limits of waiting."""
 
     max_batch_size: int = Field(default=32, ge=1, le=256)
-    """Requests of one batch."""
+    """Most requests of one batch."""
     max_wait_ms: float = Field(default=2.0, ge=0)
-    """Longest that a request waits for others while a batch runs and another could start."""
+    """Longest wait for more requests while a batch runs and another one may start."""
     max_running_batches: int = Field(default=1, ge=1)
-    """Batches under way at once; more than one help where stages run in different deployments or stores are far."""
+    """Batches that run at once; more than one help if stages run in other deployments or stores are far."""
     max_queued: int = Field(default=128, ge=1)
-    """Requests that may wait; more are refused with 429."""
+    """Most requests that wait; more are refused with 429."""
     max_queue_ms: float | None = Field(default=None, gt=0)
-    """A request that might wait longer than this is refused with 429; unset = a quarter of the budget."""
+    """A request that is expected to wait longer is refused with 429; unset = a quarter of the budget."""
     max_batch_ms: float | None = Field(default=None, gt=0)
-    """While batches take longer than this, fewer of them are under way at once; unset = half of the budget."""
+    """While batches take longer, fewer of them run at once; unset = half of the budget."""
     retry_after_s: int = Field(default=1, ge=1)
-    """What a refused client is told to wait."""
+    """The Retry-After of a refused request, in seconds."""
 
     @model_validator(mode="after")
     def _queue_holds_a_batch(self) -> BatcherConfig:
@@ -35,9 +35,9 @@ class BatcherConfig(StrictConfig):
 
 
 class RefusalConfig(StrictConfig):
-    """How refusals for overload are spread."""
+    """Pace of refusals under overload."""
 
     per_s: float = Field(default=100.0, gt=0)
-    """Refusals a second; further ones are held back until it is their turn."""
+    """Most refusals a second; further ones wait for their turn."""
     max_held: int = Field(default=256, ge=0)
-    """Most that are held back; the rest is answered at once."""
+    """Most refusals that wait; the others are sent at once."""

@@ -1,4 +1,4 @@
-"""Requests of one budget share batches: a patient request sets nobody else's time limit and holds up nobody else."""
+"""Batches requests of similar budgets together, so that long budgets do not delay requests with short ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _PATIENT_SHARE = 0.5
 
 
 class BudgetLanes(Generic[RequestT, AnswerT]):
-    """Batchers, one for each doubling of the budget, made when it is first asked for.
+    """One batcher for each doubling of the budget, made when it is first needed.
 
-    Requests of one budget meet the one batcher that they would have without lanes. Together the lanes hold no more
-    requests than that one could; those for budgets above the usual one at most half of them, since they may stay long.
+    All lanes together hold no more requests than a single batcher would. Lanes above the default budget hold at most
+    half of that, because their requests may stay long.
 
     Args:
-        make: a batcher.
-        config: its sizes.
-        usual_ms: budget of requests that name none.
+        make: makes a batcher.
+        config: settings of a batcher.
+        usual_ms: the default budget.
     """
 
     def __init__(self, make: Callable[[], Batcher[RequestT, AnswerT]], config: BatcherConfig, usual_ms: float) -> None:
@@ -35,14 +35,14 @@ class BudgetLanes(Generic[RequestT, AnswerT]):
 
     @property
     def running(self) -> Set[asyncio.Task[None]]:
-        """Batches under way."""
+        """The running batches."""
         return {task for batcher in self._lanes.values() for task in batcher.running}
 
     async def submit(self, request: RequestT, budget_ms: float) -> AnswerT:
         """The answer to one request.
 
         Raises:
-            OverloadedError: too many requests wait or are under way.
+            OverloadedError: too many requests wait or run.
         """
         lane = _lane(budget_ms)
         if len(self._lanes) > 1 or lane > self._usual:

@@ -1,7 +1,7 @@
-"""When a refused request is told so: at once while refusals are few, and no faster than so many a second.
+"""Paces refusals: a refused request is answered at once while refusals are few, and later under many.
 
-Some clients come back the moment they are refused, whatever Retry-After says. Answered at once, a few hundred of them
-keep the event loop busy with refusals, and everything that was accepted waits behind these.
+Some clients retry at once, whatever Retry-After says. A few hundred of them would keep the event loop busy with
+refusals, while accepted requests wait.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RefusalPace:
     """Lets refused requests wait for their turn.
 
     Attributes:
-        num_held: how many do.
+        num_held: number of those that wait.
 
     Args:
         config: the pace.

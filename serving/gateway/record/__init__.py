@@ -1,1 +1,1 @@
-"""What visitors do and were shown, and what is kept about them."""
+"""Records: events, shown lists and personal data."""

@@ -1,4 +1,4 @@
-"""Posted events: decoded and checked one by one, so that a wrong one does not spoil the others."""
+"""Decodes and checks posted events one by one, so that an invalid event does not affect the others."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _raw_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class EventDecoder:
-    """Reads events of a shop.
+    """Decodes events of a shop.
 
     Args:
-        types: the shop's.
+        types: of the shop.
     """
 
     def __init__(self, types: ShopTypes) -> None:
@@ -42,11 +42,11 @@ class EventDecoder:
         self._one = msgspec.json.Decoder(types.event)
 
     def __call__(self, body: bytes) -> Sequence[InteractionEvent | RefusedEvent]:
-        """The events of a body, which holds one or a list of them.
+        """The events in a body: one event or a list.
 
         Raises:
             MalformedError: not JSON.
-            RequestError: neither an event nor a list, or no events, or too many.
+            RequestError: neither an event nor a list, an empty list, or too many events.
         """
         try:
             try:
@@ -76,21 +76,21 @@ class EventDecoder:
 class EventReader:
     """Checks events against the catalogue and the clock.
 
-    An event happened at its `timestamp`, or now without one. One from up to `max_future_s` ahead of the clock happened
-    now; one from further ahead, or older than the history goes back, is refused. One older than the seen window counts
-    in history and training and hides nothing.
+    An event without a `timestamp`, or up to `max_future_s` ahead of the clock, counts as of now. Events further ahead,
+    or older than the history, are refused. Events older than the seen window hide no items, but count in history and
+    training.
 
     Args:
-        bundle: whose catalogue they speak of.
+        bundle: has the catalogue.
         clock: tells now.
-        stores: how far history and seen window go back.
+        stores: lengths of history and seen window.
         max_future_s: how far a client's clock may be ahead.
     """
 
     def __init__(self, bundle: Bundle, clock: Clock, stores: StoreConfig, max_future_s: int) -> None:
         self._clock = clock
         self._item_rows = bundle.item_rows
-        self._hashes = np.asarray(bundle.array("bloom/hashes"))  # rows of a memmap take ten times as long to get
+        self._hashes = np.asarray(bundle.array("bloom/hashes"))  # indexing a memmap takes ten times as long
         self._categories = bundle.strings(f"items/{c.CATEGORY_L1}")
         self._calendar = bundle.transforms.calendar
         self._context = ContextReader(bundle.schema)
@@ -100,7 +100,7 @@ class EventReader:
         self._max_future_s = max_future_s
 
     def __call__(self, events: Sequence[InteractionEvent | RefusedEvent]) -> list[NewInteraction | RefusedEvent]:
-        """Each event as it is written, or why it is refused."""
+        """Each event to write, or the reason of its refusal."""
         now = self._clock.now()
         checked = [
             event if isinstance(event, RefusedEvent) else self._refusal(index, event, now) or event
@@ -156,7 +156,7 @@ class EventReader:
 
 
 def _made_id(event: InteractionEvent, equal: Counter[tuple[object, ...]]) -> str:
-    """The hash of subject, item, time, event and ordinal among equal ones; without a time nothing tells repeats."""
+    """A hash of subject, item, time, event and place among equal events; without a time repeats are not recognised."""
     if not event.timestamp:
         return os.urandom(_ID_BYTES).hex()
     told = (subject_of(event.user_id, event.session_id), event.item_id, event.timestamp, event.event)

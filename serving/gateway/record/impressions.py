@@ -1,4 +1,4 @@
-"""The log of what was shown, `impressions/day=…`, written beside the requests by a thread from a bounded buffer."""
+"""Records shown lists in `impressions/day=…`: a thread writes them from a bounded buffer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SCHEMA: Final = arrow_schema(r.IMPRESSIONS)
 
 
 class _Shown(NamedTuple):
-    """The lists of a batch and when they were shown."""
+    """The shown lists of a batch with their time."""
 
     asked: Sequence[Asked]
     ranked: Candidates
@@ -49,7 +49,7 @@ class ImpressionLog:
         clock: tells now.
         folder: of the shop's records.
         config: settings.
-        count: told how many rows were `written` or `lost`.
+        count: counts rows that were `written` or `lost`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ImpressionLog:
         self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def add(self, asked: Sequence[Asked], result: PipelineResult) -> None:
-        """Takes the lists of a batch, unless the buffer is full; ranked provided candidates are no recommendations."""
+        """Takes the recommendations of a batch, unless the buffer is full; ignores ranked provided candidates."""
         if not self._config.enabled or asked[0].provided is not None:
             return
         count = len(result.ranked.rows)
@@ -85,7 +85,7 @@ class ImpressionLog:
         )
 
     async def run(self) -> None:
-        """Writes from time to time, and a last time when it is cancelled."""
+        """Writes periodically, and a last time when cancelled."""
         try:
             while True:
                 await asyncio.sleep(self._config.flush_interval_s)
@@ -94,7 +94,7 @@ class ImpressionLog:
             await asyncio.shield(self.flush())
 
     async def flush(self) -> None:
-        """Writes what waits; what cannot be written is lost, and counted."""
+        """Writes the buffer; rows that cannot be written are lost and counted."""
         waiting, self._waiting = self._waiting, []
         count, self._num_rows = self._num_rows, 0
         if count == 0:
@@ -115,7 +115,7 @@ class ImpressionLog:
                 pq.write_table(rows, temporary)
 
     def _table(self, waiting: Sequence[_Shown]) -> pa.Table:
-        """A row an item; Arrow repeats what is the same for a request, so that requests do not wait for this thread."""
+        """A row per item; Arrow repeats values of a request without holding the interpreter's lock for long."""
         lengths = np.concatenate([shown.ranked.lengths for shown in waiting])
         owners = np.repeat(np.arange(len(lengths)), lengths)
         positions = np.arange(len(owners)) - (np.cumsum(lengths) - lengths)[owners]
@@ -139,7 +139,7 @@ class ImpressionLog:
 
     @staticmethod
     def _requests(waiting: Sequence[_Shown]) -> pa.Table:
-        """A row a request."""
+        """A row per request."""
         asked = [one for shown in waiting for one in shown.asked]
         options = [one.reranking if one.explored else None for one in asked]
         sizes = [len(shown.asked) for shown in waiting]

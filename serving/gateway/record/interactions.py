@@ -1,4 +1,4 @@
-"""From posted events to durable ones: requests gather, and those of a batch are written in one atomic step."""
+"""Accepts posted events: batches requests and writes each batch in one atomic step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FAILURE_WINDOW_S: Final = 60.0
 
 
 class EventCounts(NamedTuple):
-    """What became of the events of a request."""
+    """Outcomes of the events of a request."""
 
     accepted: int
     duplicates: int
@@ -33,17 +33,17 @@ class EventCounts(NamedTuple):
 
 
 class InteractionService:
-    """Takes events.
+    """Records events.
 
     Args:
-        bundle: whose catalogue they speak of.
+        bundle: has the catalogue.
         types: of the shop's events.
-        store: writes them.
+        store: writes events.
         clock: tells now.
         stores: settings of the store.
-        config: which events are taken.
-        observe: told what became of a request's events.
-        until_idle: waits until recommendations under way are answered, at most some seconds; None = there are none.
+        config: limits and batching.
+        observe: called with the outcomes of each request.
+        until_idle: waits for running recommendations, at most some seconds; None = there are none.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class InteractionService:
         self._failure: tuple[float, StoreError] | None = None
 
     async def record(self, body: bytes, sender: Sender) -> bytes:
-        """The answer to a body with one or more events, as JSON; accepted events are durable.
+        """Records the events in a body and answers with JSON; accepted events are durable.
 
         Raises:
-            RequestError: the body is not of the right form, or all events are refused.
-            TooManyEventsError: all events are refused because they are too many.
+            RequestError: the body is malformed, or all events are refused.
+            TooManyEventsError: all events are refused as too many.
             OverloadedError: too many requests wait.
-            StoreError: the store does not take them; nothing is written.
+            StoreError: the store fails; nothing is written.
         """
         checked, wait_s = self._quotas(self._read(self._decode(body)), sender)
         new = [one for one in checked if isinstance(one, NewInteraction)]
@@ -99,13 +99,13 @@ class InteractionService:
 
     @property
     def failure(self) -> StoreError | None:
-        """Why the store refused the last events, within the last minute."""
+        """The error of the last write, if it failed within the last minute."""
         if self._failure is None or time.monotonic() - self._failure[0] > _FAILURE_WINDOW_S:
             return None
         return self._failure[1]
 
     async def _let_go_first(self, waited_ms: float) -> None:
-        """Waits for recommendations under way, unless the events have waited long enough."""
+        """Waits for running recommendations, unless the events have waited long enough."""
         if self._until_idle is not None and waited_ms < self._yield_ms:
             await self._until_idle((self._yield_ms - waited_ms) / 1000)
 

@@ -1,4 +1,4 @@
-"""How many events a visitor may have taken, and how many new visitors a caller or an address may bring."""
+"""Limits events of a visitor, and new visitors of a caller or an address."""
 
 from __future__ import annotations
 
@@ -23,21 +23,19 @@ _CACHED: Final = 4_096
 
 
 class Sender(NamedTuple):
-    """Who sends events: the caller's name, None where nobody has to say it, and the address; '' = not to be counted."""
+    """Sender of events: the caller's name, None without access control, and the address; '' = not counted."""
 
     caller: str | None = None
     address: str = ""
 
 
 class Pace:
-    """Lets so many things a second happen to each of many, after a burst (generic cell rate algorithm, ITU-T I.371).
-
-    It remembers a time for each that lately had something, and at most so many of these.
+    """Limits the rate of each of many keys (generic cell rate algorithm, ITU-T I.371).
 
     Args:
-        per_s: things a second.
-        burst: things at once.
-        max_tracked: times that are remembered.
+        per_s: events a second of one key.
+        burst: events at once.
+        max_tracked: keys that it remembers, the latest ones.
     """
 
     def __init__(self, per_s: float, burst: int, max_tracked: int) -> None:
@@ -47,17 +45,17 @@ class Pace:
         self._due: OrderedDict[int, float] = OrderedDict()
 
     def wait_s(self, who: int, now: float) -> float:
-        """Seconds until the next thing may happen; 0 = now.
+        """Seconds until the next event is allowed; 0 = now.
 
         Args:
-            who: hash of the one that it happens to.
+            who: hash of the key.
             now: monotonic seconds.
         """
         wait_s = self._due.get(who, now) - now + self._step_s - self._burst_s
         return wait_s if wait_s > _ROUNDING_S else 0.0
 
     def note(self, who: int, now: float) -> None:
-        """Notes that a thing happens now."""
+        """Counts an event now."""
         self._due[who] = max(self._due.get(who, now), now) + self._step_s
         self._due.move_to_end(who)
         while len(self._due) > self._max_tracked or next(iter(self._due.values())) <= now:
@@ -65,7 +63,7 @@ class Pace:
 
 
 class _Known:
-    """Remembers whom it met: of two halves, the older one is forgotten when the newer one is full."""
+    """Remembers keys in two halves: when the newer one is full, the older one is forgotten."""
 
     def __init__(self, max_tracked: int) -> None:
         self._half = max_tracked // 2
@@ -83,10 +81,10 @@ class _Known:
 
 
 class EventQuotas:
-    """Takes events or refuses them as too many.
+    """Refuses events that are too many.
 
     Args:
-        config: the bounds.
+        config: the limits.
         clock: monotonic seconds.
     """
 
@@ -100,7 +98,7 @@ class EventQuotas:
     def __call__(
         self, checked: Sequence[NewInteraction | RefusedEvent], sender: Sender
     ) -> tuple[list[NewInteraction | RefusedEvent], float]:
-        """The events, those that are too many refused, and the seconds after which none of these would be."""
+        """The events, with those that are too many refused, and the seconds until all of them would be accepted."""
         now, longest_s = self._clock(), 0.0
         bounds = self._bounds(sender)
         answer: list[NewInteraction | RefusedEvent] = []
@@ -115,7 +113,7 @@ class EventQuotas:
         return answer, longest_s
 
     def _refusal(self, subject: str, who: int, bounds: Sequence[tuple[str, int]], now: float) -> tuple[str, float]:
-        """Why an event is too many, and for how long; '' = it is not."""
+        """Why an event is refused, and for how many seconds; '' = accepted."""
         if bounds and who not in self._known:
             for name, per_h in bounds:
                 wait_s = self._pace(per_h).wait_s(hash(name), now)
@@ -124,7 +122,7 @@ class EventQuotas:
                         f"{name} brought more than {per_h} new visitors within an hour; see interactions.quotas",
                         wait_s,
                     )
-            for name, per_h in bounds:  # a visitor whom one bound refuses does not count for the other
+            for name, per_h in bounds:  # a visitor that one limit refuses does not count for the other
                 self._pace(per_h).note(hash(name), now)
             self._known.add(who)
         wait_s = self._events.wait_s(who, now)
@@ -139,7 +137,7 @@ class EventQuotas:
         )
 
     def _bounds(self, sender: Sender) -> list[tuple[str, int]]:
-        """What is counted for new visitors of a sender, and the most of each within an hour."""
+        """Names and hourly limits that count new visitors of a sender."""
         config = self._config
         if sender.caller is not None and (own := config.callers.get(sender.caller)) is not None:
             return [(f"caller {sender.caller!r}", own)]
@@ -151,18 +149,18 @@ class EventQuotas:
         return bounds
 
     def _pace(self, per_h: int) -> Pace:
-        pace = self._visitors.get(per_h)  # as many as the config names
+        pace = self._visitors.get(per_h)  # one for each limit in the config
         if pace is None:
             pace = self._visitors[per_h] = Pace(per_h / _HOUR_S, per_h, self._config.max_tracked)
         return pace
 
 
 def countable(address: str, is_proxy: Callable[[str], bool]) -> str:
-    """An address that stands for one client; '' for one that many may stand behind."""
+    """The address of a single client; '' for a proxy, which many clients may use."""
     return "" if is_proxy(address) else address
 
 
 @lru_cache(_CACHED)
 def _network(address: str) -> str:
-    """An IPv4 address, or the IPv6 network that one client has as a rule."""
+    """An IPv4 address, or the IPv6 network that one client usually has."""
     return address if ip_address(address).version == 4 else str(ip_network(f"{address}/64", strict=False))

@@ -1,4 +1,4 @@
-"""Personal data of users over HTTP: forget what was seen, erase, export. Every call is audited before it acts."""
+"""Endpoints for personal data: flush seen items, erase, export. Each call is audited before it acts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from serving.stores.user_data import UserDataStore
 
 
 class UserDataEndpoints:
-    """What the operations on a user's data do.
+    """Endpoints of the operations on a user's data.
 
-    They take ids of any form: whatever was accepted once can be exported and erased.
+    They take ids of any form, so that everything that was ever accepted can be exported and erased.
 
     Args:
-        store: what interactions left.
+        store: stored interactions.
         features: the feature store.
         clock: tells now.
-        audit: told who asked for what about whom.
+        audit: logs caller, operation and user.
     """
 
     def __init__(self, store: UserDataStore, features: UserFeatureReader, clock: Clock, audit: AuditLog) -> None:
@@ -53,7 +53,7 @@ class UserDataEndpoints:
         return encode(await self._export(await self._audited("export", scope, ids)))
 
     async def _audited(self, event: str, scope: Scope, ids: Mapping[str, str]) -> str:
-        """The user whom a call is about, once it is in the audit log."""
+        """The user of a call, after writing it to the audit log."""
         fields = {
             "user_id": ids["user_id"],
             "caller": scope.get(CALLER_KEY),
@@ -64,8 +64,8 @@ class UserDataEndpoints:
 
     async def _export(self, user_id: str) -> UserData:
         state, features = await asyncio.gather(self._store.read(user_id), self._features.read([user_id]))
-        told = {name: _plain(values[0]) for name, values in features.columns.items()}
-        fixed = {name: told.pop(name, None) for name in (c.AGE, c.GENDER, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)}
+        values = {name: _plain(column[0]) for name, column in features.columns.items()}
+        fixed = {name: values.pop(name, None) for name in (c.AGE, c.GENDER, c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)}
         return UserData(
             user_id=user_id,
             known=bool(features.known[0]),
@@ -75,12 +75,12 @@ class UserDataEndpoints:
             seen=[SeenDay(day_to_name(day), count) for day, count in sorted(state.seen.items())],
             erased_at=state.erased_at,
             unreadable=[*state.unreadable, *(["user_features"] if features.unreadable else [])],
-            columns=told or UNSET,
+            columns=values or UNSET,
         )
 
 
 def _plain(value: Any) -> Any:
-    """A raw value for JSON; None = not known."""
+    """A raw value for JSON; None = unknown."""
     if isinstance(value, np.ndarray):
         return value.tolist() if value.any() else None
     if isinstance(value, float):

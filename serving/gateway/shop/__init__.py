@@ -1,1 +1,1 @@
-"""The columns that a shop declares, as requests and events have them."""
+"""The declared columns of a shop in requests and events."""

@@ -1,1 +1,1 @@
-"""How the gateway does: readiness, metrics, logs, traces, popular items."""
+"""Observability: readiness, metrics, logs, traces; and fresh popular items."""

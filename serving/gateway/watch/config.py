@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -18,20 +18,20 @@ _KEY_BYTES: Final = 16, 64
 
 
 class RequestLogConfig(StrictConfig):
-    """What is written about requests, and how much of it."""
+    """Content and amount of the request log."""
 
     share: float = Field(default=1.0, ge=0, le=1)
-    """Share of the plain successes that get a line; refused, failed and degraded ones always do."""
+    """Share of successful requests with a line; refused, failed and degraded ones always have one."""
     max_lines_per_s: int = Field(default=50, ge=0)
-    """Further requests within a second are only counted in the next line; 0 writes nothing at all."""
+    """Further requests within a second are only counted in the next line; 0 = no log."""
     subject: Literal["none", "hashed"] = "none"
-    """Whether lines tell who asked: not at all, or as a keyed hash that only owners of the key can look up."""
+    """Whether lines name the subject: not at all, or as a keyed hash that only owners of the key can look up."""
     subject_key_file: Path | None = None
     """File with the key of that hash, 16 … 64 bytes; unset = that in `RECOMMENDER_SUBJECT_KEY`."""
     file: Path | None = None
-    """Where lines go; unset = standard error, which Ray keeps in its log folder."""
+    """File of the log; unset = standard error, which Ray keeps in its log folder."""
     max_file_mb: int = Field(default=100, ge=1)
-    """A larger file is moved to `<file>.1`, over the one before."""
+    """A larger file is moved to `<file>.1`, which it replaces."""
 
     @model_validator(mode="after")
     def _hash_has_a_key(self) -> RequestLogConfig:
@@ -41,15 +41,15 @@ class RequestLogConfig(StrictConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_secret(cls, values: Any) -> Any:
+    def _no_secret(cls, values: object) -> object:
         refuse_secret(values, "subject_key", SUBJECT_KEY_VARIABLE)
         return values
 
     def subject_key(self) -> bytes | None:
-        """The key of the hash of subjects; None = they are not told.
+        """The key of the hash of subjects; None = subjects are not logged.
 
         Raises:
-            ConfigError: there is none, it cannot be read, or its length is not legal.
+            ConfigError: the key is missing, cannot be read, or has an illegal length.
         """
         if self.subject == "none":
             return None
@@ -67,11 +67,11 @@ class TracingConfig(StrictConfig):
     """OpenTelemetry traces; they need the extra `otel`."""
 
     endpoint: str | None = None
-    """Where spans are sent, OTLP over HTTP, for example http://collector:4318/v1/traces; unset = no traces."""
+    """Address for spans, OTLP over HTTP, for example http://collector:4318/v1/traces; unset = no traces."""
     service_name: str = Field(default="recommender", min_length=1)
     """The `service.name` of the spans."""
     sampled_share: float = Field(default=1.0, gt=0, le=1)
-    """Share of the requests that are traced; where a client's `traceparent` decides, it is asked instead."""
+    """Share of the requests that are traced, unless a client's `traceparent` decides."""
 
     @field_validator("endpoint")
     @classmethod

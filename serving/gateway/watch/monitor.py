@@ -1,4 +1,4 @@
-"""What `/v1/status` and `/v1/ready` tell."""
+"""Status and readiness of a gateway, for `/v1/status` and `/v1/ready`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from serving.stores.connection import StoreConnection
 from serving.stores.meta import read_meta
 
 WHOLE_IN_A_ROW: Final = 5
-"""Answers that are whole within the budget, one after the other, until a gateway counts as warm."""
+"""Consecutive undegraded answers within the budget until a gateway is warm."""
 WARM_TIMEOUT_S: Final = 60.0
-"""After so long a gateway whose models answer is ready, however slow they are."""
+"""After this time a gateway is ready if all models answer, however slowly."""
 _PROBE_PAUSE_S: Final = 0.5
 _WARM_PAUSE_S: Final = 0.02
 _NEEDED: Final = frozenset(name for name, stage in STAGES.items() if stage.makes_ready)
 _PROBE: Final = Asked("probe", RecommendationRequest(user_id="probe"))
-"""Of a user, so that the connections to the stores are warm, too; stores that are down keep no gateway from ready."""
+"""A request of a user, to warm up the connections to the stores; stores that are down do not prevent readiness."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ class Monitor:
         bundle: the bundle that answers.
         placement: name of the placement.
         service: answers requests.
-        interactions: takes events.
+        interactions: records events.
         clock: tells now.
         stores: the stores.
     """
@@ -63,10 +63,10 @@ class Monitor:
         self._ready = False
 
     async def probe(self) -> None:
-        """Asks for made-up recommendations until all models answer, and then several times in a row within the budget.
+        """Sends made-up requests until all models answer, several times in a row within the budget.
 
-        From then on the gateway is ready, or after a minute if the machine stays too slow for the budget: the first
-        calls take longer than all later ones, and stages that were slow are left out for a while.
+        Then the gateway is ready; or after a minute, if the machine stays too slow for the budget. The first calls
+        take longest, and slow stages are skipped for a while.
         """
         while await self._lacking(float("inf")):
             await asyncio.sleep(_PROBE_PAUSE_S)
@@ -80,7 +80,7 @@ class Monitor:
         self._ready = True
 
     async def _lacking(self, budget_ms: float) -> frozenset[str]:
-        """The stages that do not answer a made-up request in so many milliseconds."""
+        """The stages that do not answer a made-up request within the budget."""
         try:
             result = await self._service.run([_PROBE], [budget_ms])
         except StageError as error:
@@ -90,17 +90,17 @@ class Monitor:
 
     @property
     def ready(self) -> bool:
-        """Whether every model has answered since the start, and is warm."""
+        """Whether all models have answered and are warm."""
         return self._ready
 
     @property
     def interactions_code(self) -> str:
-        """`ok`, or the code of what keeps events from being taken; recommendations are answered all the same."""
+        """`ok`, or the code of the error that prevents recording of events; recommendations still work."""
         failure = self._interactions.failure
         return "ok" if failure is None else failure.code
 
     async def status(self) -> Status:
-        """How the service does now."""
+        """The current status."""
         failure = self._interactions.failure
         interactions = "ok" if failure is None else failure.message
         return Status(

@@ -1,4 +1,4 @@
-"""Keeps the popular items of the fallback fresh, with what is stored about the last days."""
+"""Refreshes the popular items of the fallback from the interactions of the last days."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PAUSE_S: Final = 60.0
 
 
 class FreshPopularity:
-    """Orders popular items anew once a minute; a store that is down or empty leaves the order as it is.
+    """Reorders popular items once a minute; keeps the order if the store is down or empty.
 
     Args:
-        store: how often items were seen lately.
-        popular: what is ordered.
-        bundle: whose items these are.
+        store: recent popularity of items.
+        popular: the items to reorder.
+        bundle: has the items.
         clock: tells now.
     """
 
@@ -36,7 +36,7 @@ class FreshPopularity:
         self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     async def refresh(self) -> None:
-        """Orders them by their weight; items that nobody saw lately follow in the bundle's order.
+        """Reorders items by their weight; items without recent interactions follow in the bundle's order.
 
         Raises:
             StoreError: the store does not answer in time.
@@ -48,7 +48,7 @@ class FreshPopularity:
         self._popular.put_first(rows[by_weight][rows[by_weight] >= 0])
 
     async def run(self) -> None:
-        """Refreshes until it is cancelled."""
+        """Refreshes until cancelled."""
         while True:
             try:
                 await self.refresh()

@@ -1,11 +1,11 @@
-"""One JSON line a request, without bodies; written twice a second by a thread, and never more than so many."""
+"""The request log: one JSON line a request, without bodies, written by a thread twice a second."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,10 +28,10 @@ class Line(NamedTuple):
 
 
 class RequestLog:
-    """Chooses which requests get a line, and writes them.
+    """Selects requests for the log and writes their lines.
 
     Args:
-        config: how many lines, and what they tell.
+        config: amount and content of lines.
     """
 
     def __init__(self, config: RequestLogConfig) -> None:
@@ -46,7 +46,7 @@ class RequestLog:
     def add(
         self, request_id: str, method: str, route: str, status: int, milliseconds: float, answer: Answer | None
     ) -> None:
-        """Takes a request, unless it is left out."""
+        """Takes a request, unless sampling or the limit leaves it out."""
         if status < 400 and (answer is None or not answer.degraded):
             self._owed += self._config.share
             if self._owed < 1:
@@ -71,7 +71,7 @@ class RequestLog:
         """Writes lines; runs in a thread.
 
         Raises:
-            OSError: they cannot be written; the next line counts them.
+            OSError: they cannot be written; the next line counts them as left out.
         """
         if not lines:
             return
@@ -92,8 +92,8 @@ class RequestLog:
             path.replace(path.with_name(path.name + ".1"))
         append_whole(path, content)
 
-    def _fields(self, line: Line) -> dict[str, Any]:
-        fields: dict[str, Any] = {
+    def _fields(self, line: Line) -> dict[str, object]:
+        fields: dict[str, object] = {
             "time": round(line.time, 3),
             "request_id": line.request_id,
             "method": line.method,

@@ -1,10 +1,10 @@
-"""A span for each request and one for each of its stages, made when the answer is written and sent by a thread."""
+"""Spans of requests and their stages; made after the answer and sent by a thread."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.http.request_ids import request_id_of
@@ -24,11 +25,11 @@ from serving.placing.stage_table import SEQUENCE
 _CARRIED: Final = ("traceparent", "tracestate")
 _DELAY_MS: Final = 1_000
 QUEUE: Final = "queue"
-"""Name of the span of a request's wait for its batch."""
+"""Name of the span in which a request waits for its batch."""
 
 
 def exporting(config: TracingConfig) -> TracerProvider:
-    """Samples and exports as configured; what is not yet sent when the process ends is sent then."""
+    """A provider that samples and exports as configured; it sends the last spans when the process ends."""
     provider = sampling(config)
     exporter = OTLPSpanExporter(endpoint=config.endpoint)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=_DELAY_MS))
@@ -36,16 +37,16 @@ def exporting(config: TracingConfig) -> TracerProvider:
 
 
 def sampling(config: TracingConfig) -> TracerProvider:
-    """Samples as configured and sends nothing."""
+    """A provider that samples as configured and sends nothing."""
     resource = Resource.create({"service.name": config.service_name})
     return TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(config.sampled_share))
 
 
 class TracedApp:
-    """Traces what an application answers.
+    """Traces the requests of an application.
 
-    The stages of a batch follow one another or start together (`SEQUENCE`), so their spans are laid out from the
-    milliseconds that the pipeline has measured; every request of a batch has them.
+    The stages of a batch run in sequence or start together (`SEQUENCE`), so the times of their spans follow from the
+    measured milliseconds. Every request of a batch gets these spans.
 
     Args:
         app: the gateway.
@@ -75,11 +76,11 @@ class TracedApp:
             self._record(scope, started, status)
 
     def _record(self, scope: Scope, started: int, status: int) -> None:
-        given = {name: value.decode("latin-1") for name in _CARRIED if (value := header(scope, name.encode()))}
+        carried = {name: value.decode("latin-1") for name in _CARRIED if (value := header(scope, name.encode()))}
         route, answer = template_of(scope), scope.get(ANSWER_KEY)
         span = self._tracer.start_span(
             f"{scope['method']} {route}" if route else scope["method"],
-            self._propagator.extract(given),
+            self._propagator.extract(carried),
             SpanKind.SERVER,
             dict(_attributes(scope, route, status, answer)),
             start_time=started,
@@ -98,8 +99,10 @@ class TracedApp:
         span.end()
 
 
-def _attributes(scope: Scope, route: str | None, status: int, answer: Answer | None) -> Iterator[tuple[str, Any]]:
-    """Names of OpenTelemetry's conventions where it has them."""
+def _attributes(
+    scope: Scope, route: str | None, status: int, answer: Answer | None
+) -> Iterator[tuple[str, AttributeValue]]:
+    """Attributes, named by OpenTelemetry's conventions where these exist."""
     yield "http.request.method", scope["method"]
     yield "http.response.status_code", status
     if route is not None:

@@ -1,4 +1,4 @@
-"""Metrics and the request log of a gateway: collected on the event loop, handed on by a thread within a second."""
+"""Metrics and request log of a gateway: collected on the event loop, written by a thread within a second."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from serving.watching.rate_limited import RateLimitedLogger
 
 _LOG_PAUSE_S: Final = 0.5
 _PAUSES: Final = 2
-"""Measurements are handed on with every second batch of log lines."""
+"""Measurements are written with every second batch of log lines."""
 _NUM_PROBES: Final = 1_024
 _NUM_KEPT: Final = 60
 
 
 class Telemetry:
-    """Watches a gateway.
+    """Collects measurements and log lines of a gateway.
 
     Args:
         config: of the request log.
-        sink: where measurements go; None = nowhere.
+        sink: takes measurements; None = they are dropped.
     """
 
     def __init__(self, config: RequestLogConfig, sink: MetricSink | None = None) -> None:
@@ -47,14 +47,14 @@ class Telemetry:
         self._warn = RateLimitedLogger(logging.getLogger(__name__))
 
     def batch(self, result: PipelineResult, waited_ms: Sequence[float]) -> None:
-        """Takes what the pipeline timed and counted for a batch."""
+        """Takes the measurements of a batch."""
         if self._sink is not None:
             self._recorder.batch(result, waited_ms)
 
     def answered(
         self, request_id: str, method: str, route: str, status: int, started: float, answer: Answer | None = None
     ) -> None:
-        """Takes an answered request that arrived at a time of `time.perf_counter`."""
+        """Takes an answered request; `started` is its arrival by `time.perf_counter`."""
         self._keep_running()
         milliseconds = (time.perf_counter() - started) * 1000
         if self._sink is not None:
@@ -63,19 +63,19 @@ class Telemetry:
             self._log.add(request_id, method, route, status, milliseconds, answer)
 
     def events(self, counts: EventCounts) -> None:
-        """Takes what became of the events of a request."""
+        """Counts the events of a request by outcome."""
         if self._sink is not None:
             self._recorder.events("accepted", counts.accepted)
             self._recorder.events("duplicate", counts.duplicates)
             self._recorder.events("refused", counts.refused)
 
     def impressions(self, outcome: str, count: int) -> None:
-        """Takes what became of the records of shown items."""
+        """Counts shown items by the outcome of their record."""
         if self._sink is not None:
             self._recorder.impressions(outcome, count)
 
     def watch(self, reader: SeenReader) -> SeenReader:
-        """The same reader of seen items; now and then one of its answers is looked at."""
+        """Wraps a reader of seen items to estimate its error rate from some answers."""
         if self._sink is None:
             return reader
 
@@ -87,7 +87,7 @@ class Telemetry:
         return read
 
     async def run(self) -> None:
-        """Hands log lines on twice a second and measurements once, and all a last time when it is cancelled."""
+        """Writes log lines twice a second and measurements once a second, and both a last time when cancelled."""
         try:
             while True:
                 for _ in range(_PAUSES):
@@ -100,7 +100,7 @@ class Telemetry:
             self._measured(self._recorder.take())
 
     def write_lines(self) -> None:
-        """Writes the log lines that wait; also for a process that is about to end."""
+        """Writes the waiting log lines; also called when the process ends."""
         if self._log is None:
             return
         try:
@@ -109,7 +109,7 @@ class Telemetry:
             self._warn.warning("request log", error)
 
     async def close(self) -> None:
-        """Hands on what is left."""
+        """Writes what is left."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -135,7 +135,7 @@ class Telemetry:
 
 
 class SeenErrorRate:
-    """Estimates how many unseen items the seen filters call seen, by asking them about items that never existed."""
+    """Estimates the error rate of the seen filters by asking them about items that do not exist."""
 
     def __init__(self) -> None:
         self.newest: SeenFilters | None = None
@@ -144,14 +144,14 @@ class SeenErrorRate:
 
     @property
     def mean(self) -> float | None:
-        """Mean over the last minute of estimates; None before anybody with seen items has come."""
+        """Mean of the estimates of the last minute; None before the first subject with seen items."""
         return float(np.mean(self._shares)) if self._shares else None
 
     async def estimate(self) -> None:
         """Asks the filters that were read last.
 
         Raises:
-            StoreError: the store had to be asked again and does not answer in time.
+            StoreError: it asks the store again, which does not answer in time.
         """
         filters, self.newest = self.newest, None
         if filters is None or not len(filled := filters.filled):

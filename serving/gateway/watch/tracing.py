@@ -1,4 +1,4 @@
-"""Whether requests are traced, and where to. While they are not, nothing that traces is imported or runs."""
+"""Switches traces on; without them no tracing library is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving.gateway.watch.config import TracingConfig
 
 
 def with_traces(app: ASGIApp, config: TracingConfig) -> ASGIApp:
-    """The application with a span for each request, or itself where no endpoint is set.
+    """The application with traces, or the application itself if no endpoint is set.
 
     Raises:
         ConfigError: an endpoint is set and the extra is not installed.

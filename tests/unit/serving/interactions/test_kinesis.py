@@ -15,12 +15,12 @@ from contracts.clock import ShopCalendar
 from contracts.errors import StoreError
 from contracts.interactions import STREAM_FIELD, encode
 from serving.interactions.config import ConsumerConfig
-from serving.interactions.consumer import FeatureConsumer, Streams
+from serving.interactions.consumer import FeatureConsumer
 from serving.interactions.kinesis import KinesisSink, KinesisSource
 from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.interactions.redis_stream import RedisStreamSource
-from serving.interactions.streams import OutgoingEntry
+from serving.interactions.streams import OutgoingEntry, Streams
 from serving.stores.config import StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
@@ -113,7 +113,7 @@ def test_the_consumer_reads_kinesis_as_it_reads_redis(
 
 
 def test_a_stream_that_is_not_there(kinesis: Any, client: redis.Redis) -> None:
-    with pytest.raises(StoreError, match=r"Kinesis failed for the stream nowhere: .*is it there, and may we use it"):
+    with pytest.raises(StoreError, match=r"Kinesis failed for the stream nowhere: .*check its name and our access"):
         source(kinesis, client, "nowhere").read(1, 0)
     with pytest.raises(StoreError, match="Kinesis failed for the stream nowhere"):
         KinesisSink(kinesis, "nowhere").append([OutgoingEntry("event", b"x")])
