@@ -1,4 +1,4 @@
-"""READ FIRST. The whole recommender on one screen: `RecommenderPipeline.run` calls five stages in order, by name.
+"""READ FIRST. The whole recommender on one screen: `RecommenderPipeline.run` and `rank` call five stages by name.
 
 A stage runs in this process or in another deployment (`serving.running.calls`); the pipeline does not know which. Each
 call gets the rest of the time budget, is timed, and falls back by its policy when it fails (`serving.running.steps`).
@@ -76,7 +76,7 @@ class RecommenderPipeline:
 
     Args:
         stages: the five stages.
-        seen: reads what the subjects of a batch have seen.
+        seen: reads the seen items of a batch.
         fallbacks: replace failing stages.
         config: budget shares and policies.
     """
@@ -100,7 +100,7 @@ class RecommenderPipeline:
         steps = self.steps(batch)
         with self._seen.filter_of(batch, self._stages.seen_filter, steps) as filter_seen:
             looked_up = await steps.run(
-                "query_features", self._stages.query_features, batch, instead=self.fallbacks.anonymous
+                "query_features", self._stages.query_features, batch, fallback=self.fallbacks.anonymous
             )
             steps.note_degraded(looked_up.degraded)
             return await self.rank(looked_up.features, batch, filter_seen, steps)
@@ -111,7 +111,7 @@ class RecommenderPipeline:
         batch: RequestBatch,
         filter_seen: FilterSeen | None,
         steps: Steps,
-        enough: IntArray | None = None,
+        min_kept: IntArray | None = None,
     ) -> PipelineResult:
         """Runs everything after the query features. Evaluation starts here, with features as of past events.
 
@@ -120,30 +120,30 @@ class RecommenderPipeline:
             batch: their requests.
             filter_seen: the seen filter of this batch; None = nothing is filtered.
             steps: runs the stages of this batch.
-            enough: candidates [B] that the filter should keep; where it keeps fewer, retrieval runs again. None = k.
+            min_kept: candidates [B] that the filter should keep at least, or retrieval runs again; None = k.
 
         Raises:
             StageError: a stage failed and its policy is `fail`.
         """
-        stages, instead = self._stages, self.fallbacks
+        stages, fallbacks = self._stages, self.fallbacks
         has_subject = [subject is not None for subject in batch.subjects]
         retrieved = await steps.run(
-            "retrieval", stages.retrieval, queries, batch.filters, batch.provided, instead=instead.popular
+            "retrieval", stages.retrieval, queries, batch.filters, batch.provided, fallback=fallbacks.popular
         )
         # Ranking and the seen filter run at the same time: scoring a few seen items costs less than waiting for the
         # filter. Ranking needs retrieval because it reads its scores, which popular items do not have.
         scored, filtered = await together(
-            steps.run("ranking", stages.ranking, queries, retrieved, instead=instead.unranked, needs="retrieval"),
-            steps.run("seen_filter", filter_seen, retrieved, instead=FilterResult.unfiltered, affects=has_subject),
+            steps.run("ranking", stages.ranking, queries, retrieved, fallback=fallbacks.unranked, needs="retrieval"),
+            steps.run("seen_filter", filter_seen, retrieved, fallback=FilterResult.unfiltered, affects=has_subject),
         )
         lists = Lists(filtered, scored)
         if filter_seen is not None:
-            enough = batch.k if enough is None else enough
-            lists = await self._refilled(lists, queries, batch, filter_seen, enough, steps)
+            min_kept = batch.k if min_kept is None else min_kept
+            lists = await self._refilled(lists, queries, batch, filter_seen, min_kept, steps)
         steps.count_removed(lists.filtered)
         ranked = lists.ranked
         top = await steps.run(
-            "reranking", stages.reranking, ranked, batch.k, batch.reranking, instead=instead.reranking, last=True
+            "reranking", stages.reranking, ranked, batch.k, batch.reranking, fallback=fallbacks.reranking, last=True
         )
         retrieved = lists.filtered.candidates
         return PipelineResult(
@@ -156,26 +156,26 @@ class RecommenderPipeline:
         queries: QueryFeatures,
         batch: RequestBatch,
         filter_seen: FilterSeen,
-        enough: IntArray,
+        min_kept: IntArray,
         steps: Steps,
     ) -> Lists:
-        """Retrieves again for requests that the seen filter leaves too short; keeps their lists if that fails."""
-        short = lists.too_short(enough)
+        """Retrieves again for requests whose lists the seen filter leaves too short; keeps the lists if that fails."""
+        short = lists.too_short(min_kept)
         if not len(short):
             return lists
-        stages, instead = self._stages, self.fallbacks
-        again = Refill(
-            steps.once_more("retrieval", stages.retrieval, instead=instead.popular),
-            filter_seen,
-            steps.once_more("ranking", stages.ranking, instead=instead.unranked),
-            queries,
-            batch.filters,
-            enough,
-            short,
+        stages, fallbacks = self._stages, self.fallbacks
+        refill = Refill(
+            retrieval=steps.once_more("retrieval", stages.retrieval, fallback=fallbacks.popular),
+            filter_seen=filter_seen,
+            ranking=steps.once_more("ranking", stages.ranking, fallback=fallbacks.unranked),
+            queries=queries,
+            filters=batch.filters,
+            min_kept=min_kept,
+            requests=short,
         )
         nobody = [False] * len(batch)  # a list that stays short is not degraded
-        return await steps.run("seen_filter", again, lists, instead=Lists.as_they_are, affects=nobody)
+        return await steps.run("seen_filter", refill, lists, fallback=Lists.as_they_are, affects=nobody)
 
     def steps(self, batch: RequestBatch) -> Steps:
-        """Runs the stages of one batch."""
+        """A runner for the stages of one batch."""
         return Steps(len(batch), float(batch.budget_ms.max()), self._config, self._warn)

@@ -42,10 +42,10 @@ class QueueTimePolicy:
     def _load(self, context: AutoscalingContext) -> DeploymentLoad:
         assert context.current_time is not None  # Serve sets it, and the next one
         assert context.config is not None
-        told = context.aggregated_metrics or {}
+        metrics = context.aggregated_metrics or {}
 
         def values(name: str) -> list[float]:
-            return list(told.get(name, {}).values()) or [0.0]
+            return list(metrics.get(name, {}).values()) or [0.0]
 
         queued = context.total_queued_requests or 0.0
         at_callers = handle_queue_ms(queued, sum(values(RATE)), _LONGEST_FACTOR * self.config.target_ms)

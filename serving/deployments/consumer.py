@@ -48,7 +48,7 @@ class ConsumerReplica:
             RuntimeError: the thread has ended or hangs.
         """
         if not self._thread.is_alive():
-            raise RuntimeError("the consumer has ended with an error, see the replica's log; it is started anew")
+            raise RuntimeError("the consumer has ended with an error, see the replica's log; it is restarted")
         self._consumer.check()
 
     def _work(self) -> None:

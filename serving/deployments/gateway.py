@@ -30,7 +30,7 @@ class GatewayReplica:
         bundle_path: folder of the bundle.
         config: settings.
         remote: Serve's handles of deployments by the names of what they hold; all other stages run here.
-        beside: handles of deployments that nobody calls; naming them here makes them part of the application.
+        beside: handles of deployments that get no calls; naming them here makes them part of the application.
     """
 
     async def __init__(  # type: ignore[misc]

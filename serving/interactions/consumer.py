@@ -112,7 +112,7 @@ class FeatureConsumer:
         if quiet_s > self._config.stuck_after_s:
             raise RuntimeError(
                 f"the consumer has shown no sign of life for {quiet_s:.0f} s, more than "
-                f"stuck_after_s={self._config.stuck_after_s:g}; it is started anew"
+                f"stuck_after_s={self._config.stuck_after_s:g}; it is restarted"
             )
 
     def step(self, wait_s: float) -> int:

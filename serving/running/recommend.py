@@ -51,8 +51,8 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
         now = int(queries.now.max(initial=0))
         batch = RequestBatch.anonymous(queries.bundle_version, now, np.full(len(queries), k, dtype=np.int32))
         filter_seen = None if seen is None else DirectCall(partial(_split, seen))
-        enough = np.minimum(batch.k, LIST_K)
-        return asyncio.run(pipeline.rank(queries, batch, filter_seen, pipeline.steps(batch), enough))
+        min_kept = np.minimum(batch.k, LIST_K)
+        return asyncio.run(pipeline.rank(queries, batch, filter_seen, pipeline.steps(batch), min_kept))
 
     return recommend
 

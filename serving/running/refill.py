@@ -36,12 +36,12 @@ class Lists:
         """The kept candidates with the ranker's scores."""
         return self.scored.where(self.filtered.keep)
 
-    def too_short(self, enough: IntArray) -> LongArray:
-        """Requests [n], ascending, for which the filter removed some and kept fewer than `enough` [B]."""
+    def too_short(self, min_kept: IntArray) -> LongArray:
+        """Requests [n], ascending, for which the filter removed some and kept fewer than `min_kept` [B]."""
         if self.filtered.keep.all():
             return np.zeros(0, dtype=np.int64)
         kept, retrieved = self.filtered.kept.lengths, self.scored.lengths
-        return np.flatnonzero((kept < enough) & (kept < retrieved))
+        return np.flatnonzero((kept < min_kept) & (kept < retrieved))
 
     def as_they_are(self) -> Lists:
         """These lists: the fallback when the refill fails."""
@@ -77,7 +77,7 @@ class Refill:
         ranking: scores what retrieval found.
         queries: of the batch.
         filters: of the batch.
-        enough: candidates that the filter should keep for each request [B].
+        min_kept: candidates that the filter should keep at least, for each request [B].
         requests: those with lists that are too short [n], ascending.
     """
 
@@ -86,7 +86,7 @@ class Refill:
     ranking: Stage[QueryFeatures, Candidates, Candidates]
     queries: QueryFeatures
     filters: ItemFilters | None
-    enough: IntArray
+    min_kept: IntArray
     requests: LongArray
 
     async def __call__(self, lists: Lists, *, timeout_s: float) -> Lists:
@@ -112,7 +112,7 @@ class Refill:
             seen = _lists(verdict.removed, requests)
             removed = _joined(removed, seen)
             kept = _lists(verdict.kept, requests)
-            if not ((kept.lengths < self.enough[requests]) & (seen.lengths > 0)).any():
+            if not ((kept.lengths < self.min_kept[requests]) & (seen.lengths > 0)).any():
                 return _verdict(kept, removed, filtered.reason)
 
 

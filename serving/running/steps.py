@@ -80,7 +80,7 @@ class Steps:
         name: str,
         stage: Stage[*_MessagesT, _AnswerT] | None,
         *messages: *_MessagesT,
-        instead: Callable[[*_MessagesT], _AnswerT],
+        fallback: Callable[[*_MessagesT], _AnswerT],
         affects: Sequence[bool] | None = None,
         needs: str | None = None,
         last: bool = False,
@@ -89,9 +89,9 @@ class Steps:
 
         Args:
             name: of the stage; `OnError` has its policy.
-            stage: the stage; None = there is nothing to do, `instead` answers.
+            stage: the stage; None = there is nothing to do, `fallback` answers.
             messages: for the stage.
-            instead: the fallback, which takes the same messages.
+            fallback: the fallback, which takes the same messages.
             affects: requests [B] that the fallback degrades; None = all.
             needs: another stage; if that one was replaced, this one is skipped.
             last: whether it may use the reserved part of the budget.
@@ -100,10 +100,10 @@ class Steps:
             StageError: the stage failed or was late, and its policy is `fail`.
         """
         if stage is None:
-            return instead(*messages)
+            return fallback(*messages)
         if needs in self.replaced_stages:
             self.replaced(name, affects)
-            return instead(*messages)
+            return fallback(*messages)
         started = time.perf_counter()
         left_s = self._deadline - started - (0.0 if last else self._config.reserve_ms / 1000)
         try:
@@ -116,15 +116,15 @@ class Steps:
             self.replaced(name, affects)
             expected = isinstance(error, TimeoutError | RecommenderError)
             self._warn.warning(name, error, traceback=not expected)
-            return instead(*messages)
+            return fallback(*messages)
         finally:
             self.stage_ms[name] = self.stage_ms.get(name, 0.0) + (time.perf_counter() - started) * 1000
 
     def once_more(
-        self, name: str, stage: Stage[*_MessagesT, _AnswerT], instead: Callable[[*_MessagesT], _AnswerT]
+        self, name: str, stage: Stage[*_MessagesT, _AnswerT], fallback: Callable[[*_MessagesT], _AnswerT]
     ) -> Stage[*_MessagesT, _AnswerT]:
         """The stage for a second call, or its fallback if the first call used that."""
-        return DirectCall(instead) if name in self.replaced_stages else stage
+        return DirectCall(fallback) if name in self.replaced_stages else stage
 
     def replaced(self, name: str, affects: Sequence[bool] | None = None) -> None:
         """Notes a replaced stage and the requests that it degrades."""

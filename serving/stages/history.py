@@ -41,8 +41,8 @@ class HistoryBuilder:
         shape = (len(batch), self._length)
         rows = np.full(shape, PAD_ROW, dtype=np.int32)
         timestamps = np.full(shape, batch.now, dtype=np.int64)
-        for request, (told, stored) in enumerate(zip(batch.recent_items, recent, strict=True)):
-            newest = [(row, batch.now) for item in reversed(told) if (row := self._item_rows.get(item)) is not None]
+        for request, (sent, stored) in enumerate(zip(batch.recent_items, recent, strict=True)):
+            newest = [(row, batch.now) for item in reversed(sent) if (row := self._item_rows.get(item)) is not None]
             older = [
                 (row, time)
                 for item, time in zip(stored.item_ids, stored.timestamps, strict=True)

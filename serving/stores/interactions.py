@@ -74,8 +74,8 @@ for day = last_filter + 1, #KEYS do
   spare(KEYS[day], 'hash')
   for _ = 1, tonumber(take()) do
     local item, count = take(), take()
-    local told = redis.pcall('HINCRBY', KEYS[day], item, count)
-    if type(told) == 'table' then redis.call('HSET', KEYS[day], item, count) end  -- the old value was no number
+    local reply = redis.pcall('HINCRBY', KEYS[day], item, count)
+    if type(reply) == 'table' then redis.call('HSET', KEYS[day], item, count) end  -- the old value was no number
   end
   redis.call('EXPIRE', KEYS[day], popular_s)
 end
@@ -259,9 +259,9 @@ def _popular(accepted: Sequence[NewInteraction]) -> tuple[list[int], list[str | 
     for one in accepted:
         if one.seen is not None:
             of_day[one.seen[1]][one.interaction.item_id] += 1
-    told: list[str | int] = []
+    numbers: list[str | int] = []
     for counts in of_day.values():
-        told.append(len(counts))
+        numbers.append(len(counts))
         for item_id, count in counts.items():
-            told += [item_id, count]
-    return list(of_day), told
+            numbers += [item_id, count]
+    return list(of_day), numbers

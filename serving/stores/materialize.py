@@ -176,18 +176,18 @@ def _forget_erased_meanwhile(client: redis.Redis, keys: Keys, known: Set[str]) -
             client.delete(*keys.user_keys(user, map(int, days)))
 
 
-def _remember_erased(client: redis.Redis, keys: Keys, told: Mapping[str, int], now: int) -> Set[str]:
+def _remember_erased(client: redis.Redis, keys: Keys, of_tables: Mapping[str, int], now: int) -> Set[str]:
     """The erased users of the store and of the tables; writes all of them to the store.
 
     A time that cannot be read is replaced by that of the tables, else by now.
     """
     _remove_others(client, {keys.erased.encode()})
     known = {user.decode(): stamp for user, stamp in client.hgetall(keys.erased).items()}
-    new = {user: stamp for user, stamp in told.items() if user not in known}
-    new |= {user: told.get(user, now) for user, stamp in known.items() if not stamp.isdigit()}
+    new = {user: stamp for user, stamp in of_tables.items() if user not in known}
+    new |= {user: of_tables.get(user, now) for user, stamp in known.items() if not stamp.isdigit()}
     if new:
         client.hset(keys.erased, mapping=new)
-    return known.keys() | told.keys()
+    return known.keys() | of_tables.keys()
 
 
 def _counted(tables: Iterable[pa.Table], popular: Counter[tuple[int, str]]) -> Iterator[pa.Table]:

@@ -114,7 +114,7 @@ class UserDataStore:
         """
         keys = self._keys
 
-        def tell(pipe: redis.asyncio.client.Pipeline) -> None:
+        def note(pipe: redis.asyncio.client.Pipeline) -> None:
             pipe.hset(keys.erased, user_id, now)
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
             if is_socket(self._address):
@@ -122,7 +122,7 @@ class UserDataStore:
 
         async with store_errors(self._config, self._address):
             await self._client.hexists(keys.erased, user_id)  # fails early if the erasure could not be noted
-        await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), tell)
+        await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), note)
 
     async def _remove(
         self,

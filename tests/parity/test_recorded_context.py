@@ -64,7 +64,7 @@ def recorded(events: list[InteractionEvent], folder: Path) -> None:
             timestamp=at + number,
             accepted_at=at + number,
             user_id=event.user_id,
-            context=reader.told(event.context),
+            context=reader.values(event.context),
         )
         writer.interactions([(decode(encode(interaction)), 1000 * (at + number))])
     compact(folder, CompactConfig(), at + DAY_S)
@@ -108,7 +108,7 @@ def test_training_reads_what_was_sent(tmp_path: Path, monkeypatch: pytest.Monkey
     offline, reader = trained(processed, features), ContextReader(SCHEMA)
     assert set(offline) == set(SENT)
     for event in events:
-        told = reader.columns([reader.told(event.context)])
+        told = reader.columns([reader.values(event.context)])
         online = processed.transforms.side(Side.QUERY, told, 1)
         for ours, theirs in zip(offline[str(event.event_id)], declared_of(online, features), strict=True):
             np.testing.assert_array_equal(ours, theirs[0], err_msg=str(event.event_id))

@@ -80,5 +80,5 @@ class AccessConfig(StrictConfig):
         for field in ("name", "sha256"):
             values = [getattr(key, field) for key in self.api_keys]
             if twice := {value for value in values if values.count(value) > 1}:
-                raise ValueError(f"api_keys: {field} {min(twice)!r} is there twice")
+                raise ValueError(f"api_keys: {field} {min(twice)!r} occurs twice")
         return self

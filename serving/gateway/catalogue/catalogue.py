@@ -187,8 +187,8 @@ class Catalogue:
         price = float(self._price[row])
         image_url = None if self._picture(row) is None else picture_path(item_id)
         shown = {name: self._attribute(name, row) for name in self._attributes}
-        told = {name: value for name, value in shown.items() if value not in (None, [])}
-        return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url, told
+        attributes = {name: value for name, value in shown.items() if value not in (None, [])}
+        return item_id, title, l1, l2, gender, None if np.isnan(price) else price, image_url, attributes
 
     def _attribute(self, column: str, row: int) -> str | float | list[str] | None:
         """The raw value of an item in a declared column; None or an empty list if it has none."""

@@ -41,8 +41,8 @@ class ClientAddress:
         address = (client and _normal(client[0])) or ""
         if not self.is_proxy(address):
             return address
-        told = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
-        for hop in reversed(told.split(",")):
+        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
+        for hop in reversed(forwarded.split(",")):
             before = _normal(hop.strip())
             if before is None:
                 return address

@@ -57,7 +57,7 @@ class BudgetLanes(Generic[RequestT, AnswerT]):
         patient = sum(count for number, count in held.items() if number > self._usual)
         if sum(held.values()) >= self._most or (lane > self._usual and patient >= self._most * _PATIENT_SHARE):
             raise OverloadedError(
-                f"{sum(held.values())} requests are under way already, {patient} of them with a long budget; "
+                f"{sum(held.values())} requests wait or run already, {patient} of them with a long budget; "
                 f"try again after {self._config.retry_after_s} s",
                 retry_after_s=self._config.retry_after_s,
             )

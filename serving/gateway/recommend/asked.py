@@ -55,7 +55,7 @@ class Asked(NamedTuple):
 
     @property
     def subject(self) -> str | None:
-        """Whose history and seen items count; None = nobody's."""
+        """The user, else the session, whose history and seen items count; None = anonymous."""
         return subject_of(self.request.user_id, self.request.session_id)
 
 
@@ -87,7 +87,7 @@ class RequestReader:
             RequestError: the timestamp is out of range, or a filter is invalid.
         """
         self._check_time(request.timestamp or 0)
-        filters, context = self._filters(request), self.context.told(request.context)
+        filters, context = self._filters(request), self.context.values(request.context)
         if isinstance(request, RankingRequest):
             provided = ProvidedCandidates.read(request.candidate_ids, self._bundle)
             reranking = self._reranking(request, request_id.sent)

@@ -147,7 +147,7 @@ class EventReader:
             session_id=event.session_id,
             device_type=event.device_type,
             request_id=event.request_id,
-            context=self._context.told(event.context),
+            context=self._context.values(event.context),
         )
         seen = None
         if seen_day is not None and event.event in self._seen_events:
@@ -159,7 +159,7 @@ def _made_id(event: InteractionEvent, equal: Counter[tuple[object, ...]]) -> str
     """A hash of subject, item, time, event and place among equal events; without a time repeats are not recognised."""
     if not event.timestamp:
         return os.urandom(_ID_BYTES).hex()
-    told = (subject_of(event.user_id, event.session_id), event.item_id, event.timestamp, event.event)
-    ordinal = equal[told]
-    equal[told] += 1
-    return hashlib.blake2b(msgspec.json.encode((*told, ordinal)), digest_size=_ID_BYTES).hexdigest()
+    content = (subject_of(event.user_id, event.session_id), event.item_id, event.timestamp, event.event)
+    ordinal = equal[content]
+    equal[content] += 1
+    return hashlib.blake2b(msgspec.json.encode((*content, ordinal)), digest_size=_ID_BYTES).hexdigest()

@@ -81,11 +81,11 @@ class InteractionService:
         checked, wait_s = self._quotas(self._read(self._decode(body)), sender)
         new = [one for one in checked if isinstance(one, NewInteraction)]
         outcomes = iter(await self._batcher.submit(new) if new else ())
-        told = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]
-        refused = [_erased(index) if one == "erased" else one for index, one in enumerate(told)]
+        results = [one if isinstance(one, RefusedEvent) else next(outcomes) for one in checked]
+        refused = [_erased(index) if one == "erased" else one for index, one in enumerate(results)]
         answer = InteractionsResponse(
-            accepted=told.count("accepted"),
-            duplicates=told.count("duplicate"),
+            accepted=results.count("accepted"),
+            duplicates=results.count("duplicate"),
             refused=[one for one in refused if isinstance(one, RefusedEvent)],
         )
         if self._observe is not None:

@@ -26,7 +26,7 @@ class ContextReader:
         self._readers = {feature.column_name: _reader(feature) for feature in declared}
         self._unknown = {feature.column_name: _unknown(feature) for feature in declared}
 
-    def told(self, context: object) -> dict[str, ContextValue] | None:
+    def values(self, context: object) -> dict[str, ContextValue] | None:
         """Values of a context by column; None if there are none."""
         if context is None:
             return None

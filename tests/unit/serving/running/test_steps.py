@@ -30,14 +30,14 @@ async def fails(*messages: Any, timeout_s: float) -> float:
 
 async def test_a_stage_gets_what_is_left_of_the_budget_without_the_reserve() -> None:
     steps = steps_of(budget_ms=60_000, reserve_ms=20_000)
-    left = await steps.run("ranking", answer, instead=lambda: -1.0)
+    left = await steps.run("ranking", answer, fallback=lambda: -1.0)
     assert 39 < left <= 40
-    whole = await steps.run("reranking", answer, instead=lambda: -1.0, last=True)
+    whole = await steps.run("reranking", answer, fallback=lambda: -1.0, last=True)
     assert 59 < whole <= 60
 
 
 async def test_an_unlimited_budget_stays_unlimited() -> None:
-    assert await steps_of().run("ranking", answer, instead=lambda: -1.0) == float("inf")
+    assert await steps_of().run("ranking", answer, fallback=lambda: -1.0) == float("inf")
 
 
 async def test_without_budget_a_stage_is_not_started() -> None:
@@ -48,14 +48,14 @@ async def test_without_budget_a_stage_is_not_started() -> None:
         started.append(timeout_s)
         return 1.0
 
-    assert await steps.run("ranking", start, instead=lambda: -1.0) == -1.0
+    assert await steps.run("ranking", start, fallback=lambda: -1.0) == -1.0
     assert started == []
     assert steps.degraded == (("ranking",), ("ranking",))
 
 
 async def test_only_requests_that_notice_are_degraded() -> None:
     steps = steps_of()
-    assert await steps.run("seen_filter", fails, instead=lambda: 7.0, affects=[True, False]) == 7.0
+    assert await steps.run("seen_filter", fails, fallback=lambda: 7.0, affects=[True, False]) == 7.0
     assert steps.degraded == (("seen_filter",), ())
     assert steps.replaced_stages == {"seen_filter"}
 
@@ -67,42 +67,42 @@ async def test_what_stands_in_answers_the_same_messages() -> None:
     def first(text: str, count: int) -> str:
         return text
 
-    assert await steps_of().run("reranking", whole, "ab", 2, instead=first) == "abab"
-    assert await steps_of(budget_ms=0).run("reranking", whole, "ab", 2, instead=first) == "ab"
+    assert await steps_of().run("reranking", whole, "ab", 2, fallback=first) == "abab"
+    assert await steps_of(budget_ms=0).run("reranking", whole, "ab", 2, fallback=first) == "ab"
 
 
 async def test_what_there_is_nothing_to_do_for_is_neither_timed_nor_noted() -> None:
     steps = steps_of(budget_ms=0)
-    assert await steps.run("seen_filter", None, 7.0, instead=float) == 7.0
+    assert await steps.run("seen_filter", None, 7.0, fallback=float) == 7.0
     assert (steps.degraded, steps.stage_ms) == (((), ()), {})
 
 
 async def test_a_stage_is_left_out_with_the_one_that_it_needs() -> None:
     steps = steps_of()
-    assert await steps.run("ranking", answer, instead=lambda: -1.0, needs="retrieval") == float("inf")
-    await steps.run("retrieval", fails, instead=lambda: 0.0)
-    assert await steps.run("ranking", answer, instead=lambda: -1.0, needs="retrieval") == -1.0
+    assert await steps.run("ranking", answer, fallback=lambda: -1.0, needs="retrieval") == float("inf")
+    await steps.run("retrieval", fails, fallback=lambda: 0.0)
+    assert await steps.run("ranking", answer, fallback=lambda: -1.0, needs="retrieval") == -1.0
     assert steps.degraded == (("retrieval", "ranking"),) * 2
 
 
 async def test_a_second_call_goes_where_the_first_was_answered() -> None:
     steps = steps_of()
-    assert steps.once_more("ranking", answer, instead=lambda: -1.0) is answer
-    await steps.run("ranking", fails, instead=lambda: -1.0)
-    assert await steps.once_more("ranking", answer, instead=lambda: -1.0)(timeout_s=1.0) == -1.0
+    assert steps.once_more("ranking", answer, fallback=lambda: -1.0) is answer
+    await steps.run("ranking", fails, fallback=lambda: -1.0)
+    assert await steps.once_more("ranking", answer, fallback=lambda: -1.0)(timeout_s=1.0) == -1.0
 
 
 async def test_policy_fail_names_the_stage() -> None:
     steps = steps_of(on_error=OnError(ranking="fail"))
     with pytest.raises(StageError, match="stage ranking failed or was late; its policy is 'fail'") as caught:
-        await steps.run("ranking", fails, instead=lambda: 0.0)
+        await steps.run("ranking", fails, fallback=lambda: 0.0)
     assert caught.value.http_status == 503
     assert isinstance(caught.value.__cause__, StoreError)
 
 
 async def test_failed_stages_are_timed_too() -> None:
     steps = steps_of()
-    await steps.run("ranking", fails, instead=lambda: 0.0)
+    await steps.run("ranking", fails, fallback=lambda: 0.0)
     assert steps.stage_ms["ranking"] >= 0
 
 

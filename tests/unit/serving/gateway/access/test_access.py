@@ -156,7 +156,7 @@ REFUSED_CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"api_keys": KEYS}, "auth='none' with 2 api_keys"),
     ({"auth": "jwt"}, "auth='jwt' with no jwt section"),
     ({**jwt_access("keys.json"), "auth": "none"}, "auth='none' with a jwt section"),
-    ({"auth": "api_key", "api_keys": [KEYS[0], {**KEYS[1], "name": "shop"}]}, "name 'shop' is there twice"),
+    ({"auth": "api_key", "api_keys": [KEYS[0], {**KEYS[1], "name": "shop"}]}, "name 'shop' occurs twice"),
     ({"auth": "api_key", "api_keys": [{**KEYS[0], "sha256": "shop-key"}]}, "String should match pattern"),
     ({"auth": "api_key", "api_keys": [{**KEYS[0], "permissions": ["everything"]}]}, "Input should be 'recommend'"),
     (jwt_access("http://issuer.example/keys"), "keys over plain http could be anybody's"),

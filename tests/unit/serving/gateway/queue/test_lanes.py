@@ -56,13 +56,13 @@ async def test_patient_requests_leave_room_for_the_others() -> None:
     lanes = lanes_of(runner)
     tasks = [asyncio.create_task(lanes.submit(number, 60_000)) for number in range(4)]
     await asyncio.sleep(0.05)
-    says = "4 requests are under way already, 4 of them with a long budget"
+    says = "4 requests wait or run already, 4 of them with a long budget"
     with pytest.raises(OverloadedError, match=says) as caught:
         await lanes.submit(5, 30_000)
     assert caught.value.details == {"retry_after_s": 1}
     tasks += [asyncio.create_task(lanes.submit(number, 100)) for number in range(4, 8)]
     await asyncio.sleep(0.05)
-    with pytest.raises(OverloadedError, match="8 requests are under way already"):
+    with pytest.raises(OverloadedError, match="8 requests wait or run already"):
         await lanes.submit(8, 50)
     runner.go.set()
     assert await asyncio.gather(*tasks) == list(range(8))
