@@ -6,8 +6,8 @@ Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,15 @@ _TAIL: Final = 0.025
 Replicates = NDArray[np.float64]
 
 
+class Figure(TypedDict):
+    """An estimate in report.json; low and high are the ends of its 95 % interval, n the number of values."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its 95 % interval over n values; null where it cannot be had."""
@@ -28,9 +37,9 @@ class Estimate:
     high: float | None
     n: int
 
-    def json(self) -> dict[str, float | int | None]:
-        """As a plain mapping."""
-        return asdict(self)
+    def json(self) -> Figure:
+        """As it is written in report.json."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
 class UserBootstrap:

@@ -11,11 +11,10 @@ import numpy as np
 from contracts import columns as c
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
 from training.evaluation import metrics
-from training.evaluation.bootstrap import UserBootstrap
+from training.evaluation.bootstrap import Estimate, Figure, UserBootstrap
 from training.evaluation.ranked import LIST_K, Ranked
 from training.evaluation.test_day import TestDay
 
-Figure = dict[str, float | int | None]
 Figures = dict[str, Figure]
 
 CURVE_K: Final = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300)
@@ -90,7 +89,7 @@ class FigureMaker:
         count, eligible = int(chosen.sum()), int((self.day.launched_at <= self.day.time[-1]).sum())
         covered = metrics.coverage(ranked.heads[chosen], eligible) if count else None
         figures: Figures = {
-            f"coverage@{LIST_K}": {"value": covered, "low": None, "high": None, "n": count},
+            f"coverage@{LIST_K}": Estimate(covered, None, None, count).json(),
             f"novelty@{LIST_K}": self.mean(metrics.novelty(heads, shares), chosen),
         }
         if vectors is not None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from training.evaluation.bootstrap import Figure
 from training.evaluation.figures import SHARED
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
+from training.evaluation.values import ReportValues
 
 _TEMPLATE: Final = "report_page.html"
 _MAIN_COLUMNS: Final = ("hr@5", "hr@10", "hr@20", "ndcg@10", "mrr", "recall@100", "recall@300")
@@ -29,7 +30,7 @@ MEANINGS: Final = {
 }
 
 
-def render_page(report: Mapping[str, Any]) -> str:
+def render_page(report: ReportValues) -> str:
     """The page of a report's values; everything it shows is inside of it."""
     folder = Path(__file__).parent
     environment = Environment(
@@ -64,11 +65,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def figure(values: Mapping[str, Any] | None) -> Markup:
+def figure(values: Figure | None) -> Markup:
     """A figure with its interval, as table cell content."""
     if values is None or values["value"] is None:
         return Markup("-") if values is None or values["n"] else Markup("- <small>n = 0</small>")
     text = Markup("<b>{}</b>").format(number(values["value"]))
     if values["low"] is None:
         return text
-    return text + Markup("<small>{} … {}</small>").format(*(f"{values[end]:.3f}" for end in ("low", "high")))
+    return text + Markup("<small>{} … {}</small>").format(*(f"{end:.3f}" for end in (values["low"], values["high"])))
