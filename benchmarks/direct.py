@@ -227,10 +227,10 @@ def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
     rng = np.random.default_rng(0)
     count = min(300, bundle.num_items)
     factored = load_ranker(bundle)
-    entry = bundle.json(f"{RANKER}/config.json")
+    entry = bundle.model_entry(RANKER)
     items = ItemTensors(bundle.items, bundle.array(f"{RANKER}/encoded_id"))
-    schema = ModelSchema.model_validate(entry["schema"])
-    plain = cast(DLRM, build_model(entry["name"], entry["config"], schema, items).eval())
+    schema = ModelSchema.model_validate(entry.schema)
+    plain = cast(DLRM, build_model(entry.name, entry.config, schema, items).eval())
     load_weights(plain, bundle.path / RANKER)
     figures = {}
     for size in (1, BATCH):

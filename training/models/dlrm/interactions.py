@@ -30,8 +30,9 @@ class QueryState:
 
     def __getitem__(self, part: slice) -> QueryState:
         """Some of the queries."""
-        tensors = (self.fields, self.first, self.bottom, self.past)
-        return QueryState(*(None if tensor is None else tensor[part] for tensor in tensors))  # type: ignore[arg-type]
+        bottom = None if self.bottom is None else self.bottom[part]
+        past = None if self.past is None else self.past[part]
+        return QueryState(self.fields[part], self.first[part], bottom, past)
 
 
 @dataclass(frozen=True)
