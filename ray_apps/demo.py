@@ -26,6 +26,7 @@ from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from recommender_api.requests import RecommendationRequest
 from serving.placing.placement import PLACEMENTS, PlacementName
 from training.evaluation import main_table
 from training.features.online import final_profiles
@@ -117,12 +118,12 @@ report           {(report / "report.html").as_uri()}
 
 def recommendation_table(server: Server, user_id: str | None) -> str:
     """What the server recommends to a user on a phone, as a table."""
-    answer = server.ask(user_id=user_id, device_type="mobile", k=5)
-    lines = [f"For user {user_id} on a phone, by bundle {answer['bundle_version']}:"]
-    for item in answer["recommendations"]:
-        price = "" if item["price"] is None else f"{item['price']:.2f}"
-        title = (item["title"] or "")[:44]
-        lines.append(f"{item['rank']:>3}  {item['item_id']:<8} {title:<44} {item['category_l1'] or '':<16} {price:>9}")
+    answer = server.recommend(RecommendationRequest(user_id=user_id, device_type="mobile", k=5))
+    lines = [f"For user {user_id} on a phone, by bundle {answer.bundle_version}:"]
+    for item in answer.recommendations:
+        price = "" if item.price is None else f"{item.price:.2f}"
+        title = (item.title or "")[:44]
+        lines.append(f"{item.rank:>3}  {item.item_id:<8} {title:<44} {item.category_l1 or '':<16} {price:>9}")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,7 +23,9 @@ IMPORT_PATH: Final = "ray_apps.recommender:build_app"
 POLICY: Final = f"{QueueTimePolicy.__module__}:{QueueTimePolicy.__name__}"
 
 
-def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: int | None = None) -> dict[str, Any]:
+def read_serve_config(
+    path: Path, *, args: Mapping[str, object] | None = None, port: int | None = None
+) -> dict[str, Any]:
     """The values of a Serve config file, checked.
 
     Args:
@@ -35,16 +37,17 @@ def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: i
         ConfigError: an unknown key, a value that is not legal, deployments that the placement does not have, or a
             secret in a `runtime_env`.
     """
-    values = read_values(path)
+    values: dict[str, Any] = read_values(path)
     if port is not None:
         values = merge(values, {"http_options": {"port": port}})
-    for application in values.get("applications", []):
+    applications = values.get("applications")
+    for application in applications if isinstance(applications, list) else []:
         application["args"] = merge(application.get("args", {}), args or {})
     check_serve_config(values, source=str(path))
     return values
 
 
-def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySchema:
+def check_serve_config(values: Mapping[str, object], *, source: str) -> ServeDeploySchema:
     """Checks the values of a Serve config file down to the last key.
 
     Raises:
@@ -96,12 +99,12 @@ def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingCon
             )
 
 
-def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None:
+def _check_policy(policy: Mapping[str, object], budget_ms: float, source: str) -> None:
     if policy.get("policy_function") != POLICY:
         return
-    config = validate(
-        QueueTimeConfig, policy.get("policy_kwargs", {}), source=f"{source}: policy_kwargs of QueueTimePolicy"
-    )
+    given = policy.get("policy_kwargs", {})
+    settings = given if isinstance(given, dict) else {}
+    config = validate(QueueTimeConfig, settings, source=f"{source}: policy_kwargs of QueueTimePolicy")
     if config.target_ms >= budget_ms:
         raise ConfigError(
             f"{source}: target_ms={config.target_ms:g} of the autoscaling policy leaves nothing of "
@@ -109,7 +112,7 @@ def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None
         )
 
 
-def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> list[str]:
+def _unknown_keys(model: type[BaseModel], values: Mapping[str, object], where: str) -> list[str]:
     found = []
     for key, value in values.items():
         if key not in model.model_fields:
@@ -123,7 +126,7 @@ def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) ->
     return found
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation such as `Optional[list[Model]]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -11,13 +10,16 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from contracts.config import merge
 from contracts.errors import NotReadyError
 from ray_apps.cluster import lost_processes
 from ray_apps.ports import check_port, check_proxy_ports
 from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
+from recommender_api.answers import RecommendationResponse
+from recommender_api.requests import RecommendationRequest
 from serving.placing.placement import PlacementName
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
@@ -44,7 +46,7 @@ class Server:
         placement: PlacementName,
         port: int,
         var_dir: Path,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, object] | None = None,
         beside: Callable[[], object] = lambda: None,
     ) -> Server:
         """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready and warm.
@@ -75,16 +77,16 @@ class Server:
         url = deploy(read_serve_config(path, args=args, port=port), source=str(path), beside=beside)
         return cls(url, time.perf_counter() - started)
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """The answer of POST /v1/recommendations."""
-        body = json.dumps(request).encode()
+        body = msgspec.json.encode(request)
         headers = {"content-type": "application/json"}
         call = urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)
         with urllib.request.urlopen(call, timeout=ANSWER_TIMEOUT_S) as answer:
-            return dict(json.load(answer))
+            return msgspec.json.decode(answer.read(), type=RecommendationResponse)
 
 
-def deploy(values: dict[str, Any], *, source: str, beside: Callable[[], object] = lambda: None) -> str:
+def deploy(values: Mapping[str, object], *, source: str, beside: Callable[[], object] = lambda: None) -> str:
     """Starts Serve as a config file says, deploys its applications and waits until all are ready and warm.
 
     Args:

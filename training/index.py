@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import faiss
 import numpy as np
@@ -89,10 +89,6 @@ class IndexSummary:
         }
         return {name: value for name, value in figures.items() if value is not None}
 
-    def values(self) -> dict[str, Any]:
-        """All fields, as values."""
-        return asdict(self)
-
 
 def build_index(
     config: IndexConfig, candidates: FloatArray, out_file: Path, queries: Sequence[QueryGroup] = ()
@@ -158,24 +154,26 @@ def _split(values: FloatArray, lengths: IntArray) -> list[FloatArray]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def _build_flat(candidates: FloatArray) -> Any:
+def _build_flat(candidates: FloatArray) -> faiss.Index:
     index = faiss.IndexFlatIP(candidates.shape[1])
     index.add(candidates)
     return index
 
 
-def _build_approximate(config: IndexConfig, candidates: FloatArray) -> Any:
-    if config.approximate == "hnsw":
-        index = faiss.IndexHNSWFlat(candidates.shape[1], config.num_links, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = config.construction_depth
-        index.hnsw.efSearch = config.search_depth
-    else:
-        index = _empty_ivf(config, candidates)
+def _build_approximate(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
+    index = _empty_hnsw(config, candidates) if config.approximate == "hnsw" else _empty_ivf(config, candidates)
     index.add(candidates)
     return index
 
 
-def _empty_ivf(config: IndexConfig, candidates: FloatArray) -> Any:
+def _empty_hnsw(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
+    index = faiss.IndexHNSWFlat(candidates.shape[1], config.num_links, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = config.construction_depth
+    index.hnsw.efSearch = config.search_depth
+    return index
+
+
+def _empty_ivf(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
     """Trained inverted lists; no more lists than the catalogue can fill."""
     num_lists = max(1, min(config.num_lists, len(candidates) // _MIN_POINTS_PER_LIST))
     quantizer = faiss.IndexFlatIP(candidates.shape[1])

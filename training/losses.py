@@ -10,7 +10,7 @@ A query whose positive must not count, by `excluded` or by its logit, does not c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +51,14 @@ class OwnPositives:
     embeddings: Tensor
 
 
+class _Context(Protocol):
+    """What autograd hands from the forward to the backward pass."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _ProductSoftmax(torch.autograd.Function):
     """Softmax loss of a matrix product, with the gradient computed in the forward pass in the buffer of the logits.
 
@@ -59,7 +67,7 @@ class _ProductSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         queries: Tensor,
         candidates: Tensor,
         own: Tensor,
@@ -91,7 +99,7 @@ class _ProductSoftmax(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         of_queries, of_candidates, of_own = (saved * gradients[0] for saved in ctx.saved_tensors)
         return of_queries, of_candidates, of_own, None, None, None, None
 

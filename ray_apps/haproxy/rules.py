@@ -11,9 +11,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 MARK: Final = "# completed by ray_apps.haproxy.rules\n"
 _FALLBACK: Final = re.compile(
@@ -27,12 +27,23 @@ class UnknownTemplateError(Exception):
     """Ray writes another configuration than the one that the rules are made for."""
 
 
-def complete(text: str, settings: Mapping[str, Any]) -> str:
+class Settings(TypedDict):
+    """What is read of the fields of `HAProxyConfig`, and the file with the answer while no gateway runs."""
+
+    head_timeout_s: int
+    idle_timeout_s: int
+    connections_per_address: int
+    proxies: list[str]
+    stats_host: str
+    unavailable_file: str
+
+
+def complete(text: str, settings: Settings) -> str:
     """The configuration with what Ray cannot be told.
 
     Args:
         text: as Ray has written it.
-        settings: the fields of `HAProxyConfig`, and `unavailable_file`, the answer while no gateway runs.
+        settings: of the server.
 
     Raises:
         UnknownTemplateError: a line that a rule needs is not there.
@@ -54,7 +65,7 @@ def complete(text: str, settings: Mapping[str, Any]) -> str:
     return MARK + (text if knows else without)
 
 
-def _rules(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _rules(settings: Settings) -> list[tuple[str, str, str]]:
     """What each rule is for, the lines that it needs, and what stands there afterwards."""
     head, idle, host = settings["head_timeout_s"], settings["idle_timeout_s"], settings["stats_host"]
     others = f" if !{{ src {' '.join(settings['proxies'])} }}" if settings["proxies"] else ""

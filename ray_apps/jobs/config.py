@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -77,11 +77,11 @@ class JobConfig(StrictConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _spread(cls, values: Any) -> Any:
+    def _spread(cls, values: object) -> object:
         """Lays the shared values under the sections: what a section sets itself stays."""
         if not isinstance(values, Mapping):
             return values
-        shared: dict[str, Any] = {}
+        shared: dict[str, object] = {}
         for key, sections in (("seed", SEEDED), ("timezone", ZONED)):
             if key in values:
                 shared = merge(shared, {name: {key: values[key]} for name in sections})

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
 
 from contracts.clock import Clock, SystemClock
 from contracts.config import StrictConfig
@@ -252,6 +251,6 @@ def _file_values(file: Path, name: Path) -> tuple[str, int, int] | None:
     return (str(name), stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
 
 
-def digest(values: Any) -> str:
-    """Digest of plain values, 16 hex digits."""
+def digest(values: object) -> str:
+    """Digest of JSON values, 16 hex digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

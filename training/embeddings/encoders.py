@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ from contracts.ids import FloatArray
 from training.embeddings.config import PACKAGED_MINILM, STAND_IN, ImageEncoderConfig, TextEncoderConfig
 from training.embeddings.content import fetch_weights, hash_path, read_content
 from training.embeddings.pictures import decode_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
 
 HASH: Final = "content_hash"
 CONTENT: Final = "content"
@@ -121,7 +126,7 @@ class TextEncoder:
         self._config = config
         torch.set_num_threads(max(1, int(config.num_cpus)))
         device = "cuda" if config.num_gpus else "cpu"
-        self._model: Any = SentenceTransformer(
+        self._model = SentenceTransformer(
             str(identity.weights), device=device, model_kwargs={"torch_dtype": number_format(config.precision, device)}
         )
         self._model.max_seq_length = config.max_tokens
@@ -158,20 +163,21 @@ class ImageEncoder:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Vectors of a table of content hashes and picture paths; a picture that cannot be decoded has an error."""
-        pictures, errors = [], []
-        for location in batch[CONTENT].to_pylist():
-            picture, error = self._load(location)
-            pictures.append(picture)
-            errors.append(error)
+        pictures: dict[int, Tensor] = {}
+        errors: list[str | None] = [None] * len(batch)
+        for row, location in enumerate(batch[CONTENT].to_pylist()):
+            try:
+                pictures[row] = self._load(location)
+            except DataError as error:
+                errors[row] = error.message
         vectors = np.zeros((len(batch), 0), dtype=np.float32)
-        good = [row for row, error in enumerate(errors) if error is None]
-        if good:
-            encoded = self._encode([pictures[row] for row in good])
+        if pictures:
+            encoded = self._encode(list(pictures.values()))
             vectors = np.zeros((len(batch), encoded.shape[1]), dtype=np.float32)
-            vectors[good] = encoded
+            vectors[list(pictures)] = encoded
         return _answer(batch, vectors, errors)
 
-    def _encode(self, pictures: list[Any]) -> FloatArray:
+    def _encode(self, pictures: list[Tensor]) -> FloatArray:
         torch = self._torch
         parts = []
         with torch.inference_mode():
@@ -181,15 +187,12 @@ class ImageEncoder:
         encoded: FloatArray = torch.cat(parts).numpy()
         return encoded
 
-    def _load(self, location: str) -> tuple[Any, str | None]:
-        try:
-            content = read_content(location, self._base, self._config.max_bytes)
-            return self._prepare(decode_picture(content, location, self._config)), None
-        except DataError as error:
-            return None, error.message
+    def _load(self, location: str) -> Tensor:
+        content = read_content(location, self._base, self._config.max_bytes)
+        return self._prepare(decode_picture(content, location, self._config))
 
 
-def build_vision_tower(model: str, weights: Path | None, seed: int) -> tuple[Any, Any]:
+def build_vision_tower(model: str, weights: Path | None, seed: int) -> tuple[nn.Module, Callable[[Image], Tensor]]:
     """The vision tower of an open_clip model, in evaluation mode, and the preparation of its pictures.
 
     The stand-in sees few large patches, so that even untrained it keeps where which colour is.

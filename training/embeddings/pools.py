@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import ray
@@ -16,7 +16,7 @@ from ray.util.annotations import RayDeprecationWarning
 from contracts.errors import DataError
 from training.embeddings.cache import VectorCache
 from training.embeddings.config import ImageEncoderConfig, PoolConfig
-from training.embeddings.encoders import CONTENT, ERROR, HASH
+from training.embeddings.encoders import CONTENT, ERROR, HASH, ImageEncoder, TextEncoder
 from training.embeddings.pictures import read_picture
 
 _KILLED: Final = (
@@ -63,7 +63,11 @@ def _hash_picture(location: str, base: Path, limits: ImageEncoderConfig) -> tupl
 
 
 def encode_missing(
-    contents: dict[str, str], cache: VectorCache, encoder: type[Any], arguments: dict[str, Any], pool: PoolConfig
+    contents: dict[str, str],
+    cache: VectorCache,
+    encoder: type[TextEncoder | ImageEncoder],
+    arguments: dict[str, object],
+    pool: PoolConfig,
 ) -> int:
     """Encodes the contents, by hash, that the cache lacks; returns how many.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,17 @@ Examples = Mapping[str, Sequence[str]]
 _NAMED: Final = 5
 _FEW: Final = 0.1
 _REASONS: Final = (*VERDICTS, *REPEATS, REUSED)
+
+
+class PreprocessReport(TypedDict):
+    """What a run has to tell, as JSON: interactions kept out by reason, examples, and warnings in words."""
+
+    kept_out: dict[str, int]
+    reused_event_ids: int
+    examples: list[str]
+    empty_days: list[str]
+    warnings: list[str]
+    out_of_vocabulary: dict[str, int]
 
 
 def gather_examples(parts: pa.ChunkedArray) -> Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -272,7 +272,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "item_rows": items,
         "first_events": first,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
-        _OF_CONTEXT: context_values(spec.context, trained),
+        _OF_CONTEXT: _one_list(context_values(spec.context, trained)),
     }
 
 
@@ -285,9 +285,13 @@ def _rejected(rows: pa.Table) -> dict[str, object]:
     return {"verdicts": np.bincount(verdict, minlength=len(VERDICTS)), "examples": examples}
 
 
-def _statistics(**values: Any) -> pa.Table:
-    lists = {name for name in STATISTICS.names if pa.types.is_list(STATISTICS.field(name).type)}
-    columns = {name: [values.get(name, [] if name in lists else 0)] for name in STATISTICS.names if name != _OF_CONTEXT}
-    context = values.get(_OF_CONTEXT, pa.array([], CONTEXT))
-    columns[_OF_CONTEXT] = pa.ListArray.from_arrays([0, len(context)], context)
-    return pa.table(columns, schema=STATISTICS)
+def _statistics(**values: object) -> pa.Table:
+    """One row of `STATISTICS`; what has no value is 0 or empty."""
+    empty: dict[str, object] = {field.name: [] if pa.types.is_list(field.type) else 0 for field in STATISTICS}
+    columns = {name: [value] for name, value in (empty | values).items() if name != _OF_CONTEXT}
+    context = values.get(_OF_CONTEXT, _one_list(pa.array([], CONTEXT)))
+    return pa.table({**columns, _OF_CONTEXT: context}, schema=STATISTICS)
+
+
+def _one_list(values: pa.StructArray) -> pa.ListArray:
+    return pa.ListArray.from_arrays([0, len(values)], values)

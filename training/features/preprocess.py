@@ -10,10 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
-from ray.data.context import ShuffleStrategy
 
 from contracts import columns as c
 from contracts.clock import Clock, ShopCalendar, day_to_name
 from contracts.declared import declared_columns
 from contracts.errors import DataError
 from contracts.files import atomic_dir
+from contracts.ids import LongArray
 from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
 from contracts.transforms import FittedTransforms
@@ -37,6 +36,7 @@ from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
 from training.features.kept_out import (
+    PreprocessReport,
     check_positives,
     check_repeats,
     doubtful_days,
@@ -49,17 +49,14 @@ from training.features.launches import doubtful_launches, early_events, launch_t
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
+from training.features.ray_data import data_error_of, sort_shuffle
 from training.features.repeats import DUPLICATE, REPEATS
 from training.records import ServedValues
-from training.tables import RawTable, pieces, read_piece
+from training.tables import Piece, RawTable, pieces, read_piece
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT: Final = 2
-_LOGGERS_OF_FAILED_TASKS: Final = (
-    "ray.data.exceptions",
-    "ray.data._internal.execution.streaming_executor_state",
-)
 _CHUNK: Final = 1 << 20
 _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
@@ -121,23 +118,16 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path, schema: Feature
     for name in (EVENTS_DIR, SUBJECTS_DIR):
         (folder / name).mkdir()
     finish_ref = ray.put(partition_spec(config, raw, folder, schema))
-    with _sort_shuffle():
+    with sort_shuffle():
         first, *others = [_encoded(source, encode_spec(config, raw)) for source in raw.sources]
         encoded = first.union(*others) if others else first
         finished = encoded.groupby(PARTITION).map_groups(_finisher(finish_ref), batch_format="pyarrow")
         try:
             return pa.concat_tables(ray.get(finished.to_arrow_refs()))
         except ray.exceptions.RayTaskError as error:
-            if (cause := _cause(error)) is None:
+            if (cause := data_error_of(error)) is None:
                 raise
             raise cause from error
-
-
-def _cause(error: BaseException | None) -> DataError | None:
-    """What a task found in the tables, if that is why it ended."""
-    while isinstance(error, ray.exceptions.RayTaskError):  # which is an instance of its cause's class, too
-        error = error.cause
-    return error if isinstance(error, DataError) else None
 
 
 def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
@@ -147,7 +137,7 @@ def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
     return numbers.map_batches(_encoder(ray.put((source, cut, spec))), batch_size=None, batch_format="pyarrow")
 
 
-def _encoder(work: Any) -> Callable[[Any], Any]:
+def _encoder(work: ray.ObjectRef[tuple[RawTable, list[Piece], EncodeSpec]]) -> Callable[[pa.Table], Iterator[pa.Table]]:
     def encode_piece(numbers: pa.Table) -> Iterator[pa.Table]:
         source, cut, spec = ray.get(work)
         for number in numbers["id"].to_pylist():
@@ -157,31 +147,11 @@ def _encoder(work: Any) -> Callable[[Any], Any]:
     return encode_piece
 
 
-def _finisher(spec: Any) -> Callable[[Any], Any]:
+def _finisher(spec: ray.ObjectRef[PartitionSpec]) -> Callable[[pa.Table], pa.Table]:
     def finish_subjects(rows: pa.Table) -> pa.Table:
         return finish_partition(rows, ray.get(spec))
 
     return finish_subjects
-
-
-@contextmanager
-def _sort_shuffle() -> Iterator[None]:
-    """Shuffles by sorting: with few partitions on one machine several times faster than Ray's default.
-
-    What ends a task ends the job with its own message; Ray's copies of it, with the tasks' stacks, are not printed.
-    """
-    context = ray.data.DataContext.get_current()
-    before = context.shuffle_strategy
-    context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS_OF_FAILED_TASKS}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        context.shuffle_strategy = before
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
 
 
 def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
@@ -234,7 +204,7 @@ def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
 
 def _summarise(
     config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str, schema: FeatureSchema
-) -> tuple[ProcessedInfo, dict[str, Any]]:
+) -> tuple[ProcessedInfo, PreprocessReport]:
     """The run's info and its report of what was kept out."""
     lengths = raw.split.last_day - raw.split.first_day + 1
     per_day = _sum_lists(statistics["events_of_day"], lengths)
@@ -271,8 +241,15 @@ def _summarise(
         *doubts,
         *told(kept_out, reused, of_reason, REPORT),
     ]
-    report = {"kept_out": kept_out, "reused_event_ids": reused, "examples": examples, "empty_days": empty}
-    return info, report | {"warnings": warnings}
+    report: PreprocessReport = {
+        "kept_out": kept_out,
+        "reused_event_ids": reused,
+        "examples": examples,
+        "empty_days": empty,
+        "warnings": warnings,
+        "out_of_vocabulary": {},
+    }
+    return info, report
 
 
 def _write_entities(raw: RawTables, transforms: FittedTransforms, folder: Path) -> None:
@@ -286,7 +263,7 @@ def _end(config: PreprocessConfig, raw: RawTables) -> int:
     return ShopCalendar(config.timezone).start_of_day(raw.split.last_day + 1)
 
 
-def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _sum_lists(lists: pa.ChunkedArray, length: int) -> LongArray:
     rows = [row for row in lists.to_pylist() if row]
     return np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(length, dtype=np.int64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import faiss
 import numpy as np
@@ -40,7 +40,7 @@ class CandidateIndex:
         approximate: a FAISS index over the same embeddings, or None for exact search.
     """
 
-    def __init__(self, candidates: FloatArray, approximate: Any = None) -> None:
+    def __init__(self, candidates: FloatArray, approximate: faiss.Index | None = None) -> None:
         self._candidates = np.asarray(candidates)
         self._all_rows = np.arange(len(candidates), dtype=np.int32)
         self._approximate = approximate
@@ -177,11 +177,12 @@ class CandidateIndex:
 
     def _fetch(self, queries: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
         """FAISS's own answer, [B, count], padded with -1."""
-        parameters = None
-        if isinstance(self._approximate, faiss.IndexHNSW):
-            depth = max(count, self._approximate.hnsw.efSearch)
+        index, parameters = self._approximate, None
+        assert index is not None  # an exact search does not come here
+        if isinstance(index, faiss.IndexHNSW):
+            depth = max(count, index.hnsw.efSearch)
             parameters = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]  # not in its stubs
-        scores, rows = self._approximate.search(np.ascontiguousarray(queries), count, params=parameters)
+        scores, rows = index.search(np.ascontiguousarray(queries), count, params=parameters)
         return rows.astype(np.int32), scores
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -55,8 +55,20 @@ class Task(Protocol):
 
 Progress = Callable[[int, int, float, float], None]
 """Told now and then: steps done, steps in all, loss, rows a second."""
-Keep = Callable[[dict[str, Any], Metrics], None]
-"""Given the values to resume from, and the metrics so far."""
+
+
+class TrainState(TypedDict):
+    """What a run resumes from; `step` counts within the epoch."""
+
+    model: dict[str, Tensor]
+    optimizers: list[dict[str, object]]
+    epoch: int
+    step: int
+    metrics: Metrics
+
+
+Keep = Callable[[TrainState], None]
+"""Given the state after an epoch, or between two."""
 
 
 class Optimizers:
@@ -96,11 +108,11 @@ class Optimizers:
         for schedule in self._schedules:
             schedule.step()
 
-    def state_dict(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[dict[str, object]]:
         """Everything that a resumed run needs."""
         return [part.state_dict() for part in self._all] + [part.state_dict() for part in self._schedules]
 
-    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+    def load_state_dict(self, state: list[dict[str, object]]) -> None:
         """Continues from `state_dict`."""
         for optimizer, values in zip(self._all, state, strict=False):
             optimizer.load_state_dict(values)
@@ -131,7 +143,7 @@ def fit(
     config: TrainerConfig,
     *,
     worker: int = 0,
-    resume: Mapping[str, Any] | None = None,
+    resume: TrainState | None = None,
     keep: Keep | None = None,
     progress: Progress | None = None,
     before_step: Callable[[], None] = lambda: None,
@@ -167,8 +179,8 @@ def fit(
 
     def kept(epoch: int, step: int) -> None:
         if keep is not None:
-            state = {"model": task.model.state_dict(), "optimizers": optimizers.state_dict()}
-            keep({**state, "epoch": epoch, "step": step, "metrics": metrics}, metrics)
+            model, optimizer = task.model.state_dict(), optimizers.state_dict()
+            keep({"model": model, "optimizers": optimizer, "epoch": epoch, "step": step, "metrics": metrics})
 
     for epoch in range(first_epoch, config.epochs):
         place = epoch, first_step if epoch == first_epoch else 0, num_steps
@@ -232,7 +244,7 @@ def _train_epoch(
             before_step()
             generator = _step_generator(config.seed, epoch, step, worker, device)
             loss = task.loss(batch.to(device), generator)
-            (loss * share).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss * share)
             optimizers.step()
             losses.add(step, loss)
             rows_done += len(batch)

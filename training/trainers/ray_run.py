@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 import ray.train
 import torch
@@ -23,7 +23,7 @@ from contracts.cores import ThreadsByLoad
 from contracts.files import atomic_dir
 from training.models.loading import save_model
 from training.trainers.config import TrainerConfig
-from training.trainers.loop import Metrics, Progress, Task, fit, keep_freed_memory
+from training.trainers.loop import Metrics, Progress, Task, TrainState, fit, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +135,9 @@ def _train_worker(values: dict[str, TrainJob]) -> None:
         close()
 
 
-def _report(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) -> None:
+def _report(job: TrainJob, task: Task, state: TrainState) -> None:
     """Hands metrics, and from worker 0 a checkpoint, to Ray Train; the last one holds the model's folder."""
+    metrics = state["metrics"]
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report(metrics)
         return
@@ -149,23 +150,29 @@ def _report(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) 
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
+class _Bar(Protocol):
+    """What is used of Ray's progress bar, which has no types."""
+
+    def set_description(self, desc: str) -> None: ...
+    def update(self, n: int) -> None: ...
+    def close(self) -> None: ...
+
+
 def _progress_bar(name: str) -> tuple[Progress, Callable[[], None]]:
     """One line on the driver's terminal."""
-    bars: list[tqdm_ray.tqdm] = []
+    bars: list[_Bar] = []
     shown = 0
 
     def progress(done: int, steps: int, loss: float, rows_per_s: float) -> None:
         nonlocal shown
         if not bars:
             bars.append(tqdm_ray.tqdm(desc=name, total=steps, unit="step"))
-        bars[0].set_description(  # type: ignore[no-untyped-call]
-            f"{name}: loss {loss:.3f}, {rows_per_s:,.0f} rows/s"
-        )
-        bars[0].update(done - shown)  # type: ignore[no-untyped-call]
+        bars[0].set_description(f"{name}: loss {loss:.3f}, {rows_per_s:,.0f} rows/s")
+        bars[0].update(done - shown)
         shown = done
 
     def close() -> None:
         for bar in bars:
-            bar.close()  # type: ignore[no-untyped-call]
+            bar.close()
 
     return progress, close

@@ -112,7 +112,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
     config = CONFIG.model_copy(update={"checkpoint_steps": 5, "sparse_above": sparse_above})
     states: list[dict[str, Any]] = []
     whole = make_task(toy_data, toy_schema, config)
-    expected = fit(whole, config, keep=lambda state, _: states.append(copy.deepcopy(state)))
+    expected = fit(whole, config, keep=lambda state: states.append(copy.deepcopy(state)))
 
     for state in (states[0], states[-2], states[-1]):  # inside the first epoch, inside the last, after the last
         task = make_task(toy_data, toy_schema, config)
@@ -324,7 +324,7 @@ def test_a_loss_that_is_not_finite_ends_training_by_its_step(
     task = BrokenTask(make_task(toy_data, toy_schema, CONFIG, source=source), broken_step=18)
 
     with pytest.raises(TrainingError, match="the loss of step 18 is nan, expected a finite number; lower learning_"):
-        fit(task, CONFIG, keep=lambda state, _: kept.append(state["epoch"]))
+        fit(task, CONFIG, keep=lambda state: kept.append(state["epoch"]))
     assert kept == [1]
 
 
@@ -338,7 +338,7 @@ def test_weights_that_are_not_finite_end_training_before_they_are_kept(
         task.model.query_tower.fields.tables[1].weight[2, 0] = torch.inf  # no row of the data looks it up
 
     with pytest.raises(TrainingError, match=r"after step 5: the weight query_tower\.fields\.tables\.1\.weight is NaN"):
-        fit(task, config, keep=lambda state, _: kept.append(state))
+        fit(task, config, keep=lambda state: kept.append(state))
     assert kept == []
 
 
