@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, parse, report
-from benchmarks.direct import random_queries, spread_ms
+from benchmarks.common import Figure, parse, report, spread_ms
+from benchmarks.scoring import random_queries
 from benchmarks.shop import ROOT, open_shop
 from contracts.bundle import Bundle
 from contracts.features import NUM_ITEM_AGE_BUCKETS

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
 
 
@@ -50,6 +51,12 @@ def parse(program: str, description: str, argv: Sequence[str] | None = None) -> 
 def spread(values: Sequence[float], unit: str) -> Figure:
     """The median over the rounds, with the lowest and the highest."""
     return Figure(median(values), unit, min(values), max(values))
+
+
+def spread_ms(times: Sequence[float]) -> Figure:
+    """The median, with the 5th and the 95th percentile."""
+    low, high = np.percentile(times, [5, 95])
+    return Figure(median(times), "ms", float(low), float(high))
 
 
 def report(figures: Mapping[str, Figure], path: Path | None) -> None:

@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import Figure
-from benchmarks.direct import spread_ms
+from benchmarks.common import Figure, spread_ms
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.ids import AnyArray, IntArray

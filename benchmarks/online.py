@@ -23,8 +23,7 @@ import numpy as np
 import pyarrow as pa
 import redis
 
-from benchmarks.common import Figure, parse, report, spread
-from benchmarks.direct import spread_ms
+from benchmarks.common import Figure, parse, report, spread, spread_ms
 from benchmarks.load import Outcome, Target, closed_loop, http_request, open_loop, poisson_arrivals
 from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.common import Figure, parser, report, spread
-from benchmarks.direct import expected_answers, limit_rps, one_request_ms, scoring_figures
+from benchmarks.direct import expected_answers, limit_rps, one_request_ms
 from benchmarks.items import FeastItems, comparison, feast_ms, gather_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
 from benchmarks.replicas import memory_figures
+from benchmarks.scoring import scoring_figures
 from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
 from benchmarks.systems import System, ask, differences, per_model, placement, running, triton_variants, uvicorn
 from ray_apps.server import stop_on_signals

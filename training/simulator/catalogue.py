@@ -9,10 +9,10 @@ import numpy as np
 
 from contracts.ids import IntArray
 from training.simulator import vocabulary as words
-from training.simulator.choice import NO_GENDER, DoubleArray, ItemTraits
 from training.simulator.config import Preset
 from training.simulator.shop import launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, write_text
+from training.simulator.traits import NO_GENDER, DoubleArray, ItemTraits
 
 _GENDER_PROBS = (0.15, 0.15, 0.7)
 _L1_SPREAD = 0.6

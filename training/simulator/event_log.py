@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.errors import DataError
 from contracts.ids import IntArray, LongArray
-from training.simulator.choice import DEVICES
 from training.simulator.observed import Steps, observe
 from training.simulator.shop import Profiles
 from training.simulator.tables import USER_GENDERS
+from training.simulator.traits import DEVICES
 from training.simulator.truth import Truth
 
 

@@ -13,11 +13,11 @@ from contracts.errors import DataError
 from contracts.ids import IntArray
 from training.simulator import vocabulary as words
 from training.simulator.catalogue import Catalogue, price_bands
-from training.simulator.choice import GENDERS, NO_GENDER, DoubleArray, ItemTraits
 from training.simulator.config import BRAND, SimulatorConfig
 from training.simulator.period import Period
 from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, taste_sentence, write_text
+from training.simulator.traits import GENDERS, NO_GENDER, DoubleArray, ItemTraits
 from training.tables import ColumnMap, read_table
 
 _ONE_CATEGORY = "all"

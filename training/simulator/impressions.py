@@ -17,11 +17,12 @@ import numpy as np
 from scipy.special import expit
 
 from contracts.ids import BoolArray, IntArray
-from training.simulator.choice import ChoiceModel, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.config import ImpressionsConfig
 from training.simulator.inverse_cdf import InverseCdf
 from training.simulator.observed import Steps
 from training.simulator.posterior import mix, own_probs
+from training.simulator.traits import DoubleArray
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.ids import LongArray
-from training.simulator.choice import Codes, DoubleArray
+from training.simulator.traits import Codes, DoubleArray
 
 _ALMOST_ONE = 1 - 1e-9
 

@@ -10,8 +10,8 @@ import numpy as np
 from contracts.clock import ShopCalendar
 from contracts.features import SESSION_GAP_S
 from contracts.ids import BoolArray, IntArray, LongArray
-from training.simulator.choice import NUM_DAYPARTS, Codes
 from training.simulator.shop import Profiles
+from training.simulator.traits import NUM_DAYPARTS, Codes
 
 DAYPART_HOURS: Final = 24 // NUM_DAYPARTS
 

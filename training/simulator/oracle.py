@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts.errors import DataError
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
-from training.simulator.choice import NO_GENDER
 from training.simulator.event_log import EventLog, codes
 from training.simulator.observed import Steps
 from training.simulator.posterior import ALL, Belief, Knowledge, believe
 from training.simulator.scoring import score_block
+from training.simulator.traits import NO_GENDER
 
 _NUM_HELD_OUT_DAYS = 2
 _BLOCK_ROWS = 1_024

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contracts.ids import IntArray
-from training.simulator.choice import ItemTraits
 from training.simulator.texts import taste_of
+from training.simulator.traits import ItemTraits
 
 SIZE: Final = 64
 NUM_SHAPES: Final = 42

@@ -14,8 +14,9 @@ import numpy as np
 from scipy.special import softmax
 
 from contracts.ids import IntArray, LongArray
-from training.simulator.choice import ChoiceModel, Codes, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.observed import Steps
+from training.simulator.traits import Codes, DoubleArray
 
 _CHUNK_ROWS = 2_048  # an array [rows, classes] of this height stays in the cache
 

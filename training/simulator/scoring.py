@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.ids import BoolArray, FloatArray
-from training.simulator.choice import ChoiceModel, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.observed import Steps
 from training.simulator.posterior import Knowledge
+from training.simulator.traits import DoubleArray
 
 
 def score_block(

@@ -9,9 +9,9 @@ import numpy as np
 from contracts.clock import HOUR_S
 from contracts.errors import ConfigError
 from contracts.ids import BoolArray, IntArray, LongArray
-from training.simulator.choice import DEVICES, NUM_DAYPARTS, DoubleArray
 from training.simulator.period import Period
 from training.simulator.shop import DAYPART_WEIGHTS, HOME_DEVICE_SHARE, WEEKEND_RATE, Population
+from training.simulator.traits import DEVICES, NUM_DAYPARTS, DoubleArray
 
 MAX_LENGTH = 12
 _LENGTH_P = 1 / 3.4

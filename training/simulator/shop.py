@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 
 from contracts.ids import BoolArray, FloatArray, IntArray
-from training.simulator.choice import (
+from training.simulator.config import DriftConfig, Preset
+from training.simulator.inverse_cdf import InverseCdf
+from training.simulator.traits import (
     AGE_EDGES,
     DEVICES,
     GENDERS,
@@ -21,8 +23,6 @@ from training.simulator.choice import (
     ItemTraits,
     LatentSpace,
 )
-from training.simulator.config import DriftConfig, Preset
-from training.simulator.inverse_cdf import InverseCdf
 
 AGE_WEIGHTS: Final = (0.18, 0.32, 0.25, 0.15, 0.10)
 DEVICE_WEIGHTS: Final = (0.5, 0.4, 0.1)

@@ -15,13 +15,14 @@ from contracts.errors import DataError
 from contracts.files import atomic_dir
 from training.simulator import pictures, tables
 from training.simulator.catalogue import Catalogue, draw_catalogue
-from training.simulator.choice import ChoiceModel, LatentSpace, build_choice_model
+from training.simulator.choice import ChoiceModel, build_choice_model
 from training.simulator.config import SimulatorConfig
 from training.simulator.days import Shop, show_slates, simulate_day
 from training.simulator.given import read_catalogue, read_users
 from training.simulator.period import Period
 from training.simulator.sessions import Sessions, draw_sessions
 from training.simulator.shop import brand_effects, draw_brands, draw_effects, draw_population, draw_profiles
+from training.simulator.traits import LatentSpace
 from training.simulator.truth import TRUTH, Truth
 
 LATENT = LatentSpace()

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator.catalogue import Catalogue
-from training.simulator.choice import DEVICES, Codes, DoubleArray
 from training.simulator.config import BRAND
 from training.simulator.period import Period
 from training.simulator.shop import Profiles
+from training.simulator.traits import DEVICES, Codes, DoubleArray
 
 EVENT_PROBS: Final = (0.70, 0.18, 0.08, 0.04)
 """Shares of the kinds of events in the order of `contracts.columns.EVENTS`; they do not depend on the item."""

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from benchmarks.peers.triton.stages import OPENERS, opened_shop
+from benchmarks.peers.triton.shop import opened_shop
+from benchmarks.peers.triton.stages import OPENERS
 
 
 class TritonPythonModel:

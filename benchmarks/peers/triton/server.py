@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from benchmarks.peers.triton.shop import opened_shop
 from benchmarks.peers.triton.spec import ANSWER, ENSEMBLE, REQUEST, Model, Tensors
-from benchmarks.peers.triton.stages import opened_shop
 
 ROOT: Final = Path(__file__).parents[3]
 ENVIRONMENT: Final = ROOT / "var" / "peers" / "triton"
