@@ -1,6 +1,6 @@
 """`make demo`: a simulated shop, the whole pipeline, a server that answers, and a first recommendation.
 
-Everything it makes lies below the var folder and is reused by the next run; everything it starts ends with it.
+Its files are below the var folder, and the next run reuses them. Its processes end with it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run_demo(config: JobConfig, placement: PlacementName, port: int) -> None:
     with ExitStack() as stack:
         jobs_lock = stack.enter_context(ExitStack())
         jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
-        ports = stack.enter_context(port_block())  # whoever is in the way is named before anything is made
+        ports = stack.enter_context(port_block())  # fails before the long work if ports are in use
         background = stack.enter_context(ThreadPoolExecutor(1))
         simulated = background.submit(run_pipeline, workspace, JOBS[:1])  # while Ray starts
         dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root, ports))

@@ -58,7 +58,7 @@ def serve(
         port: on 127.0.0.1.
         var_dir: folder of bundles and stores.
         settings: laid over the application's arguments.
-        haproxy: what stands between clients and gateways.
+        haproxy: settings of the proxy between clients and gateways.
 
     Raises:
         BundleError: nothing is in production in the folder.

@@ -1,4 +1,4 @@
-"""Serve config files, read and checked: Serve itself ignores keys that it does not know."""
+"""Reads and checks Serve config files; Serve itself ignores unknown keys."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def check_serve_config(values: Mapping[str, object], *, source: str) -> ServeDep
 
 
 def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingConfig, source: str) -> None:
-    """The gateway refuses with 429 and Retry-After; Serve's own limit must not be met before."""
+    """The gateway refuses with 429 and Retry-After, so Serve's own limit must be higher."""
     service = arguments.service
     batchers = [service.batch, service.batch, arguments.interactions.batch]  # recommendations, rankings, events
     needed = service.refusals.max_held + sum(

@@ -1,4 +1,4 @@
-"""Starting the Serve application on a cluster of this process, and stopping with it."""
+"""Starts the Serve application on a cluster of this process and waits until it is stopped."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ class Server:
             port: on 127.0.0.1.
             var_dir: folder of bundles and stores.
             settings: laid over the application's arguments.
-            beside: waits for what keeps the machine busy until then; asked before the server has to be warm.
+            beside: waits for other work on this machine; called before the server is warmed up.
 
         Raises:
-            ConfigError: the file is not legal, or somebody listens on a port.
+            ConfigError: the file is not legal, or a port is in use.
             NotReadyError: the application does not start; Serve's reason is in the message.
         """
         from ray_apps.serve_config import read_serve_config  # it imports Serve, see `deploy`
 
         started = time.perf_counter()
-        check_port(port)  # once more: a pipeline may have run since
+        check_port(port)  # checked again: a long pipeline may have run since the first check
         check_proxy_ports(os.environ)
         stores = {
             "feast_dir": str(var_dir / "feast"),
@@ -98,7 +98,7 @@ def deploy(values: Mapping[str, object], *, source: str, beside: Callable[[], ob
         Address of Serve.
 
     Raises:
-        ConfigError: the values are not legal, or Ray writes a configuration for HAProxy that is not known here.
+        ConfigError: the values are not legal, or the rules do not fit the HAProxy configuration that Ray writes.
         NotReadyError: an application does not start.
     """
     # Serve reads its environment at import, and the cluster sets it.
@@ -127,7 +127,7 @@ def deploy(values: Mapping[str, object], *, source: str, beside: Callable[[], ob
 
 
 def stop_on_signals() -> None:
-    """Lets SIGTERM end the program as Ctrl-C does; Ray sets a handler of its own when it starts, so call it after."""
+    """Lets SIGTERM end the program like Ctrl-C; call it after Ray's start, which sets a handler of its own."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -136,7 +136,7 @@ def wait_until_stopped() -> None:
     """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt.
 
     Raises:
-        NotReadyError: the cluster has lost a process without which it cannot go on.
+        NotReadyError: the cluster has lost a process that it cannot run without.
     """
     while not (lost := lost_processes()):
         time.sleep(_WATCH_PAUSE_S)
