@@ -1,6 +1,6 @@
-"""Carries a bundle of layout 1, whose features were fixed in code, to the present layout: nothing is trained again.
+"""Converts a bundle of layout 1, whose features were fixed in code, to the present layout; nothing is trained again.
 
-Arrays and weights stay as they are; they get the names that the feature schema `shop` gives them.
+Arrays and weights keep their values and get the names that the feature schema `shop` gives them.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _ARRAYS: Final = {
     "items/text": "items/vectors/text",
     "items/image": "items/vectors/image",
 }
-"""Old and new names of what is renamed."""
+"""New names of renamed arrays by their old ones."""
 _TRANSFORMS: Final = "transforms.json"
 _GONE: Final = ("items/price.npy", _TRANSFORMS)
 _MAX_FAULTS: Final = 5
-"""Keys that an error names."""
+"""An error names at most this many keys."""
 _WEIGHTS: Final = (
     (r"(^|\.)(query_tower|candidate_tower)\.continuous\.", r"\1\2.numbers."),
     (r"(candidate_tower|history\.encoder)\.text\.scale$", r"\1.vectors.0.scale"),
@@ -60,9 +60,9 @@ _WEIGHTS: Final = (
     (r"^bottom_price\.", "bottom_numbers."),
     (r"^pair_first\.", "bottom_first."),
 )
-"""Patterns of names of weights, and what they become."""
+"""Patterns of old names of weights, and their replacements."""
 _BOTTOM: Final = (r"^bottom\.", "query_fields.numbers.")
-"""The same where the numbers of items are no part of the bottom MLP."""
+"""One more pattern, for rankers whose bottom MLP does not read the numbers of items."""
 
 OldT = TypeVar("OldT", bound=BaseModel)
 
@@ -74,7 +74,7 @@ class OldDims(BaseModel):
 
 
 class OldManifest(BaseModel):
-    """The manifest of layout 1: what is kept, `dims`, and `files`."""
+    """The manifest of layout 1: the fields that are kept, `dims` and `files`."""
 
     version: str
     shop: str
@@ -108,7 +108,7 @@ class OldTransforms(BaseModel):
 
 
 class OldSizes(BaseModel):
-    """What a model of layout 1 knew of its data: rows of its tables and floats of its vectors."""
+    """Sizes of a model's data in layout 1: rows of embedding tables, floats of vectors."""
 
     cardinalities: dict[str, int]
     text_dim: int
@@ -143,7 +143,7 @@ def convert_bundle(source: Path, target: Path) -> Manifest:
 
 
 def _read_manifest(source: Path) -> OldManifest:
-    """The old manifest, once every file of it was found to be what it says."""
+    """The old manifest, after its files were checked against it."""
     path = source / MANIFEST
     if not path.is_file() or not (source / MANIFEST_DIGEST).is_file():
         raise BundleError(f"no {MANIFEST} with its digest in {source}; expected the folder of a bundle")
@@ -174,7 +174,7 @@ def _read_json(path: Path) -> dict[str, JsonValue]:
 
 
 def _checked(model: type[OldT], values: object, path: Path) -> OldT:
-    """The values of a file of layout 1; the error names the keys that are missing or wrong."""
+    """Checks the values of a file of layout 1; the error names missing and wrong keys."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -246,7 +246,7 @@ def _transforms(path: Path) -> FittedTransforms:
 
 
 def _values(source: Path, transforms: FittedTransforms) -> ItemValues:
-    """Raw values of the items: the models knew all of them, so their codes are those of the models."""
+    """Raw values of the items; their codes are those of the models, whose vocabularies have all of them."""
     codes = np.asarray(map_array(source / "items/categorical.npy"))
     named = zip((c.CATEGORY_L1, c.CATEGORY_L2, ITEM_GENDER), codes.T, strict=True)
     values = {

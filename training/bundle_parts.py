@@ -1,4 +1,4 @@
-"""Writes the files of an artifact bundle, seals, verifies and publishes the folder in one rename."""
+"""Writes the files of an artifact bundle, seals and verifies it, and publishes the folder by one rename."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BundleParts:
     """Everything that goes into a bundle; I items, row = ItemRow.
 
     Attributes:
-        shop: whose ids it speaks.
+        shop: name of the shop.
         raw_dir: folder of the raw tables.
         first_day: first day of the data window, YYYY-MM-DD.
         last_day: last day of the data window.
@@ -100,9 +100,9 @@ class BundleParts:
 
 
 def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
-    """Writes `bundles_dir/version`: to a temporary place, verified by opening it, then renamed.
+    """Writes `bundles_dir/version`: to a temporary folder, which is verified by opening it and then renamed.
 
-    Equal parts give files of equal checksums. A version that exists with the same files is left as it is.
+    Equal parts give files with equal checksums. A version that exists with the same files is not written again.
 
     Raises:
         BundleError: the version exists with other files, or what was written does not open.
@@ -119,7 +119,7 @@ def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
         if final.exists():
             _refuse_other(final, sealed)
             return final
-        folder.rename(final)  # fails if somebody else was faster: a rename never replaces a filled folder
+        folder.rename(final)  # fails if another process was faster: a rename never replaces a filled folder
     logger.info("bundle %s: %d files in %s", version, len(sealed.files), final)
     return final
 

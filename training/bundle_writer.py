@@ -1,4 +1,4 @@
-"""From the folders of the earlier jobs to an artifact bundle."""
+"""Makes an artifact bundle from the outputs of the earlier jobs."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
 
 
 def _history(inputs: BundleInputs) -> HistoryReach:
-    """History length and age limit that serve both models."""
+    """History length and age limit for both models."""
     folders = {"two_tower.model": inputs.two_tower_dir, "ranker.model": inputs.ranker_dir}
     readers = {name: StoredReader.of(_config(folder)) for name, folder in folders.items()}
     return HistoryReach.of(readers, DataError)

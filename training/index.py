@@ -1,4 +1,4 @@
-"""Builds the index over the candidate embeddings and measures what an approximate one loses."""
+"""Builds the index over the candidate embeddings and measures the recall of an approximate one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from training.models.candidate_index import CandidateIndex
 logger = logging.getLogger(__name__)
 METRICS: Final = "index."
 NUM_QUERIES: Final = f"{METRICS}num_recall_queries"
-"""Manifest metric: how many queries the recalls are a mean over."""
+"""Manifest metric: number of queries that the recalls are averaged over."""
 _MIN_POINTS_PER_LIST = 39  # below, FAISS warns that its clusters are poor
 _TIE: Final = 1e-5  # the index and the matrix product round differently
 
 
 class IndexConfig(StrictConfig):
-    """Exact below a size, approximate above."""
+    """Exact search for small catalogues, approximate search for large ones."""
 
     exact_below: int = Field(default=100_000, ge=0)
     """Catalogues of fewer items are searched exactly."""
@@ -100,7 +100,7 @@ def build_index(
         candidates: [I, E] float32 embeddings by ItemRow, of all items, future ones included.
         out_file: the FAISS file; a flat index stands for exact search.
         queries: what to measure with, see `training.held_out_queries`; candidates are no queries, and a bias changes
-            what is near.
+            the nearest items.
 
     Raises:
         DataError: no candidates, or embeddings that are not finite.
@@ -133,7 +133,7 @@ def build_index(
 def ann_recall(index: CandidateIndex, exact: CandidateIndex, queries: Sequence[QueryGroup], k: int) -> float | None:
     """Mean share of the exact top k that an index finds, bias and launched items as given; None without queries.
 
-    An item that ties with the last of the exact ones counts as found: which of them is listed is a matter of order.
+    An item whose score ties with the last exact one counts as found: which of them is listed is arbitrary.
     """
     shares = []
     for group in queries:

@@ -16,7 +16,7 @@ from training.tables import arrow_type
 
 
 def with_context(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """Recorded rows with the values of their context; a value that is none of its column's kind is missing.
+    """Recorded rows with the values of their context; a value of another kind than its column's is missing.
 
     Args:
         rows: with `CONTEXT`, and the columns.

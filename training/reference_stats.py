@@ -1,4 +1,4 @@
-"""What the model inputs looked like when a bundle was made: the reference that drift is measured against."""
+"""Statistics of the model inputs when a bundle was made: the reference for measuring drift."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ReferenceStats(TypedDict):
 def reference_stats(
     schema: FeatureSchema, queries: QueryFeatures, items: ItemFeatures, positives: IntArray
 ) -> ReferenceStats:
-    """Histograms of the query features, and of the item features of the positives; of a vector its length.
+    """Statistics of the query features, and of the item features of the positives; of vectors their lengths.
 
     Args:
         schema: the features.

@@ -1,4 +1,4 @@
-"""What the scores of served lists looked like when a bundle was made: drift shows in them first."""
+"""Statistics of the scores of served lists when a bundle was made; drift shows in them first."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def score_stats(
         owners = pairs.owners
         scores = torch.sigmoid(logits).numpy()
     places = np.arange(len(owners)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
-    order = np.lexsort((-scores, owners))  # ranked lists, in the owners' order: places hold for both
+    order = np.lexsort((-scores, owners))  # ranked lists in the order of owners, so `places` fits both
     listed = places < LIST_K
     return {"retrieval": histogram(found.scores[listed]), "ranking": histogram(scores[order][listed])}
