@@ -55,8 +55,9 @@ def counts_by_day(
 
 
 def relative_popularity(counts: FloatArray) -> FloatArray:
-    """The ranker's input: log(1 + count / mean count of the items), [..., I] float32; it does not depend on the size of
-    the shop.
+    """The ranker's input: log(1 + count / mean count of the items), [..., I] float32.
+
+    It does not depend on the size of the shop.
 
     Args:
         counts: [..., I], not negative; 0 everywhere gives 0 everywhere.

@@ -56,12 +56,12 @@ STATISTICS: Final = pa.schema(
         ("first_events", pa.list_(pa.int64())),
     ]
 )
-"""What a partition tells the job: the counts, and what the transforms are fitted on."""
+"""Statistics of a partition: counts, and values that the transforms are fitted on."""
 
 
 @dataclass(frozen=True)
 class PartitionSpec:
-    """What every task that finishes a partition needs; kept once in the object store.
+    """Input of every task that finishes a partition; kept once in the object store.
 
     Attributes:
         config: the preprocessing config.
@@ -73,9 +73,9 @@ class PartitionSpec:
         first_day: first day of the window.
         train_end_day: last training day.
         last_day: last day of the window.
-        served: what serving wrote; None = nothing was recorded.
-        extra: columns of the interactions beside the fixed ones.
-        context: a feature of each column of the context.
+        served: values that serving wrote; None = nothing was recorded.
+        extra: further columns of the interactions.
+        context: one feature per column of the context.
     """
 
     config: PreprocessConfig
@@ -108,7 +108,7 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     subjects, owner = _subjects(rows, spec)
     rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
     rows = rows.append_column(SUBJECT, pa.array(owner))
-    order = (SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
+    order = (SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # the recorded row of an event comes first
     rows = rows.sort_by([(name, "ascending") for name in order])
     day = ShopCalendar(spec.config.timezone).day(rows[c.TIMESTAMP].to_numpy())
     owner = rows[SUBJECT].to_numpy()
@@ -161,7 +161,7 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
         return given
     item, timestamp = rows[ITEM_ROW].to_numpy()[missing], rows[c.TIMESTAMP].to_numpy()[missing]
     event, subject = rows[c.EVENT].to_numpy()[missing], owner[missing]
-    device = _ranked(rows[c.DEVICE_TYPE])[1][missing]  # so that equal rows get their ordinals in one order
+    device = _ranked(rows[c.DEVICE_TYPE])[1][missing]  # equal rows get their ordinals in a fixed order
     order = np.lexsort((device, event, item, timestamp, subject))
     keys = np.stack([subject, timestamp, item, event])[:, order]
     new = np.ones(len(order), dtype=bool)
@@ -211,7 +211,7 @@ def _carried(values: pa.ChunkedArray, column: c.Column) -> pa.ChunkedArray | pa.
 
 
 def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
-    """Whether each event [E] came before its item was there; never, where the launch moves instead."""
+    """Whether each event [E] came before its item's launch; False if the launch is moved instead."""
     if spec.config.before_launch == "move_launch":
         return np.zeros(len(rows), dtype=bool)
     early: BoolArray = rows[c.TIMESTAMP].to_numpy() < spec.item_launch[rows[ITEM_ROW].to_numpy()]
@@ -221,7 +221,7 @@ def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
 def _as_served(
     top: IntArray, top_long: IntArray, rows: pa.Table, served: ServedValues | None
 ) -> tuple[IntArray, IntArray]:
-    """Both top categories [E]: what serving had written when the event happened, else as computed.
+    """Both top categories [E]: the value that serving had written before the event, otherwise the computed one.
 
     Sessions have none, as online, where only users have features.
     """
@@ -235,7 +235,7 @@ def _as_served(
 
 
 def _replaced(codes: IntArray, where: BoolArray, found: IntArray) -> IntArray:
-    """Codes [E] with those found in some places; -1 = none was found."""
+    """Codes [E], replaced where a value was found; -1 = none was found."""
     joined = codes.copy()
     joined[where] = np.where(found >= 0, found, codes[where])
     return joined
@@ -286,7 +286,7 @@ def _rejected(rows: pa.Table) -> dict[str, object]:
 
 
 def _statistics(**values: object) -> pa.Table:
-    """One row of `STATISTICS`; what has no value is 0 or empty."""
+    """One row of `STATISTICS`; missing values are 0 or empty."""
     empty: dict[str, object] = {field.name: [] if pa.types.is_list(field.type) else 0 for field in STATISTICS}
     columns = {name: [value] for name, value in (empty | values).items() if name != _OF_CONTEXT}
     context = values.get(_OF_CONTEXT, _one_list(pa.array([], CONTEXT)))

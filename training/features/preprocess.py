@@ -1,4 +1,4 @@
-"""Preprocessing: raw tables in, the processed run out, by Ray Data.
+"""Preprocessing with Ray Data: from raw tables to the processed run.
 
 Interactions are read and encoded in parallel, shuffled once by hash of the subject, and each partition is finished and
 written by one task. The layout of the result is described in `training.features.processed`.
@@ -81,15 +81,15 @@ def preprocess(
         raw_dir: folder of the raw tables.
         out_dir: the run's folder.
         shop: the shop's name.
-        records_dir: folder of what serving recorded of this shop. Erased users leave no row; None = nobody was erased.
-        records_end: shop-local day before which accepted interactions, and the top categories that were served to
-            them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
-            materialize takes the last day of the run for complete.
-        clock: tells which days of the shop's tables can be and are over; None = the machine's.
-        schema: the features; what it reads of the tables is in the run in canonical form.
+        records_dir: folder of the shop's records, which name the erased users; None = no user was erased.
+        records_end: shop-local day before which recorded interactions and served top categories are read too; None =
+            only the shop's own tables. It must not be after today: materialize relies on a complete last day.
+        clock: decides which days are over; None = the machine's.
+        schema: the features; the columns that it reads are in the run, in canonical form.
 
     Raises:
-        DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or too few events are left.
+        DataError: a table is missing or unreadable, an id occurs twice, a day is not possible, or too few events are
+            left.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
         ValueError: a column of the schema has the name of another one.
@@ -131,7 +131,7 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path, schema: Feature
 
 
 def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
-    """Encoded rows, read in pieces: Ray's own reader makes a batch of every file, however small it is."""
+    """Encoded rows, read in pieces; Ray's own reader would make a batch of every small file."""
     cut = pieces(source)
     numbers = ray.data.range(len(cut), override_num_blocks=len(cut))
     return numbers.map_batches(_encoder(ray.put((source, cut, spec))), batch_size=None, batch_format="pyarrow")
@@ -155,7 +155,7 @@ def _finisher(spec: ray.ObjectRef[PartitionSpec]) -> Callable[[pa.Table], pa.Tab
 
 
 def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
-    """What the tasks that encode interactions of these tables need."""
+    """The input of the tasks that encode interactions."""
     calendar = ShopCalendar(config.timezone)
     user_ids = raw.users[c.USER_ID].combine_chunks()
     return EncodeSpec(
@@ -173,7 +173,7 @@ def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
 def partition_spec(
     config: PreprocessConfig, raw: RawTables, folder: Path, schema: FeatureSchema = SHOP
 ) -> PartitionSpec:
-    """What the tasks that finish partitions of these tables need."""
+    """The input of the tasks that finish partitions."""
     categories: Vocabulary = fit_category(raw.items)
     return PartitionSpec(
         config=config,
@@ -205,7 +205,7 @@ def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
 def _summarise(
     config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str, schema: FeatureSchema
 ) -> tuple[ProcessedInfo, PreprocessReport]:
-    """The run's info and its report of what was kept out."""
+    """The run's info and its report."""
     lengths = raw.split.last_day - raw.split.first_day + 1
     per_day = _sum_lists(statistics["events_of_day"], lengths)
     verdicts = _sum_lists(statistics["verdicts"], len(VERDICTS))
@@ -259,7 +259,7 @@ def _write_entities(raw: RawTables, transforms: FittedTransforms, folder: Path) 
 
 
 def _end(config: PreprocessConfig, raw: RawTables) -> int:
-    """The second after the window."""
+    """First second after the window."""
     return ShopCalendar(config.timezone).start_of_day(raw.split.last_day + 1)
 
 

@@ -1,4 +1,4 @@
-"""How preprocessing uses Ray Data: its way to shuffle, and the errors of its tasks."""
+"""Ray Data in preprocessing: how it shuffles, and what the errors of its tasks mean."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def sort_shuffle() -> Iterator[None]:
 
 def data_error_of(error: BaseException | None) -> DataError | None:
     """The `DataError` that ended a task; None if something else did."""
-    while isinstance(error, ray.exceptions.RayTaskError):  # which is an instance of its cause's class, too
+    while isinstance(error, ray.exceptions.RayTaskError):  # it is also an instance of its cause's class
         error = error.cause
     return error if isinstance(error, DataError) else None
