@@ -1,4 +1,4 @@
-"""Intervals by bootstrap clustered by user: a user's events are not independent, so users are drawn, not events.
+"""Intervals by bootstrap clustered by user: it draws users, since the events of one user are not independent.
 
 Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 """
@@ -30,7 +30,7 @@ class Figure(TypedDict):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval over n values; null where it cannot be had."""
+    """A mean of n values with its 95 % interval; None where it is not defined."""
 
     value: float | None
     low: float | None
@@ -43,7 +43,7 @@ class Estimate:
 
 
 class UserBootstrap:
-    """The same drawn users for every figure, so that differences and ratios are paired.
+    """Draws users once for all figures, so that differences and ratios are paired.
 
     Args:
         users: the user of each value [n], any integers.
@@ -72,7 +72,7 @@ class UserBootstrap:
         return [_estimate(*pair, count) for pair in zip(points, self._replicates(values, where).T, strict=True)]
 
     def captured_share(self, model: AnyArray, base: AnyArray, ceiling: AnyArray, where: BoolArray) -> Estimate:
-        """(model - base) / (ceiling - base) of the means; null where the ceiling is not above the base."""
+        """(model - base) / (ceiling - base) of the means; None where the ceiling is not above the base."""
         count = int(where.sum())
         gained, possible = model - base, ceiling - base
         if count == 0 or possible[where].mean() <= 0:
@@ -99,7 +99,7 @@ def resampled(
     num_replicates: int,
     seed: int,
 ) -> Estimate:
-    """A statistic that is no mean, such as AUC, with its interval; users are drawn with all their rows.
+    """A statistic that is not a mean, such as AUC, with its interval; users are drawn with all their rows.
 
     Args:
         users: the user of each row [n].

@@ -1,4 +1,4 @@
-"""Click probabilities on logged impressions: logistic regression on id biases and, where it is known, the best."""
+"""Click probabilities on logged impressions: logistic regression on id biases and, for simulated shops, the oracle."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def click_section(
     has_oracle: bool,
     records_dir: Path | None = None,
 ) -> ClickSection | None:
-    """The report's `impressions`; null where the last or the earlier days have none with known clicks.
+    """The report's `impressions`; None if the last day or the earlier days have no impressions with known clicks.
 
     Args:
         processed: the processed run; its raw folder has impressions.
-        columns: names of the shop's columns by ours.
+        columns: names of the shop's columns by our names.
         config: seed of the intervals.
         has_oracle: whether the shop is simulated.
-        records_dir: folder of what serving recorded of this shop: rows of erased users are left out.
+        records_dir: folder of the shop's records; rows of users erased there are left out.
 
     Raises:
         DataError: no impression is usable.

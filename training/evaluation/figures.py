@@ -1,4 +1,4 @@
-"""From outcomes to figures with intervals: the maps that the report is made of."""
+"""Figures with intervals from the outcomes of methods: the parts of the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Figures = dict[str, Figure]
 
 CURVE_K: Final = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300)
 SHARED: Final = ("hr@10", "ndcg@10")
-"""Metrics that captured share and regret are given for."""
+"""Metrics with captured share and regret."""
 POPULARITIES: Final = ("popularity_all", "popularity_3d")
 _SINGLE: Final[dict[str, Callable[[IntArray], metrics.Values]]] = {
     **{f"hr@{k}": partial(metrics.hit_rate, k=k) for k in (1, 5, 10, 20, 50)},
@@ -122,7 +122,7 @@ class FigureMaker:
         return self.bootstrap.captured_share(metric(model.rank), zeros, metric(ceiling.rank), where).json()
 
     def curve(self, ranked: Ranked) -> list[float] | None:
-        """Hit rate at each of `CURVE_K`; None where the method was not asked."""
+        """Hit rate at each of `CURVE_K`; None if the method scored no query."""
         ranks = ranked.rank[self._chosen(ranked, None)]
         return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K] if len(ranks) else None
 

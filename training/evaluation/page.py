@@ -31,7 +31,7 @@ MEANINGS: Final = {
 
 
 def render_page(report: ReportValues) -> str:
-    """The page of a report's values; everything it shows is inside of it."""
+    """The page of a report's values; it loads nothing else."""
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
@@ -56,12 +56,12 @@ def render_page(report: ReportValues) -> str:
         columns=_MAIN_COLUMNS,
         shared=SHARED,
         meanings=MEANINGS,
-        plots={name: Markup(svg) for name, svg in plots.items()},  # drawn here, from numbers
+        plots={name: Markup(svg) for name, svg in plots.items()},  # safe: drawn here, from numbers
     )
 
 
 def number(value: float | None) -> str:
-    """Four places, a dash for nothing."""
+    """A number with four decimals; a dash for None."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 

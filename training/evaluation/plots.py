@@ -47,12 +47,12 @@ def methods_plot(rows: Mapping[str, Figures | None], metrics: Sequence[str]) -> 
         for axes, metric in zip(panels, metrics, strict=True):
             _bars(axes, shown, metric)
             axes.set_title(metric, loc="left", fontsize=10.5, fontweight="bold")
-        panels[0].invert_yaxis()  # the axis is shared: once turns all panels
+        panels[0].invert_yaxis()  # the axis is shared by all panels
         return _svg(figure)
 
 
 def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str) -> str:
-    """Grouped bars by segment: popularity, pipeline and, where it is known, the oracle."""
+    """Grouped bars by segment: popularity, pipeline and, for simulated shops, the oracle."""
     shown = {name: figures for name, figures in segments.items() if figures[metric]["n"]}
     series = {
         f"{popularity}_{metric}": ("popularity", OTHERS),
@@ -79,7 +79,7 @@ def segments_plot(segments: Mapping[str, Figures], metric: str, popularity: str)
 
 
 def curves_plot(curves: Mapping[str, Sequence[float] | None]) -> str:
-    """Hit rate over the length of the list, of the methods that have any."""
+    """Hit rate by length of the list, for the methods that have a curve."""
     with matplotlib.rc_context(_STYLE):
         figure = plt.Figure(figsize=(9.2, 3.4), layout="constrained")
         axes = figure.subplots()

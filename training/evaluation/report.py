@@ -54,7 +54,7 @@ def evaluate(
     out_dir: Path,
     records_dir: Path | None = None,
 ) -> Report:
-    """Judges a bundle on the last day and writes report.json and report.html.
+    """Evaluates a bundle on the last day and writes report.json and report.html.
 
     Args:
         config: sample sizes and seeds.
@@ -63,7 +63,7 @@ def evaluate(
         recommend: the pipeline over that bundle.
         oracle: of the simulated shop; None for real tables.
         out_dir: folder of the report; replaced if it exists.
-        records_dir: folder of what serving recorded of this shop: impressions of erased users are left out.
+        records_dir: folder of the shop's records; impressions of users erased there are left out.
 
     Raises:
         DataError: bundle and processed run have other catalogues, or the test day has no positives.
@@ -103,7 +103,7 @@ def _impressions(
     has_oracle: bool,
     records_dir: Path | None,
 ) -> ClickSection | None:
-    """Null where the shop logs none, or none that can be used yet; the latter is a warning."""
+    """None if the shop logs no impressions, or none can be used yet; the latter adds a warning."""
     if not has_impressions(Path(processed.info.raw_dir)):
         return None
     settings = PreprocessConfig.model_validate(bundle.manifest.section("preprocess"))

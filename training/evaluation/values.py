@@ -1,4 +1,4 @@
-"""The content of report.json: every map of figures, section by section."""
+"""The content of report.json, section by section."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RECALL_SHARES: Final = ("recall@100", "recall@300")
 
 
 Section = dict[str, Figure | str]
-"""Figures, and under one name a text that says what they are about."""
+"""Figures, and one text about them."""
 
 
 class DataSection(TypedDict):
@@ -87,7 +87,7 @@ class ReportValues(ReportFigures):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Everything that was run over the test day; a baseline is a pair: plain, and without the seen items."""
+    """Outcomes of all methods on the test day; a baseline has two: plain, and without the seen items."""
 
     pipeline: PipelineRun
     filtered: PipelineRun
@@ -170,7 +170,7 @@ def _baselines(make: FigureMaker, outcomes: Outcomes, *, filtered: bool) -> dict
 
 
 def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> Section:
-    """Recall of the first stage, its share of the oracle's, and what the index loses."""
+    """Recall of retrieval, its share of the oracle's recall, and ANN recall."""
     retrieved = outcomes.pipeline.retrieved
     figures = make.recall_of(retrieved, _RECALL_K)
     if outcomes.oracle is not None:
@@ -184,7 +184,7 @@ def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> Section
 
 
 def _ranking(make: FigureMaker, pipeline: PipelineRun) -> Section:
-    """How well the ranker orders what retrieval found, beside the order that retrieval had given it."""
+    """Quality of the ranker's order of the candidates, beside that of retrieval's order."""
     comparable = make.day.single & np.isfinite(pipeline.auc_ranked) & np.isfinite(pipeline.auc_retrieved)
     found = pipeline.retrieved.rank >= 1
     return {
@@ -248,6 +248,6 @@ def _lists(make: FigureMaker, processed: Processed, bundle: Bundle, outcomes: Ou
 
 
 def _curves(make: FigureMaker, outcomes: Outcomes) -> dict[str, list[float] | None]:
-    """Hit rate at each cut-off `k`; null of a method that was not asked."""
+    """Hit rate at each cut-off `k`; None for a method that scored no query."""
     methods = {"retrieval": outcomes.pipeline.retrieved, **outcomes.plain()}
     return {"k": [float(k) for k in CURVE_K], **{name: make.curve(ranked) for name, ranked in methods.items()}}

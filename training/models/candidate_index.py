@@ -1,4 +1,4 @@
-"""Top candidates by query · candidate + bias, exact or through FAISS; a search never returns -1."""
+"""Top candidates by query · candidate + bias, by exact search or FAISS; a search never returns -1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.top_k import sort_keys, top_k
 
 _FETCH_FACTORS: Final = (4, 16)
-"""The approximate index is asked for this many times k; where the mask leaves too few, for the next; then exactly."""
+"""The approximate index fetches k times the first factor; if too few are left, the next; then search is exact."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CandidateIndex:
         Raises:
             BundleError: the file is no index, or one of other embeddings.
         """
-        # mapped: the replicas of a machine share it
+        # mapped, so that the replicas of a machine share it
         try:
             index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:

@@ -40,7 +40,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def build_model(name: str, config: Mapping[str, object], schema: ModelSchema, items: ItemTensors) -> nn.Module:
-    """The one builder: training, fine-tuning, index building and serving call it with the same values."""
+    """Builds a model; training, fine-tuning, index building and serving all call it."""
     if name == TWO_TOWER:
         return TwoTower(validate(TwoTowerConfig, config, source="config of the two-tower"), schema, items)
     return build_ranker(name, config, schema, items)
@@ -64,10 +64,10 @@ def save_model(name: str, model: nn.Module, folder: Path) -> None:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Copies the weights of a trained model of the same shape into a model: where fine-tuning starts.
+    """Copies the weights of a trained model of the same shape into a model, to start fine-tuning.
 
     Raises:
-        BundleError: there are none, or those of another shape.
+        BundleError: the weights are missing or of another shape.
     """
     path = folder / _WEIGHTS
     if not path.is_file():
@@ -114,8 +114,8 @@ def load_ranker(bundle: Bundle, device: torch.device | str = "cpu", *, prepare: 
 
     Args:
         bundle: an opened bundle.
-        device: where its tensors lie; on a CPU the replicas of a machine share what is mapped.
-        prepare: computes what the catalogue alone gives once; False for scoring items that are given with each call.
+        device: of its tensors; on a CPU, the replicas of a machine share the mapped weights.
+        prepare: precomputes what depends on the catalogue alone; False if each call brings its own items.
     """
     return cast(Ranker, _from_bundle(bundle, RANKER, device, prepare=prepare))
 
@@ -148,7 +148,7 @@ def _restore(
     *,
     prepare: bool = True,
 ) -> nn.Module:
-    """Builds without memory for the weights, then maps them: the replicas of a machine share them."""
+    """Builds without memory for the weights, then maps them, so that the replicas of a machine share them."""
     schema = validate(ModelSchema, entry.schema, source=f"schema of {weights.parent}")
     tensors = ItemTensors(items, encoded_id)
     with torch.device("meta"):

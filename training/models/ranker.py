@@ -1,4 +1,4 @@
-"""What every ranker can do, and the builders that the config chooses from."""
+"""The interface of rankers, and the builders that the config chooses from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.models.schema import ModelSchema
 
 
 class RankerConfig(Protocol):
-    """What every ranker's config says."""
+    """Fields that every ranker's config has."""
 
     @property
     def history_length(self) -> int: ...
@@ -45,7 +45,7 @@ class Ranker(Protocol):
         Args:
             queries: B queries.
             pairs: T candidates of them.
-            items: items that the rows of candidates and histories are places in; None = the catalogue.
+            items: the rows of candidates and histories are places in these; None = the catalogue.
 
         Returns:
             Logits [T].
@@ -53,7 +53,7 @@ class Ranker(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Computes what the catalogue alone gives, once for all calls of `score`."""
+        """Precomputes what depends on weights and catalogue alone."""
         ...
 
 

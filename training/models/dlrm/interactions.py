@@ -14,7 +14,7 @@ from training.models.inputs import QueryTensors
 
 @dataclass(frozen=True)
 class QueryState:
-    """What the query alone gives.
+    """Everything that depends on the query alone.
 
     Attributes:
         fields: [B, F, dim] field vectors.
@@ -37,7 +37,7 @@ class QueryState:
 
 @dataclass(frozen=True)
 class ItemState:
-    """What n items alone give.
+    """Everything that depends on n items alone.
 
     Attributes:
         fields: [G, n, dim] field vectors.
@@ -60,7 +60,7 @@ class ItemState:
 
 
 def dots(fields: Tensor, state: QueryState) -> Tensor:
-    """Dots of every field of the candidates with the fields of the query and with its own of the history.
+    """Dot products of each candidate field with the fields of the query and with the same field of the history.
 
     Args:
         fields: of the candidates [B or 1, G, C, dim].
@@ -106,7 +106,7 @@ def pair_dots(fields: Tensor) -> Tensor:
 @lru_cache
 def _upper_triangle(size: int, device: torch.device) -> Tensor:
     """Places above the diagonal of a flattened matrix."""
-    with torch.inference_mode(False):  # it is used in training, too
+    with torch.inference_mode(False):  # the result is used in training too
         first, second = torch.triu_indices(size, size, offset=1, device=device)
         places: Tensor = first * size + second
         return places
