@@ -51,7 +51,7 @@ class ChoiceModel:
         prior: p(z | age, gender) [ages, genders + 1, Z].
         uniform_share, similar_share: eps and pi.
         repeat_factor: r.
-        latent_hazard: probability a day that z is drawn anew from the prior.
+        latent_hazard: probability per day that z is drawn again from the prior.
     """
 
     category: IntArray
@@ -109,7 +109,7 @@ def build_choice_model(
         latent: the classes.
         preset: the mixture's shares and slopes.
         weekend_days: whether a day is a Saturday or Sunday [D].
-        hazard: probability a day that z is drawn anew.
+        hazard: probability per day that z is drawn again.
     """
     age_days = np.arange(len(weekend_days))[:, None] - items.launch_day
     launched = age_days >= 0

@@ -1,4 +1,4 @@
-"""Logged slates: a stated policy, clicks that depend on the shown items, and what the clicks tell.
+"""Logged slates: a known policy, clicks that depend on the shown items, and the likelihood of clicks.
 
 A slate is shown at the moment of one of the user's events, before that event's choice is made. The policy is
 Plackett-Luce: position by position it picks among the launched items not yet on the slate with weight
@@ -77,8 +77,8 @@ def click_probs(
 
     Args:
         model: the truth.
-        steps: the moments at which the slates are shown [S].
-        normaliser: Z_z at these moments [S, Z].
+        steps: events at which the slates are shown [S].
+        normaliser: Z_z at these events [S, Z].
         items: [S, L].
         config: how users click.
     """

@@ -1,4 +1,4 @@
-"""Drawing from many discrete distributions at once."""
+"""Draws from many discrete distributions at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InverseCdf:
 
     @classmethod
     def of_rows(cls, weights: DoubleArray) -> InverseCdf:
-        """One distribution a row of [R, M]; a draw is row * M + column."""
+        """One distribution per row of [R, M]; a draw is row * M + column."""
         rows, columns = weights.shape
         return cls(weights.ravel(), np.repeat(np.arange(rows), columns))
 

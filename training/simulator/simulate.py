@@ -1,4 +1,4 @@
-"""The one function that makes a shop: raw tables, pictures and the truth behind them."""
+"""Makes a shop: raw tables, pictures and the truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NUM_BRAND_TASTES = 2
 
 @dataclass(frozen=True)
 class SimulationSummary:
-    """What was simulated, and how long it took.
+    """Facts of a simulation.
 
     Attributes:
         preset, size: of the config.
@@ -59,7 +59,7 @@ def simulate(config: SimulatorConfig, raw_dir: Path, clock: Clock | None = None)
     Args:
         config: the shop.
         raw_dir: replaced if it was written by a simulation, otherwise it must not exist or be empty.
-        clock: tells which day was yesterday; the machine's clock if not given.
+        clock: gives the present day; None = the machine's.
 
     Raises:
         DataError: `raw_dir` holds something else, or a given table cannot be used.
@@ -107,7 +107,7 @@ def build_shop(config: SimulatorConfig, period: Period) -> Shop:
 
 
 def build_model(catalogue: Catalogue, config: SimulatorConfig, period: Period, rng: np.random.Generator) -> ChoiceModel:
-    """The choice model of a catalogue; brands have a stream of their own, so that they disturb no other draw."""
+    """The choice model of a catalogue; brands have a random stream of their own, so that other draws do not change."""
     num_brands = len(catalogue.brands)
     latent = replace(LATENT, num_brand_tastes=NUM_BRAND_TASTES) if num_brands else LATENT
     brand = brand_effects(num_brands, latent.num_brand_tastes, config.brand_weight, _rng(config, 6, 2))
@@ -151,5 +151,5 @@ def _write_days(folder: Path, shop: Shop, sessions: Sessions, config: SimulatorC
 
 
 def _rng(config: SimulatorConfig, *stream: int) -> np.random.Generator:
-    """A stream of its own for each purpose, so that one size does not disturb another part."""
+    """A random stream per purpose, so that the size of one part does not change another part."""
     return np.random.default_rng([config.seed, *stream])
