@@ -1,4 +1,4 @@
-"""What all benchmarks share: figures, the machine they were measured on, printed and as JSON."""
+"""Shared by all benchmarks: figures and the machine they were measured on, printed and as JSON."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Figure:
     """One measured number.
 
     Attributes:
-        value: None where it could not be measured; `reason` says why.
+        value: None if it could not be measured; see `reason`.
         unit: for example `s` or `rows/s`.
-        low, high: interval or range of the repetitions, where there is one.
+        low, high: interval or range of the repetitions, if any.
         reason: why there is no value.
     """
 
@@ -79,7 +79,7 @@ def report(figures: Mapping[str, Figure], path: Path | None) -> None:
 
 
 def machine() -> dict[str, str | int | float]:
-    """What the figures depend on."""
+    """The machine and versions that the figures depend on."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""The pipeline called directly, without HTTP and Serve: what serving can reach at most, and what one request takes."""
+"""Calls the pipeline directly, without HTTP and Serve: the limit of serving, and the time of one request."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from serving.stores.user_features import UserFeatureStore
 
 BATCH: Final = 32
 _PATIENCE_MS: Final = 60_000
-"""Limit of everything that waits: nothing is measured by how often it gives up."""
+"""Timeout of everything, so high that no measurement depends on timeouts."""
 _IN_FLIGHT: Final = 2
-"""Batches under way at once in a process, as in the gateway: one waits for the stores while another computes."""
+"""Concurrent batches of a process, as in the gateway: one waits for the stores while another computes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Direct:
     asked: Sequence[Asked]
 
     async def run(self, first: int, size: int) -> PipelineResult:
-        """Answers `size` requests from the `first` one on, round and round."""
+        """Answers `size` requests from the `first` one on, starting over at the end."""
         wanted = [self.asked[number % len(self.asked)] for number in range(first, first + size)]
         return await self.service.run(wanted, [float("inf")] * size)
 
@@ -73,7 +73,7 @@ async def opened(
         values: settings of serving with the stores' address.
         asked: JSON objects of requests.
         alone: stages compute on the event loop; False gives them a thread, as a replica does.
-        remember: the stores are asked once for each visitor.
+        remember: each visitor is read from the stores once.
     """
     config = ServingConfig.model_validate(merge(values, {"stores": {"read_timeout_ms": _PATIENCE_MS}}))
     bundle = open_bundle(find_bundle(config), verify=False)
@@ -105,10 +105,10 @@ async def opened(
 
 
 class Remembered:
-    """A store that answers a question from memory once it has been asked.
+    """A store that remembers its answers.
 
     Args:
-        store: the one to ask.
+        store: the remembered store.
     """
 
     def __init__(self, store: Any) -> None:
@@ -124,7 +124,7 @@ class Remembered:
 
 
 def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
-    """The stages that compute, called where the pipeline runs."""
+    """The stages that compute, called on the pipeline's event loop."""
     return {
         "retrieval": DirectCall(Retrieval.open(bundle, config.retrieval)),
         "seen_filter": DirectCall(SeenFilter.open(bundle)),
@@ -134,7 +134,7 @@ def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
 
 
 def expected_answers(values: dict[str, Any], asked: Sequence[dict[str, Any]]) -> list[Ranked]:
-    """What every system must answer: the pipeline's own answers to one request at a time."""
+    """Expected answers of every system: the pipeline's own to one request at a time."""
 
     async def answer() -> list[Ranked]:
         async with opened(values, asked) as direct:
@@ -196,7 +196,7 @@ async def _keep_busy(direct: Direct, seconds: float) -> int:
 def one_request_ms(
     values: dict[str, Any], asked: Sequence[dict[str, Any]], repeats: int, *, with_stores: bool
 ) -> Figure:
-    """Milliseconds of one request at a time, every stage called where the pipeline runs.
+    """Milliseconds of one request at a time, with every stage on the pipeline's event loop.
 
     Without stores, their answers are remembered from a first round.
     """

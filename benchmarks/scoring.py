@@ -1,4 +1,4 @@
-"""How long the ranker takes: factored as it is served, and with every pair as a row of its own."""
+"""Time of the ranker: factored, as it is served, and with a row per pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.models.schema import ModelSchema
 
 
 def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
-    """Milliseconds to rank 300 candidates of 1 and of 32 requests: factored, and every pair as a row of its own."""
+    """Milliseconds to rank 300 candidates of 1 and of 32 requests: factored, and with a row per pair."""
     rng = np.random.default_rng(0)
     count = min(300, bundle.num_items)
     factored = load_ranker(bundle)
@@ -64,7 +64,7 @@ def _scored_ms(score: Callable[[], Tensor], repeats: int) -> Figure:
 
 
 def random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
-    """Queries whose history is full: the dearest."""
+    """Queries with a full history, the most expensive ones."""
     length = bundle.manifest.history.length
     return QueryTensors(
         random_columns(bundle.schema, size, rng),
@@ -75,7 +75,7 @@ def random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> Query
 
 
 def random_columns(schema: FeatureSchema, size: int, rng: np.random.Generator) -> ColumnTensors:
-    """Columns of the query side: the first category everywhere, full lists, numbers at random."""
+    """Columns of the query side: always the first category, full lists, random numbers."""
     layout = schema.layout(Side.QUERY)
 
     def numbers(width: int) -> Tensor:

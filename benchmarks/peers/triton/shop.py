@@ -1,4 +1,4 @@
-"""The bundle that every model opens, and the tensors that models hand to each other."""
+"""The bundle that every model opens, and conversions of the tensors between models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from serving.stores.connection import StoreConnection
 
 @dataclass(frozen=True)
 class OpenedShop:
-    """What every model's process opens.
+    """The open files and stores of a model's process.
 
     Attributes:
         config: settings of serving; `stores.address` is set.
@@ -59,10 +59,10 @@ class OpenedShop:
 
 
 def opened_shop(settings: str) -> OpenedShop:
-    """Opens the bundle that settings of serving, as JSON, name by its folder.
+    """Opens the bundle that serving settings (JSON) name by its folder.
 
     Raises:
-        ValueError: its schema is not the preset, whose columns the tensors of this peer are.
+        ValueError: its schema is not the preset: the tensors of this peer are the preset's columns.
     """
     config = ServingConfig.model_validate(json.loads(settings))
     assert config.bundle is not None
@@ -74,10 +74,10 @@ def opened_shop(settings: str) -> OpenedShop:
 
 
 def history_length(bundle: Bundle) -> int:
-    """Interactions that the longest reader of the bundle's models reads.
+    """Longest history that one of the bundle's models reads.
 
     Raises:
-        ValueError: none reads any; Triton has no tensors without elements.
+        ValueError: no model reads a history; Triton has no empty tensors.
     """
     readers = [StoredReader.of(bundle.model_entry(model).config) for model in ("two_tower", "ranker")]
     longest = max(reader.history_length for reader in readers)
@@ -100,27 +100,27 @@ def without_fallbacks(config: ServingConfig) -> ServingConfig:
 
 
 async def called(function: Callable[[RequestBatch], Any], batch: RequestBatch) -> Any:
-    """What a function returns that must be called where a loop runs."""
+    """Awaits a function that must be called while an event loop runs."""
     return await function(batch)
 
 
 def texts_of(values: AnyArray) -> list[str | None]:
-    """Strings of a BYTES tensor [B, 1]; an empty one is none."""
+    """Strings of a BYTES tensor [B, 1]; an empty one becomes None."""
     return [value.decode() or None for value in values[:, 0]]
 
 
 def bytes_of(values: Any) -> AnyArray:
-    """A BYTES tensor [B, 1] of strings; none is an empty one."""
+    """A BYTES tensor [B, 1] of strings; None becomes an empty one."""
     return np.array([[(value or "").encode()] for value in values], dtype=object)
 
 
 def subjects_batch(shop: OpenedShop, user_id: AnyArray, session_id: AnyArray) -> RequestBatch:
-    """The requests as the stores' readers take them."""
+    """A batch of requests with subjects, for reading the stores."""
     return request_batch(shop, len(user_id), user_ids=tuple(texts_of(user_id)), session_ids=tuple(texts_of(session_id)))
 
 
 def request_batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
-    """Requests of which only some fields are told."""
+    """A batch of requests with defaults for the other fields."""
     values: dict[str, Any] = {
         "bundle_version": shop.bundle.version,
         "now": shop.now,
@@ -139,7 +139,7 @@ def request_batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
 def query_columns(
     shop: OpenedShop, user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray
 ) -> EncodedColumns:
-    """The query side of what models 1b and 1c give."""
+    """The columns of the query side, from models 1b and 1c."""
     schema = shop.bundle.schema
     parts = [
         (SideLayout.of(user_features(schema)), EncodedColumns(schema.digest, user, age)),

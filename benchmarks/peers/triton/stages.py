@@ -1,4 +1,4 @@
-"""The fourteen models as functions over tensors: around our own stage classes, and the parts of `per_model`."""
+"""The fourteen models as functions over tensors, made of our stage classes and the parts of `per_model`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]
 Stage = Callable[..., Outputs]
-"""Input arrays [B, …] in the order of the specification to output arrays by name."""
+"""Maps input arrays [B, …], in the order of the specification, to output arrays by name."""
 
 
 def context_preprocessor(shop: OpenedShop) -> Stage:
-    """Model 0: what the client did not tell."""
+    """Model 0: fills in what the client did not send."""
 
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
         batch = request_batch(shop, len(timestamp), context_time=timestamp[:, 0])
@@ -144,7 +144,7 @@ def faiss_retrieval(shop: OpenedShop) -> Stage:
 
 
 def filter_seen_items(shop: OpenedShop) -> Stage:
-    """Model 4: -1 instead of what the subject has seen."""
+    """Model 4: replaces items that the subject has seen by -1."""
     from serving.stages.seen_filter import seen_reader
     from serving.stores.seen import SeenStore
 
@@ -185,7 +185,7 @@ def nvt_item_transform(shop: OpenedShop) -> Stage:
 
 
 def multimodal_embedding_lookup(shop: OpenedShop) -> Stage:
-    """Model 5c: where the ranker finds text and picture of an item."""
+    """Model 5c: rows at which the ranker finds text and picture of an item."""
 
     def run(rows: IntArray) -> Outputs:
         return {"content_row": rows}
@@ -204,7 +204,7 @@ def unroll_features(shop: OpenedShop) -> Stage:
 
 
 def dlrm_ranking(shop: OpenedShop) -> Stage:
-    """Model 6b: our scorer over the candidates that are left."""
+    """Model 6b: our scorer on the remaining candidates."""
     from serving.stages.torch_scorer import TorchScorer
 
     use_one_thread()
