@@ -177,7 +177,7 @@ def _ask_once(target: Target, number: int) -> tuple[int, bytes]:
 
 
 def differences(got: Sequence[Ranked], expected: Sequence[Ranked]) -> list[str]:
-    """What differs beyond rounding: scores by more than `SAME_SCORE`, items whose scores are not that close."""
+    """Differences beyond rounding: scores by more than `SAME_SCORE`, or other items with scores farther apart."""
     found = []
     for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
         if len(mine) != len(theirs):

@@ -90,8 +90,8 @@ def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingCon
         batch.max_queued + batch.max_running_batches * batch.max_batch_size for batch in batchers
     )
     for deployment in deployments:
-        told = deployment.max_ongoing_requests
-        limit = told if isinstance(told, int) else DEFAULT_MAX_ONGOING_REQUESTS
+        configured = deployment.max_ongoing_requests
+        limit = configured if isinstance(configured, int) else DEFAULT_MAX_ONGOING_REQUESTS
         if deployment.name == GATEWAY and limit < needed:
             raise ConfigError(
                 f"{source}: max_ongoing_requests={limit} of the {GATEWAY} is below {needed}, the requests that "

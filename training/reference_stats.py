@@ -64,8 +64,8 @@ def reference_stats(
         features |= {name: _code_counts(codes) for name, codes in (*coded, *listed)}
         numbers = zip(layout.numbers, columns.numbers.T, strict=True)
         lengths = zip(layout.vectors, (np.linalg.norm(values, axis=1) for values in columns.vectors), strict=True)
-        told = (one for one in lengths if schema[one[0]].kind is FeatureKind.VECTOR)
-        features |= {name: histogram(values) for name, values in (*numbers, *told)}
+        raw_vectors = (one for one in lengths if schema[one[0]].kind is FeatureKind.VECTOR)
+        features |= {name: histogram(values) for name, values in (*numbers, *raw_vectors)}
     return {"num_rows": len(queries), "features": features}
 
 

@@ -43,8 +43,8 @@ def _closing(report: ReportValues) -> list[str]:
     }
     for title, figures in shares.items():
         if figures is not None:
-            told = ", ".join(f"{name} {_with_interval(figure)}" for name, figure in figures.items())
-            lines.append(f"{title}: {told}")
+            listed = ", ".join(f"{name} {_with_interval(figure)}" for name, figure in figures.items())
+            lines.append(f"{title}: {listed}")
     return lines
 
 

@@ -177,12 +177,12 @@ def _offending_values(raw: pa.Table, verdict: AnyArray, illegal: Mapping[str, Bo
             )
     broken = verdict == VERDICTS.index("illegal_id")
     if broken.any():
-        told = [_told_of_illegal(raw, int(row), illegal) for row in np.flatnonzero(broken)]
-        values = pc.replace_with_mask(values, pa.array(broken), pa.array(told))
+        texts = [_describe_illegal(raw, int(row), illegal) for row in np.flatnonzero(broken)]
+        values = pc.replace_with_mask(values, pa.array(broken), pa.array(texts))
     return values
 
 
-def _told_of_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
+def _describe_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
     column = next(name for name, rows in illegal.items() if rows[row])
     value = first_illegal(raw[column][row].as_py())
     return f"{column} {value[:_SHOWN_CHARS]!r}: {id_fault(value)}"

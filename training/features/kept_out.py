@@ -41,7 +41,7 @@ def gather_examples(parts: pa.ChunkedArray) -> Examples:
     return {reason: examples[:NUM_EXAMPLES] for reason, examples in of_reason.items()}
 
 
-def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str) -> Iterator[str]:
+def kept_out_warnings(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str) -> Iterator[str]:
     """Messages; they name the file if it has examples.
 
     Args:
@@ -59,7 +59,7 @@ def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str
         yield f"{count} interactions {what}{more}"
 
 
-def in_short(kept_out: Mapping[str, int], examples: Sequence[str]) -> str:
+def summary_of_kept_out(kept_out: Mapping[str, int], examples: Sequence[str]) -> str:
     """Counts and reasons of interactions kept out, with some examples; part of a message."""
     if not kept_out:
         return "no interaction was kept out"
@@ -113,7 +113,7 @@ def check_positives(split: Split, positives: LongArray, num_train: int, lacking:
         )
 
 
-def doubtful_days(split: Split, positives: LongArray, empty: Sequence[str], file: str) -> Iterator[str]:
+def day_warnings(split: Split, positives: LongArray, empty: Sequence[str], file: str) -> Iterator[str]:
     """Warnings about a split.
 
     Args:
@@ -138,7 +138,7 @@ def doubtful_days(split: Split, positives: LongArray, empty: Sequence[str], file
         )
 
 
-def told_left_out(left_out: Mapping[str, int]) -> Iterator[str]:
+def vocabulary_warnings(left_out: Mapping[str, int]) -> Iterator[str]:
     """Messages about occurrences of categories without an id, by feature."""
     for name, count in left_out.items():
         yield f"{count:,} occurrences of categories of {name} got no id of their own: they are out of vocabulary"

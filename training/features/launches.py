@@ -33,11 +33,11 @@ def early_events(items: pa.Table, statistics: pa.Table) -> list[str]:
     """Examples of events before the launch of their item."""
     rows, times = (_flat(statistics[name]) for name in ("early_item_rows", "early_times"))
     names, launched = items[c.ITEM_ID].take(pa.array(rows)).to_pylist(), launch_times(items)[rows]
-    told = zip(names, times.tolist(), launched.tolist(), strict=True)
-    return [f"before_launch: item {name!r} at {time}, launched_at {launch}" for name, time, launch in told]
+    early = zip(names, times.tolist(), launched.tolist(), strict=True)
+    return [f"before_launch: item {name!r} at {time}, launched_at {launch}" for name, time, launch in early]
 
 
-def doubtful_launches(items: pa.Table, statistics: pa.Table, end: int) -> Iterator[str]:
+def launch_warnings(items: pa.Table, statistics: pa.Table, end: int) -> Iterator[str]:
     """Warnings about the launches.
 
     Args:

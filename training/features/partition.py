@@ -21,7 +21,7 @@ from training.features.fit import CONTEXT, context_values
 from training.features.hashing import event_id_column, hash_strings
 from training.features.masking import draw_masks
 from training.features.point_in_time import top_categories
-from training.features.repeats import NUM_EXAMPLES, find_repeats, tell_repeats
+from training.features.repeats import NUM_EXAMPLES, count_repeats, find_repeats
 from training.records import ServedValues
 from training.subjects import name_subjects
 
@@ -113,7 +113,7 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     day = ShopCalendar(spec.config.timezone).day(rows[c.TIMESTAMP].to_numpy())
     owner = rows[SUBJECT].to_numpy()
     repeats = find_repeats(rows, owner, day)
-    told = tell_repeats(rows, repeats, owner, _names_of(subjects))
+    counts = count_repeats(rows, repeats, owner, _names_of(subjects))
     rows = rows.filter(pa.array(repeats.kept))
     num_events = np.bincount(rows[SUBJECT].to_numpy(), minlength=len(subjects))
     subjects = subjects.append_column(NUM_EVENTS, pa.array(num_events))
@@ -121,7 +121,7 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     name = f"part-{partition:05d}.parquet"
     pq.write_table(subjects, spec.out_dir / SUBJECTS_DIR / name)
     pq.write_table(events, spec.out_dir / EVENTS_DIR / name)
-    return _statistics(**told, **_fitted_on(events, subjects, rows, spec))
+    return _statistics(**counts, **_fitted_on(events, subjects, rows, spec))
 
 
 def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
@@ -140,8 +140,8 @@ def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
         USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
     }
     for name in (name for name in profiles.column_names if name != c.USER_ID):
-        told = profiles[name].combine_chunks()
-        columns[name] = pa.concat_arrays([told, pa.nulls(nulls, told.type)])
+        values = profiles[name].combine_chunks()
+        columns[name] = pa.concat_arrays([values, pa.nulls(nulls, values.type)])
     return pa.table(columns), owner
 
 

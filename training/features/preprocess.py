@@ -39,13 +39,13 @@ from training.features.kept_out import (
     PreprocessReport,
     check_positives,
     check_repeats,
-    doubtful_days,
+    day_warnings,
     gather_examples,
-    in_short,
-    told,
-    told_left_out,
+    kept_out_warnings,
+    summary_of_kept_out,
+    vocabulary_warnings,
 )
-from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
+from training.features.launches import early_events, launch_times, launch_warnings, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
@@ -103,7 +103,7 @@ def preprocess(
         info, report = _summarise(config, raw, statistics, shop, schema)
         transforms, left_out = fit_transforms(schema, statistics, raw.users, raw.items, config.timezone)
         report["out_of_vocabulary"] = left_out
-        report["warnings"] += told_left_out(left_out)
+        report["warnings"] += vocabulary_warnings(left_out)
         _write_entities(raw, transforms, folder)
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
@@ -213,14 +213,14 @@ def _summarise(
     kept_out |= {name: int(statistics[f"num_{name}s"].to_numpy().sum()) for name in REPEATS}
     kept_out = {reason: count for reason, count in kept_out.items() if count}
     counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
-    doubts = list(doubtful_launches(raw.items, statistics, _end(config, raw)))
+    doubts = list(launch_warnings(raw.items, statistics, _end(config, raw)))
     counts |= {"users": len(raw.users), "items": len(raw.items)}
     reused = int(statistics["num_reused_event_ids"].to_numpy().sum())
     of_reason = gather_examples(statistics["examples"])
     examples = [example for some in of_reason.values() for example in some]
     check_repeats(counts["events"], kept_out.get(DUPLICATE, 0), config.max_duplicate_share, of_reason[DUPLICATE])
     positives = _sum_lists(statistics["positives_of_day"], lengths)
-    lacking = "; ".join([in_short(kept_out, examples), *doubts])
+    lacking = "; ".join([summary_of_kept_out(kept_out, examples), *doubts])
     examples += early_events(raw.items, statistics)
     check_positives(raw.split, positives, counts["train_positives"], lacking)
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
@@ -237,9 +237,9 @@ def _summarise(
         seen_events=config.seen_events,
     )
     warnings = [
-        *doubtful_days(raw.split, positives, empty, REPORT),
+        *day_warnings(raw.split, positives, empty, REPORT),
         *doubts,
-        *told(kept_out, reused, of_reason, REPORT),
+        *kept_out_warnings(kept_out, reused, of_reason, REPORT),
     ]
     report: PreprocessReport = {
         "kept_out": kept_out,

@@ -166,10 +166,10 @@ class Processed:
         """
         profile, context = profile_of(self.schema), context_of(self.schema)
         of_users = [one.column_name for one in self.schema.read_from("users") if one.column_name != c.USER_ID]
-        told = [one.column_name for one in self.schema.read_from("context")]
+        of_context = [one.column_name for one in self.schema.read_from("context")]
         derived = [one.column_name for one in self.schema.read_from("derived") if one.column_name in _CODED]
         labels = [c.LABEL] if self.info.has_labels else []
-        events = self._read(EVENTS_DIR, partitions, [*_EVENT_ARRAYS, *told, *derived, *labels])
+        events = self._read(EVENTS_DIR, partitions, [*_EVENT_ARRAYS, *of_context, *derived, *labels])
         subjects = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW, *of_users, NUM_EVENTS])
         num_events = subjects[NUM_EVENTS].to_numpy()
         subjects = subjects.append_column(c.USER_ID, _user_ids(subjects))

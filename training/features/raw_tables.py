@@ -113,14 +113,14 @@ def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
 def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array) -> pa.Table:
     """The users table without erased users, plus users of the records, or of all interactions without a table."""
     met = _users_of([source for source in sources if table is None or r.ACCEPTED_MS in source.schema.names])
-    told = None if table is None else read_files(table)
-    if told is not None:
-        met = met.filter(pc.invert(pc.is_in(met, value_set=told[c.USER_ID].combine_chunks())))
+    known = None if table is None else read_files(table)
+    if known is not None:
+        met = met.filter(pc.invert(pc.is_in(met, value_set=known[c.USER_ID].combine_chunks())))
     schema = c.USERS if table is None else table.schema
     unknown = {column.name: pa.nulls(len(met), arrow_type(column)) for column in schema.columns}
     users = pa.table(unknown | {c.USER_ID: met})
-    if told is not None:
-        users = pa.concat_tables([told, users]).combine_chunks() if len(met) else told
+    if known is not None:
+        users = pa.concat_tables([known, users]).combine_chunks() if len(met) else known
     return users.filter(pc.invert(pc.is_in(users[c.USER_ID], value_set=erased))) if len(erased) else users
 
 

@@ -69,7 +69,7 @@ def find_repeats(rows: pa.Table, subject: IntArray, day: LongArray) -> Repeats:
     return Repeats(duplicate, recorded, kept & ~_first(name, kept))
 
 
-def tell_repeats(rows: pa.Table, repeats: Repeats, subject: IntArray, names: pa.Array) -> dict[str, object]:
+def count_repeats(rows: pa.Table, repeats: Repeats, subject: IntArray, names: pa.Array) -> dict[str, object]:
     """Counts of repeats, with the first examples by event id and time.
 
     Args:

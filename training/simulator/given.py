@@ -126,8 +126,8 @@ def _texts(
         taste = int(traits.taste[row])
         title, text = write_text(Wording(l1, l2, (l2,), taste, int(bands[row]), int(traits.gender[row])), rng)
         titles[row] = titles[row] or title
-        told = f"{descriptions[row]} {taste_sentence(taste, rng)}" if config.describe_taste else descriptions[row]
-        descriptions[row] = told if descriptions[row] else text
+        described = f"{descriptions[row]} {taste_sentence(taste, rng)}" if config.describe_taste else descriptions[row]
+        descriptions[row] = described if descriptions[row] else text
     return titles, descriptions
 
 

@@ -115,6 +115,6 @@ def draw_clicks(probs: DoubleArray, latent: IntArray, rng: np.random.Generator) 
         latent: z of each slate's user [S].
         rng: source of randomness.
     """
-    told = probs[np.arange(len(latent)), :, latent]
-    clicks: BoolArray = rng.random(told.shape) < told
+    of_class = probs[np.arange(len(latent)), :, latent]
+    clicks: BoolArray = rng.random(of_class.shape) < of_class
     return clicks

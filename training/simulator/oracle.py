@@ -33,10 +33,11 @@ class Variant(StrEnum):
       daypart, weekend, last item and the session's items so far.
     - `true_latent`: as `full`, but with the user's class z known. No observer can reach it.
     - `no_last_item`: without K(. | last): posterior and score assume that every choice comes from B_z and the uniform
-    share. Items already chosen in the session are still known. - `no_context`: device, daypart and weekend are averaged
-    out of q, in posterior and score. - `no_content`: items without an interaction in the training days cannot be told
-    from each other: each gets their mean score. The posterior is that of `full`, which favours this variant slightly. -
-    `cold_user`: age, gender and context only: z from its prior, no history and no session.
+      share. Items already chosen in the session are still known.
+    - `no_context`: device, daypart and weekend are averaged out of q, in posterior and score.
+    - `no_content`: items without an interaction in the training days cannot be told from each other: each gets their
+      mean score. The posterior is that of `full`, which favours this variant slightly.
+    - `cold_user`: age, gender and context only: z from its prior, no history and no session.
     """
 
     FULL = "full"

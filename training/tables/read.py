@@ -153,7 +153,7 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[_Rows]:
 
 
 def _together(raw: RawTable, parts: Sequence[_Rows]) -> pa.Table:
-    """Canonical rows of parts, those of one form as one chunk: many small ones cost what one large one does."""
+    """Canonical rows of parts; parts of one schema as one chunk, so that many small parts are as fast as one."""
     groups = [list(group) for _, group in groupby(parts, lambda part: part.table.schema)]
     try:
         whole = [pa.concat_tables([part.table for part in group]).combine_chunks() for group in groups]

@@ -34,8 +34,8 @@ def accepts(column: Column, found: pa.DataType) -> bool:
 def expected(column: Column) -> str:
     """Text for errors about a column of another type: the expected type and the fix."""
     rule = _RULES[column.kind]
-    told = rule.told if column.length is None else f"{rule.told} of {column.length} numbers"
-    return f"expected {told}; {rule.fix} in the table"
+    name = rule.name if column.length is None else f"{rule.name} of {column.length} numbers"
+    return f"expected {name}; {rule.fix} in the table"
 
 
 _Predicate = Callable[[pa.DataType], bool]
@@ -45,12 +45,12 @@ class _Rule(NamedTuple):
     """The types of a kind.
 
     Attributes:
-        told: the expected type, in words.
+        name: the expected type, in words.
         fix: what the user can do.
         accepted: types that files may have; for lists, types of their values.
     """
 
-    told: str
+    name: str
     fix: str
     accepted: tuple[_Predicate, ...]
 
