@@ -25,6 +25,7 @@ STYLE: Final = """<style>
 .card .title {font-weight: 600; font-size: .86rem; line-height: 1.2rem; height: 2.4rem; overflow: hidden}
 .card .facts {display: flex; justify-content: space-between; align-items: center; margin-top: .4rem; font-size: .8rem}
 .card .price {font-weight: 700}
+.card .attributes {margin-top: .3rem; font-size: .72rem; color: #6b6a8a; overflow-wrap: anywhere}
 .card .chip, .moves .chip {border-radius: 99px; padding: .08rem .55rem; font-size: .72rem}
 .card .bar {height: 4px; background: #ececf8; border-radius: 2px; margin-top: .5rem}
 .card .bar div {height: 4px; border-radius: 2px; background: #4f46e5}
@@ -71,7 +72,8 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
         f'<div class="card" data-item="{escape(item.item_id)}">'
         f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'
         f'<div class="text"><div class="title">{escape(title)}</div>'
-        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>{bar}</div></div>'
+        f'<div class="facts">{_chip(category)}<span class="price">{price}</span></div>'
+        f"{_attributes(item)}{bar}</div></div>"
     )
 
 
@@ -89,6 +91,13 @@ def _row(move: Move) -> str:
         f"<td>{escape(item.title or item.item_id)}</td><td>{_chip(item.category_l1 or '')}</td>{ranks}"
         f"<td>{escape(move.why)}</td></tr>"
     )
+
+
+def _attributes(item: Product) -> str:
+    """The columns that the shop declares, in one line."""
+    told = {name: ", ".join(value) if isinstance(value, list) else value for name, value in item.attributes.items()}
+    line = " · ".join(escape(f"{name} {value}") for name, value in told.items())
+    return f'<div class="attributes">{line}</div>' if line else ""
 
 
 def _badge(change: str | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from demo_page.cards import card, data_address, move_table
 from demo_page.shift import moves
 from recommender_client import Item
@@ -15,6 +17,12 @@ def test_what_a_shop_wrote_is_escaped() -> None:
     assert "&lt;b&gt;Mug&lt;/b&gt;" in shown
     assert "kit&amp;chen" in shown
     assert "<b>" not in shown
+
+
+def test_columns_that_the_shop_declares_are_in_one_line() -> None:
+    shown = card(replace(ITEM, attributes={"brand": "A&B", "tags": ["new", "sale"], "litres": 0.5}), None)
+    assert '<div class="attributes">brand A&amp;B · tags new, sale · litres 0.5</div>' in shown
+    assert 'class="attributes"' not in card(ITEM, None)
 
 
 def test_a_catalogue_card_has_price_and_neither_rank_nor_score() -> None:
