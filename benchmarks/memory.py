@@ -1,7 +1,7 @@
 """Measures the peak memory of the jobs: for a shop with one user of 100,000 events, and one without such a user.
 
 Both shops are random: realistic in size, without patterns. Every job is a process, as on the command line; its memory
-    is the proportional set size (PSS) of its process tree, including Ray.
+is the proportional set size (PSS) of its process tree, including Ray.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def calm_libraries() -> None:
     """Shows progress bars on a terminal, otherwise only warnings and errors; workers log to Ray's log folder."""
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     for deduplicator in (ray_logging.stdout_deduplicator, ray_logging.stderr_deduplicator):
-        deduplicator.skip_re = re.compile("")  # RAY_DEDUP_LOGS_SKIP_REGEX, but after Ray's import
+        deduplicator.skip_re = re.compile("")  # lets progress bars through; Ray reads its variable at import
     for name, level in (("ray.data", logging.WARNING), ("ray.data._internal.progress", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
 
@@ -167,7 +167,7 @@ def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
         "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",  # otherwise two servers may listen on one port and share its clients
         "RAY_worker_niceness": "0",  # with Ray's 15, other processes of the machine slow the replicas down
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests at less cost
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is restarted after three failed checks, not 30 s
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is restarted after three failed checks
         "FORWARDED_ALLOW_IPS": "none",  # otherwise uvicorn believes the address that a client sends
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",

@@ -13,7 +13,7 @@ class EvaluationConfig(StrictConfig):
     max_events: int = Field(default=20_000, ge=1)
     """Most events of the test day that are scored; a seeded sample if there are more."""
     max_filtered_events: int = Field(default=6_000, ge=1)
-    """Most of these events that every method also scores with the seen filter on; see their `n`."""
+    """Most of these events that are also scored with the seen filter on, by every method; see their `n`."""
     max_users: int = Field(default=10_000, ge=1)
     """Most users whose whole test day is predicted (second protocol); a seeded sample if there are more."""
     max_ablation_events: int = Field(default=5_000, ge=1)

@@ -93,7 +93,7 @@ class WorkerData:
         """The inputs of event rows [B].
 
         It uses NumPy only: a tensor operation in the input thread would start a second pool of OpenMP threads, and two
-            pools on the same cores slow every training step (measured: half the rows per second).
+        pools on the same cores slow every training step (measured: half the rows per second).
         """
         features = self.events.query_features(
             rows, self.transforms, length=history_length, history_days=history_days, masked=masked
