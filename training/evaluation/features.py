@@ -9,8 +9,11 @@ from training.features.processed import REPORT, Processed
 
 
 class FeatureRow(TypedDict):
-    """One feature: `ids` are rows of its embedding table, null where it has none; `left_out` are occurrences of
-    categories that got no id.
+    """One feature.
+
+    Attributes:
+        ids: rows of its embedding table; null where it has none.
+        left_out: occurrences of categories that got no id.
     """
 
     name: str
