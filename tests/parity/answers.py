@@ -22,7 +22,7 @@ from serving.gateway.recommend.service import RecommendationService
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.load import ComputeThread
 from serving.stores.connection import StoreConnection
-from tests.fixtures.visitors import RANK, Asking
+from tests.parity.visitors import RANK, Asking
 
 Answer = dict[str, Any]
 

@@ -17,8 +17,8 @@ from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.served_bundle import NOW, copy_recorded_bundle
-from tests.fixtures.visitors import all_visitors
 from tests.parity.answers import Answer, called_directly
+from tests.parity.visitors import all_visitors
 
 _ANSWERS: Final = Path(__file__).parent / "recorded_answers.json.gz"
 

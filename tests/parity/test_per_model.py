@@ -18,9 +18,9 @@ from serving.stores.embedded import EmbeddedRedis
 from tests.e2e.programs import FIRST_PORT, running
 from tests.fixtures.filled_stores import fill_stores
 from tests.fixtures.served_bundle import NOW, VERSION, copy_recorded_bundle
-from tests.fixtures.visitors import all_visitors
 from tests.parity.answers import assert_same, called_directly, over_http
 from tests.parity.golden import golden_answers
+from tests.parity.visitors import all_visitors
 
 CONFIG = "benchmarks/peers/per_model/per_model.yaml"
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from tests.fixtures.served_apps import PLACEMENTS, ServedApps
-from tests.fixtures.visitors import all_visitors
 from tests.parity.answers import Answer, assert_same, called_directly, over_http
 from tests.parity.golden import golden_answers
+from tests.parity.visitors import all_visitors
 
 pytestmark = pytest.mark.ray
 
