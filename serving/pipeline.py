@@ -174,7 +174,7 @@ class RecommenderPipeline:
             requests=short,
         )
         nobody = [False] * len(batch)  # a list that stays short is not degraded
-        return await steps.run("seen_filter", refill, lists, fallback=Lists.as_they_are, affects=nobody)
+        return await steps.run("seen_filter", refill, lists, fallback=Lists.unchanged, affects=nobody)
 
     def steps(self, batch: RequestBatch) -> Steps:
         """A runner for the stages of one batch."""

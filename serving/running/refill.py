@@ -43,7 +43,7 @@ class Lists:
         kept, retrieved = self.filtered.kept.lengths, self.scored.lengths
         return np.flatnonzero((kept < min_kept) & (kept < retrieved))
 
-    def as_they_are(self) -> Lists:
+    def unchanged(self) -> Lists:
         """These lists: the fallback when the refill fails."""
         return self
 

@@ -67,7 +67,7 @@ class TestLimitedRetrieval(TestRetrieval):
 
 
 class TestGivenItems(TestRetrieval):
-    """Retrieval scores given items."""
+    """Retrieval scores provided candidates."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
         given = Ragged.of([candidates(bundle, place).rows for place in places])

@@ -102,7 +102,7 @@ class CandidateIndex:
         bias: FloatArray | None = None,
         mask: BoolArray | None = None,
     ) -> Found:
-        """Scores given items, exactly.
+        """Scores provided items, exactly.
 
         Args:
             queries: [B, E] float32.
