@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +14,9 @@ from pydantic.fields import FieldInfo
 from contracts.clock import day_to_name, name_to_day
 from contracts.errors import ConfigError
 from contracts.secrets import refuse_credentials
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 EXTENDS = "extends"
 ShopName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -72,7 +75,7 @@ def load_config(cls: type[ConfigT], path: str | Path, overrides: Sequence[str] =
     return validate(cls, values, source=str(path))
 
 
-def validate(cls: type[ConfigT], values: Mapping[str, Any], *, source: str) -> ConfigT:
+def validate(cls: type[ConfigT], values: Mapping[str, object], *, source: str) -> ConfigT:
     """Builds a config from plain values; the error names the source, the key, what was got and what is legal."""
     try:
         return cls.model_validate(dict(values))
@@ -81,7 +84,7 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], *, source: str) -> C
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, object]:
     """The plain values of a YAML file with its `extends` chain resolved."""
     if not path.is_file():
         raise ConfigError(f"no config file at {path}")
@@ -95,7 +98,7 @@ def read_values(path: Path) -> dict[str, Any]:
     return values if parent is None else merge(read_values(path.parent / str(parent)), values)
 
 
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
     """Mapping `top` over `base`, nested mappings key by key."""
     merged = dict(base)
     for key, value in top.items():
@@ -104,19 +107,19 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def override_values(overrides: Sequence[str]) -> dict[str, Any]:
+def override_values(overrides: Sequence[str]) -> dict[str, object]:
     """The plain values that `dotted.key=value` strings give; values are read as YAML.
 
     Raises:
         ConfigError: a string is not of this form.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for override in overrides:
         _apply_override(values, override)
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, object], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r} is not of the form key=value, for example simulator.seed=7")
@@ -133,14 +136,14 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override of {key!r}: the value is not valid YAML") from error
 
 
-def _yaml_value(text: str) -> Any:
+def _yaml_value(text: str) -> object:
     """A value as YAML. Comments are for files: on a command line "#" belongs to the value, as to a path's name."""
     node = yaml.compose(text, yaml.SafeLoader)
     rest = text if node is None else text[node.end_mark.index :]
     return text if rest.strip() else yaml.safe_load(text)
 
 
-def _explain(cls: type[BaseModel], entry: Any) -> str:
+def _explain(cls: type[BaseModel], entry: ErrorDetails) -> str:
     location = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
@@ -158,7 +161,7 @@ def _is_hidden(cls: type[BaseModel], location: Sequence[int | str]) -> bool:
 
 
 def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> dict[str, FieldInfo]:
-    current: Any = cls
+    current: object = cls
     for part in location:
         if isinstance(part, int):  # a place in a list, whose entries the annotation names
             continue

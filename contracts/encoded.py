@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from contracts.schema import SideLayout
 
 PAD_CODE = -1
 """Ends a list of encoded ids."""
+_ValueT = TypeVar("_ValueT")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class EncodedColumns:
         return type(self)(self.digest, change(self.codes), change(self.numbers), lists, vectors)
 
 
-def padded(lists: Sequence[Sequence[Any]], length: int, encode: Callable[[list[Any]], AnyArray]) -> IntArray:
+def padded(lists: Sequence[Sequence[_ValueT]], length: int, encode: Callable[[list[_ValueT]], AnyArray]) -> IntArray:
     """Encoded ids of lists, [n, length] int32; `PAD_CODE` ends each.
 
     Args:

@@ -5,7 +5,8 @@ A message says what was got, what was expected, and the fix or the legal values.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 
 class RecommenderError(Exception):
@@ -14,7 +15,7 @@ class RecommenderError(Exception):
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -127,6 +128,10 @@ class MethodError(RequestError):
 
     code = "method_not_allowed"
     http_status = 405
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message, allowed=allowed)
+        self.allowed = allowed
 
 
 class BodyTooLargeError(RequestError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast, overload
 
 import numpy as np
 
@@ -95,15 +95,24 @@ class IndexedTokens(Sequence[str]):
     def __len__(self) -> int:
         return len(self.column)
 
-    def __getitem__(self, place: Any) -> Any:
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
         rows = range(len(self))[place]
-        return tuple(map(self.column.__getitem__, rows)) if isinstance(rows, range) else self.column[rows]
+        return tuple(map(self._token, rows)) if isinstance(rows, range) else self._token(rows)
 
     def __iter__(self) -> Iterator[str]:
         return cast(Iterator[str], iter(self.column))
 
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str) and self.get(value) > 0
+
+    def _token(self, row: int) -> str:
+        return cast(str, self.column[row])  # a vocabulary refuses None
 
 
 def _capacity(column: StringColumn) -> int:

@@ -31,11 +31,14 @@ class Categories:
     codes: IntArray
 
     @classmethod
-    def of(cls, values: Sequence[str | None] | Sequence[Sequence[str] | None], kind: FeatureKind) -> Categories:
-        """The categories of items, one each or a list each."""
-        if kind is FeatureKind.CATEGORICAL:
-            vocabulary = Vocabulary.fit(values)  # type: ignore[arg-type]
-            return cls(vocabulary, vocabulary.encode(values))  # type: ignore[arg-type]
+    def of_values(cls, values: Sequence[str | None]) -> Categories:
+        """The categories of items that have one each, or none."""
+        vocabulary = Vocabulary.fit(values)
+        return cls(vocabulary, vocabulary.encode(values))
+
+    @classmethod
+    def of_lists(cls, values: Sequence[Sequence[str] | None]) -> Categories:
+        """The categories of items that have a list each, or none."""
         lists = [one or () for one in values]
         vocabulary = Vocabulary.fit(value for one in lists for value in one)
         return cls(vocabulary, padded(lists, max(map(len, lists), default=0), vocabulary.encode))

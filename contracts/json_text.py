@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes) -> JsonValue:
     """The value of a JSON text.
 
     Raises:
@@ -17,9 +17,24 @@ def parse_json(content: bytes) -> Any:
             that an object has twice.
     """
     try:
-        return json.loads(content.decode(), object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_finite)
+        value: JsonValue = json.loads(
+            content.decode(), object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_finite
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    return value
+
+
+def parse_object(content: bytes) -> dict[str, JsonValue]:
+    """The object of a JSON text.
+
+    Raises:
+        ValueError: as `parse_json`, or the text holds something else.
+    """
+    values = parse_json(content)
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__}, expected an object")
+    return values
 
 
 def first_fault(error: ValueError) -> str:
@@ -30,7 +45,7 @@ def first_fault(error: ValueError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

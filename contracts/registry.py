@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from contracts.bundle import check_parts, open_bundle
 from contracts.config import StrictConfig
@@ -229,11 +229,10 @@ class S3Backend:
             raise RegistryError(f"{uri!r} names no bucket; expected s3://bucket/prefix")
         import boto3  # only here: a registry in a folder needs no AWS client
 
-        self._client: Any = boto3.client("s3")
+        self._client = boto3.client("s3")
 
     def read(self) -> tuple[bytes | None, str | None]:
-        found = self._get(REGISTRY_FILE)
-        return (None, None) if found is None else (found["Body"].read(), found["ETag"])
+        return self._get(REGISTRY_FILE) or (None, None)
 
     def write(self, content: bytes, revision: str | None) -> bool:
         condition = {"IfNoneMatch": "*"} if revision is None else {"IfMatch": revision}
@@ -250,7 +249,7 @@ class S3Backend:
         found = self._get(f"{version}/{MANIFEST}")
         if found is None:
             raise BundleError(f"no {MANIFEST} under {version!r}")
-        manifest = parse_manifest(found["Body"].read(), f"{MANIFEST} under {version!r}")
+        manifest = parse_manifest(found[0], f"{MANIFEST} under {version!r}")
         if manifest.version != version:
             raise BundleError(f"the manifest under {version!r} is of bundle {manifest.version!r}")
         check_parts(manifest)
@@ -263,13 +262,15 @@ class S3Backend:
             if size != entry.size:
                 raise BundleError(f"{name!r} has {size} bytes, the manifest says {entry.size}")
 
-    def _get(self, name: str) -> Any:
+    def _get(self, name: str) -> tuple[bytes, str] | None:
+        """Content and revision of an object; None = there is none."""
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            found = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
         except self._client.exceptions.NoSuchKey:
             return None
         except self._client.exceptions.ClientError as error:
             raise RegistryError(f"s3://{self._bucket}/{self._key(name)} cannot be read: {error}") from error
+        return found["Body"].read(), found["ETag"]
 
     def _key(self, name: str) -> str:
         return self._prefix + name

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+
+from pydantic import JsonValue
 
 from contracts import columns as c
 from contracts.feature import DAY_OF_WEEK, TIME_OF_DAY, Feature, FeatureKind, Side, Source
@@ -68,7 +69,7 @@ class FeatureSchema:
             )
 
     @classmethod
-    def from_values(cls, values: Any) -> FeatureSchema:
+    def from_values(cls, values: JsonValue) -> FeatureSchema:
         """The schema of `values`, which may come from outside.
 
         Raises:
@@ -78,7 +79,7 @@ class FeatureSchema:
             raise ValueError(f"a schema is a list of features, got a {type(values).__name__}")
         return cls(tuple(Feature.model_validate(one) for one in values))
 
-    def values(self) -> list[dict[str, Any]]:
+    def values(self) -> list[dict[str, JsonValue]]:
         """Plain values that `from_values` turns back into an equal schema."""
         return [feature.model_dump(mode="json", exclude_unset=True) for feature in self.features]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import streamlit as st
+from msgspec.structs import replace
 
 from demo_page import cards
 from demo_page.charts import best_score, category_table, score_table, stage_table
@@ -208,18 +209,23 @@ def _catalogue(client: Client, version: str, press: Callable[[Product], None]) -
     first = one.selectbox("Category", [_ALL, *tree], accept_new_options=True, key="category_l1")
     finer = sorted(set().union(*tree.values())) if first == _ALL else tree.get(first or "", [])
     second = two.selectbox("Finer category", [_ALL, *finer], accept_new_options=True, key="category_l2")
-    prices = {
-        "min_price": low.number_input("From", min_value=0.0, value=None, placeholder="price", key="min_price"),
-        "max_price": high.number_input("To", min_value=0.0, value=None, placeholder="price", key="max_price"),
-    }
-    names = {"category_l1": first, "category_l2": second, "text": (text or "").strip()}
-    wanted: dict[str, Any] = {name: value for name, value in names.items() if value and value != _ALL}
-    wanted |= {name: value for name, value in prices.items() if value is not None}
-    number = three.number_input("Page", min_value=1, value=1, key=f"page {sorted(wanted.items())}")
-    page = client.items(ItemQuery(limit=_PAGE, offset=_PAGE * (int(number) - 1), **wanted))
+    wanted = ItemQuery(
+        limit=_PAGE,
+        category_l1=_chosen(first),
+        category_l2=_chosen(second),
+        text=(text or "").strip() or None,
+        min_price=low.number_input("From", min_value=0.0, value=None, placeholder="price", key="min_price"),
+        max_price=high.number_input("To", min_value=0.0, value=None, placeholder="price", key="max_price"),
+    )
+    number = three.number_input("Page", min_value=1, value=1, key=f"page {wanted}")
+    page = client.items(replace(wanted, offset=_PAGE * (int(number) - 1)))
     items = "item" if page.total == 1 else "items"
     st.caption(f"{page.total:,} {items}, page {int(number)} of {max(1, -(-page.total // _PAGE))}")
     _grid(client, version, page.items, press, "item")
+
+
+def _chosen(category: str | None) -> str | None:
+    return None if category == _ALL else category or None
 
 
 @st.cache_data(max_entries=8, ttl="10m", show_spinner=False)

@@ -38,7 +38,8 @@ def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: i
     values = read_values(path)
     if port is not None:
         values = merge(values, {"http_options": {"port": port}})
-    for application in values.get("applications", []):
+    applications = values.get("applications")
+    for application in applications if isinstance(applications, list) else []:
         application["args"] = merge(application.get("args", {}), args or {})
     check_serve_config(values, source=str(path))
     return values

@@ -10,8 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Final, Generic, Literal, TypeVar, get_args
 from urllib.parse import quote, unquote_to_bytes
+
+from msgspec import Struct
 
 from recommender_api.answers import (
     Item,
@@ -59,7 +61,7 @@ class Operation(Generic[_AnswerT_co]):
     method: Literal["GET", "POST", "DELETE"]
     path: str
     permission: Needed
-    request: Any = None
+    request: object = None
     answer: type[_AnswerT_co]
     statuses: tuple[int, ...]
     summary: str
@@ -73,6 +75,13 @@ class Operation(Generic[_AnswerT_co]):
     def has_budget(self) -> bool:
         """Whether the request may say how long it waits."""
         return isinstance(self.request, type) and issubclass(self.request, Visit)
+
+    @property
+    def query(self) -> type[Struct] | None:
+        """Type of the query of a GET; None = there is none."""
+        if self.method != "GET" or not isinstance(self.request, type) or not issubclass(self.request, Struct):
+            return None
+        return self.request
 
     @property
     def ids(self) -> list[str]:
@@ -200,15 +209,15 @@ READY: Final = Operation(
     statuses=(200, 405, 503),
     summary="Whether it is warmed up",
 )
-OPERATIONS: Final[tuple[Operation[Any], ...]] = (
+OPERATIONS: Final[tuple[Operation[object], ...]] = (
     *(RECOMMEND, RANK, RECORD, FLUSH_SEEN, ERASE_USER, USER_DATA, ITEMS, ITEM, SIMILAR, PICTURE, STATUS, READY),
 )
 
-ByMethod = Mapping[str, Operation[Any]]
+ByMethod = Mapping[str, Operation[object]]
 
 
-def _by_path() -> dict[str, dict[str, Operation[Any]]]:
-    found: defaultdict[str, dict[str, Operation[Any]]] = defaultdict(dict)
+def _by_path() -> dict[str, dict[str, Operation[object]]]:
+    found: defaultdict[str, dict[str, Operation[object]]] = defaultdict(dict)
     for operation in OPERATIONS:
         found[operation.path][operation.method] = operation
     return dict(found)
@@ -218,7 +227,7 @@ _BY_PATH: Final = _by_path()
 _WITH_IDS: Final = tuple(
     (re.compile(_ID.sub(r"(?P<\1>[^/]*)", path)), found) for path, found in _BY_PATH.items() if _ID.search(path)
 )
-_NOTHING: Final[dict[str, Operation[Any]]] = {}
+_NOTHING: Final[dict[str, Operation[object]]] = {}
 
 
 def operations_at(path: str) -> tuple[ByMethod, dict[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar, cast
+from types import GenericAlias
+from typing import Annotated, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -69,9 +70,10 @@ class ShopTypes:
         return self._with_columns(InteractionEvent)
 
     @cached_property
-    def events(self) -> Any:
+    def events(self) -> object:
         """Many events or one."""
-        return Annotated[list[self.event], Meta(min_length=1, max_length=MAX_EVENTS)] | self.event  # type: ignore[name-defined]
+        several = GenericAlias(list, (self.event,))
+        return Annotated[several, Meta(min_length=1, max_length=MAX_EVENTS)] | self.event
 
     @cached_property
     def context_struct(self) -> type[Struct]:
@@ -96,7 +98,9 @@ class ShopTypes:
         return _struct(base.__name__, fields, base)
 
 
-def _struct(name: str, fields: Sequence[tuple[str, Any, None]], base: type[_StructT], doc: str = "") -> type[_StructT]:
+def _struct(
+    name: str, fields: Sequence[tuple[str, object, None]], base: type[_StructT], doc: str = ""
+) -> type[_StructT]:
     made = msgspec.defstruct(
         name,
         fields,
@@ -110,12 +114,12 @@ def _struct(name: str, fields: Sequence[tuple[str, Any, None]], base: type[_Stru
     return cast(type[_StructT], made)
 
 
-def _description(annotation: Any) -> str:
+def _description(annotation: object) -> str:
     metas = (meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta))
     return next((meta.description for meta in metas if meta.description), "")
 
 
-def _context_type(column: ShopColumn) -> Any:
+def _context_type(column: ShopColumn) -> object:
     match column.kind:
         case "category":
             return _Category | None

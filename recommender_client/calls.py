@@ -6,7 +6,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import httpx
 import msgspec
@@ -19,6 +19,7 @@ from recommender_client.errors import BadAnswerError, RefusedError, error_of
 from recommender_client.retry import AGAIN
 
 _AnswerT = TypeVar("_AnswerT")
+_Query = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class Call(Generic[_AnswerT]):
         again: statuses that are worth another try.
     """
 
-    operation: Operation[Any]
+    operation: Operation[object]
     read: Callable[[httpx.Response], _AnswerT]
     parameters: dict[str, str] = field(default_factory=dict)
-    query: dict[str, Any] = field(default_factory=dict)
+    query: _Query = field(default_factory=dict)
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     again: frozenset[int] = AGAIN
@@ -93,7 +94,7 @@ def call(
         operation,
         _reader(operation.answer),
         ids,
-        query={} if request is None or has_body else _given(request),
+        query={} if request is None or has_body else msgspec.convert(_given(request), _Query),
         body=_json(_given(request)) if request is not None and has_body else None,
         headers=_budget(budget_ms),
     )
@@ -120,7 +121,7 @@ def _budget(budget_ms: int | None) -> dict[str, str]:
     return {} if budget_ms is None else {"x-budget-ms": str(budget_ms)}
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError as error:
@@ -141,9 +142,9 @@ def _no_text(what: str, error: UnicodeEncodeError) -> RefusedError:
     return RefusedError(f"{what} holds {half!r}, half of a character; expected Unicode", code="invalid_request")
 
 
-def _given(value: msgspec.Struct) -> dict[str, Any]:
+def _given(value: msgspec.Struct) -> dict[str, object]:
     """What differs from the default: a service that is older than this client need not know the rest."""
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for info in msgspec.structs.fields(value):
         field_value = getattr(value, info.name)
         default = info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default

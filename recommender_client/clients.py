@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 import httpx
 import msgspec
@@ -46,7 +46,15 @@ _FIRST_PAGE: Final = ItemQuery()
 _SIMILAR: Final = SimilarQuery()
 
 
-def _settings(base_url: str, credential: str | None, timeout_s: float) -> dict[str, Any]:
+class _Settings(TypedDict):
+    """Arguments of both HTTP clients."""
+
+    base_url: str
+    headers: dict[str, str]
+    timeout: float
+
+
+def _settings(base_url: str, credential: str | None, timeout_s: float) -> _Settings:
     headers = {} if credential is None else {"authorization": f"Bearer {credential}"}
     return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
 

@@ -26,7 +26,7 @@ from contracts.feature import Side
 from contracts.files import make_private
 from contracts.history import HistoryReach, StoredReader
 from contracts.item_values import Categories, ItemValues, save_values
-from contracts.json_text import parse_json
+from contracts.json_text import parse_object
 from contracts.manifest import MANIFEST, MANIFEST_DIGEST, SCHEMA_VERSION, Manifest, is_path
 from contracts.presets import AGE_EDGES, ITEM_GENDER, PRICE_LOG_NORM, SHOP
 from contracts.strings import map_array
@@ -77,7 +77,7 @@ def convert_bundle(source: Path, target: Path) -> Manifest:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         folder = Path(temporary) / target.name
         _copy_files(source, folder, old)
-        transforms = _transforms(parse_json((source / "transforms.json").read_bytes()))
+        transforms = _transforms(parse_object((source / "transforms.json").read_bytes()))
         transforms.save(folder)
         save_values(_values(source, transforms), folder / VALUES)
         sealed = seal(folder, _manifest(old, folder, transforms, target.name))
