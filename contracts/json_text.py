@@ -1,4 +1,4 @@
-"""JSON that comes from outside: what standard parsers take in silence, or die of, is refused with a reason."""
+"""Parses JSON from outside; refuses with a reason what standard parsers accept silently or crash on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import JsonValue, ValidationError
 
 
 def parse_json(content: bytes) -> JsonValue:
-    """The value of a JSON text.
+    """Parses a JSON text.
 
     Raises:
-        ValueError: no UTF-8, no JSON, nested too deep, a number that is not finite or has thousands of digits, or a key
-            that an object has twice.
+        ValueError: not UTF-8, not JSON, nested too deeply, a number that is not finite or has thousands of digits, or a
+            repeated key.
     """
     try:
         value: JsonValue = json.loads(
@@ -26,7 +26,7 @@ def parse_json(content: bytes) -> JsonValue:
 
 
 def parse_object(content: bytes) -> dict[str, JsonValue]:
-    """The object of a JSON text.
+    """Parses a JSON text that holds an object.
 
     Raises:
         ValueError: as `parse_json`, or the text holds something else.
@@ -38,7 +38,7 @@ def parse_object(content: bytes) -> dict[str, JsonValue]:
 
 
 def first_fault(error: ValueError) -> str:
-    """What is wrong in few words: of a model that does not fit only the first field, and never the whole input."""
+    """A short description of an error: for a pydantic error only the first field, never the whole input."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]

@@ -1,4 +1,4 @@
-"""The features that are built in, and the section of the config that adds a shop's own."""
+"""Built-in features, and the config section that adds a shop's own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHOP: Final = FeatureSchema(
         _item(name="image", kind=FeatureKind.IMAGE, source="derived"),
     )
 )
-"""The features of the reference, which any shop has or leaves empty."""
+"""The features of the reference. Columns that a shop lacks are left out."""
 PRESETS: Final[Mapping[str, FeatureSchema]] = {"shop": SHOP, "none": FeatureSchema(())}
 
 
@@ -52,9 +52,9 @@ class FeaturesConfig(StrictConfig):
     """The features of the shop."""
 
     preset: Literal["shop", "none"] = "shop"
-    """Features to begin with: those of a shop, or none."""
+    """Built-in features: those of a shop, or none."""
     columns: tuple[Feature, ...] = ()
-    """Features of the shop's own columns; a name such as I1..I13 stands for thirteen."""
+    """Features of the shop's own columns; the name I1..I13 stands for thirteen features."""
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -69,12 +69,12 @@ class FeaturesConfig(StrictConfig):
         return self
 
     def to_schema(self) -> FeatureSchema:
-        """The whole schema."""
+        """The built-in features and the shop's own."""
         return FeatureSchema(PRESETS[self.preset].features + self.columns)
 
 
 def _spelled_out(entry: object) -> Iterator[object]:
-    """A feature of a range for each number of it."""
+    """Expands a range of names into one feature for each number."""
     name = entry.get("name") if isinstance(entry, Mapping) else None
     match = _RANGE.fullmatch(name) if isinstance(name, str) else None
     if match is None or not isinstance(entry, Mapping):

@@ -1,4 +1,4 @@
-"""The page: who visits on the left, recommendations, what moved, the catalogue and figures in the middle."""
+"""The page: the visitor on the left; recommendations, moves, catalogue and figures in tabs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _DEVICES: Final = ("mobile", "desktop", "tablet")
 _CARDS_IN_A_ROW: Final = 5
 _PAGE: Final = 20
 _SAMPLED_PAGES: Final = 5
-"""Pages of 100 items whose categories are offered; others can be typed in."""
+"""Pages of 100 items from which categories are offered; others can be typed in."""
 _ALL: Final = "All"
 
 
 def show_page(client: Client, api: str, users: Sequence[str]) -> None:
-    """Shows everything.
+    """Shows the page.
 
     Args:
         client: of the API.
@@ -60,7 +60,7 @@ def show_page(client: Client, api: str, users: Sequence[str]) -> None:
 
 
 def problem(error: ApiError, api: str) -> str:
-    """What is wrong with the API and what helps, in words."""
+    """An error of the API and its remedy, in words."""
     match error:
         case NoConnectionError():
             return f"The API at {api} does not answer. Start it with `make demo` or `make serve`, then try again."
@@ -75,7 +75,7 @@ def problem(error: ApiError, api: str) -> str:
 
 
 def _sidebar(client: Client, memory: Memory, status: Status, users: Sequence[str]) -> tuple[Visit, int]:
-    """Who visits, and how many items are shown."""
+    """Shows the sidebar; returns the visit and the number of items to show."""
     with st.sidebar:
         st.subheader("Visitor")
         kind = st.radio("Who", KINDS, horizontal=False, label_visibility="collapsed", key="kind")
@@ -122,10 +122,10 @@ def _show_stores(client: Client, user_id: str) -> None:
 
 def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) -> None:
     answer = memory.now
-    if answer is None:  # refresh has asked or raised
+    if answer is None:  # refresh has set it or raised
         return
     st.title("Recommended for " + visit.visitor.name)
-    with st.container():  # one place, however much it says: the open tab below stays open
+    with st.container():  # one container, whatever it holds, so that the open tab below stays open
         _tell(memory, answer)
     before = memory.before.recommendations if memory.before else None
     moved = moves(before, answer.recommendations, k, memory.picked) if before is not None else []
@@ -143,7 +143,7 @@ def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) ->
 
 
 def _tell(memory: Memory, answer: RecommendationResponse) -> None:
-    """What happened, and what did not."""
+    """Shows notice, trouble and degraded parts."""
     if memory.trouble:
         st.warning(memory.trouble, icon=":material/warning:")
     if memory.notice and memory.before is not None:
@@ -156,7 +156,7 @@ def _tell(memory: Memory, answer: RecommendationResponse) -> None:
 
 
 def _press(client: Client, memory: Memory, visit: Visit, request_id: str | None) -> Callable[[Product], None]:
-    """What an "Interested" button does with its item."""
+    """The callback of an "Interested" button."""
     return lambda item: memory.interested(client, visit, item, request_id)
 
 
@@ -168,7 +168,7 @@ def _grid(
     where: str,
     changes: dict[str, str] | None = None,
 ) -> None:
-    """Cards with a button each; pictures are kept as long as the bundle's version stays."""
+    """Shows cards with buttons; pictures are cached for each bundle version."""
     best = best_score(items)
     for start in range(0, len(items), _CARDS_IN_A_ROW):
         row = items[start : start + _CARDS_IN_A_ROW]
@@ -230,7 +230,7 @@ def _chosen(category: str | None) -> str | None:
 
 @st.cache_data(max_entries=8, ttl="10m", show_spinner=False)
 def _categories(_client: Client, bundle_version: str) -> dict[str, list[str]]:
-    """Finer categories of each category, as far as the first pages of the catalogue tell."""
+    """Finer categories by category, from the first pages of the catalogue."""
     found: dict[str, set[str]] = {}
     for page in range(_SAMPLED_PAGES):
         items: list[Item] = _client.items(ItemQuery(limit=100, offset=100 * page)).items

@@ -1,4 +1,4 @@
-"""The two clients: the same methods, once to be called and once to be awaited."""
+"""The synchronous and the asynchronous client, with the same methods."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class Client:
     """Calls the API; safe to share between threads. Close it, or use it in a `with` block.
 
     Args:
-        base_url: address of the service, with the path that it is mounted at.
+        base_url: address of the service, including a path prefix.
         credential: API key or token.
-        timeout_s: longest that each attempt may take to connect, to send, and between two pieces of the answer.
-        retry: when a call is tried again: after 429, 503 and a connection that could not be made or broke.
-        transport: how requests travel; for tests.
+        timeout_s: limit of each attempt for connecting, for sending, and between two parts of the answer.
+        retry: how to retry after 429, 503, and connections that fail or break.
+        transport: replaces the network in tests.
 
     Every method raises an `ApiError`.
     """
@@ -100,43 +100,43 @@ class Client:
         request_id: str | None = None,
         **ids: str,
     ) -> _AnswerT:
-        """Any operation of `recommender_api.operations`; the methods below have names of their own for it.
+        """Calls an operation of `recommender_api.operations`; the methods below do so by name.
 
         Args:
             operation: of the API.
-            request: its body, or its query where it gets something.
-            budget_ms: milliseconds that it may take, for those that have a budget.
-            request_id: finds the call in the service's logs.
-            ids: in its path.
+            request: body, or query of a GET.
+            budget_ms: time budget in milliseconds, for operations that have one.
+            request_id: identifies the call in the service's logs.
+            ids: in the path, by name.
         """
         return self._send(call(operation, request, budget_ms=budget_ms, **ids), request_id)
 
     def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        """Recommends items to a visitor, within a budget of milliseconds if given."""
         return self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
-        """Given items, scored and ranked for a visitor."""
+        """Scores and ranks items for a visitor."""
         return self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     def record(self, events: Sequence[InteractionEvent], *, request_id: str | None = None) -> InteractionsResponse:
-        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        """Records events; accepted events are durable. Retries count once."""
         return self._send(calls.record(events), request_id)
 
     def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
-        """Forgets what a user saw; everything may be recommended again."""
+        """Empties the seen filter of a user; all items may be recommended again."""
         return self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
-        """Erases a user, for good."""
+        """Erases a user permanently."""
         return self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
-        """What is stored about a user."""
+        """Exports what is stored about a user."""
         return self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
@@ -148,7 +148,7 @@ class Client:
         return self.call(ITEM, item_id=item_id, request_id=request_id)
 
     def similar(self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None) -> SimilarItems:
-        """Items that are like one."""
+        """Items similar to an item."""
         return self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
@@ -160,7 +160,7 @@ class Client:
         return self.call(STATUS, request_id=request_id)
 
     def ready(self, *, request_id: str | None = None) -> bool:
-        """Whether it is warmed up; False also while nobody answers for it."""
+        """Whether the service is warmed up; False also if it does not answer."""
         try:
             return self._send(calls.ready(), request_id).ready
         except UnavailableError:
@@ -194,7 +194,7 @@ class Client:
 
 
 class AsyncClient:
-    """As `Client`, for one event loop. Close it, or use it in an `async with` block."""
+    """`Client` for asyncio. Use it within one event loop; close it, or use it in an `async with` block."""
 
     def __init__(
         self,
@@ -223,31 +223,31 @@ class AsyncClient:
     async def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        """Recommends items to a visitor, within a budget of milliseconds if given."""
         return await self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     async def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
-        """Given items, scored and ranked for a visitor."""
+        """Scores and ranks items for a visitor."""
         return await self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     async def record(
         self, events: Sequence[InteractionEvent], *, request_id: str | None = None
     ) -> InteractionsResponse:
-        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        """Records events; accepted events are durable. Retries count once."""
         return await self._send(calls.record(events), request_id)
 
     async def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
-        """Forgets what a user saw; everything may be recommended again."""
+        """Empties the seen filter of a user; all items may be recommended again."""
         return await self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     async def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
-        """Erases a user, for good."""
+        """Erases a user permanently."""
         return await self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     async def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
-        """What is stored about a user."""
+        """Exports what is stored about a user."""
         return await self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
@@ -261,7 +261,7 @@ class AsyncClient:
     async def similar(
         self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None
     ) -> SimilarItems:
-        """Items that are like one."""
+        """Items similar to an item."""
         return await self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     async def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
@@ -273,7 +273,7 @@ class AsyncClient:
         return await self.call(STATUS, request_id=request_id)
 
     async def ready(self, *, request_id: str | None = None) -> bool:
-        """Whether it is warmed up; False also while nobody answers for it."""
+        """Whether the service is warmed up; False also if it does not answer."""
         try:
             return (await self._send(calls.ready(), request_id)).ready
         except UnavailableError:
