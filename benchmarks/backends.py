@@ -1,8 +1,8 @@
-"""Measures what computes query tower and ranker: eager torch, compiled torch and ONNX Runtime, one thread each.
+"""Measures backends of query tower and ranker: eager torch, compiled torch and ONNX Runtime, one thread each.
 
-The models of the benchmark's shop embed 1, 8 and 32 requests and score 300 candidates of each. Every backend must agree
-with eager torch within 1e-5 of what is served before it is timed. ONNX Runtime comes from `make bench-peers`; compiled
-torch needs a C++ compiler.
+The models of the benchmark's shop embed 1, 8 and 32 requests and score 300 candidates of each. Before it is timed,
+every backend must give the served values of eager torch within 1e-5. ONNX Runtime comes from `make bench-peers`;
+compiled torch needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import Figure, parse, report
-from benchmarks.direct import random_queries, spread_ms
+from benchmarks.common import Figure, parse, report, spread_ms
+from benchmarks.scoring import random_queries
 from benchmarks.shop import ROOT, open_shop
 from contracts.bundle import Bundle
 from contracts.features import NUM_ITEM_AGE_BUCKETS
@@ -80,17 +80,17 @@ def _queries(codes: Tensor, numbers: Tensor, *history: Tensor) -> QueryTensors:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     arguments = parse("backends", __doc__ or "", argv)
-    sys.path.insert(0, str(ONNX))  # its protobuf is newer than Feast's
+    sys.path.insert(0, str(ONNX))  # ONNX's protobuf is newer than Feast's
     with open_shop(quick=arguments.quick, num_requests=1) as shop:
         figures = backend_figures(shop.bundle, repeats=5 if arguments.quick else 60)
     report(figures, arguments.json)
 
 
 def backend_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
-    """Milliseconds of every backend that is there, by model and batch size.
+    """Milliseconds of every installed backend, by model and batch size.
 
     Raises:
-        ValueError: a backend computes otherwise than eager torch.
+        ValueError: a backend's result differs from eager torch's.
     """
     torch.set_num_threads(1)
     ranker = Logits(load_ranker(bundle)).eval()  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def backend_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
 def _figures(
     model: str, module: nn.Module, inputs: dict[int, Inputs], served: Callable[[FloatArray], FloatArray], repeats: int
 ) -> dict[str, Figure]:
-    """Milliseconds of a model's backends; `served` makes of its output what must be equal."""
+    """Milliseconds of a model's backends; `served` maps its output to the values that must be equal."""
     backends: dict[str, Callable[[], Score]] = {
         "eager": lambda: _eager(module),
         "compiled": lambda: _compiled(module, inputs[8]),

@@ -1,4 +1,4 @@
-"""What all benchmarks share: figures, the machine they were measured on, printed and as JSON."""
+"""Shared by all benchmarks: figures and the machine they were measured on, printed and as JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
 
 
@@ -21,9 +22,9 @@ class Figure:
     """One measured number.
 
     Attributes:
-        value: None where it could not be measured; `reason` says why.
+        value: None if it could not be measured; see `reason`.
         unit: for example `s` or `rows/s`.
-        low, high: interval or range of the repetitions, where there is one.
+        low, high: interval or range of the repetitions, if any.
         reason: why there is no value.
     """
 
@@ -52,6 +53,12 @@ def spread(values: Sequence[float], unit: str) -> Figure:
     return Figure(median(values), unit, min(values), max(values))
 
 
+def spread_ms(times: Sequence[float]) -> Figure:
+    """The median, with the 5th and the 95th percentile."""
+    low, high = np.percentile(times, [5, 95])
+    return Figure(median(times), "ms", float(low), float(high))
+
+
 def report(figures: Mapping[str, Figure], path: Path | None) -> None:
     """Prints the figures and writes them with machine and command if a path is given."""
     for name, figure in figures.items():
@@ -72,7 +79,7 @@ def report(figures: Mapping[str, Figure], path: Path | None) -> None:
 
 
 def machine() -> dict[str, str | int | float]:
-    """What the figures depend on."""
+    """The machine and versions that the figures depend on."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 1,

@@ -44,7 +44,7 @@ def measure(size: str) -> dict[str, Figure]:
 
 
 def run_demo(size: str, var_dir: Path) -> dict[str, Figure]:
-    """Starts the demo as its user does, stops it as soon as it is ready."""
+    """Starts the demo like a user, and stops it as soon as it is ready."""
     command = [
         sys.executable,
         "-m",

@@ -1,30 +1,25 @@
-"""The pipeline called directly, without HTTP and Serve: what serving can reach at most, and what one request takes."""
+"""Calls the pipeline directly, without HTTP and Serve: the limit of serving, and the time of one request."""
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
-from statistics import median
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
-from benchmarks.common import Figure
+from benchmarks.common import Figure, spread_ms
 from benchmarks.systems import Ranked
 from contracts.bundle import Bundle, open_bundle
 from contracts.config import merge
-from contracts.feature import Side
 from contracts.messages import PipelineResult
-from contracts.schema import FeatureSchema
 from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
@@ -46,16 +41,12 @@ from serving.stores.connection import StoreConnection
 from serving.stores.recent import RecentItemStore
 from serving.stores.seen import SeenStore
 from serving.stores.user_features import UserFeatureStore
-from training.models.dlrm import DLRM
-from training.models.inputs import CandidateGroup, ColumnTensors, ItemTensors, QueryTensors
-from training.models.loading import RANKER, build_model, load_ranker, load_weights
-from training.models.schema import ModelSchema
 
 BATCH: Final = 32
 _PATIENCE_MS: Final = 60_000
-"""Limit of everything that waits: nothing is measured by how often it gives up."""
+"""Timeout of everything, so high that no measurement depends on timeouts."""
 _IN_FLIGHT: Final = 2
-"""Batches under way at once in a process, as in the gateway: one waits for the stores while another computes."""
+"""Concurrent batches of a process, as in the gateway: one waits for the stores while another computes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class Direct:
     asked: Sequence[Asked]
 
     async def run(self, first: int, size: int) -> PipelineResult:
-        """Answers `size` requests from the `first` one on, round and round."""
+        """Answers `size` requests from the `first` one on, starting over at the end."""
         wanted = [self.asked[number % len(self.asked)] for number in range(first, first + size)]
         return await self.service.run(wanted, [float("inf")] * size)
 
@@ -82,7 +73,7 @@ async def opened(
         values: settings of serving with the stores' address.
         asked: JSON objects of requests.
         alone: stages compute on the event loop; False gives them a thread, as a replica does.
-        remember: the stores are asked once for each visitor.
+        remember: each visitor is read from the stores once.
     """
     config = ServingConfig.model_validate(merge(values, {"stores": {"read_timeout_ms": _PATIENCE_MS}}))
     bundle = open_bundle(find_bundle(config), verify=False)
@@ -114,10 +105,10 @@ async def opened(
 
 
 class Remembered:
-    """A store that answers a question from memory once it has been asked.
+    """A store that remembers its answers.
 
     Args:
-        store: the one to ask.
+        store: the remembered store.
     """
 
     def __init__(self, store: Any) -> None:
@@ -133,7 +124,7 @@ class Remembered:
 
 
 def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
-    """The stages that compute, called where the pipeline runs."""
+    """The stages that compute, called on the pipeline's event loop."""
     return {
         "retrieval": DirectCall(Retrieval.open(bundle, config.retrieval)),
         "seen_filter": DirectCall(SeenFilter.open(bundle)),
@@ -143,7 +134,7 @@ def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
 
 
 def expected_answers(values: dict[str, Any], asked: Sequence[dict[str, Any]]) -> list[Ranked]:
-    """What every system must answer: the pipeline's own answers to one request at a time."""
+    """Expected answers of every system: the pipeline's own to one request at a time."""
 
     async def answer() -> list[Ranked]:
         async with opened(values, asked) as direct:
@@ -205,7 +196,7 @@ async def _keep_busy(direct: Direct, seconds: float) -> int:
 def one_request_ms(
     values: dict[str, Any], asked: Sequence[dict[str, Any]], repeats: int, *, with_stores: bool
 ) -> Figure:
-    """Milliseconds of one request at a time, every stage called where the pipeline runs.
+    """Milliseconds of one request at a time, with every stage on the pipeline's event loop.
 
     Without stores, their answers are remembered from a first round.
     """
@@ -220,80 +211,6 @@ def one_request_ms(
             return spread_ms(times[len(asked) :])
 
     return asyncio.run(measure())
-
-
-def scoring_figures(bundle: Bundle, repeats: int) -> dict[str, Figure]:
-    """Milliseconds to rank 300 candidates of 1 and of 32 requests: factored, and every pair as a row of its own."""
-    rng = np.random.default_rng(0)
-    count = min(300, bundle.num_items)
-    factored = load_ranker(bundle)
-    entry = bundle.json(f"{RANKER}/config.json")
-    items = ItemTensors(bundle.items, bundle.array(f"{RANKER}/encoded_id"))
-    schema = ModelSchema.model_validate(entry["schema"])
-    plain = cast(DLRM, build_model(entry["name"], entry["config"], schema, items).eval())
-    load_weights(plain, bundle.path / RANKER)
-    figures = {}
-    for size in (1, BATCH):
-        queries = random_queries(bundle, size, rng)
-        rows = torch.as_tensor(np.stack([rng.choice(bundle.num_items, count, replace=False) for _ in range(size)]))
-        group = CandidateGroup(rows, torch.zeros(rows.shape), torch.zeros_like(rows))
-        flat = rows.view(-1, 1)
-        pairs = CandidateGroup(flat, torch.zeros(flat.shape), torch.zeros_like(flat))
-        owners = torch.arange(size).repeat_interleave(count)
-
-        def score_factored(queries: QueryTensors = queries, group: CandidateGroup = group) -> Tensor:
-            return cast(DLRM, factored).logits(queries, group)
-
-        def score_plain(
-            queries: QueryTensors = queries, pairs: CandidateGroup = pairs, owners: Tensor = owners
-        ) -> Tensor:
-            return plain.logits(queries.take(owners), pairs)
-
-        for name, score in (("factored", score_factored), ("plain", score_plain)):
-            figures[f"ranker_ms_{size}_{name}"] = _scored_ms(score, max(3, repeats // size))
-    return figures
-
-
-def _scored_ms(score: Callable[[], Tensor], repeats: int) -> Figure:
-    times = []
-    with torch.inference_mode():
-        for _ in range(repeats + 2):
-            started = time.perf_counter()
-            score()
-            times.append(1000 * (time.perf_counter() - started))
-    return spread_ms(times[2:])
-
-
-def random_queries(bundle: Bundle, size: int, rng: np.random.Generator) -> QueryTensors:
-    """Queries whose history is full: the dearest."""
-    length = bundle.manifest.history.length
-    return QueryTensors(
-        random_columns(bundle.schema, size, rng),
-        torch.as_tensor(rng.integers(0, bundle.num_items, (size, length))),
-        torch.zeros((size, length)),
-        torch.zeros((size, length), dtype=torch.bool),
-    )
-
-
-def random_columns(schema: FeatureSchema, size: int, rng: np.random.Generator) -> ColumnTensors:
-    """Columns of the query side: the first category everywhere, full lists, numbers at random."""
-    layout = schema.layout(Side.QUERY)
-
-    def numbers(width: int) -> Tensor:
-        return torch.as_tensor(rng.normal(size=(size, width)).astype(np.float32))
-
-    return ColumnTensors(
-        torch.ones((size, len(layout.codes)), dtype=torch.int64),
-        numbers(len(layout.numbers)),
-        tuple(torch.ones((size, schema[name].encode.max_length), dtype=torch.int64) for name in layout.lists),
-        tuple(numbers(schema[name].length or 0) for name in layout.vectors),
-    )
-
-
-def spread_ms(times: Sequence[float]) -> Figure:
-    """The median, with the 5th and the 95th percentile."""
-    low, high = np.percentile(times, [5, 95])
-    return Figure(median(times), "ms", float(low), float(high))
 
 
 def _ranked(bundle: Bundle, result: PipelineResult) -> Ranked:

@@ -1,4 +1,4 @@
-"""Item features: gathered from mapped arrays, and read from Feast's online store as the reference did at first."""
+"""Reading item features: from mapped arrays, and from Feast's online store, as the reference did at first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import Figure
-from benchmarks.direct import spread_ms
+from benchmarks.common import Figure, spread_ms
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.ids import AnyArray, IntArray
@@ -30,9 +29,9 @@ RANKER_COLUMNS: Final = (
     "items/launched_at",
     "ranker/encoded_id",
 )
-"""Every array by ItemRow that the ranker's features come from."""
+"""All arrays by ItemRow with features of the ranker."""
 FIELDS: Final = (c.PRICE, c.CATEGORY_L1, c.CATEGORY_L2, c.GENDER)
-"""What the reference kept of items in its feature store."""
+"""Item features in the reference's feature store."""
 _VIEW: Final = "item_columns"
 _PATIENCE_MS: Final = 30_000
 
@@ -53,7 +52,7 @@ class FeastItems:
 
     Args:
         config: settings of serving, with the stores' address.
-        bundle: whose items.
+        bundle: of the items.
     """
 
     def __init__(self, config: ServingConfig, bundle: Bundle) -> None:
@@ -95,7 +94,7 @@ class FeastItems:
 
 
 def comparison(memory: Mapping[str, float], feast: Mapping[str, float]) -> dict[str, Figure]:
-    """What memory changes, in percent: a lookup and a request take less time, throughput is higher.
+    """Gains by memory, in percent: times of a lookup and a request, and throughput.
 
     Args:
         memory: `lookup` and `latency` in ms, `rps`.

@@ -1,8 +1,8 @@
-"""A load generator for one HTTP/1.1 address: cheap, because it shares the cores with what it measures.
+"""A load generator for one HTTP/1.1 address; it is cheap, because it shares the cores with the measured system.
 
-Requests are written as prepared bytes on kept connections, one under way on each. In an open loop they arrive as a
-Poisson process whatever the server does, and a latency counts from the arrival that was due (Tene, "How NOT to measure
-latency", 2013); in a closed loop each client sends its next request when it has its answer.
+It writes prepared bytes to persistent connections, one request at a time on each. In an open loop, requests arrive as a
+Poisson process, independent of the server, and latencies count from the planned arrival (Tene, "How NOT to measure
+latency", 2013). In a closed loop, each client sends its next request after its answer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _SHED: Final = 429
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked.
+    """Requests to a server.
 
     Attributes:
         port: on 127.0.0.1.
         requests: whole HTTP requests, head and body; taken in turn, again and again.
-        whole: bytes that an answer must hold to count: those of an empty list of degraded parts.
-        status: that an answer must have to count.
+        whole: bytes that an answer must contain to count: an empty list of degraded parts.
+        status: of answers that count.
     """
 
     port: int
@@ -50,13 +50,13 @@ def http_request(path: str, body: bytes) -> bytes:
 
 @dataclass
 class Outcome:
-    """What a load brought.
+    """Result of a load.
 
     Attributes:
-        seconds: from the first request that was due to the end.
-        latencies_ms: of the good answers, in the order in which they came.
+        seconds: from the first planned request to the end.
+        latencies_ms: of the good answers, in the order of arrival.
         num_shed: requests refused with 429; not timed.
-        errors: other answers than a whole 200, and lost connections, by kind.
+        errors: answers that do not count, and lost connections, by kind.
     """
 
     seconds: float = 0.0
@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def rps(self) -> float:
-        """Good answers a second."""
+        """Good answers per second."""
         return len(self.latencies_ms) / self.seconds
 
     def percentile_ms(self, percent: float) -> float:
@@ -82,7 +82,7 @@ class Outcome:
         return float(np.percentile(self.latencies_ms, percent, method="inverted_cdf"))
 
     def count(self, status: int, body: bytes, latency_s: float, target: Target) -> None:
-        """Files one answer."""
+        """Adds an answer."""
         if status == _SHED:
             self.num_shed += 1
         elif status != target.status:
@@ -101,17 +101,17 @@ def poisson_arrivals(rate: float, seconds: float, seed: int) -> AnyArray:
 
 
 def closed_loop(target: Target, num_clients: int, seconds: float) -> Outcome:
-    """Clients that each wait for their answer before they ask again."""
+    """Clients that each wait for their answer before the next request."""
     return _run(_closed_loop(target, num_clients, seconds))
 
 
 def open_loop(target: Target, arrivals: AnyArray) -> Outcome:
-    """Requests at given seconds, each on a connection of its own while it is under way."""
+    """Requests at given seconds, each on a connection that no other request uses meanwhile."""
     return _run(_open_loop(target, arrivals))
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection; tells when the answer to its request is complete.
+    """A persistent connection; calls back when an answer is complete.
 
     Args:
         answered: called with the connection, status and body.
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._lost(self, busy)
 
     def send(self, request: bytes, since: float) -> None:
-        """Sends a request that was due at a `time.perf_counter` second."""
+        """Sends a request that was planned for a `time.perf_counter` second."""
         self.busy, self.since = True, since
         self.transport.write(request)
 
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
 
 
 def parse_answer(data: bytes) -> tuple[int, bytes] | None:
-    """Status and body of an answer, or None while it is not complete.
+    """Status and body of an answer; None while it is not complete.
 
     Raises:
         ValueError: the answer has no content-length.

@@ -1,7 +1,7 @@
-"""Measures the peak memory of the jobs: a shop with one user of 100,000 events beside a flat one of as many events.
+"""Measures the peak memory of the jobs: for a shop with one user of 100,000 events, and one without such a user.
 
-Both shops are drawn at random: nothing to learn, all sizes right. Every job is a process of its own, as on the command
-line; its memory is the proportional set size (PSS) of that process and all that it starts, Ray's included.
+Both shops are random: realistic in size, without patterns. Every job is a process, as on the command line; its memory
+is the proportional set size (PSS) of its process tree, including Ray.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Measures the online loop: how fast and how surely an interaction changes what comes next.
+"""Measures the online loop: how fast and how reliably an interaction changes later answers.
 
 One `fused` server with its consumer, on a copy of the benchmark shop's stores; load generator and server share the
-machine's cores. What a user costs in Redis is measured on an empty store that 10,000 made-up users fill.
+machine's cores. Memory per user in Redis is measured on an empty store, filled with 10,000 random users.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ import numpy as np
 import pyarrow as pa
 import redis
 
-from benchmarks.common import Figure, parse, report, spread
-from benchmarks.direct import spread_ms
+from benchmarks.common import Figure, parse, report, spread, spread_ms
 from benchmarks.load import Outcome, Target, closed_loop, http_request, open_loop, poisson_arrivals
 from benchmarks.shop import Shop, open_shop
 from benchmarks.systems import placement, running
@@ -47,11 +46,11 @@ from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.user_features import UserFeatureStore
 
 BATCH: Final = 20
-"""Events of one call under load."""
+"""Events per call under load."""
 RATE: Final = 100
-"""Recommendations a second beside the events."""
+"""Recommendations per second beside the events."""
 OFFERED: Final = 3_100
-"""Events a second beside the recommendations."""
+"""Events per second beside the recommendations."""
 _ROUNDS: Final = 3
 _PER_USER: Final = 200
 _CLIENTS: Final = 8
@@ -84,7 +83,7 @@ def post(port: int, path: str, body: Any) -> dict[str, Any]:
 
 
 async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure]:
-    """Whether the very next request knows an interaction, and when the online store has the new `top_category`."""
+    """Whether the next request reads an interaction, and how long the new `top_category` takes to the online store."""
     assert shop.config.stores.address is not None
     stores = StoreConnection.open(shop.config.stores, shop.config.stores.address)
     recents = RecentItemStore(stores.config, stores.address, stores.client)
@@ -108,7 +107,7 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
 
 
 async def _until_changed(bundle: Bundle, port: int, features: UserFeatureStore, user: str) -> float:
-    """Milliseconds from the 202 of a taste that changes to the new category in the online store."""
+    """Milliseconds from the 202 of events of a new category until it is the `top_category` in the online store."""
     old = (await features.read([user])).columns[c.TOP_CATEGORY][0]
     categories = bundle.strings("items/category_l1")
     new = next(name for name in categories if name not in (None, old))
@@ -124,12 +123,12 @@ async def _until_changed(bundle: Bundle, port: int, features: UserFeatureStore, 
 
 
 def load_figures(shop: Shop, target: Target, seconds: float) -> dict[str, Figure]:
-    """Latency of a lone event; events a second at most; those offered beside recommendations, and what these feel."""
+    """Latency of a single event, most events per second, and both loads together with recommendations' latency."""
     single, batches = _event_target(shop, target.port, 1), _event_target(shop, target.port, BATCH)
     closed_loop(single, 1, seconds / 4)
     alone = closed_loop(single, 1, seconds / 2)
     most = closed_loop(batches, _CLIENTS, seconds / 2)
-    time.sleep(seconds / 2)  # the consumer catches up
+    time.sleep(seconds / 2)  # lets the consumer catch up
     beside = [_beside(target, batches, seconds, 2 * number) for number in range(_ROUNDS)]
     events, recommendations = zip(*beside, strict=True)
     return {
@@ -145,7 +144,7 @@ def load_figures(shop: Shop, target: Target, seconds: float) -> dict[str, Figure
 
 
 def _beside(target: Target, batches: Target, seconds: float, seed: int) -> tuple[Outcome, Outcome]:
-    """What became of the events, and of the recommendations beside them."""
+    """Figures of events and of simultaneous recommendations."""
     with ThreadPoolExecutor(2) as threads:
         recommended = threads.submit(open_loop, target, poisson_arrivals(RATE, seconds, seed))
         posted = threads.submit(open_loop, batches, poisson_arrivals(OFFERED / BATCH, seconds, seed + 1))
@@ -171,7 +170,7 @@ def _event_target(shop: Shop, port: int, size: int) -> Target:
 
 
 async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
-    """The seen filter with its read, for 32 users with 200 interactions each and 300 candidates of each."""
+    """The seen filter and its read, for 32 users with 200 interactions and 300 candidates each."""
     config = shop.config.stores.model_copy(update={"seen_backend": "bitmap"})
     assert config.address is not None
     stores = StoreConnection.open(config, config.address)
@@ -200,7 +199,7 @@ async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
 
 
 def remembered_figures(shop: Shop) -> dict[str, Figure]:
-    """What the stream and the remembered event ids take."""
+    """Memory of the stream and of remembered event ids."""
     config = shop.config.stores
     assert config.address is not None
     client, keys = redis.Redis.from_url(config.address), Keys(config.shop)
@@ -215,7 +214,7 @@ def remembered_figures(shop: Shop) -> dict[str, Figure]:
 
 
 def user_figures(count: int) -> dict[str, Figure]:
-    """Bytes of Redis a user with 200 interactions in the window, in an otherwise empty store."""
+    """Bytes in Redis per user with 200 interactions in the window, in an otherwise empty store."""
     rng = np.random.default_rng(3)
     users = [f"user-{number:07d}" for number in range(count)]
     now = 20_000 * DAY_S + 12 * HOUR_S
@@ -243,7 +242,7 @@ def user_figures(count: int) -> dict[str, Figure]:
             config = StoreConfig(shop="memory", address=server.address, feast_dir=Path(folder) / "feast")
             materialize(config, server.address, tables, bundle_version="none", written_at=now)
             client.delete(*(Keys("memory").popular(20_000 - day) for day in range(8)))
-            while (memory := client.info("memory"))["lazyfree_pending_objects"]:  # the server frees large ones later
+            while (memory := client.info("memory"))["lazyfree_pending_objects"]:  # the server frees large keys later
                 time.sleep(_POLL_S)
             used = memory["used_memory"]
             client.close()

@@ -34,7 +34,7 @@ class PeakMemory:
         while not self._stopped.wait(self._sample_s):
             try:
                 tree = [self._process, *self._process.children(recursive=True)]
-            except psutil.NoSuchProcess:  # it has just ended
+            except psutil.NoSuchProcess:  # the process has just ended
                 return
             self._peak = max(self._peak, sum(pss(process.pid) for process in tree))
 

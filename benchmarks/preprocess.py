@@ -1,7 +1,7 @@
 """Measures preprocessing of the same interactions in many daily partitions and in few.
 
-Both shops are drawn at random: nothing to learn, all sizes right. They are preprocessed in turns, so that what else the
-machine does falls on both. Seconds, peak memory of all processes of the run, and the ratio of many to few are reported.
+Both shops are random: realistic in size, without patterns. They are preprocessed in turns, so that other load of the
+machine affects both. It reports seconds, peak memory of all processes, and the ratio of many to few.
 """
 
 from __future__ import annotations

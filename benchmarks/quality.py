@@ -1,11 +1,10 @@
-"""Quality of the demo's bundle: the report's main figures beside baselines and the best that is possible.
+"""Quality of the demo's bundle: the report's main figures beside baselines and the oracle.
 
-A single run says little: another seed or another draw of the shop moves every figure. So the main job runs with each
-seed on each draw, and a figure is the mean over the runs, with the lowest and the highest. What is missing below
-`var/quality/` is built; finished jobs are reused.
+Another seed or another draw of the shop changes every figure. So the main job runs with each seed on each draw; a
+figure is the mean over the runs, with the lowest and the highest. Finished jobs below `var/quality/` are reused.
 
-With `--declared COLUMN` it measures what a declared column of items is worth instead: every run is made twice on the
-same tables, without the column and with it, and HR@10 is compared event by event.
+With `--declared COLUMN` it measures the gain by a declared column of items instead: every run is made without and with
+the column on the same tables, and HR@10 is compared event by event.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(size: str, draw: int, seed: int, overrides: Sequence[str]) -> Mapping[str, Any]:
-    """The report of one run of the main job up to it."""
+    """The report of a run; runs the main job until the report."""
     workspace = finished(size, draw, seed, overrides, evaluate.JOB)
     content = (workspace.output(evaluate.JOB) / "report.json").read_text(encoding="utf-8")
     return dict(json.loads(content))
 
 
 def finished(size: str, draw: int, seed: int, overrides: Sequence[str], last: Job) -> Workspace:
-    """The workspace of one run of the main job up to and with a job."""
+    """The workspace of a run of the main job, up to and including a job."""
     settings = [f"var_dir={FOLDER / size}", f"seed={seed}", f"simulator.seed={draw}"]
     settings += [f"simulator.start_date={START_DATE}", *overrides]
     workspace = Workspace(load_job_config(ROOT / "configs" / "jobs" / f"{size}.yaml", settings))
@@ -79,7 +78,7 @@ def finished(size: str, draw: int, seed: int, overrides: Sequence[str], last: Jo
 
 @dataclass(frozen=True)
 class Hits:
-    """The events of one test day and what a bundle made of them.
+    """The events of one test day, and a bundle's hits.
 
     Attributes:
         event_ids: [Q].
@@ -114,8 +113,7 @@ def worth_of(
 ) -> dict[str, Figure]:
     """HR@10 without and with a declared column, and the difference, over the events of all draws.
 
-    An event's hit is its mean over the seeds; the intervals are of the bootstrap by user, who are other people in each
-    draw.
+    An event's hit is its mean over the seeds; intervals are by bootstrap over users, who are different in each draw.
 
     Args:
         column: a column of items.
@@ -144,7 +142,7 @@ def gain(days: Sequence[Sequence[tuple[Hits, Hits]]]) -> dict[str, Figure]:
     """The figures of `worth_of` from pairs of outcomes by draw and seed.
 
     Raises:
-        DataError: the outcomes of a draw are not of the same events.
+        DataError: the outcomes of a draw have different events.
     """
     means, users, cold = [], [], []
     for draw, pairs in enumerate(days):
@@ -169,7 +167,7 @@ def _figure(estimate: Estimate) -> Figure:
 
 
 def figures_of(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """The main figures of a report; None where there were too few events."""
+    """The main figures of a report; None if there were too few events."""
     methods = {"pipeline": values["pipeline"], **values["baselines"], "oracle": values["oracle"]["full"]}
     figures = {f"{name}_{cut}": found[cut]["value"] for name, found in methods.items() for cut in CUTS}
     figures |= {f"captured_share_{cut}": values["captured_share"][cut]["value"] for cut in CUTS}
@@ -180,7 +178,7 @@ def figures_of(values: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def over_runs(runs: Sequence[Mapping[str, float | None]]) -> dict[str, Figure]:
-    """Of each figure the mean over the runs with the lowest and the highest, and its standard deviation."""
+    """Mean, lowest and highest value of each figure over the runs, and its standard deviation."""
     figures: dict[str, Figure] = {}
     for name in runs[0]:
         found = [value for one in runs if (value := one[name]) is not None]

@@ -1,4 +1,4 @@
-"""Raw tables drawn at random: nothing to learn, all sizes right."""
+"""Random raw tables: realistic in size, without patterns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_tables(folder: Path, *, num_events: int, num_days: int, num_users: int
         num_events: interactions in all.
         num_days: daily partitions.
         num_users: users, each as active as the others.
-        heavy_share: share of the interactions that the first user has besides.
+        heavy_share: additional share of the interactions for the first user.
     """
     rng = np.random.default_rng(0)
     users, items = [f"user-{number}" for number in range(num_users)], [f"item-{n}" for n in range(NUM_ITEMS)]

@@ -1,4 +1,4 @@
-"""Memory of replicas: what is private to each, and what the replicas of a machine share of a bundle."""
+"""Memory of replicas: private memory of each, and memory of a bundle that replicas of a machine share."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Replica:
 
     @property
     def private_mb(self) -> float:
-        """Memory that would be free without this process."""
+        """Memory that is freed when this process ends."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         return sum(_kb(line) for line in lines if line.startswith("Private_")) * _KB / 1e6
 
     def mapped_pss_kb(self, folder: Path) -> int:
-        """Proportional set size of the files of a folder that it has mapped."""
+        """Proportional set size of mapped files of a folder."""
         return pss_below(Path(f"/proc/{self.pid}/smaps").read_text(encoding="utf-8").splitlines(), folder)
 
 
@@ -63,7 +63,7 @@ def memory_figures(shop: Shop, seconds: float) -> dict[str, Figure]:
 
 
 def private_figures(private: dict[str, float]) -> dict[str, Figure]:
-    """The largest replica without torch and the largest with it, above the empty one, and each of them.
+    """Private memory of the largest replica with and without torch, above the empty one, and of all replicas.
 
     Args:
         private: megabytes by placement and deployment.

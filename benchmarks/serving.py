@@ -1,8 +1,8 @@
 """Measures serving: our placements beside their peers, on one bundle and one store, each started in turn.
 
-Before anything is timed, every system answers the same requests as the pipeline called directly. Then, round by round,
-each is started, warmed up, asked by one client, by more and more clients in a closed loop, and by Poisson arrivals of
-500 and 100 requests a second, and stopped. The load generator shares the machine's cores with what it measures.
+Before timing, every system must answer the same requests like the pipeline itself. Then, in each round, every system is
+started, warmed up, loaded by one client, by more and more clients in a closed loop, and by Poisson arrivals of 500 and
+100 requests per second, and stopped. The load generator shares the machine's cores with the measured system.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.common import Figure, parser, report, spread
-from benchmarks.direct import expected_answers, limit_rps, one_request_ms, scoring_figures
+from benchmarks.direct import expected_answers, limit_rps, one_request_ms
 from benchmarks.items import FeastItems, comparison, feast_ms, gather_ms
 from benchmarks.load import Outcome, Target, closed_loop, open_loop, poisson_arrivals
 from benchmarks.replicas import memory_figures
+from benchmarks.scoring import scoring_figures
 from benchmarks.shop import ROOT, Shop, open_shop, with_reference_ranker
 from benchmarks.systems import System, ask, differences, per_model, placement, running, triton_variants, uvicorn
 from ray_apps.server import stop_on_signals
@@ -28,16 +29,16 @@ SPARE = 1.1
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often is measured.
+    """Durations and repetitions.
 
     Attributes:
-        rounds: turns of every system.
+        rounds: number of rounds.
         seconds: of each load.
-        warm_up_s: of the load that does not count.
-        clients: closed loops whose best throughput counts.
+        warm_up_s: seconds of the load before.
+        clients: numbers of clients; the best throughput counts.
         num_checked: requests whose answers are compared.
-        rates: requests a second of the Poisson arrivals; offered where the best throughput is at least `SPARE` times
-            as high.
+        rates: requests per second of the Poisson arrivals; skipped if the best throughput is below `SPARE` times as
+            high.
     """
 
     rounds: int = 3
@@ -53,7 +54,7 @@ QUICK = Plan(rounds=1, seconds=1.0, warm_up_s=1.0, clients=(8,), num_checked=20)
 
 @dataclass
 class Samples:
-    """What the rounds brought for one system.
+    """Results of one system.
 
     Attributes:
         rps: best throughput of each round.
@@ -67,10 +68,10 @@ class Samples:
 
 
 def all_systems(variants: Sequence[str]) -> dict[str, list[System]]:
-    """What there is to measure, by name; of several variants the fastest counts.
+    """The measured systems by name; of several variants the fastest counts.
 
     Args:
-        variants: names of those of Triton's that are tried.
+        variants: names of the tried variants of Triton.
     """
     cores = os.cpu_count() or 1
     found = [placement(name, cores if name == "fused" else 1) for name in PLACEMENTS]
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 figures |= item_figures(shop, plan)
             if "memory" in arguments.parts:
                 figures |= memory_figures(shop, plan.seconds)
-    finally:  # what was measured before an error took half an hour
+    finally:  # keeps what was measured before an error
         report(figures | comparisons(figures), arguments.json)
 
 
@@ -141,7 +142,7 @@ def direct_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
 
 
 def step_figures(shop: Shop, plan: Plan, figures: dict[str, Figure]) -> None:
-    """What each step brings: `fused` as it is, and without one of them at a time; the ranker plain and factored."""
+    """Gain of each optimization: `fused`, and `fused` without one of them at a time; the ranker plain and factored."""
     whole = placement("fused", os.cpu_count() or 1)
     without = {
         "step_all": whole,
@@ -155,7 +156,7 @@ def step_figures(shop: Shop, plan: Plan, figures: dict[str, Figure]) -> None:
 
 
 def item_figures(shop: Shop, plan: Plan) -> dict[str, Figure]:
-    """Items in memory beside items in Feast: the lookup, and requests through one uvicorn process with each."""
+    """Items in memory against items in Feast: the lookup, and requests through one uvicorn process each."""
     items = FeastItems(shop.config, shop.bundle)
     items.fill(shop.bundle)
     gathered = gather_ms(shop.bundle, 10 * plan.num_checked)
@@ -179,12 +180,12 @@ def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan, figures:
 
     Args:
         wanted: variants of each system, by name.
-        shop: what they serve.
-        plan: how long.
-        figures: gets them, also those that were there before an error.
+        shop: the served shop.
+        plan: durations and repetitions.
+        figures: filled, so that they are kept after an error.
 
     Raises:
-        ValueError: a system answers otherwise than the pipeline called directly.
+        ValueError: a system's answers differ from the pipeline's.
     """
     expected = expected_answers(shop.values, shop.asked[: plan.num_checked])
     systems = []
@@ -208,7 +209,7 @@ def measure(wanted: Mapping[str, list[System]], shop: Shop, plan: Plan, figures:
 
 
 def fastest(variants: Sequence[System], shop: Shop, plan: Plan) -> tuple[System, dict[str, Figure]]:
-    """The variant of the highest throughput, and throughput and latency of each where there are several."""
+    """The variant of the highest throughput; if there are several, also throughput and latency of each."""
     if len(variants) == 1:
         return variants[0], {}
     rates: dict[str, float] = {}
@@ -231,7 +232,7 @@ def not_measured(name: str, reason: str) -> dict[str, Figure]:
 
 
 def check_answers(system: System, target: Target, expected: Sequence[list[tuple[str, float]]]) -> None:
-    """Raises ValueError if a system answers otherwise than the pipeline."""
+    """Raises ValueError if a system's answers differ from the pipeline's."""
     got = [system.ranked(ask(target, number)) for number in range(len(expected))]
     found = differences(got, expected)
     if found:
@@ -239,7 +240,7 @@ def check_answers(system: System, target: Target, expected: Sequence[list[tuple[
 
 
 def load(target: Target, plan: Plan, samples: Samples, seed: int) -> None:
-    """One system's turn."""
+    """Measures one system in one round."""
     closed_loop(target, max(plan.clients), plan.warm_up_s)
     samples.p50_ms.append(closed_loop(target, 1, plan.seconds).percentile_ms(50))
     samples.rps.append(max(closed_loop(target, count, plan.seconds).rps for count in plan.clients))
@@ -268,7 +269,7 @@ def figures_of(name: str, samples: Samples, rates: Sequence[int]) -> dict[str, F
 
 
 def comparisons(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Ratios that the targets are about, where both sides were measured."""
+    """Ratios with targets, if both sides were measured."""
     pairs = {
         "fused_rps_vs_triton": ("fused_rps", "triton_rps"),
         "fused_rps_vs_asgi_2": ("fused_rps", "asgi_2_rps"),

@@ -38,14 +38,14 @@ from training.models.schema import ModelSchema
 
 ROOT: Final = Path(__file__).parents[1]
 START_DATE: Final = "2026-11-07"
-"""First day of the simulated shop; the clock stands still after its last day, so that a bundle stays usable."""
+"""First day of the simulated shop; the clock is fixed after its last day, so that a bundle stays usable."""
 K: Final = 10
 _NOON_S: Final = DAY_S // 2
 
 
 @dataclass(frozen=True)
 class Shop:
-    """What all systems serve from.
+    """The shop that all systems serve.
 
     Attributes:
         bundle: an opened bundle.
@@ -67,19 +67,19 @@ class Shop:
         return merge(self.values, {"bundle": bundle.version})
 
     def http_requests(self) -> list[bytes]:
-        """The requests for everything that speaks our API."""
+        """HTTP requests for systems with our API."""
         return [http_request(RECOMMEND.path, json.dumps(body).encode()) for body in self.asked]
 
 
 @contextmanager
 def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = False) -> Iterator[Shop]:
-    """Builds the shop where it is missing, starts its stores, and stops them at the end.
+    """Builds the shop if it is missing, starts its stores, and stops them at the end.
 
     Args:
         quick: the debug shop instead of the demo's.
         num_requests: visitors to draw.
         seed: of the draw.
-        scratch: whether stores and records are copies, for a benchmark that writes to them.
+        scratch: whether to copy stores and records, for a benchmark that writes to them.
     """
     size = "debug" if quick else "demo"
     var_dir = ROOT / "var" / "benchmarks" / size
@@ -115,7 +115,7 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = 
 
 
 def _is_usable(registry: Registry, var_dir: Path) -> bool:
-    """Whether stores and a bundle whose models this code can open are there."""
+    """Whether the stores exist, and a bundle whose models this code can open."""
     version = registry.production()
     if version is None or not _stores_mark(var_dir).is_file():
         return False
@@ -123,12 +123,12 @@ def _is_usable(registry: Registry, var_dir: Path) -> bool:
 
 
 def _stores_mark(var_dir: Path) -> Path:
-    """Is there once the stores were filled with keys of this version."""
+    """A file that exists after the stores were filled with keys of this version."""
     return var_dir / f"stores-{KEYS_VERSION}"
 
 
 def _opens(folder: Path) -> bool:
-    """Whether the models of a bundle are laid out as this code reads them."""
+    """Whether this code can open the models of a bundle."""
     try:
         bundle = open_bundle(folder)
         load_two_tower(bundle)
@@ -139,9 +139,9 @@ def _opens(folder: Path) -> bool:
 
 
 def with_reference_ranker(bundle: Bundle) -> Bundle:
-    """The same bundle with an untrained ranker of the reference's shape: what it scores means nothing, its time does.
+    """The bundle with an untrained ranker of the reference's shape: its time counts, its scores mean nothing.
 
-    Made beside the bundle unless it is there and can be opened.
+    Written beside the bundle, unless it exists and can be opened.
     """
     version = f"{bundle.version}-reference"
     folder = bundle.path.with_name(version)
@@ -166,7 +166,7 @@ def with_reference_ranker(bundle: Bundle) -> Bundle:
 
 
 def draw_visitors(raw_dir: Path, count: int, seed: int) -> list[dict[str, Any]]:
-    """Requests of visitors drawn by their activity, with their device: an active one comes more often."""
+    """Requests of visitors drawn by their activity, with their device: active visitors occur more often."""
     columns = [c.USER_ID, c.SESSION_ID, c.DEVICE_TYPE]
     table = ds.dataset(raw_dir / "interactions", format="parquet", partitioning="hive").to_table(columns=columns)
     rows = np.random.default_rng(seed).integers(0, len(table), count)

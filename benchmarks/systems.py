@@ -1,4 +1,4 @@
-"""What is measured: each system is a process of its own that is started, asked and stopped."""
+"""The measured systems: each is a process that is started, loaded and stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ray_apps.ports import free_port
 from ray_apps.server import CONFIGS
 
 SERVE_FOLDER: Final = ROOT / "var" / "benchmarks" / "serve"
-"""Names what belongs to our server: its processes carry it in their environment."""
+"""Marks processes of our server: they have it in their environment."""
 Ranked = list[tuple[str, float]]
 """Item ids and scores, best first."""
 _START_TIMEOUT_S: Final = 300.0
@@ -34,7 +34,7 @@ _FIRST_PORT: Final = 8_030
 _ATTEMPTS: Final = 5
 _LOG_SHOWN: Final = 3_000
 READY: Final = "READY"
-"""Written by every process of a system once it serves."""
+"""Every process of a system writes this when it serves."""
 SAME_SCORE: Final = 1e-5
 
 
@@ -43,7 +43,7 @@ class System:
     """A server to start.
 
     Attributes:
-        name: of its figures.
+        name: prefix of its figures.
         command: arguments of the Python interpreter; `{port}` and `{settings}` are filled in.
         settings: serving settings laid over the shop's.
         environment: variables laid over ours.
@@ -57,11 +57,11 @@ class System:
     num_ready: int = 1
 
     def target(self, shop: Shop, port: int) -> Target:
-        """What the load generator asks."""
+        """Target of the load generator."""
         return Target(port, shop.http_requests())
 
     def ranked(self, body: bytes) -> Ranked:
-        """What an answer recommends."""
+        """The recommended items of an answer."""
         return [(item["item_id"], item["score"]) for item in json.loads(body)["recommendations"]]
 
     def arguments(self, shop: Shop, port: int) -> list[str]:
@@ -71,7 +71,7 @@ class System:
 
 
 def placement(name: str, replicas: int, *, with_empty: bool = False, folder: Path = CONFIGS) -> System:
-    """Ours, by placement; if wanted, with a deployment that does nothing beside it."""
+    """Our server, by placement; optionally with a deployment that does nothing."""
     config = str(folder / f"{name}.yaml")
     module = ["-m", "benchmarks.peers.ray_serve", "--config", config, "--replicas", str(replicas)]
     command = [*module, "--port", "{port}", "--var", str(SERVE_FOLDER), "--settings", "{settings}"]
@@ -127,7 +127,7 @@ def running(system: System, shop: Shop) -> Iterator[Target]:
     Raises:
         RuntimeError: it ended or was not ready in time; the end of its log is in the message.
     """
-    end_processes_of(str(SERVE_FOLDER))  # what a killed run left behind would answer on a port of this one
+    end_processes_of(str(SERVE_FOLDER))  # processes of a killed run might answer on a port of this one
     port = free_port(_FIRST_PORT)
     log = ROOT / "var" / "benchmarks" / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,10 +150,10 @@ def running(system: System, shop: Shop) -> Iterator[Target]:
 
 
 def ask(target: Target, number: int) -> bytes:
-    """The body of the answer to one request; a degraded one, for which something was late, is asked for again.
+    """The body of the answer to one request; a degraded answer is requested again.
 
     Raises:
-        RuntimeError: the answer is no whole 200.
+        RuntimeError: the answer is not a complete 200.
     """
     for _ in range(_ATTEMPTS):
         status, body = _ask_once(target, number)
@@ -177,7 +177,7 @@ def _ask_once(target: Target, number: int) -> tuple[int, bytes]:
 
 
 def differences(got: Sequence[Ranked], expected: Sequence[Ranked]) -> list[str]:
-    """What differs beyond rounding: scores by more than `SAME_SCORE`, items whose scores are not that close."""
+    """Differences beyond rounding: scores by more than `SAME_SCORE`, or other items with scores farther apart."""
     found = []
     for number, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
         if len(mine) != len(theirs):

@@ -1,12 +1,12 @@
-"""Measures training: rows a second of both models with their input path, beside plain loops, and the simulator.
+"""Measures training: rows per second of both models with their input path, of plain loops, and of the simulator.
 
 The shop has the reference's shape: 300,000 users, 2,465 items, 64 components of text and picture. One worker, two
 threads, batches of 1,024 rows (two-tower, in-batch softmax) and 16,384 scored rows (DLRM, a positive and 5 negatives).
 
-A plain loop trains the same model with the same loss on the same rows, written as one would at first: inputs are built
-when they are needed, the softmax is torch's own over a stored matrix of logits, every pair of the DLRM is a row of its
-own, and all gradients are dense (Adam), or those of the embedding tables sparse (SparseAdam).
-All of them take turns, so that other work on the machine slows them alike; a ratio is the median over the rounds.
+A plain loop trains the same model with the same loss on the same rows, in the simplest way: inputs are built when they
+are needed, the softmax is torch's own over a stored matrix of logits, every pair of the DLRM is a row of its own, and
+all gradients are dense (Adam), or those of the embedding tables sparse (SparseAdam). They take turns, so that other
+load of the machine slows them alike; a ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REFERENCE_DLRM = DLRMConfig(
 )
 
 Step = Callable[[], int]
-"""Takes one training step and returns how many rows it was."""
+"""Takes one training step and returns its number of rows."""
 PlainLoss = Callable[[nn.Module, Batch, torch.Generator], Tensor]
 
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def two_tower_figures(data: WorkerData, rounds: int, seconds: float) -> dict[str, Figure]:
-    """The reference's recipe, its plain loops, and our default history on top."""
+    """The reference's recipe, its plain loops, and the recipe with our default history."""
     steps = {
         "ours": ours(two_tower_task(data, REFERENCE_TOWERS), BATCH, 1),
         "history": ours(two_tower_task(data, TwoTowerConfig()), BATCH, 1),
@@ -109,7 +109,7 @@ def dlrm_task(data: WorkerData) -> RankingTask:
 
 
 def simulator_figure(*, quick: bool) -> Figure:
-    """Events a second of a whole simulation: catalogue, pictures, sessions, tables written."""
+    """Events per second of a whole simulation, written tables and pictures included."""
     config = SimulatorConfig(size="debug") if quick else SimulatorConfig(num_users=48_000, num_events=2_000_000)
     with tempfile.TemporaryDirectory() as folder:
         summary = simulate(config, Path(folder) / "raw")
@@ -117,7 +117,7 @@ def simulator_figure(*, quick: bool) -> Figure:
 
 
 def ours(task: Task, batch_size: int, scored: int) -> Step:
-    """A step as the trainer takes it."""
+    """A step of the trainer."""
     config = TrainerConfig(batch_size=batch_size, learning_rate=RATE, threads=THREADS)
     use_sparse_gradients(task.model, config.sparse_above)
     optimizers = Optimizers(task.model, config, 1_000_000)
@@ -134,7 +134,7 @@ def ours(task: Task, batch_size: int, scored: int) -> Step:
 
 
 def plain(model: nn.Module, data: WorkerData, loss: PlainLoss, batch_size: int, scored: int, *, sparse: bool) -> Step:
-    """A step of the loop that one would write at first."""
+    """A step of the plain loop."""
     use_sparse_gradients(model, 0 if sparse else None)
     tables = [table.weight for table in model.modules() if isinstance(table, nn.Embedding) and sparse]
     others = [parameter for parameter in model.parameters() if not any(parameter is table for table in tables)]
@@ -180,7 +180,7 @@ def plain_bce(model: nn.Module, batch: Batch, generator: torch.Generator) -> Ten
 
 
 def take_turns(steps: dict[str, Step], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Rows a second of each, in every round; one round before does not count."""
+    """Rows per second of each, by round; a first round does not count."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -193,7 +193,7 @@ def take_turns(steps: dict[str, Step], rounds: int, seconds: float) -> dict[str,
 
 
 def ratio(rates: list[float], others: list[float]) -> Figure:
-    """How many times as fast, round by round."""
+    """Speed-ups by round."""
     return spread([rate / other for rate, other in zip(rates, others, strict=True)], "times")
 
 

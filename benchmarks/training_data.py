@@ -1,4 +1,4 @@
-"""Events of the reference's shape to measure training on: drawn at random, nothing to learn, all sizes right."""
+"""Random events of the reference's size for measuring training, without patterns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Measures a change: one benchmark in two checkouts, by turns in one run, and the ratio of each figure.
+"""Measures a change: runs one benchmark in two checkouts by turns, and gives the ratio of each figure.
 
-Both are measured on the machine as it is just then, so that its moods fall on both alike. Each checkout needs an
-environment at .venv; what the benchmark builds, it builds before the first turn that counts.
+By turns, other load of the machine affects both alike. Each checkout needs an environment at .venv; the benchmark
+builds its files before the first turn that counts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def figures_of(checkout: Path, command: Sequence[str]) -> dict[str, float]:
-    """The values that a benchmark measures in a checkout, without those that it could not measure.
+    """The measured values of a benchmark in a checkout.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -60,7 +60,7 @@ def figures_of(checkout: Path, command: Sequence[str]) -> dict[str, float]:
 
 
 def ratios(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> dict[str, Figure]:
-    """Of each figure the geometric mean of after / before over the turns, with its 95 % interval (Student's t).
+    """Geometric mean of after / before over the turns, by figure, with its 95 % interval (Student's t).
 
     Args:
         pairs: figures before and after, of each turn.

@@ -1,8 +1,7 @@
 """Measures a large vocabulary: seconds to build, save and open it, memory of a process that has it, time of a lookup.
 
-It is opened in a process of its own. Pages of the files that it has touched count in its resident memory (RSS) and are
-shared by all processes of the machine; the rest is its own. A dictionary of the same tokens in another process is what
-the mapped arrays replace.
+A process opens it. The touched pages of its files count in the resident memory (RSS) and are shared by all processes of
+the machine; the rest is private. Another process holds a dictionary of the same tokens for comparison.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def open_and_ask(stem: Path) -> dict[str, Figure]:
 
 
 def hold_dictionary(stem: Path) -> dict[str, Figure]:
-    """What a dictionary of the same tokens takes."""
+    """Memory of a dictionary of the same tokens."""
     vocabulary = Vocabulary.open(stem)
     memory = _Memory()
     start = perf_counter()
@@ -74,7 +73,7 @@ def hold_dictionary(stem: Path) -> dict[str, Figure]:
 
 
 class _Memory:
-    """Memory of this process from now on."""
+    """Measures the memory that this process takes from now on."""
 
     def __init__(self) -> None:
         self._before = psutil.Process().memory_info()
@@ -105,7 +104,7 @@ def _lookups(encode_one: Callable[[str], int], num_tokens: int) -> dict[str, Fig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Builds, opens and asks in processes of their own and prints the figures."""
+    """Builds, opens and looks up in separate processes, and prints the figures."""
     arguments = _arguments(argv)
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as folder:

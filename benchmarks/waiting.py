@@ -1,8 +1,8 @@
-"""Measures how training gets on beside other work, by how its threads wait for each other.
+"""Measures the speed of training beside other load, for several ways in which its threads wait for each other.
 
-A thread that spins notices at once, but keeps a core that the thread it waits for may need; one that sleeps must be
-woken; where there are no more threads than free cores, none waits long. For each way a process trains both models of
-`benchmarks.training` in turn, alone and beside a neighbour that keeps one core busy.
+A spinning thread reacts at once, but occupies a core that another thread may need; a sleeping one must be woken; with
+no more threads than free cores, none waits long. For each way a process trains both models of `benchmarks.training` in
+turn, alone and beside a process that keeps one core busy.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from training.trainers.loop import keep_freed_memory
 BY_LOAD: Final = "by_load"
 FIXED: Final = "fixed"
 WAITS: Final = (BY_LOAD, FIXED, "spin_0", "spin_1000", "spin_10000", "spin_100000")
-"""Threads by load, as the trainers have them; a fixed number, with OpenMP's default of spinning or another."""
+"""Threads by load, as in the trainers; or a fixed number, with OpenMP's default spinning or another."""
 SPIN: Final = "spin_"
 SPIN_COUNT: Final = "GOMP_SPINCOUNT"
 MODELS: Final = ("two_tower", "dlrm")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def shares(rates: dict[str, list[float]]) -> dict[str, Figure]:
-    """Each rate by the one of the same model alone with a fixed number of threads, turn by turn."""
+    """Each rate relative to that of the same model alone with a fixed number of threads, by turn."""
     found = {}
     for model in MODELS:
         alone = rates.get(f"{model}_{FIXED}_alone", [])
@@ -81,7 +81,7 @@ def shares(rates: dict[str, list[float]]) -> dict[str, Figure]:
 
 
 def measure(wait: str, seconds: float, *, quick: bool) -> None:
-    """Trains for as long as standard input asks: a line asks for a turn, whose rates are a line of JSON."""
+    """Trains one turn per line of standard input, and prints its rates as a line of JSON."""
     threads = ThreadsByLoad(THREADS, torch.set_num_threads, fixed=wait != BY_LOAD)
     keep_freed_memory()
     data = random_shop(QUICK if quick else REFERENCE)
@@ -104,7 +104,7 @@ def measure(wait: str, seconds: float, *, quick: bool) -> None:
 
 @contextmanager
 def trainer(wait: str, seconds: float, *, quick: bool) -> Iterator[subprocess.Popen[str]]:
-    """A process that trains, with one way to wait."""
+    """A training process with one way to wait."""
     environment = {name: value for name, value in os.environ.items() if name != SPIN_COUNT}
     if wait.startswith(SPIN):
         environment[SPIN_COUNT] = wait.removeprefix(SPIN)
@@ -124,7 +124,7 @@ def trainer(wait: str, seconds: float, *, quick: bool) -> Iterator[subprocess.Po
 
 
 def turn(process: subprocess.Popen[str], *, busy: bool) -> dict[str, float]:
-    """Rows a second of each model, if wanted beside a process that keeps one core busy."""
+    """Rows per second of each model, optionally beside a process that keeps one core busy."""
     assert process.stdin is not None
     assert process.stdout is not None
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None

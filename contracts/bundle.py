@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from contracts.bundle_layout import MODELS, NEEDED, POPULAR, POPULARITY, STRING_COLUMNS, VALUES, per_item_arrays
 from contracts.catalogue import ItemFeatures
@@ -22,6 +22,7 @@ from contracts.ids import AnyArray, FloatArray, IntArray, check_rows
 from contracts.item_values import Categories, ItemValues
 from contracts.json_text import first_fault, parse_json
 from contracts.manifest import MANIFEST, MANIFEST_DIGEST, FileEntry, Manifest, parse_manifest
+from contracts.model_entry import MODEL_CONFIG, ModelEntry
 from contracts.schema import FeatureSchema
 from contracts.strings import StringColumn, map_array
 from contracts.transforms import SCHEMA, VOCABULARIES, FittedTransforms
@@ -61,7 +62,7 @@ class Bundle:
         """Maps a string column, for example `items/title`; raises as `array`."""
         return StringColumn(self.array(name + ".offsets"), self.array(name + ".data"))
 
-    def json(self, name: str) -> dict[str, Any]:
+    def json(self, name: str) -> dict[str, JsonValue]:
         """Reads a JSON file that holds an object.
 
         Raises:
@@ -76,14 +77,10 @@ class Bundle:
             raise BundleError(f"bundle {self.version}: {name!r} holds a {type(values).__name__}, expected an object")
         return values
 
-    def model_entry(self, model: str) -> dict[str, Any]:
-        """How a model is built, by `two_tower` or `ranker`: its `name`, `config` and `schema`; raises as `json`."""
-        name = f"{model}/config.json"
-        entry = self.json(name)
-        for key, kind in (("name", str), ("config", dict), ("schema", dict)):
-            if not isinstance(entry.get(key), kind):
-                raise BundleError(f"bundle {self.version}: {name!r} has no {key!r} of type {kind.__name__}")
-        return entry
+    def model_entry(self, model: str) -> ModelEntry:
+        """How a model is built, by `two_tower` or `ranker`; raises as `json`."""
+        name = f"{model}/{MODEL_CONFIG}"
+        return ModelEntry.of(self.json(name), f"bundle {self.version}: {name!r}")
 
     def file(self, name: str) -> Path:
         """Path of a file that the manifest lists."""

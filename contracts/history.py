@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from contracts.config import StrictConfig
-from contracts.errors import ConfigError, RecommenderError
+from contracts.errors import BundleError, ConfigError, RecommenderError
 
 
 class HistoryReader(Protocol):
@@ -58,6 +58,15 @@ class StoredReader:
     history_days: int
 
     @classmethod
-    def of(cls, config: Mapping[str, int]) -> StoredReader:
-        """Reads the two fields."""
-        return cls(config.get("history_length", 0), config.get("history_days", 1))
+    def of(cls, config: Mapping[str, JsonValue]) -> StoredReader:
+        """Reads the two fields.
+
+        Raises:
+            BundleError: one of them is no whole number.
+        """
+        length, days = config.get("history_length", 0), config.get("history_days", 1)
+        if not isinstance(length, int) or not isinstance(days, int):
+            raise BundleError(
+                f"history_length is {length!r} and history_days is {days!r} in a model's config, expected whole numbers"
+            )
+        return cls(length, days)

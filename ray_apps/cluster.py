@@ -1,4 +1,4 @@
-"""The Ray cluster: joining one, or starting one of this process that is gone without a trace when the process ends."""
+"""The Ray cluster: joins one, or starts one that ends with this process."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from ray_apps.lock import SERVER_LOCK, folder_lock
 from ray_apps.ports import check_port
 
 OWNER = "RECOMMENDER_VAR"
-"""Environment variable that everything started here inherits: the var folder that it belongs to."""
+"""Environment variable that every started process inherits; names the var folder that it works for."""
 TOKEN = Path("~/.ray/auth_token")
-"""What Ray asks for, which makes it where there is none."""
+"""Ray's token of authentication; Ray creates it if it is missing."""
 _REPLICA = "ray::ServeReplica:"
 _END_TIMEOUT_S = 10.0
 _VITAL = frozenset({ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET})
 
 
 class ClusterConfig(StrictConfig):
-    """A Ray cluster that is started where RAY_ADDRESS names none."""
+    """The local Ray cluster; used if RAY_ADDRESS is not set."""
 
     object_store_memory_mb: int | None = Field(default=None, ge=80)
     """Shared memory for Ray's objects; null lets Ray take its share of the machine's memory."""
     haproxy: HAProxyConfig = HAProxyConfig()
-    """What stands between clients and gateways where this cluster serves."""
+    """The proxy between clients and gateways, if this cluster serves."""
 
 
 def connect(config: ClusterConfig) -> None:
@@ -57,8 +57,8 @@ def connect(config: ClusterConfig) -> None:
 def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
     """Starts a cluster of this process, on loopback alone; returns the address of its dashboard."""
     calm_libraries()
-    # Else control store, node and workers listen on all interfaces. Ray itself does this on macOS and Windows. What it
-    # starts reads the environment, and must agree: a dashboard that looks for the node elsewhere waits for ever.
+    # Without this, control store, node and workers listen on all interfaces. Ray sets it itself on macOS and Windows.
+    # The processes that Ray starts read it from the environment: if they disagree, the dashboard waits for ever.
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -66,30 +66,30 @@ def start_local(config: ClusterConfig, *, include_dashboard: bool) -> str:
     memory = config.object_store_memory_mb
     context = ray.init(
         address="local",
-        # Two at least: a trainer's worker and its controller must fit on the smallest machine.
+        # At least two: a trainer's worker and its controller must fit on the smallest machine.
         num_cpus=max(2, os.cpu_count() or 1),
         object_store_memory=None if memory is None else memory * 1_000_000,
         include_dashboard=include_dashboard,
         logging_level=logging.ERROR,
         log_to_driver=sys.stderr.isatty(),
     )
-    with suppress(FileNotFoundError):  # it may be in the environment instead
-        TOKEN.expanduser().chmod(0o600)  # whoever reads it runs programs here; Ray writes it as the umask allows
+    with suppress(FileNotFoundError):  # the token may be in the environment instead
+        TOKEN.expanduser().chmod(0o600)  # its reader may run programs here; Ray writes it with the default mode
     return f"http://{context.dashboard_url}"
 
 
 def calm_libraries() -> None:
-    """Progress bars where a person looks on, else only what needs attention; workers' logs are in Ray's log folder."""
+    """Shows progress bars on a terminal, otherwise only warnings and errors; workers log to Ray's log folder."""
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     for deduplicator in (ray_logging.stdout_deduplicator, ray_logging.stderr_deduplicator):
-        deduplicator.skip_re = re.compile("")  # as RAY_DEDUP_LOGS_SKIP_REGEX, which Ray reads at import; bars pass
+        deduplicator.skip_re = re.compile("")  # lets progress bars through; Ray reads its variable at import
     for name, level in (("ray.data", logging.WARNING), ("ray.data._internal.progress", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
 def keeping_ctrl_c() -> Iterator[None]:
-    """Undoes what Ray Train does to Ctrl-C: its handler ends the process with status 0, and stays when it is done."""
+    """Restores Ctrl-C: Ray Train's handler exits with status 0, and stays installed after training."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -101,12 +101,12 @@ def keeping_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def only_server(var_dir: Path, port: int, what: str) -> Iterator[None]:
-    """Makes sure that nobody else serves from a var folder or on a port; what a killed run left behind is ended.
+    """Makes sure that no other server uses a var folder or a port; ends the processes that a killed run left behind.
 
     Args:
         var_dir: the folder.
         port: of 127.0.0.1.
-        what: name of this run, told to those who are refused.
+        what: name of this run, for the error of a second server.
 
     Raises:
         LockedError: another server works in the folder.
@@ -120,71 +120,71 @@ def only_server(var_dir: Path, port: int, what: str) -> Iterator[None]:
 
 @contextmanager
 def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, str]) -> Iterator[str]:
-    """A local cluster with a dashboard, ready for Serve; whatever runs on it ends with the block.
+    """A local cluster with a dashboard, ready for Serve; its processes end with the block.
 
     Must be entered before `ray.serve` is imported: Serve reads its environment at import.
 
     Args:
         config: sizes of the cluster.
         var_dir: the folder that it works in.
-        ports: environment variables of `port_block`, which must be held for as long.
+        ports: environment variables of `port_block`, which must stay open as long as this one.
 
     Yields:
         Address of the dashboard.
     """
     owner = str(var_dir.resolve())
-    # Not below the var folder: the path of a socket has to be short.
+    # Not below the var folder: the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="haproxy-", dir="/tmp") as folder:
         haproxy = fill_folder(Path(folder), config.haproxy)
         os.environ.update(serve_environment({**ports, **haproxy}), **{OWNER: owner})
         try:
             yield start_local(config, include_dashboard=True)
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second, impatient Ctrl-C must not leave half of it running
-            if not lost_processes():  # else it would wait for them
-                end_processes_of(owner, _REPLICA)  # they write their last log lines; Ray would kill them at once
-                # Serve's own shutdown drains for half a minute; nobody is left to be served here.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown
+            if not lost_processes():  # otherwise the shutdown would wait for them
+                end_processes_of(owner, _REPLICA)  # replicas may log their last lines; Ray would kill them at once
+                # Serve's own shutdown waits half a minute for open requests; there are none here.
                 ray.shutdown()
             end_processes_of(owner)
 
 
 def lost_processes() -> list[str]:
-    """Processes of a local cluster that have ended and that nobody starts again: Ray's head process, its node's."""
+    """Names of processes of a local cluster that ended and are not restarted: Ray's control store and raylet."""
     node = ray._private.worker._global_node
     return [] if node is None else sorted({name for name, _ in node.dead_processes()} & _VITAL)
 
 
 def serve_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """What Serve reads from the environment of every Ray process; values that are set already win.
+    """Environment variables that Serve reads in every Ray process; values that are already set win.
 
     Args:
-        own: what this server has for itself, ports and HAProxy's folder.
+        own: variables of this server: its ports and HAProxy's folder.
     """
     wanted = {
         **own,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",  # else two servers may listen on one port and share its clients
-        "RAY_worker_niceness": "0",  # Ray's 15 lets every agent on the machine push the replicas aside
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests themselves, at less cost
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is started anew after three in vain; Ray's 10 are 30
-        "FORWARDED_ALLOW_IPS": "none",  # else uvicorn lets whoever comes through HAProxy choose an address
+        "SERVE_SOCKET_REUSE_PORT_ENABLED": "0",  # otherwise two servers may listen on one port and share its clients
+        "RAY_worker_niceness": "0",  # with Ray's 15, other processes of the machine slow the replicas down
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the replicas count requests at less cost
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",  # HAProxy is restarted after three failed checks
+        "FORWARDED_ALLOW_IPS": "none",  # otherwise uvicorn believes the address that a client sends
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine needs more than five seconds to start a proxy
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.middleware:middlewares",
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
         "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.getenv("PYTHONPATH")])]),
     }
-    kept = wanted.keys() - {"PYTHONPATH", BINARY}  # these two take what is set into what they want
+    kept = wanted.keys() - {"PYTHONPATH", BINARY}  # these two already include the value that is set
     return wanted | {name: os.environ[name] for name in kept & os.environ.keys()}
 
 
 def end_processes_of(owner: str, title: str = "") -> None:
-    """Ends every process but this one that was started for a var folder, however it lost its parent.
+    """Ends every other process that was started for a var folder, even if its parent is gone.
 
     Args:
         owner: the folder.
-        title: what the command line of those that shall end holds.
+        title: text that their command line must contain.
     """
     found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _is(process, owner, title)]
     for process in found:
@@ -197,7 +197,7 @@ def end_processes_of(owner: str, title: str = "") -> None:
 
 
 def _wait(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Waits until processes have ended; those that have not in time. A zombie has: its parent has not looked yet."""
+    """Waits until processes end; returns those that did not end in time. A zombie counts as ended."""
     deadline = time.monotonic() + _END_TIMEOUT_S
     while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What programs tell people: stage lines, and errors with an exit status."""
+"""Output of the programs: lines for stages, and errors with an exit status."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EXIT_OK, EXIT_BUG, EXIT_REFUSED, EXIT_STOPPED = 0, 1, 2, 130
 
 
 def configure_logging() -> None:
-    """Warnings of all parts on stderr."""
+    """Logs warnings to stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
 def say(stage: str, text: str, seconds: float | None = None) -> None:
-    """Prints a stage line: name, seconds, what came out."""
+    """Prints the line of a stage: its name, seconds and result."""
     clock = "" if seconds is None else f"{seconds:6.1f} s"
     print(f"{stage:<16} {clock:>8}  {text}", flush=True)
 
@@ -39,7 +39,7 @@ def report_error(error: Exception) -> int:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from; Ray wraps the errors of its workers, with the original as `cause`."""
+    """An error and its causes; Ray wraps the errors of its workers and keeps the original as `cause`."""
     waiting: list[BaseException] = [error]
     known: set[int] = set()
     while waiting:

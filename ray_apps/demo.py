@@ -1,6 +1,6 @@
 """`make demo`: a simulated shop, the whole pipeline, a server that answers, and a first recommendation.
 
-Everything it makes lies below the var folder and is reused by the next run; everything it starts ends with it.
+Its files are below the var folder, and the next run reuses them. Its processes end with it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from recommender_api.requests import RecommendationRequest
 from serving.placing.placement import PLACEMENTS, PlacementName
 from training.evaluation import main_table
 from training.features.online import final_profiles
@@ -71,7 +72,7 @@ def run_demo(config: JobConfig, placement: PlacementName, port: int) -> None:
     with ExitStack() as stack:
         jobs_lock = stack.enter_context(ExitStack())
         jobs_lock.enter_context(folder_lock(workspace.root / JOBS_LOCK, "demo"))
-        ports = stack.enter_context(port_block())  # whoever is in the way is named before anything is made
+        ports = stack.enter_context(port_block())  # fails before the long work if ports are in use
         background = stack.enter_context(ThreadPoolExecutor(1))
         simulated = background.submit(run_pipeline, workspace, JOBS[:1])  # while Ray starts
         dashboard = stack.enter_context(serving_cluster(config.ray, workspace.root, ports))
@@ -117,12 +118,12 @@ report           {(report / "report.html").as_uri()}
 
 def recommendation_table(server: Server, user_id: str | None) -> str:
     """What the server recommends to a user on a phone, as a table."""
-    answer = server.ask(user_id=user_id, device_type="mobile", k=5)
-    lines = [f"For user {user_id} on a phone, by bundle {answer['bundle_version']}:"]
-    for item in answer["recommendations"]:
-        price = "" if item["price"] is None else f"{item['price']:.2f}"
-        title = (item["title"] or "")[:44]
-        lines.append(f"{item['rank']:>3}  {item['item_id']:<8} {title:<44} {item['category_l1'] or '':<16} {price:>9}")
+    answer = server.recommend(RecommendationRequest(user_id=user_id, device_type="mobile", k=5))
+    lines = [f"For user {user_id} on a phone, by bundle {answer.bundle_version}:"]
+    for item in answer.recommendations:
+        price = "" if item.price is None else f"{item.price:.2f}"
+        title = (item.title or "")[:44]
+        lines.append(f"{item.rank:>3}  {item.item_id:<8} {title:<44} {item.category_l1 or '':<16} {price:>9}")
     return "\n".join(lines)
 
 

@@ -28,11 +28,11 @@ def folder_lock(path: Path, what: str) -> Iterator[None]:
     """Holds a lock file; the kernel frees it when the process ends, however it ends.
 
     Args:
-        path: the file; it and its folder are made if they do not exist.
-        what: name of the run, told to those who are refused.
+        path: the file; created with its folder if missing.
+        what: name of the run, for the error of a second one.
 
     Raises:
-        LockedError: somebody else holds it.
+        LockedError: another process holds it.
     """
     private_folder(path.parent)
     with open(path, "a+", encoding="utf-8", opener=private_opener) as stream:

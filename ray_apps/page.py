@@ -1,4 +1,4 @@
-"""The demo page beside a server: a program of its own, which calls the API as any other client does."""
+"""Runs the demo page beside a server, as a process of its own that calls the API like any other client."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class DemoPage:
     """A page that is starting.
 
     Attributes:
-        url: where it answers once it is up.
-        program: serves it.
+        url: its address.
+        program: the process that serves it.
     """
 
     url: str
     program: subprocess.Popen[bytes]
 
     def wait_until_up(self) -> bool:
-        """Waits for its first answer; False if it ended or took too long: a server is of use without it."""
+        """Waits for its first answer; False if the process ended or took too long. The server works without it."""
         deadline = time.monotonic() + _UP_TIMEOUT_S
         while self.program.poll() is None and time.monotonic() < deadline:
             with suppress(OSError), urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5):

@@ -1,8 +1,8 @@
-"""Ports of one Serve instance: two on a machine must never share one, or a proxy hands its clients to the other's shop.
+"""Ports of one Serve instance: if two on a machine share one, a proxy may pass its clients to the other's shop.
 
-Serve hands the same ports to the replicas of every instance, and opens some so that two processes may listen on one.
-So each instance takes a block of its own. Blocks lie below 32,768: ports from there on are lent to outgoing
-connections and may be gone when they are needed.
+By default Serve gives the replicas of every instance the same ports, and opens some of them so that two processes may
+listen. So each instance takes a block of its own. Blocks are below 32,768, because the kernel gives higher ports to
+outgoing connections.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROXY_PORTS: Final = (
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
     "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
 )
-"""Taken by the proxies, from the second port of a block on; replicas take the next one if theirs is in use."""
+"""Ports of the proxies, from the second port of a block on; replicas try the next port if theirs is in use."""
 _FIRST_REPLICA: Final = 10
 _REPLICAS: Final = 70
 _UNSEEN: Final = "a program that this user cannot see"
@@ -35,10 +35,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def port_block() -> Iterator[dict[str, str]]:
-    """Takes a block that nobody uses for as long as the `with` block runs; the kernel frees it if the process dies.
+    """Reserves an unused block of ports while the `with` block runs; the kernel frees it if the process dies.
 
-    Whoever has bound a block's first port owns it, so two that start at the same time get different ones. A block in
-    which somebody listens is passed over and the program named: a killed instance may have left something running.
+    The process that binds a block's first port owns it, so two that start at the same time get different ones. A block
+    with a listening program is skipped and the program is named: a killed instance may have left it running.
 
     Yields:
         Environment variables that tell Serve its ports.
@@ -55,7 +55,7 @@ def port_block() -> Iterator[dict[str, str]]:
                 if not users:
                     yield block_environment(first)
                     return
-        if owner is not None or first in users:  # else another server's
+        if owner is not None or first in users:  # otherwise the block belongs to another server
             port, last = min(users), first + SIZE - 1
             _log.warning("port %d is used by %s; ports %d to %d are passed over", port, users[port], first, last)
     raise ConfigError(f"{NUM_BLOCKS} blocks of ports from {FIRST} on are all in use; stop servers that nobody needs")
@@ -86,7 +86,7 @@ def check_proxy_ports(environment: Mapping[str, str]) -> None:
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on; somebody may take it before it is used.
+    """The first free port from `first` on; another program may take it before it is used.
 
     Raises:
         ConfigError: a hundred ports are in use.
@@ -106,7 +106,7 @@ def check_port(port: int) -> None:
 
 
 def port_users(ports: Iterable[int]) -> dict[int, str]:
-    """Who listens on ports, at whatever address: port → name and number of the process, as far as they can be seen."""
+    """Programs that listen on ports at any address: port → name and number of the process, if visible."""
     listeners = _listeners()
     return {port: listeners.get(port, _UNSEEN) for port in ports if port in listeners or not _can_be_bound(port)}
 
@@ -124,7 +124,7 @@ def _name(pid: int | None) -> str:
 
 
 def _can_be_bound(port: int) -> bool:
-    """Also asks for programs that have bound a port and do not listen yet."""
+    """Also finds programs that have bound a port and do not listen yet."""
     probe = _bind(port, exclusive=False)
     if probe is not None:
         probe.close()
@@ -132,7 +132,7 @@ def _can_be_bound(port: int) -> bool:
 
 
 def _bind(port: int, *, exclusive: bool) -> socket.socket | None:
-    """A socket bound to a port of all interfaces; None if somebody listens there or, `exclusive`, has bound it."""
+    """A socket bound to a port of all interfaces; None if a program listens there or (`exclusive`) has bound it."""
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0 if exclusive else 1)
     try:

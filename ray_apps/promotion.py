@@ -1,6 +1,6 @@
-"""Changes of the production pointer, which are in the audit log, or do not happen.
+"""Changes of the production pointer; each is in the audit log or does not happen.
 
-A line before each tells who wants it and why, one after it from what and to what.
+One line before a change has its caller and reason, one line after it the old and the new version.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from serving.stages.seen_filter import SeenFilter
 
 
 def check_servable(bundle: Bundle) -> None:
-    """Opens everything that serving opens of a bundle, so that one that cannot be served is not promoted.
+    """Opens a bundle as serving does, so that a bundle that cannot be served is not promoted.
 
     Raises:
         BundleError: weights, index or another part cannot be used.
-        ConfigError: a model's config is none.
+        ConfigError: a model's config is not legal.
     """
     try:
         QueryFeatureBuilder.open(bundle)
@@ -41,7 +41,7 @@ class Promotions:
     """Promotes bundles and rolls back.
 
     Args:
-        registry: has the pointer.
+        registry: holds the pointer.
         audit_file: JSON lines.
     """
 
@@ -59,7 +59,7 @@ class Promotions:
         return self._audited("promotion", lambda: self._registry.promote(version, reason), reason, version=version)
 
     def roll_back(self, reason: str) -> RegistryEntry:
-        """Makes the version production that was so before; raises as `promote`."""
+        """Makes the previous version production; raises as `promote`."""
         return self._audited("rollback", lambda: self._registry.rollback(reason), reason)
 
     def _audited(self, event: str, act: Callable[[], RegistryEntry], reason: str, **known: str) -> RegistryEntry:

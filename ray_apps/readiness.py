@@ -1,4 +1,4 @@
-"""When a server is ready: everything runs, and answers are whole within the time that a request has."""
+"""Waits until a server is ready: all replicas run, and answers are complete within a request's budget."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 def wait_until_ready(url: str, timeout_s: float) -> None:
-    """Waits until all replicas run and /v1/ready answers 200: the first replica answers before the last one is there.
+    """Waits until all replicas run and /v1/ready answers 200; one replica alone may already answer.
 
     Raises:
-        NotReadyError: it does not come in time, or Serve gives up; with Serve's reasons.
+        NotReadyError: the time is over, or Serve gave up; with Serve's reasons.
     """
     from ray import serve
 
@@ -52,16 +52,16 @@ def num_gateways(application: str) -> int:
 
 
 def wait_until_warm(url: str, gateways: int) -> bool:
-    """Asks until answers are whole several times in a row; a machine that stays too slow is told so after a minute.
+    """Asks until answers are complete several times in a row; logs a warning if they are not after a minute.
 
-    As many requests at a time as there are gateways: HAProxy sends each to the one that has the least to do.
+    Sends as many requests at a time as there are gateways: HAProxy sends each to the least busy one.
 
     Args:
         url: of the application.
-        gateways: how many there are.
+        gateways: their number.
 
     Returns:
-        Whether answers are whole.
+        Whether answers are complete.
     """
     deadline, row = time.monotonic() + WARM_TIMEOUT_S, 0
     with ThreadPoolExecutor(max(1, gateways)) as clients:
@@ -83,7 +83,7 @@ def wait_until_warm(url: str, gateways: int) -> bool:
 
 
 def _lacking(url: str) -> tuple[str, ...]:
-    """What an answer lacks that has the time of every request; where nobody may ask, whether the gateway is ready."""
+    """Degraded parts of an answer with the usual budget; if access is denied, whether the gateway is ready."""
     call = urllib.request.Request(f"{url}/v1/recommendations", b"{}", {"content-type": "application/json"})
     try:
         with urllib.request.urlopen(call, timeout=WARM_TIMEOUT_S) as answer:

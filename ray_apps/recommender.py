@@ -69,7 +69,7 @@ def find_bundle(args: ServingConfig) -> Path:
     """
     folder = Path(args.registry).absolute()
     if args.bundle is not None:
-        return folder / args.bundle  # an absolute path stands for itself
+        return folder / args.bundle  # `bundle` may be an absolute path
     version = Registry.open(folder).production()
     if version is None:
         raise BundleError(f"nothing is in production in {folder}; run the publish job or set `bundle`")

@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from contracts.config import load_config, override_values
 from contracts.errors import BundleError
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(
-    placement: PlacementName, port: int, var_dir: Path, settings: Mapping[str, Any], haproxy: HAProxyConfig
+    placement: PlacementName, port: int, var_dir: Path, settings: Mapping[str, object], haproxy: HAProxyConfig
 ) -> None:
     """Serves until Ctrl-C.
 
@@ -59,7 +58,7 @@ def serve(
         port: on 127.0.0.1.
         var_dir: folder of bundles and stores.
         settings: laid over the application's arguments.
-        haproxy: what stands between clients and gateways.
+        haproxy: settings of the proxy between clients and gateways.
 
     Raises:
         BundleError: nothing is in production in the folder.

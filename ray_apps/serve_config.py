@@ -1,8 +1,8 @@
-"""Serve config files, read and checked: Serve itself ignores keys that it does not know."""
+"""Reads and checks Serve config files; Serve itself ignores unknown keys."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,7 +23,9 @@ IMPORT_PATH: Final = "ray_apps.recommender:build_app"
 POLICY: Final = f"{QueueTimePolicy.__module__}:{QueueTimePolicy.__name__}"
 
 
-def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: int | None = None) -> dict[str, Any]:
+def read_serve_config(
+    path: Path, *, args: Mapping[str, object] | None = None, port: int | None = None
+) -> dict[str, Any]:
     """The values of a Serve config file, checked.
 
     Args:
@@ -35,7 +37,7 @@ def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: i
         ConfigError: an unknown key, a value that is not legal, deployments that the placement does not have, or a
             secret in a `runtime_env`.
     """
-    values = read_values(path)
+    values: dict[str, Any] = read_values(path)
     if port is not None:
         values = merge(values, {"http_options": {"port": port}})
     applications = values.get("applications")
@@ -45,7 +47,7 @@ def read_serve_config(path: Path, *, args: dict[str, Any] | None = None, port: i
     return values
 
 
-def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySchema:
+def check_serve_config(values: Mapping[str, object], *, source: str) -> ServeDeploySchema:
     """Checks the values of a Serve config file down to the last key.
 
     Raises:
@@ -81,15 +83,15 @@ def check_serve_config(values: dict[str, Any], *, source: str) -> ServeDeploySch
 
 
 def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingConfig, source: str) -> None:
-    """The gateway refuses with 429 and Retry-After; Serve's own limit must not be met before."""
+    """The gateway refuses with 429 and Retry-After, so Serve's own limit must be higher."""
     service = arguments.service
     batchers = [service.batch, service.batch, arguments.interactions.batch]  # recommendations, rankings, events
     needed = service.refusals.max_held + sum(
         batch.max_queued + batch.max_running_batches * batch.max_batch_size for batch in batchers
     )
     for deployment in deployments:
-        told = deployment.max_ongoing_requests
-        limit = told if isinstance(told, int) else DEFAULT_MAX_ONGOING_REQUESTS
+        configured = deployment.max_ongoing_requests
+        limit = configured if isinstance(configured, int) else DEFAULT_MAX_ONGOING_REQUESTS
         if deployment.name == GATEWAY and limit < needed:
             raise ConfigError(
                 f"{source}: max_ongoing_requests={limit} of the {GATEWAY} is below {needed}, the requests that "
@@ -97,12 +99,12 @@ def _check_limits(deployments: Sequence[DeploymentSchema], arguments: ServingCon
             )
 
 
-def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None:
+def _check_policy(policy: Mapping[str, object], budget_ms: float, source: str) -> None:
     if policy.get("policy_function") != POLICY:
         return
-    config = validate(
-        QueueTimeConfig, policy.get("policy_kwargs", {}), source=f"{source}: policy_kwargs of QueueTimePolicy"
-    )
+    given = policy.get("policy_kwargs", {})
+    settings = given if isinstance(given, dict) else {}
+    config = validate(QueueTimeConfig, settings, source=f"{source}: policy_kwargs of QueueTimePolicy")
     if config.target_ms >= budget_ms:
         raise ConfigError(
             f"{source}: target_ms={config.target_ms:g} of the autoscaling policy leaves nothing of "
@@ -110,7 +112,7 @@ def _check_policy(policy: dict[str, Any], budget_ms: float, source: str) -> None
         )
 
 
-def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> list[str]:
+def _unknown_keys(model: type[BaseModel], values: Mapping[str, object], where: str) -> list[str]:
     found = []
     for key, value in values.items():
         if key not in model.model_fields:
@@ -124,7 +126,7 @@ def _unknown_keys(model: type[BaseModel], values: dict[str, Any], where: str) ->
     return found
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: object) -> type[BaseModel] | None:
     """The model inside an annotation such as `Optional[list[Model]]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

@@ -1,8 +1,7 @@
-"""Starting the Serve application on a cluster of this process, and stopping with it."""
+"""Starts the Serve application on a cluster of this process and waits until it is stopped."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -11,13 +10,16 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from contracts.config import merge
 from contracts.errors import NotReadyError
 from ray_apps.cluster import lost_processes
 from ray_apps.ports import check_port, check_proxy_ports
 from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
+from recommender_api.answers import RecommendationResponse
+from recommender_api.requests import RecommendationRequest
 from serving.placing.placement import PlacementName
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "serving"
@@ -44,7 +46,7 @@ class Server:
         placement: PlacementName,
         port: int,
         var_dir: Path,
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, object] | None = None,
         beside: Callable[[], object] = lambda: None,
     ) -> Server:
         """Deploys `configs/serving/<placement>.yaml` as `serve run` does and waits until it is ready and warm.
@@ -54,16 +56,16 @@ class Server:
             port: on 127.0.0.1.
             var_dir: folder of bundles and stores.
             settings: laid over the application's arguments.
-            beside: waits for what keeps the machine busy until then; asked before the server has to be warm.
+            beside: waits for other work on this machine; called before the server is warmed up.
 
         Raises:
-            ConfigError: the file is not legal, or somebody listens on a port.
+            ConfigError: the file is not legal, or a port is in use.
             NotReadyError: the application does not start; Serve's reason is in the message.
         """
         from ray_apps.serve_config import read_serve_config  # it imports Serve, see `deploy`
 
         started = time.perf_counter()
-        check_port(port)  # once more: a pipeline may have run since
+        check_port(port)  # checked again: a long pipeline may have run since the first check
         check_proxy_ports(os.environ)
         stores = {
             "feast_dir": str(var_dir / "feast"),
@@ -75,16 +77,16 @@ class Server:
         url = deploy(read_serve_config(path, args=args, port=port), source=str(path), beside=beside)
         return cls(url, time.perf_counter() - started)
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
         """The answer of POST /v1/recommendations."""
-        body = json.dumps(request).encode()
+        body = msgspec.json.encode(request)
         headers = {"content-type": "application/json"}
         call = urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)
         with urllib.request.urlopen(call, timeout=ANSWER_TIMEOUT_S) as answer:
-            return dict(json.load(answer))
+            return msgspec.json.decode(answer.read(), type=RecommendationResponse)
 
 
-def deploy(values: dict[str, Any], *, source: str, beside: Callable[[], object] = lambda: None) -> str:
+def deploy(values: Mapping[str, object], *, source: str, beside: Callable[[], object] = lambda: None) -> str:
     """Starts Serve as a config file says, deploys its applications and waits until all are ready and warm.
 
     Args:
@@ -96,7 +98,7 @@ def deploy(values: dict[str, Any], *, source: str, beside: Callable[[], object] 
         Address of Serve.
 
     Raises:
-        ConfigError: the values are not legal, or Ray writes a configuration for HAProxy that is not known here.
+        ConfigError: the values are not legal, or the rules do not fit the HAProxy configuration that Ray writes.
         NotReadyError: an application does not start.
     """
     # Serve reads its environment at import, and the cluster sets it.
@@ -125,7 +127,7 @@ def deploy(values: dict[str, Any], *, source: str, beside: Callable[[], object] 
 
 
 def stop_on_signals() -> None:
-    """Lets SIGTERM end the program as Ctrl-C does; Ray sets a handler of its own when it starts, so call it after."""
+    """Lets SIGTERM end the program like Ctrl-C; call it after Ray's start, which sets a handler of its own."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -134,7 +136,7 @@ def wait_until_stopped() -> None:
     """Waits for Ctrl-C or SIGTERM, which raise KeyboardInterrupt.
 
     Raises:
-        NotReadyError: the cluster has lost a process without which it cannot go on.
+        NotReadyError: the cluster has lost a process that it cannot run without.
     """
     while not (lost := lost_processes()):
         time.sleep(_WATCH_PAUSE_S)

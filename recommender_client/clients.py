@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, TypedDict, TypeVar
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -37,33 +37,14 @@ from recommender_api.operations import (
 from recommender_api.requests import ItemQuery, RankingRequest, RecommendationRequest, SimilarQuery
 from recommender_client import calls
 from recommender_client.calls import Call, call
-from recommender_client.errors import NoConnectionError, UnavailableError
+from recommender_client.connection import result, settings
+from recommender_client.errors import UnavailableError
 from recommender_client.retry import Outcome, Retry
 
 _AnswerT = TypeVar("_AnswerT")
 _NOBODY: Final = RecommendationRequest()
 _FIRST_PAGE: Final = ItemQuery()
 _SIMILAR: Final = SimilarQuery()
-
-
-class _Settings(TypedDict):
-    """Arguments of both HTTP clients."""
-
-    base_url: str
-    headers: dict[str, str]
-    timeout: float
-
-
-def _settings(base_url: str, credential: str | None, timeout_s: float) -> _Settings:
-    headers = {} if credential is None else {"authorization": f"Bearer {credential}"}
-    return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
-
-
-def _result(call: Call[_AnswerT], outcome: Outcome, base_url: httpx.URL) -> _AnswerT:
-    if isinstance(outcome, httpx.TransportError):
-        code = "timeout" if isinstance(outcome, httpx.TimeoutException) else "no_connection"
-        raise NoConnectionError(f"no answer from {base_url}: {outcome!r}", code=code) from outcome
-    return call.answer(outcome)
 
 
 class Client:
@@ -88,7 +69,7 @@ class Client:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._http = httpx.Client(transport=transport, **settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
     def call(
@@ -177,7 +158,7 @@ class Client:
                 outcome = error
             wait_s = self._retry.wait_after(outcome, attempt, call.again)
             if wait_s is None:
-                return _result(call, outcome, self._http.base_url)
+                return result(call, outcome, self._http.base_url)
             time.sleep(wait_s)
 
     def close(self) -> None:
@@ -205,7 +186,7 @@ class AsyncClient:
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._http = httpx.AsyncClient(transport=transport, **settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
     async def call(
@@ -290,7 +271,7 @@ class AsyncClient:
                 outcome = error
             wait_s = self._retry.wait_after(outcome, attempt, call.again)
             if wait_s is None:
-                return _result(call, outcome, self._http.base_url)
+                return result(call, outcome, self._http.base_url)
             await asyncio.sleep(wait_s)
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes the files of an artifact bundle, seals, verifies and publishes the folder in one rename."""
+"""Writes the files of an artifact bundle, seals and verifies it, and publishes the folder by one rename."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from contracts import columns as c
 from contracts.bundle import open_bundle, seal
@@ -30,6 +31,7 @@ from contracts.manifest import SCHEMA_VERSION, EncoderEntry, Manifest
 from contracts.schema import FeatureSchema
 from contracts.strings import StringColumn, map_array
 from contracts.transforms import FittedTransforms
+from training.reference_stats import ReferenceStats
 
 logger = logging.getLogger(__name__)
 TWO_TOWER_FILES: Final = ("config.json", "weights.safetensors", "encoded_id.npy", "candidate.npy")
@@ -41,7 +43,7 @@ class BundleParts:
     """Everything that goes into a bundle; I items, row = ItemRow.
 
     Attributes:
-        shop: whose ids it speaks.
+        shop: name of the shop.
         raw_dir: folder of the raw tables.
         first_day: first day of the data window, YYYY-MM-DD.
         last_day: last day of the data window.
@@ -53,7 +55,7 @@ class BundleParts:
         bloom_hashes: [I, 2] uint64.
         popular: ItemRows, best first.
         popular_by_category: ItemRows by column and category, best first.
-        reference_stats: what drift is measured against, JSON values.
+        reference_stats: what drift is measured against.
         two_tower_dir, ranker_dir: folders of the trained models.
         index_file: the FAISS index.
         pca_files: by `text` and `image`.
@@ -81,7 +83,7 @@ class BundleParts:
     bloom_hashes: NDArray[np.uint64]
     popular: IntArray
     popular_by_category: Mapping[str, Mapping[str, list[int]]]
-    reference_stats: Mapping[str, Any]
+    reference_stats: ReferenceStats
     two_tower_dir: Path
     ranker_dir: Path
     index_file: Path
@@ -92,15 +94,15 @@ class BundleParts:
     metrics: Mapping[str, float] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, JsonValue] = field(default_factory=dict)
     parent: str | None = None
     ranker_popularity: FloatArray | None = None
 
 
 def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
-    """Writes `bundles_dir/version`: to a temporary place, verified by opening it, then renamed.
+    """Writes `bundles_dir/version`: to a temporary folder, which is verified by opening it and then renamed.
 
-    Equal parts give files of equal checksums. A version that exists with the same files is left as it is.
+    Equal parts give files with equal checksums. A version that exists with the same files is not written again.
 
     Raises:
         BundleError: the version exists with other files, or what was written does not open.
@@ -117,7 +119,7 @@ def write_parts(parts: BundleParts, bundles_dir: Path, version: str) -> Path:
         if final.exists():
             _refuse_other(final, sealed)
             return final
-        folder.rename(final)  # fails if somebody else was faster: a rename never replaces a filled folder
+        folder.rename(final)  # fails if another process was faster: a rename never replaces a filled folder
     logger.info("bundle %s: %d files in %s", version, len(sealed.files), final)
     return final
 
@@ -212,7 +214,7 @@ def git_revision() -> str | None:
         return None
 
 
-def _write_json(path: Path, values: Any) -> None:
+def _write_json(path: Path, values: object) -> None:
     path.write_text(json.dumps(values, sort_keys=True, ensure_ascii=False), encoding="utf-8")
 
 

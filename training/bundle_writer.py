@@ -1,4 +1,4 @@
-"""From the folders of the earlier jobs to an artifact bundle."""
+"""Makes an artifact bundle from the outputs of the earlier jobs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import numpy as np
+from pydantic import JsonValue
 
 from contracts import columns as c
 from contracts.bloom import item_hashes
@@ -19,6 +20,7 @@ from contracts.errors import DataError
 from contracts.history import HistoryReach, StoredReader
 from contracts.ids import LongArray
 from contracts.messages import QueryFeatures
+from contracts.model_entry import MODEL_CONFIG, ModelEntry
 from training.bundle_parts import BundleParts, write_parts
 from training.embeddings import open_embeddings
 from training.features.events import EventTable
@@ -28,7 +30,7 @@ from training.models.loading import open_model, open_two_tower
 from training.models.ranker import Ranker
 from training.popularity import counts_by_day, decayed_counts, popular_by_category, popular_items, relative_popularity
 from training.reference_stats import reference_stats
-from training.score_stats import score_stats
+from training.score_stats import BundleStats, score_stats
 
 NUM_REFERENCE_ROWS: Final = 20_000
 NUM_SCORED_ROWS: Final = 256
@@ -55,7 +57,7 @@ class BundleInputs:
     ranker_dir: Path
     index_file: Path
     index_metrics: Mapping[str, float] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, JsonValue] = field(default_factory=dict)
     parent: str | None = None
     seed: int = 0
 
@@ -120,15 +122,15 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
 
 
 def _history(inputs: BundleInputs) -> HistoryReach:
-    """History length and age limit that serve both models."""
+    """History length and age limit for both models."""
     folders = {"two_tower.model": inputs.two_tower_dir, "ranker.model": inputs.ranker_dir}
-    configs = {name: _read_json(folder / "config.json")["config"] for name, folder in folders.items()}
-    return HistoryReach.of({name: StoredReader.of(config) for name, config in configs.items()}, DataError)
+    readers = {name: StoredReader.of(_config(folder)) for name, folder in folders.items()}
+    return HistoryReach.of(readers, DataError)
 
 
 def _popularity(inputs: BundleInputs, processed: Processed, events: EventTable) -> ItemPopularity | None:
     """Popularity of the items from the first day to the day after the data; None if the ranker does not read it."""
-    if not _read_json(inputs.ranker_dir / "config.json")["config"].get("popularity", False):
+    if not _config(inputs.ranker_dir).get("popularity", False):
         return None
     info, calendar = processed.info, processed.transforms.calendar
     after_data = info.last_day + 1
@@ -145,7 +147,7 @@ def _reference_stats(
     items: ItemFeatures,
     history: HistoryReach,
     popularity: ItemPopularity | None,
-) -> dict[str, Any]:
+) -> BundleStats:
     """Histograms of features and scores on training days."""
     rows = events.rows_between(processed.info.first_day, processed.info.train_end_day)
     rng = np.random.default_rng(inputs.seed)
@@ -178,8 +180,14 @@ def _metrics(name: str, folder: Path) -> dict[str, float]:
     return {f"{name}.{metric}": float(value) for metric, value in values.items() if isinstance(value, int | float)}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _config(folder: Path) -> dict[str, JsonValue]:
+    """The config of a trained model."""
+    path = folder / MODEL_CONFIG
+    return ModelEntry.of(_read_json(path), str(path)).config
+
+
+def _read_json(path: Path) -> dict[str, JsonValue]:
     if not path.is_file():
         raise DataError(f"no file {path.name!r} in {path.parent}; run the job that writes it first")
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[str, JsonValue] = json.loads(path.read_text(encoding="utf-8"))
     return values

@@ -1,8 +1,8 @@
-"""Compaction: the many small files that serving records become one a day, without repeats and erased users.
+"""Compaction: turns the many small files that serving records into one per day, without repeats and erased users.
 
-A day's new file appears in one step, and only when it is on the disk the files that went into it are removed. Killed in
-between, the day holds rows twice, as after a redelivery, and the next run or preprocessing keeps one of each. Files
-that serving adds meanwhile are left to the next run.
+The old files of a day are removed after the new one is on the disk. If the run is killed in between, the day has rows
+twice, as after a redelivery; the next run and preprocessing keep one of each. Files that serving adds meanwhile are
+compacted by the next run.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class CompactConfig(StrictConfig):
     """How records are compacted."""
 
     attribution_minutes: int = Field(default=30, ge=1)
-    """An impression is clicked if an event with its request and item follows within so many minutes."""
+    """An impression is clicked if an event with its request and item follows within this time."""
     late_days: int = Field(default=2, ge=0)
-    """Events may be accepted so many days after they happened: until then an impression that is not clicked may become
-    so. Serving accepts them up to `stores.history_days` late."""
+    """Days after which a missing click is final, since events may be accepted late. Serving accepts them up to
+    `stores.history_days` late."""
     click_events: tuple[c.EventName, ...] = Field(default=("click", "cart", "purchase"), min_length=1)
     """Events that count as clicks."""
 
@@ -54,10 +54,10 @@ class Compacted:
 
     Attributes:
         events: recorded interactions, each once.
-        repeats: rows that were there before.
-        erased: rows of erased users.
-        days: days that were written anew, of all tables.
-        clicks: impressions that were found clicked.
+        repeats: removed rows that repeat an earlier one.
+        erased: removed rows of erased users.
+        days: rewritten days, of all tables.
+        clicks: impressions that became clicked.
     """
 
     events: int
@@ -73,8 +73,8 @@ class _Table:
 
     Attributes:
         schema: the table.
-        key: columns that tell a row from its repeats; of repeats the first in `order` stays. `_SUBJECT` stands for
-            user or session.
+        key: columns that are equal in repeats; the first of them in `order` is kept. `_SUBJECT` stands for user or
+            session.
         order: columns that the rows are sorted by.
     """
 
@@ -86,7 +86,7 @@ class _Table:
 _SUBJECT: Final = "subject"
 _INTERACTIONS: Final = _Table(
     r.INTERACTIONS,
-    (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP),  # as `training.features.repeats` tells them apart
+    (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP),  # the same key as in `training.features.repeats`
     (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS),
 )
 _ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
@@ -102,7 +102,7 @@ def compact(folder: Path, config: CompactConfig, now: int) -> Compacted:
     Args:
         folder: of the shop's records.
         config: settings.
-        now: the clock's now, Unix seconds.
+        now: Unix seconds.
 
     Raises:
         DataError: a file cannot be read.
@@ -117,7 +117,7 @@ def compact(folder: Path, config: CompactConfig, now: int) -> Compacted:
 
 
 def _compact_table(folder: Path, table: _Table, erased: pa.Array) -> LongArray:
-    """[4] rows that stay, repeats, rows of erased users, and days that were written anew."""
+    """Counts [4]: kept rows, repeats, rows of erased users, rewritten days."""
     found = find_records(folder, table.schema)
     totals = np.zeros(4, dtype=np.int64)
     digest = hashlib.sha256("\n".join(erased.to_pylist()).encode()).hexdigest()
@@ -141,7 +141,7 @@ def _compact_day(day: RawTable, table: _Table, erased: pa.Array, digest: str) ->
 
 
 def _first_of_each(rows: pa.Table, key: Sequence[str]) -> BoolArray:
-    """Whether no earlier row has the same key [R]; rows without the key are all their own."""
+    """Whether no earlier row has the same key [R]; always true for rows that lack a part of it."""
     columns = {name: _subjects(rows) if name == _SUBJECT else rows[name] for name in key}
     numbered = pa.table(columns | {"row": pa.array(np.arange(len(rows)))})
     first = np.zeros(len(rows), dtype=bool)
@@ -152,7 +152,7 @@ def _first_of_each(rows: pa.Table, key: Sequence[str]) -> BoolArray:
 
 
 def _replace(files: Sequence[Path], rows: pa.Table, digest: str) -> None:
-    """Writes one file in place of some."""
+    """Replaces some files by one."""
     rows = rows.replace_schema_metadata({_ERASED: digest.encode()})
     parts = "\n".join([digest, *sorted(f"{path.name} {path.stat().st_size}" for path in files)])
     target = files[0].with_name(f"{_DONE}{hashlib.sha256(parts.encode()).hexdigest()[:24]}.parquet")
@@ -164,7 +164,7 @@ def _replace(files: Sequence[Path], rows: pa.Table, digest: str) -> None:
 
 
 def _is_done(path: Path, digest: str) -> bool:
-    """Whether a file is a compacted one without any of the erased users."""
+    """Whether a file was compacted without the erased users."""
     if not path.name.startswith(_DONE):
         return False
     metadata = pq.read_schema(path).metadata or {}
@@ -172,9 +172,9 @@ def _is_done(path: Path, digest: str) -> bool:
 
 
 def _fill_clicks(folder: Path, config: CompactConfig, now: int) -> int:
-    """Fills `clicked` of impressions: true with a click, false when it is too late for one, null before.
+    """Fills `clicked` of impressions: true after a click, false when it is too late for one, null until then.
 
-    A click that is recorded late makes a false one true, for `late_days`.
+    For `late_days`, a click that is recorded late changes false to true.
     """
     impressions, events = find_records(folder, r.IMPRESSIONS), find_records(folder, r.INTERACTIONS)
     if impressions is None:
@@ -213,10 +213,10 @@ def _true(column: pa.ChunkedArray) -> BoolArray:
 def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[str], window_s: int) -> BoolArray:
     """Whether the visitor's event with the same request and item follows each impression within a time [R].
 
-    What was shown to a user is clicked by that user; what was shown in a session without one, by whoever is in that
-    session; what was shown to nobody that has a name, by whoever names the request.
+    An impression of a user needs an event of that user; one of a session without a user, an event of that session; one
+    with neither, any event that names the request.
 
-    An event that names a request comes after it: what is earlier by its own time has a clock that is slow.
+    An event that names a request came after it; if its time is earlier, its clock is slow.
 
     Args:
         impressions: request_id, item_id, timestamp, user_id and session_id of each.
@@ -250,12 +250,12 @@ def attributed(impressions: pa.Table, events: pa.Table | None, kinds: Sequence[s
 
 
 def _subjects(rows: pa.Table) -> pa.ChunkedArray:
-    """Whose each row is; "" for nobody's."""
+    """Subject of each row; "" if it has none."""
     return pc.fill_null(subjects_of(rows), "")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes files that a killed process has begun."""
+    """Removes unfinished files of killed processes."""
     for path in folder.rglob(".*.tmp"):
         if time.time() - path.stat().st_mtime > _LEFTOVER_AFTER_S:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The queries that ANN recall is measured with: events of the validation days, asked as serving asks."""
+"""The queries that measure ANN recall: events of the validation days, encoded as in serving."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Builds the index over the candidate embeddings and measures what an approximate one loses."""
+"""Builds the index over the candidate embeddings and measures the recall of an approximate one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import faiss
 import numpy as np
@@ -22,13 +22,13 @@ from training.models.candidate_index import CandidateIndex
 logger = logging.getLogger(__name__)
 METRICS: Final = "index."
 NUM_QUERIES: Final = f"{METRICS}num_recall_queries"
-"""Manifest metric: how many queries the recalls are a mean over."""
+"""Manifest metric: number of queries that the recalls are averaged over."""
 _MIN_POINTS_PER_LIST = 39  # below, FAISS warns that its clusters are poor
 _TIE: Final = 1e-5  # the index and the matrix product round differently
 
 
 class IndexConfig(StrictConfig):
-    """Exact below a size, approximate above."""
+    """Exact search for small catalogues, approximate search for large ones."""
 
     exact_below: int = Field(default=100_000, ge=0)
     """Catalogues of fewer items are searched exactly."""
@@ -89,10 +89,6 @@ class IndexSummary:
         }
         return {name: value for name, value in figures.items() if value is not None}
 
-    def values(self) -> dict[str, Any]:
-        """All fields, as values."""
-        return asdict(self)
-
 
 def build_index(
     config: IndexConfig, candidates: FloatArray, out_file: Path, queries: Sequence[QueryGroup] = ()
@@ -104,7 +100,7 @@ def build_index(
         candidates: [I, E] float32 embeddings by ItemRow, of all items, future ones included.
         out_file: the FAISS file; a flat index stands for exact search.
         queries: what to measure with, see `training.held_out_queries`; candidates are no queries, and a bias changes
-            what is near.
+            the nearest items.
 
     Raises:
         DataError: no candidates, or embeddings that are not finite.
@@ -137,7 +133,7 @@ def build_index(
 def ann_recall(index: CandidateIndex, exact: CandidateIndex, queries: Sequence[QueryGroup], k: int) -> float | None:
     """Mean share of the exact top k that an index finds, bias and launched items as given; None without queries.
 
-    An item that ties with the last of the exact ones counts as found: which of them is listed is a matter of order.
+    An item whose score ties with the last exact one counts as found: which of them is listed is arbitrary.
     """
     shares = []
     for group in queries:
@@ -158,24 +154,26 @@ def _split(values: FloatArray, lengths: IntArray) -> list[FloatArray]:
     return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def _build_flat(candidates: FloatArray) -> Any:
+def _build_flat(candidates: FloatArray) -> faiss.Index:
     index = faiss.IndexFlatIP(candidates.shape[1])
     index.add(candidates)
     return index
 
 
-def _build_approximate(config: IndexConfig, candidates: FloatArray) -> Any:
-    if config.approximate == "hnsw":
-        index = faiss.IndexHNSWFlat(candidates.shape[1], config.num_links, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = config.construction_depth
-        index.hnsw.efSearch = config.search_depth
-    else:
-        index = _empty_ivf(config, candidates)
+def _build_approximate(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
+    index = _empty_hnsw(config, candidates) if config.approximate == "hnsw" else _empty_ivf(config, candidates)
     index.add(candidates)
     return index
 
 
-def _empty_ivf(config: IndexConfig, candidates: FloatArray) -> Any:
+def _empty_hnsw(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
+    index = faiss.IndexHNSWFlat(candidates.shape[1], config.num_links, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = config.construction_depth
+    index.hnsw.efSearch = config.search_depth
+    return index
+
+
+def _empty_ivf(config: IndexConfig, candidates: FloatArray) -> faiss.Index:
     """Trained inverted lists; no more lists than the catalogue can fill."""
     num_lists = max(1, min(config.num_lists, len(candidates) // _MIN_POINTS_PER_LIST))
     quantizer = faiss.IndexFlatIP(candidates.shape[1])

@@ -4,13 +4,13 @@
 items of the catalogue. Subtracting it from a logit makes a sampled loss estimate the full one (for in-batch negatives:
 Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", 2019).
 
-A query whose positive must not count, by `excluded` or by its logit, does not count: its loss would be a billion.
+A query does not count if its positive is excluded, by `excluded` or by its logit: its loss would be about 1e9.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def accidental_hits(positives: Tensor, candidates: Tensor, target: Tensor) -> Te
 
 @dataclass(frozen=True)
 class OwnPositives:
-    """Positives that some queries see with an embedding of their own, in place of the shared candidate's.
+    """Positives of some queries whose embedding differs from the shared candidate's.
 
     Attributes:
         queries: [n] int64, distinct places in the batch.
@@ -51,15 +51,23 @@ class OwnPositives:
     embeddings: Tensor
 
 
+class _Context(Protocol):
+    """What autograd hands from the forward to the backward pass."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _ProductSoftmax(torch.autograd.Function):
     """Softmax loss of a matrix product, with the gradient computed in the forward pass in the buffer of the logits.
 
-    Autograd would write four arrays of [B, C] where one is enough; they are most of the time of a retrieval step.
+    Autograd would write four arrays [B, C] instead of one; writing them takes most of a retrieval step.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         queries: Tensor,
         candidates: Tensor,
         own: Tensor,
@@ -79,7 +87,7 @@ class _ProductSoftmax(torch.autograd.Function):
         highest = logits.amax(dim=1, keepdim=True)
         positive = logits.gather(1, column)
         partition = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
-        counted = ~(positive <= _MASKED)  # NaN counts: whoever trains must see it
+        counted = ~(positive <= _MASKED)  # NaN counts: the loss must show it
         share = 1 / counted.sum().clamp(min=1).to(logits.dtype)
         loss = counted_mean(partition.log() + highest - positive, counted)
         gradient = logits.div_((partition / share).where(counted, torch.inf))
@@ -91,7 +99,7 @@ class _ProductSoftmax(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         of_queries, of_candidates, of_own = (saved * gradients[0] for saved in ctx.saved_tensors)
         return of_queries, of_candidates, of_own, None, None, None, None
 
@@ -145,8 +153,8 @@ def sampled_bce_loss(
 ) -> Tensor:
     """Binary cross-entropy of the positive and its negatives, summed over candidates, mean over queries.
 
-    With `log_q` the logit learns the odds of a positive against C - 1 uniform negatives, whatever they were drawn by
-    (noise-contrastive estimation, Gutmann and Hyvärinen, 2010); without it the odds against the drawn ones.
+    With `log_q` the logit learns the odds of a positive against C - 1 uniform negatives (noise-contrastive estimation,
+    Gutmann and Hyvärinen, 2010); without it the odds against negatives as they were drawn.
 
     Args:
         logits: [B, C].

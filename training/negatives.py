@@ -1,4 +1,4 @@
-"""Where negatives come from, and how probable each draw is."""
+"""Draws negatives and gives the probability of each draw."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 class ItemSampler:
     """Draws ItemRows by popularity, mixed with uniform draws.
 
-    A share of uniform draws keeps items in play that training seldom sees (Yang et al., "Mixed Negative Sampling for
+    A share of uniform draws makes rare items negatives too (Yang et al., "Mixed Negative Sampling for
     Learning Two-tower Neural Networks in Recommendations", 2020).
 
     Args:
         counts: training positives of each item [I].
-        uniform_share: share of the draws that take any item alike, 0 … 1.
+        uniform_share: share of uniform draws, 0 … 1.
 
     Attributes:
         log_q: log(Q * I) [I] float32, Q being the probability of a draw; very negative where Q is 0.
@@ -34,7 +34,7 @@ class ItemSampler:
         self._cumulative = probs.cumsum(0)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """ItemRows int64 of a shape, independent draws."""
+        """Independent draws: ItemRows int64 of a shape."""
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=self._cumulative.device)
         rows = torch.searchsorted(self._cumulative, uniform * self._cumulative[-1], right=True)
         return rows.clamp(max=len(self._cumulative) - 1)

@@ -31,7 +31,7 @@ def decayed_counts(rows: IntArray, timestamps: LongArray, num_items: int, now: i
 def counts_by_day(
     rows: IntArray, timestamps: LongArray, num_items: int, calendar: ShopCalendar, first_day: int, last_day: int
 ) -> FloatArray:
-    """`decayed_counts` as of the start of each shop-local day, [D, I] float32: what was known when the day began.
+    """`decayed_counts` as of the start of each shop-local day, [D, I] float32: what is known when the day begins.
 
     Args:
         rows: ItemRow [n].
@@ -55,7 +55,9 @@ def counts_by_day(
 
 
 def relative_popularity(counts: FloatArray) -> FloatArray:
-    """The ranker's input: log(1 + count / mean count of the items), [..., I] float32; it does not grow with the shop.
+    """The ranker's input: log(1 + count / mean count of the items), [..., I] float32.
+
+    It does not depend on the size of the shop.
 
     Args:
         counts: [..., I], not negative; 0 everywhere gives 0 everywhere.

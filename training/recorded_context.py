@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from contracts.columns import Column, Kind
 from contracts.interactions import read_context
+from contracts.messages import ContextValue
 from contracts.records import CONTEXT
 from training.tables import arrow_type
 
 
 def with_context(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """Recorded rows with the values of their context; a value that is none of its column's kind is missing.
+    """Recorded rows with the values of their context; a value of another kind than its column's is missing.
 
     Args:
         rows: with `CONTEXT`, and the columns.
@@ -32,24 +33,26 @@ def with_context(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
     return rows
 
 
-def _category(value: Any, column: Column) -> str | None:
+def _category(value: ContextValue | None, column: Column) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _number(value: Any, column: Column) -> float | None:
+def _number(value: ContextValue | None, column: Column) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _strings(value: Any, column: Column) -> list[str] | None:
+def _strings(value: ContextValue | None, column: Column) -> list[str] | None:
     return [one for one in value if isinstance(one, str)] if isinstance(value, tuple) else None
 
 
-def _vector(value: Any, column: Column) -> list[float] | None:
-    fits = isinstance(value, tuple) and len(value) == column.length
-    return list(value) if fits and all(isinstance(one, int | float) for one in value) else None
+def _vector(value: ContextValue | None, column: Column) -> list[float] | None:
+    if not isinstance(value, tuple) or len(value) != column.length:
+        return None
+    numbers = [one for one in value if isinstance(one, int | float)]
+    return numbers if len(numbers) == len(value) else None
 
 
-_READERS: Final[Mapping[Kind, Callable[[Any, Column], object]]] = {
+_READERS: Final[Mapping[Kind, Callable[[ContextValue | None, Column], object]]] = {
     Kind.CATEGORY: _category,
     Kind.STRINGS: _strings,
     Kind.VECTOR: _vector,

@@ -65,13 +65,13 @@ def erasures(folder: Path | None) -> dict[str, int]:
 
 
 def erased_users(folder: Path | None) -> pa.Array:
-    """Raw ids of the users that were erased, sorted: no row of theirs is used."""
+    """Raw ids of erased users, sorted; their rows must not be used."""
     return pa.array(sorted(erasures(folder)), pa.string())
 
 
 @dataclass(frozen=True)
 class ValueLog:
-    """Values of users and since when they were served, in order of user and time; R rows.
+    """Values of users and the time since which they were served, in order of user and time; R rows.
 
     Attributes:
         user_row: [R] int32.
@@ -85,12 +85,12 @@ class ValueLog:
 
     @classmethod
     def of(cls, user_row: IntArray, served_ms: LongArray, code: IntArray) -> ValueLog:
-        """A log of rows in any order; of rows of the same millisecond the later one counts."""
+        """A log of rows in any order; the last of several rows of one millisecond counts."""
         order = np.lexsort((served_ms, user_row))
         return cls(user_row[order], served_ms[order], code[order])
 
     def as_of(self, user_row: IntArray, time_ms: LongArray, not_before: LongArray) -> IntArray:
-        """The newest values of users before times, unless older than other times, [Q] each; -1 = there is none."""
+        """Each user's newest value before `time_ms`, but not before `not_before`, [Q]; -1 = there is none."""
         if len(self.user_row) == 0:
             return np.full(len(user_row), -1, dtype=np.int32)
         first, last = int(self.served_ms.min()), int(self.served_ms.max())
@@ -105,12 +105,12 @@ class ValueLog:
 
 @dataclass(frozen=True)
 class ServedValues:
-    """Both top categories of users as serving wrote them.
+    """Both top categories of users, as written by serving.
 
     Attributes:
         top: `top_category`, of the consumer and of snapshots.
         long: `top_category_long`, of snapshots.
-        snapshots: [S] int64 times of snapshots in order: who is not in one had no value then.
+        snapshots: [S] int64 ascending times of snapshots; users that a snapshot lacks had no value then.
     """
 
     top: ValueLog

@@ -1,8 +1,8 @@
-"""What the model inputs looked like when a bundle was made: the reference that drift is measured against."""
+"""Statistics of the model inputs when a bundle was made: the reference for measuring drift."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, Literal, TypedDict
 
 import numpy as np
 
@@ -19,36 +19,57 @@ MAX_CODES: Final = 200
 _OTHER: Final = "other"
 
 
+class CodeCounts(TypedDict):
+    """How often each code of a categorical feature occurs; the keys are codes, or `other`."""
+
+    kind: Literal["categorical"]
+    counts: dict[str, int]
+
+
+class Histogram(TypedDict):
+    """Counts of numbers: `edges` has one value more than `counts`."""
+
+    kind: Literal["continuous"]
+    edges: list[float]
+    counts: list[int]
+
+
+class ReferenceStats(TypedDict):
+    """Statistics of the features, by their names."""
+
+    num_rows: int
+    features: dict[str, CodeCounts | Histogram]
+
+
 def reference_stats(
     schema: FeatureSchema, queries: QueryFeatures, items: ItemFeatures, positives: IntArray
-) -> dict[str, Any]:
-    """Histograms of the query features, and of the item features of the positives; of a vector its length.
+) -> ReferenceStats:
+    """Statistics of the query features, and of the item features of the positives; of vectors their lengths.
 
     Args:
         schema: the features.
         queries: features of n sampled training rows, not masked.
         items: the catalogue.
         positives: ItemRow of each of the rows [n].
-
-    Returns:
-        {"num_rows", "features": {name: {"kind": "categorical", "counts": {code: count}} or
-        {"kind": "continuous", "edges": [NUM_BINS + 1], "counts": [NUM_BINS]}}}.
     """
     sides = ((schema.layout(Side.QUERY), queries.columns), (schema.layout(Side.ITEM), items.columns.take(positives)))
-    features = {"item_row": _code_counts(positives)}
-    features["history_length"] = histogram((queries.history.rows >= 0).sum(axis=1).astype(np.float32))
+    lengths_of_histories = (queries.history.rows >= 0).sum(axis=1).astype(np.float32)
+    features: dict[str, CodeCounts | Histogram] = {
+        "item_row": _code_counts(positives),
+        "history_length": histogram(lengths_of_histories),
+    }
     for layout, columns in sides:
         coded = zip(layout.codes, columns.codes.T, strict=True)
         listed = zip(layout.lists, (values[values != PAD_CODE] for values in columns.lists), strict=True)
         features |= {name: _code_counts(codes) for name, codes in (*coded, *listed)}
         numbers = zip(layout.numbers, columns.numbers.T, strict=True)
         lengths = zip(layout.vectors, (np.linalg.norm(values, axis=1) for values in columns.vectors), strict=True)
-        told = (one for one in lengths if schema[one[0]].kind is FeatureKind.VECTOR)
-        features |= {name: histogram(values) for name, values in (*numbers, *told)}
+        raw_vectors = (one for one in lengths if schema[one[0]].kind is FeatureKind.VECTOR)
+        features |= {name: histogram(values) for name, values in (*numbers, *raw_vectors)}
     return {"num_rows": len(queries), "features": features}
 
 
-def _code_counts(codes: AnyArray) -> dict[str, Any]:
+def _code_counts(codes: AnyArray) -> CodeCounts:
     values, counts = np.unique(codes, return_counts=True)
     order = np.lexsort((values, -counts))
     kept = {str(values[place]): int(counts[place]) for place in order[:MAX_CODES]}
@@ -57,8 +78,8 @@ def _code_counts(codes: AnyArray) -> dict[str, Any]:
     return {"kind": "categorical", "counts": kept}
 
 
-def histogram(values: AnyArray) -> dict[str, Any]:
-    """Counts by bin; equal shares of the values a bin where they allow it, so that every bin can be compared."""
+def histogram(values: AnyArray) -> Histogram:
+    """Counts in at most `NUM_BINS` bins; where the values allow it, each holds an equal share of them."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, NUM_BINS + 1)))
     if len(edges) == 1:
         edges = np.array([edges[0], edges[0] + 1])

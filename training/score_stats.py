@@ -1,8 +1,8 @@
-"""What the scores of served lists looked like when a bundle was made: drift shows in them first."""
+"""Statistics of the scores of served lists when a bundle was made; drift shows in them first."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import torch
@@ -17,10 +17,23 @@ from training.models.inputs import PairTensors, QueryTensors
 from training.models.item_popularity import ItemPopularity, pairs_of
 from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
-from training.reference_stats import histogram
+from training.reference_stats import Histogram, ReferenceStats, histogram
 
 RETRIEVAL_K: Final = 100
 LIST_K: Final = 10
+
+
+class ScoreStats(TypedDict):
+    """Statistics of the scores; those of ranking are sigmoids."""
+
+    retrieval: Histogram
+    ranking: Histogram
+
+
+class BundleStats(ReferenceStats):
+    """All statistics that a bundle holds."""
+
+    scores: ScoreStats
 
 
 def score_stats(
@@ -31,7 +44,7 @@ def score_stats(
     queries: QueryFeatures,
     calendar: ShopCalendar,
     popularity: ItemPopularity | None = None,
-) -> dict[str, Any]:
+) -> ScoreStats:
     """Histograms of the scores of the first `LIST_K` items, as retrieved and as ranked.
 
     Args:
@@ -42,9 +55,6 @@ def score_stats(
         queries: features of n queries; their batch holds n x I scores at once.
         calendar: the shop's.
         popularity: of the items, where the ranker reads it.
-
-    Returns:
-        {"retrieval", "ranking": {"kind": "continuous", "edges", "counts"}}; ranking scores are sigmoids.
     """
     days = calendar.day(queries.now)
     starts = np.array([calendar.start_of_day(int(day)) for day in days], dtype=np.int64)
@@ -61,6 +71,6 @@ def score_stats(
         owners = pairs.owners
         scores = torch.sigmoid(logits).numpy()
     places = np.arange(len(owners)) - np.repeat(np.cumsum(found.lengths) - found.lengths, found.lengths)
-    order = np.lexsort((-scores, owners))  # ranked lists, in the owners' order: places hold for both
+    order = np.lexsort((-scores, owners))  # ranked lists in the order of owners, so `places` fits both
     listed = places < LIST_K
     return {"retrieval": histogram(found.scores[listed]), "ranking": histogram(scores[order][listed])}

@@ -18,8 +18,8 @@ class SplitConfig(StrictConfig):
     first_day: DayName | None = None
     """First training day, YYYY-MM-DD; null takes the first day of the tables."""
     train_days: int | None = Field(default=None, ge=1)
-    """Training days; null takes all but the validation and test days. Days after the test days are left out, as today
-    always is: a day that is not over is no fair test."""
+    """Training days; null takes all but the validation and test days. Days after the test days are not used, and today
+    never is: its events are incomplete."""
     validation_days: int = Field(default=1, ge=1)
     """Days after the training days, for early figures of training."""
     test_days: int = Field(default=1, ge=1)
@@ -39,14 +39,14 @@ class Split:
 
 
 def make_split(config: SplitConfig, days: Sequence[int]) -> Split:
-    """Lays a split over the days that the tables cover.
+    """Applies the configured split to the days of the tables.
 
     Args:
         config: the wanted numbers of days.
         days: shop-local days that have a partition; gaps between them count as (empty) days.
 
     Raises:
-        ConfigError: the tables do not cover that many days, or no training day is left.
+        ConfigError: the tables cover too few days, or no training day is left.
     """
     first = min(days) if config.first_day is None else name_to_day(config.first_day)
     available = max(days) - first + 1

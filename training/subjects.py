@@ -10,7 +10,7 @@ from contracts.ids import BoolArray, session_subject, user_subject
 
 
 def subjects_of(table: pa.Table) -> pa.ChunkedArray:
-    """Whose history each row belongs to [R]; null = nobody's.
+    """Subject of each row [R]; null if it has none.
 
     Args:
         table: user_id and session_id, strings.
@@ -24,7 +24,7 @@ def name_subjects(ids: pa.ChunkedArray, is_user: BoolArray) -> pa.ChunkedArray:
 
 
 def are_users(subjects: pa.ChunkedArray) -> BoolArray:
-    """Whether each subject is a user [S]; False for nobody."""
+    """Whether each subject is a user [S]; False if there is none."""
     users: BoolArray = pc.fill_null(pc.starts_with(subjects, user_subject("")), False).to_numpy()
     return users
 

@@ -1,7 +1,7 @@
 """Peers without Ray: our pipeline behind uvicorn, as plain FastAPI or as raw ASGI with micro-batching.
 
-Raw ASGI is our gateway's own application: what Ray Serve adds in cost is the difference. FastAPI is what one would
-write at first: a model that checks the request, the pipeline for one visitor, a model that writes the answer.
+Raw ASGI is our gateway's own application, so the difference is the cost of Ray Serve. FastAPI is the plain way: a model
+that checks the request, the pipeline for one visitor, a model that writes the answer.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         port=arguments.port,
         loop="uvloop",
         lifespan="on",
-        timeout_worker_healthcheck=300,  # importing and loading blocks a worker for seconds
+        timeout_worker_healthcheck=300,  # importing and loading block a worker for seconds
         http="httptools",
         access_log=False,
         log_level="warning",
@@ -78,7 +78,7 @@ class WhenOpened:
     Args:
         build: makes the application.
         config: settings of serving; `stores.address` is set.
-        items_in_feast: whether the features of every candidate are read from Feast before it is ranked.
+        items_in_feast: whether the candidates' features are read from Feast before ranking.
     """
 
     def __init__(self, build: Builder, config: ServingConfig, *, items_in_feast: bool) -> None:
@@ -114,10 +114,10 @@ class WhenOpened:
 
 
 class RankingFromFeast:
-    """Ranking that first reads its candidates' features from Feast, as the reference did without its cache.
+    """Ranking that first reads its candidates' features from Feast, like the reference without its cache.
 
     Args:
-        ranking: ranks.
+        ranking: the stage that ranks.
         items: item features.
         thread: waits for Feast.
     """

@@ -1,6 +1,6 @@
-"""Our own server for the benchmark: a placement's config file with a fixed number of replicas, until SIGINT.
+"""Our server for the benchmark: runs a placement's config file with a fixed number of replicas until SIGINT.
 
-Fixed, because a replica that starts during a measurement takes the cores away from it.
+The number is fixed, because a starting replica would use the cores during a measurement.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def deploy_fixed(path: Path, replicas: int, port: int, args: dict[str, Any]) -> 
     """Deploys a config file with a number of replicas of each deployment that answers requests, until it answers.
 
     Returns:
-        Replicas of each deployment; of the consumer, for which nobody waits, as many as the file says.
+        Replicas of each deployment; the consumer keeps the file's number, because no request waits for it.
     """
-    from ray_apps.serve_config import read_serve_config  # it imports Serve, which reads its environment then
+    from ray_apps.serve_config import read_serve_config  # it imports Serve, which reads its environment at import
 
     values = read_serve_config(path, args=args, port=port)
     deployments = values["applications"][0]["deployments"]
@@ -66,7 +66,7 @@ def deploy_fixed(path: Path, replicas: int, port: int, args: dict[str, Any]) -> 
 
 
 def wait_until_whole(num_replicas: Mapping[str, int]) -> None:
-    """Waits until every deployment of the recommender has all its replicas and HAProxy has heard of them."""
+    """Waits until every deployment of the recommender has all its replicas and HAProxy knows them."""
     from ray import serve
     from ray.serve._private.common import ReplicaState
 
@@ -75,7 +75,7 @@ def wait_until_whole(num_replicas: Mapping[str, int]) -> None:
         if all(
             deployments[name].replica_states.get(ReplicaState.RUNNING) == count for name, count in num_replicas.items()
         ):
-            time.sleep(_HAPROXY_S)  # it closes connections when it reads its new configuration
+            time.sleep(_HAPROXY_S)  # HAProxy closes connections when it reads its new configuration
             return
         time.sleep(_POLL_S)
 
@@ -88,7 +88,7 @@ def deploy_empty() -> None:
         def __call__(self) -> None:
             return None
 
-    empty = serve.deployment(name="Empty", ray_actor_options={"num_cpus": 0})(Empty)  # the CPUs are all taken
+    empty = serve.deployment(name="Empty", ray_actor_options={"num_cpus": 0})(Empty)  # all CPUs are taken
     serve.run(empty.bind(), name="empty", route_prefix=None)
 
 

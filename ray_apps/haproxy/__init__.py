@@ -1,1 +1,1 @@
-"""HAProxy in front of the gateways, as Ray Serve starts it: settings, and what Ray has no setting for."""
+"""HAProxy in front of the gateways, started by Ray Serve: its settings, also those that Ray does not offer."""

@@ -1,4 +1,4 @@
-"""Prints what to export on every node of a cluster of one's own before `ray start`, and fills HAProxy's folder there.
+"""Prepares a node of your own cluster: fills HAProxy's folder and prints the variables to export before `ray start`.
 
 For example: eval "$(python -m ray_apps.haproxy /run/recommender)"
 """

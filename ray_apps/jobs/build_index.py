@@ -43,7 +43,7 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
 
 
 def _queries(workspace: Workspace) -> Sequence[QueryGroup]:
-    """What ANN recall is measured with."""
+    """Queries that measure ANN recall."""
     processed = open_processed(workspace.output(preprocess.JOB))
     embeddings = open_embeddings(workspace.output(embed.JOB))
     items = processed.item_features(embeddings.text, embeddings.image)
@@ -53,7 +53,7 @@ def _queries(workspace: Workspace) -> Sequence[QueryGroup]:
 
 
 def place(workspace: Workspace, identity: str) -> str:
-    """Folder of the bundle; its name is its version: shop, last day of the data, digest of what it is made from."""
+    """Folder of the bundle; its name is its version: shop, last day of the data, digest of the inputs."""
     info = open_processed(workspace.output(preprocess.JOB)).info
     return f"bundles/{workspace.config.shop}-{day_to_name(info.last_day)}-{digest(identity)[:8]}"
 

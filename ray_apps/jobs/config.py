@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -43,9 +43,9 @@ class JobConfig(StrictConfig):
     var_dir: Path = VAR_DIR
     """Folder of everything that is generated."""
     audit_file: Path | None = None
-    """JSON lines of promotions and roll-backs; null = audit.jsonl below var_dir."""
+    """JSON lines of promotions and roll-backs; null means audit.jsonl below var_dir."""
     use_records: bool = False
-    """Whether preprocessing also reads what serving recorded on days that are over: interactions, served features."""
+    """Whether preprocessing also reads the interactions and features that serving recorded on past days."""
     shop: ShopName = SHOP
     """Name of the shop: prefix of bundle versions and of its keys in the stores."""
     seed: int = Field(default=0, ge=0)
@@ -55,7 +55,7 @@ class JobConfig(StrictConfig):
     simulator: SimulatorConfig | None = None
     """The simulated shop; null where the tables are given by raw_dir."""
     features: FeaturesConfig = FeaturesConfig()
-    """What the models read: the features of a shop, and of its own columns."""
+    """The features that the models read."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """Reading, split and features."""
     embed: EmbedConfig = EmbedConfig()
@@ -77,11 +77,11 @@ class JobConfig(StrictConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _spread(cls, values: Any) -> Any:
-        """Lays the shared values under the sections: what a section sets itself stays."""
+    def _spread(cls, values: object) -> object:
+        """Passes the shared values on to the sections; values that a section sets itself win."""
         if not isinstance(values, Mapping):
             return values
-        shared: dict[str, Any] = {}
+        shared: dict[str, object] = {}
         for key, sections in (("seed", SEEDED), ("timezone", ZONED)):
             if key in values:
                 shared = merge(shared, {name: {key: values[key]} for name in sections})
@@ -105,7 +105,7 @@ class JobConfig(StrictConfig):
                 f"simulator.timezone={self.simulator.timezone} differs from preprocess.timezone="
                 f"{self.preprocess.timezone}; set timezone once, at the top"
             )
-        ShopCalendar(self.preprocess.timezone)  # refuses an unknown one before anything is written
+        ShopCalendar(self.preprocess.timezone)  # refuses an unknown time zone before anything is written
         self._check_history()
         self._check_features()
         if self.stores.shop != self.shop:
@@ -137,7 +137,7 @@ class JobConfig(StrictConfig):
             )
 
     def with_dates(self, clock: Clock) -> JobConfig:
-        """The same config with the simulator's open start date settled, so that a run may pass midnight."""
+        """The config with a fixed start date of the simulator, so that it stays the same if a run passes midnight."""
         simulator = self.simulator
         if simulator is None or simulator.start_date is not None:
             return self

@@ -1,4 +1,4 @@
-"""Carries a bundle of the layout before to the present one, its models as they are; nothing is trained again.
+"""Converts a bundle of the previous layout; its models stay as they are.
 
 python -m ray_apps.jobs.convert_bundle var/bundles/shop-20260101-… var/bundles/shop-20260101-…-converted
 """

@@ -1,4 +1,4 @@
-"""Judges the bundle on the held-out days: the whole pipeline beside baselines and, where it is known, the best."""
+"""Evaluates the bundle on the held-out days: the whole pipeline, baselines and, for simulated shops, the oracle."""
 
 from __future__ import annotations
 

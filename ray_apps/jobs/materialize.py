@@ -1,6 +1,6 @@
 """Fills the online stores from the tables: user features, recent items, seen filters; also after a loss.
 
-What is online of users afterwards is recorded: training reads what serving saw.
+Afterwards it records the online features of users, so that training reads what serving saw.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.records import accepted_events, erasures
 
 
 def run(workspace: Workspace, _: Path) -> str:
-    """Fills the stores unless they hold what belongs to this bundle, all of it and readable."""
+    """Fills the stores unless they are complete and readable for this bundle."""
     from serving.interactions.records import RecordWriter  # these bring Feast, which takes seconds to import
     from serving.stores.accepted import AcceptedSource
     from serving.stores.materialize import StoreTables, materialize
@@ -70,7 +70,7 @@ def run(workspace: Workspace, _: Path) -> str:
 
 
 def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) -> str | None:
-    """Why the store must be filled although it has a marker: "" goes without saying; None = it need not."""
+    """Why a store with a marker must be filled again; "" for no reason to show, None if it need not."""
     from serving.stores.check import Sample, what_is_missing
 
     if workspace.force or meta.bundle_version != version:
@@ -82,7 +82,7 @@ def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) 
 
 
 async def _marker(config: StoreConfig, address: str) -> StoreMeta | None:
-    """The marker; None where there is none that can be read."""
+    """The store's marker; None if there is none or it is broken."""
     async with async_client(config, address) as client:
         with suppress(BrokenMarkerError):
             return await read_meta(config, address, client)

@@ -50,21 +50,21 @@ def records(config: JobConfig) -> Path | None:
 
 
 def records_end(config: JobConfig, clock: Clock) -> int | None:
-    """Shop-local day before which records are read: today, but yesterday until consumers have written it down."""
+    """Shop-local day before which records are read: today, or yesterday if consumers still write yesterday's."""
     if not config.use_records:
         return None
     return int(ShopCalendar(config.preprocess.timezone).day(np.array(clock.now() - _SETTLED_AFTER_S)))
 
 
 def unfinished(workspace: Workspace) -> list[Path]:
-    """Today's folder of interactions, which is left out: once the day is over, the job has something new to read."""
+    """Today's folder of interactions, which is not read yet: once the day is over, the job has new input."""
     today = int(ShopCalendar(workspace.config.preprocess.timezone).day(np.array(workspace.clock.now())))
     folder = workspace.output(simulate.JOB) / c.INTERACTIONS.name / f"{c.DAY}={day_to_name(today)}"
     return [folder] if folder.is_dir() else []
 
 
 def recorded(config: JobConfig, clock: Clock) -> list[Path]:
-    """What is read of the records and may change the output by itself: snapshots matter to later events only."""
+    """Recorded files that can change the output by themselves; snapshots matter to later events only."""
     folder, end = records(config), records_end(config, clock)
     if folder is None:
         return []

@@ -1,4 +1,4 @@
-"""Makes the bundle the production one that was so before the present one was promoted."""
+"""Makes the previous production bundle the production one again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME = "rollback"
 
 
 def roll_back(workspace: Workspace) -> None:
-    """Goes one promotion back and says so."""
+    """Undoes the last promotion and prints the version."""
     entry = Promotions(Registry.open(workspace.bundles), workspace.audit_file).roll_back(
         "asked for on the command line"
     )

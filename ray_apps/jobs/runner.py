@@ -1,4 +1,4 @@
-"""Running jobs: a finished one is reused, each prints one line with its time."""
+"""Runs jobs: reuses the output of finished ones; each prints one line with its time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def run(workspace: Workspace, raw_dir: Path) -> str:
 
 
 def place(workspace: Workspace, identity: str) -> str:
-    """The config's raw_dir, else below var."""
+    """The config's raw_dir, otherwise a folder below var."""
     given = workspace.config.raw_dir
     return str(given.resolve()) if given is not None else fingerprint_folder("raw")(workspace, identity)
 

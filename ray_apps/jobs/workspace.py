@@ -1,4 +1,4 @@
-"""Where every job's output lies and whether it is finished: `var/`, keyed by fingerprints.
+"""The outputs of all jobs and whether they are finished: `var/`, keyed by fingerprints.
 
 A job's fingerprint covers its name and schema version, its config sections and the identities of its inputs. A
 finished job leaves a record, `jobs/<job>/<fingerprint>.json`, written after its output folder has been renamed
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
 
 from contracts.clock import Clock, SystemClock
 from contracts.config import StrictConfig
@@ -43,11 +42,11 @@ class Job:
         purpose: one sentence for people.
         sections: config sections that its output depends on.
         inputs: jobs whose outputs it reads.
-        run: writes the output folder that it is given and returns a line that says what came out.
+        run: writes the output folder that it is given and returns a line about the result.
         place: path of the output below `var/` for an identity; None for a job that changes a registry or store,
             keeps no record and decides itself whether there is something to do.
         uses_ray: whether it needs a Ray cluster.
-        files: files beside its inputs that it reads or leaves out for now; they count for the fingerprint.
+        files: further files that it reads, or will read once a day is over; they are part of the fingerprint.
         schema_version: raised when the layout or meaning of the output changes.
     """
 
@@ -70,7 +69,7 @@ class Record(StrictConfig):
     fingerprint: str
     """Of its config and inputs."""
     attempt: int = 0
-    """Counts forced repetitions, so that everything made from an earlier one is made anew."""
+    """Counts forced repetitions, so that later jobs run again after one."""
     finished: bool = False
     """False while a forced repetition runs."""
     output: str
@@ -78,11 +77,11 @@ class Record(StrictConfig):
     seconds: float = 0.0
     """Wall time."""
     summary: str = ""
-    """What came out, in a line."""
+    """The result, in a line."""
 
     @property
     def identity(self) -> str:
-        """Which output this is: later jobs are made anew when it changes."""
+        """Identifies the output: later jobs run again when it changes."""
         return f"{self.fingerprint}-{self.attempt}"
 
 
@@ -92,7 +91,7 @@ class Workspace:
     Args:
         config: the job config.
         force: whether jobs run again that are finished.
-        clock: tells now; None = the machine's.
+        clock: gives the present time; None means the machine's clock.
     """
 
     def __init__(self, config: JobConfig, *, force: bool = False, clock: Clock | None = None) -> None:
@@ -117,7 +116,7 @@ class Workspace:
         return self.root / "cache" / name
 
     def scratch(self, job: Job) -> Path:
-        """A folder for checkpoints: survives a kill, goes when the job is finished."""
+        """A folder for checkpoints: survives a kill, removed when the job is finished."""
         return self.root / "scratch" / job.name / self.fingerprint(job)
 
     def fingerprint(self, job: Job) -> str:
@@ -166,7 +165,7 @@ class Workspace:
         return record if (self.root / record.output).exists() else None
 
     def begin(self, job: Job) -> Record:
-        """Prepares a run: says where it shall write and clears what killed runs left there."""
+        """Prepares a run: returns its record, with the output folder, and removes leftovers of killed runs."""
         assert job.place is not None
         old = self._read(job)
         fingerprint = self.fingerprint(job)
@@ -183,7 +182,7 @@ class Workspace:
         return record
 
     def finish(self, job: Job, record: Record, *, seconds: float, summary: str) -> None:
-        """Makes the job's output count; older records of the same folder no longer hold."""
+        """Marks the job's output as finished; removes older records of the same folder."""
         for path in (self.root / "jobs" / job.name).glob("*.json"):
             other = Record.model_validate_json(path.read_text(encoding="utf-8"))
             if other.output == record.output:
@@ -196,7 +195,7 @@ class Workspace:
         return self.config.raw_dir.resolve()
 
     def _files_of(self, job: Job) -> list[str]:
-        """Looked at once: what a server adds meanwhile is for the next run, later jobs find what this one has made."""
+        """Cached, because a server may add files meanwhile: they are for the next run."""
         if job.name not in self._files:
             self._files[job.name] = [files_identity(path) for path in job.files(self)]
         return self._files[job.name]
@@ -231,7 +230,7 @@ def given_tables_identity(raw_dir: Path) -> str:
 def files_identity(path: Path) -> str:
     """Digest of the names, sizes and modification times of a file or of all files below a folder.
 
-    Hidden files, which are not finished yet, do not count, nor do those that are removed meanwhile.
+    Hidden files, which are not finished yet, and files that are removed meanwhile do not count.
 
     Raises:
         DataError: there is nothing at the path.
@@ -252,6 +251,6 @@ def _file_values(file: Path, name: Path) -> tuple[str, int, int] | None:
     return (str(name), stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
 
 
-def digest(values: Any) -> str:
-    """Digest of plain values, 16 hex digits."""
+def digest(values: object) -> str:
+    """Digest of JSON values, 16 hex digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

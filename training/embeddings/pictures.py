@@ -1,4 +1,4 @@
-"""Opening pictures that anybody may have uploaded: what is too large is refused by its header, before it is decoded."""
+"""Opens untrusted pictures: those that are too large are refused by their header, before they are decoded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MAX_RATIO: Final = 100
-"""Of the sides: encoders scale the shorter one, so that a thin picture would grow without bound."""
+"""Largest ratio of the sides: encoders scale the shorter side, so a thin picture would become huge."""
 _OBJECT: Final = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 def read_picture(location: str, base: Path, limits: ImageEncoderConfig) -> bytes:
-    """Bytes of a picture whose header is within the limits.
+    """Bytes of a picture after its header was checked against the limits.
 
     Raises:
         DataError: it cannot be read, is of no known format or too large; names its path.
@@ -36,12 +36,12 @@ def decode_picture(content: bytes, location: str, limits: ImageEncoderConfig) ->
     """The first frame as RGB.
 
     Raises:
-        DataError: it cannot be decoded, for whatever reason, or is too large; names its path.
+        DataError: it cannot be decoded or is too large; names its path.
     """
     with _opened(content, location, limits) as picture:
         try:
             return picture.convert("RGB")
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise errors of all kinds
             raise _unreadable(location, error) from error
 
 
@@ -53,9 +53,9 @@ def _opened(content: bytes, location: str, limits: ImageEncoderConfig) -> Image:
         raise DataError(f"{location} is no picture by its first bytes; expected {PICTURE_FORMATS}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limits decide
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # replaced by our limits
             picture = Image.open(io.BytesIO(content), formats=[kind.removeprefix("image/").upper()])
-    except Exception as error:  # decoders raise what they like
+    except Exception as error:  # decoders raise errors of all kinds
         raise _unreadable(location, error) from error
     width, height = picture.size
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import ray
@@ -16,7 +16,7 @@ from ray.util.annotations import RayDeprecationWarning
 from contracts.errors import DataError
 from training.embeddings.cache import VectorCache
 from training.embeddings.config import ImageEncoderConfig, PoolConfig
-from training.embeddings.encoders import CONTENT, ERROR, HASH
+from training.embeddings.encoders import CONTENT, ERROR, HASH, ImageEncoder, TextEncoder
 from training.embeddings.pictures import read_picture
 
 _KILLED: Final = (
@@ -33,7 +33,7 @@ def hash_pictures(
 ) -> tuple[list[str | None], list[str | None]]:
     """Content hashes, and the errors of pictures that cannot be read or are too large; None where there is no picture.
 
-    What is refused here is no content, so that it is looked at again when the limits have changed.
+    Refused pictures get no hash, so that they are checked again when the limits change.
     """
     rows = [row for row, location in enumerate(locations) if location]
     hashes: list[str | None] = [None] * len(locations)
@@ -63,12 +63,16 @@ def _hash_picture(location: str, base: Path, limits: ImageEncoderConfig) -> tupl
 
 
 def encode_missing(
-    contents: dict[str, str], cache: VectorCache, encoder: type[Any], arguments: dict[str, Any], pool: PoolConfig
+    contents: dict[str, str],
+    cache: VectorCache,
+    encoder: type[TextEncoder | ImageEncoder],
+    arguments: dict[str, object],
+    pool: PoolConfig,
 ) -> int:
-    """Encodes the contents, by hash, that the cache lacks; returns how many.
+    """Encodes the contents (by hash) that the cache lacks; returns their number.
 
     Raises:
-        DataError: an encoder was killed; what was encoded before is in the cache.
+        DataError: an encoder was killed; vectors encoded before are in the cache.
     """
     keys = list(contents)
     absent = cache.missing(keys)
@@ -77,7 +81,7 @@ def encode_missing(
         return 0
     table = pa.table({HASH: wanted, CONTENT: [contents[key] for key in wanted]})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # Ray 2.60 knows no other way to set max_restarts
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # Ray 2.60 has no other way to set max_restarts
         encoded = ray.data.from_arrow(_slices(table, _ROWS_PER_TASK)).map_batches(
             encoder,
             fn_constructor_kwargs=arguments,

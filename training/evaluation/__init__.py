@@ -1,4 +1,4 @@
-"""How good a bundle is on the held-out day, beside baselines and, for a simulated shop, the best possible ranking."""
+"""Evaluates a bundle on the held-out day, beside baselines and, for a simulated shop, the best possible ranking."""
 
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.report import Report, evaluate

@@ -1,4 +1,4 @@
-"""Intervals by bootstrap clustered by user: a user's events are not independent, so users are drawn, not events.
+"""Intervals by bootstrap clustered by user: it draws users, since the events of one user are not independent.
 
 Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 """
@@ -6,8 +6,8 @@ Source: Field & Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +19,31 @@ _TAIL: Final = 0.025
 Replicates = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its 95 % interval over n values; null where it cannot be had."""
+class Figure(TypedDict):
+    """An estimate in report.json; low and high are the ends of its 95 % interval, n the number of values."""
 
     value: float | None
     low: float | None
     high: float | None
     n: int
 
-    def json(self) -> dict[str, float | int | None]:
-        """As a plain mapping."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean of n values with its 95 % interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+    def json(self) -> Figure:
+        """As it is written in report.json."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
 class UserBootstrap:
-    """The same drawn users for every figure, so that differences and ratios are paired.
+    """Draws users once for all figures, so that differences and ratios are paired.
 
     Args:
         users: the user of each value [n], any integers.
@@ -63,7 +72,7 @@ class UserBootstrap:
         return [_estimate(*pair, count) for pair in zip(points, self._replicates(values, where).T, strict=True)]
 
     def captured_share(self, model: AnyArray, base: AnyArray, ceiling: AnyArray, where: BoolArray) -> Estimate:
-        """(model - base) / (ceiling - base) of the means; null where the ceiling is not above the base."""
+        """(model - base) / (ceiling - base) of the means; None where the ceiling is not above the base."""
         count = int(where.sum())
         gained, possible = model - base, ceiling - base
         if count == 0 or possible[where].mean() <= 0:
@@ -90,7 +99,7 @@ def resampled(
     num_replicates: int,
     seed: int,
 ) -> Estimate:
-    """A statistic that is no mean, such as AUC, with its interval; users are drawn with all their rows.
+    """A statistic that is not a mean, such as AUC, with its interval; users are drawn with all their rows.
 
     Args:
         users: the user of each row [n].

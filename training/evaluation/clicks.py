@@ -1,10 +1,10 @@
-"""Click probabilities on logged impressions: logistic regression on id biases and, where it is known, the best."""
+"""Click probabilities on logged impressions: logistic regression on id biases and, for simulated shops, the oracle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from contracts import columns as c
 from contracts.clock import day_to_name
 from contracts.ids import AnyArray, BoolArray
 from training.evaluation import metrics
-from training.evaluation.bootstrap import resampled
+from training.evaluation.bootstrap import Figure, resampled
 from training.evaluation.config import EvaluationConfig
 from training.features.encode import ITEM_ROW
 from training.features.impressions import SUBJECT, read_impressions
@@ -32,6 +32,13 @@ _STATISTICS: Final[dict[str, Callable[[AnyArray, BoolArray], float]]] = {
 }
 
 
+class ClickSection(TypedDict):
+    """The report's `impressions`: figures by method and metric."""
+
+    negatives: str
+    methods: dict[str, dict[str, Figure]]
+
+
 def has_impressions(raw_dir: Path) -> bool:
     """Whether the shop logs impressions."""
     return (raw_dir / c.IMPRESSIONS.name).is_dir()
@@ -44,15 +51,15 @@ def click_section(
     *,
     has_oracle: bool,
     records_dir: Path | None = None,
-) -> dict[str, Any] | None:
-    """The report's `impressions`; null where the last or the earlier days have none with known clicks.
+) -> ClickSection | None:
+    """The report's `impressions`; None if the last day or the earlier days have no impressions with known clicks.
 
     Args:
         processed: the processed run; its raw folder has impressions.
-        columns: names of the shop's columns by ours.
+        columns: names of the shop's columns by our names.
         config: seed of the intervals.
         has_oracle: whether the shop is simulated.
-        records_dir: folder of what serving recorded of this shop: rows of erased users are left out.
+        records_dir: folder of the shop's records; rows of users erased there are left out.
 
     Raises:
         DataError: no impression is usable.

@@ -1,4 +1,4 @@
-"""From outcomes to figures with intervals: the maps that the report is made of."""
+"""Figures with intervals from the outcomes of methods: the parts of the report."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import numpy as np
 from contracts import columns as c
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray
 from training.evaluation import metrics
-from training.evaluation.bootstrap import UserBootstrap
+from training.evaluation.bootstrap import Estimate, Figure, UserBootstrap
 from training.evaluation.ranked import LIST_K, Ranked
 from training.evaluation.test_day import TestDay
 
-Figure = dict[str, float | int | None]
 Figures = dict[str, Figure]
 
 CURVE_K: Final = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300)
 SHARED: Final = ("hr@10", "ndcg@10")
-"""Metrics that captured share and regret are given for."""
+"""Metrics with captured share and regret."""
 POPULARITIES: Final = ("popularity_all", "popularity_3d")
 _SINGLE: Final[dict[str, Callable[[IntArray], metrics.Values]]] = {
     **{f"hr@{k}": partial(metrics.hit_rate, k=k) for k in (1, 5, 10, 20, 50)},
@@ -90,7 +89,7 @@ class FigureMaker:
         count, eligible = int(chosen.sum()), int((self.day.launched_at <= self.day.time[-1]).sum())
         covered = metrics.coverage(ranked.heads[chosen], eligible) if count else None
         figures: Figures = {
-            f"coverage@{LIST_K}": {"value": covered, "low": None, "high": None, "n": count},
+            f"coverage@{LIST_K}": Estimate(covered, None, None, count).json(),
             f"novelty@{LIST_K}": self.mean(metrics.novelty(heads, shares), chosen),
         }
         if vectors is not None:
@@ -123,7 +122,7 @@ class FigureMaker:
         return self.bootstrap.captured_share(metric(model.rank), zeros, metric(ceiling.rank), where).json()
 
     def curve(self, ranked: Ranked) -> list[float] | None:
-        """Hit rate at each of `CURVE_K`; None where the method was not asked."""
+        """Hit rate at each of `CURVE_K`; None if the method scored no query."""
         ranks = ranked.rank[self._chosen(ranked, None)]
         return [float(metrics.hit_rate(ranks, k).mean()) for k in CURVE_K] if len(ranks) else None
 

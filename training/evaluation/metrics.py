@@ -1,4 +1,4 @@
-"""Metrics, each as one value a query, so that any average and its interval can be taken afterwards.
+"""Metrics with one value per query, so that averages and intervals can be computed later.
 
 Ranks count from 1; 0 means that the target was not in the list.
 """
@@ -33,7 +33,7 @@ def precision(hits: BoolArray, num_targets: IntArray) -> Values:
 
     Args:
         hits: whether each place holds a target [n, k].
-        num_targets: [n], at least 1; not needed here, but all metrics of several targets are called alike.
+        num_targets: [n], at least 1; not used, but all metrics of several targets have the same signature.
     """
     return np.asarray(hits.mean(axis=1))
 
@@ -105,10 +105,10 @@ def calibration_error(probabilities: AnyArray, labels: BoolArray, num_bins: int 
 
 
 def refuse_nan(scores: AnyArray) -> None:
-    """Scores that are NaN have no order: comparisons would silently call them best or worst.
+    """Refuses NaN: comparisons would silently rank such scores first or last.
 
     Raises:
-        DataError: there are some.
+        DataError: a score is NaN.
     """
     count = int(np.isnan(scores).sum())
     if count:

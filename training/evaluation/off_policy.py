@@ -1,12 +1,12 @@
-"""What another way to draw lists would have earned, estimated from the lists of visitors who explored.
+"""Estimates the reward of another policy of drawing lists from the lists of visitors who explored.
 
-Each pick was logged with its probability given the picks above it. Weighing rewards by how much more, or less, likely
-the target policy makes the same picks gives its expected reward without showing it to anybody: the estimator of
-Horvitz & Thompson, "A generalization of sampling without replacement from a finite universe", JASA 47 (1952). Divided
-by the sum of the weights instead of their number it has less variance and a bias that vanishes with the size of the
-log: Swaminathan & Joachims, "The self-normalized estimator for counterfactual learning", NIPS 2015. A reward at a
-position is weighed by all picks down to it, which is right if it depends on them alone: McInerney et al.,
-"Counterfactual evaluation of slate recommendations with sequential reward interactions", KDD 2020.
+Each pick was logged with its probability given the picks above it. Rewards are weighted by the ratio of the target
+policy's probability to the logged one, which gives the target policy's expected reward: the estimator of Horvitz &
+Thompson, "A generalization of sampling without replacement from a finite universe", JASA 47 (1952). Divided by the sum
+of the weights instead of their number it has less variance and a bias that vanishes with the size of the log:
+Swaminathan & Joachims, "The self-normalized estimator for counterfactual learning", NIPS 2015. The weight of a reward
+covers the picks down to its position, which is right if it depends on them alone: McInerney et al., "Counterfactual
+evaluation of slate recommendations with sequential reward interactions", KDD 2020.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OffPolicyEstimate:
     Attributes:
         ips: inverse propensity score with its 95 % interval; n = requests.
         snips: the self-normalised one, None where no request has a weight.
-        effective_sample_size: requests that would tell as much without weights, at the deepest position.
+        effective_sample_size: number of unweighted requests with the same information, at the deepest position.
     """
 
     ips: Estimate
@@ -62,17 +62,18 @@ class OffPolicyEstimate:
 
 
 def read_explored(folder: Path, events: Sequence[str], window_s: int, now: int) -> pa.Table:
-    """The impressions of visitors who explored, in order of request, subject and position.
+    """Reads the impressions of visitors who explored, in order of request, subject and position.
 
     Args:
         folder: of the shop's records.
-        events: kinds that are a reward.
-        window_s: seconds in which an event with the same request and item counts.
-        now: Unix seconds; impressions whose rewards may still come are left out.
+        events: kinds of events that are a reward.
+        window_s: seconds within which an event with the same request and item counts.
+        now: Unix seconds; impressions whose window is still open are left out.
 
     Returns:
         request_id, position, item_id, user_id, session_id, timestamp, bundle_version, arm, propensity and `reward`
-        (0 or 1). Erased users are left out, and requests of which a position was not recorded, or more than one list.
+        (0 or 1). Rows of erased users are left out, and so are requests with a missing position or with more than one
+        list.
 
     Raises:
         DataError: an explored impression has no propensity in (0, 1], or a file cannot be read.
@@ -106,7 +107,7 @@ def estimate(explored: pa.Table, target: AnyArray, num_positions: int) -> OffPol
 
     Args:
         explored: as from `read_explored`, n rows.
-        target: the target policy's probability of each pick given the picks above it [n]; it must be 0 for whatever
+        target: the target policy's probability of each pick given the picks above it [n]; it must be 0 for picks that
             the exploring lists could not show.
         num_positions: K; deeper weights vary more, and the effective sample size tells how much.
     """
@@ -133,7 +134,7 @@ def estimate(explored: pa.Table, target: AnyArray, num_positions: int) -> OffPol
 
 
 def _lists(rows: pa.Table) -> AnyArray:
-    """Which list each row belongs to [n], 0, 1, … in order of request id and subject."""
+    """Number of each row's list [n], 0, 1, … in order of request id and subject."""
     _, request = np.unique(rows[c.REQUEST_ID].to_numpy(), return_inverse=True)
     subjects, subject = np.unique(pc.fill_null(subjects_of(rows), "").to_numpy(), return_inverse=True)
     lists: AnyArray = np.unique(request * len(subjects) + subject, return_inverse=True)[1]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from training.evaluation.bootstrap import Figure
 from training.evaluation.figures import SHARED
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
+from training.evaluation.values import ReportValues
 
 _TEMPLATE: Final = "report_page.html"
 _MAIN_COLUMNS: Final = ("hr@5", "hr@10", "hr@20", "ndcg@10", "mrr", "recall@100", "recall@300")
@@ -29,8 +30,8 @@ MEANINGS: Final = {
 }
 
 
-def render_page(report: Mapping[str, Any]) -> str:
-    """The page of a report's values; everything it shows is inside of it."""
+def render_page(report: ReportValues) -> str:
+    """The page of a report's values; it loads nothing else."""
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
@@ -55,20 +56,20 @@ def render_page(report: Mapping[str, Any]) -> str:
         columns=_MAIN_COLUMNS,
         shared=SHARED,
         meanings=MEANINGS,
-        plots={name: Markup(svg) for name, svg in plots.items()},  # drawn here, from numbers
+        plots={name: Markup(svg) for name, svg in plots.items()},  # safe: drawn here, from numbers
     )
 
 
 def number(value: float | None) -> str:
-    """Four places, a dash for nothing."""
+    """A number with four decimals; a dash for None."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def figure(values: Mapping[str, Any] | None) -> Markup:
+def figure(values: Figure | None) -> Markup:
     """A figure with its interval, as table cell content."""
     if values is None or values["value"] is None:
         return Markup("-") if values is None or values["n"] else Markup("- <small>n = 0</small>")
     text = Markup("<b>{}</b>").format(number(values["value"]))
     if values["low"] is None:
         return text
-    return text + Markup("<small>{} … {}</small>").format(*(f"{values[end]:.3f}" for end in ("low", "high")))
+    return text + Markup("<small>{} … {}</small>").format(*(f"{end:.3f}" for end in (values["low"], values["high"])))

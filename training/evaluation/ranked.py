@@ -1,4 +1,4 @@
-"""What a method made of the queries: the target's rank and the head of the list, from scores or from lists."""
+"""A method's outcome by query: the target's rank and the head of the list, from scores or lists."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Ranked:
 
     Attributes:
         rank: the target's rank from 1 [Q]; 0 = not in the list.
-        heads: the first `LIST_K` items [Q, LIST_K] ItemRow, -1 pads; of methods that score all items only for the
+        heads: the first `LIST_K` items [Q, LIST_K] ItemRow, -1 pads; methods that score all items fill them only for
             queries of the second protocol.
-        scored: which queries the method was asked [Q].
+        scored: whether the method scored the query [Q].
     """
 
     rank: IntArray
@@ -36,7 +36,7 @@ class Ranked:
 
     @classmethod
     def empty(cls, num_queries: int) -> Ranked:
-        """Nothing asked yet; the arrays are to be filled."""
+        """An outcome without scored queries, to be filled."""
         heads = np.full((num_queries, LIST_K), -1, dtype=np.int32)
         return cls(np.zeros(num_queries, dtype=np.int32), heads, np.zeros(num_queries, dtype=bool))
 
@@ -71,7 +71,7 @@ def rank_scores(blocks: ScoreBlocks, day: TestDay, seed: int) -> tuple[Ranked, R
         DataError: a score is NaN.
 
     Returns:
-        The outcome, and the outcome without the items that the seen filter removes, of the queries `day.filtered`.
+        The outcome, and the outcome of the queries `day.filtered` without the items that the seen filter removes.
     """
     ties = np.random.default_rng(seed).permutation(day.num_items).astype(np.int32)
     plain, filtered = Ranked.empty(len(day)), Ranked.empty(len(day))

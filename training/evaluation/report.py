@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -15,13 +14,13 @@ from contracts.bundle import Bundle
 from contracts.errors import DataError, SchemaError
 from contracts.files import atomic_dir
 from contracts.recommend import Recommend
-from training.evaluation.clicks import click_section, has_impressions
+from training.evaluation.clicks import ClickSection, click_section, has_impressions
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.page import render_page
 from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_pipeline
 from training.evaluation.table import main_table
 from training.evaluation.test_day import test_day
-from training.evaluation.values import Outcomes, report_values
+from training.evaluation.values import Outcomes, ReportValues, report_figures
 from training.features.config import PreprocessConfig
 from training.features.processed import Processed
 from training.simulator.oracle import Oracle
@@ -39,7 +38,7 @@ class Report:
         path: its folder.
     """
 
-    values: Mapping[str, Any]
+    values: ReportValues
     path: Path
 
     def __str__(self) -> str:
@@ -55,7 +54,7 @@ def evaluate(
     out_dir: Path,
     records_dir: Path | None = None,
 ) -> Report:
-    """Judges a bundle on the last day and writes report.json and report.html.
+    """Evaluates a bundle on the last day and writes report.json and report.html.
 
     Args:
         config: sample sizes and seeds.
@@ -64,7 +63,7 @@ def evaluate(
         recommend: the pipeline over that bundle.
         oracle: of the simulated shop; None for real tables.
         out_dir: folder of the report; replaced if it exists.
-        records_dir: folder of what serving recorded of this shop: impressions of erased users are left out.
+        records_dir: folder of the shop's records; impressions of users erased there are left out.
 
     Raises:
         DataError: bundle and processed run have other catalogues, or the test day has no positives.
@@ -85,12 +84,11 @@ def evaluate(
     best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
     with stopwatch("figures"):
         outcomes = Outcomes(pipeline, filtered, baselines, best)
-        values = report_values(config, processed, bundle, day, outcomes)
+        figures = report_figures(config, processed, bundle, day, outcomes)
     with stopwatch("impressions"):
-        values["impressions"] = _impressions(
-            processed, bundle, config, values["warnings"], oracle is not None, records_dir
-        )
-    values["timings"] = {part: round(seconds, 3) for part, seconds in stopwatch.seconds.items()}
+        clicks = _impressions(processed, bundle, config, figures["warnings"], oracle is not None, records_dir)
+    timings = {part: round(seconds, 3) for part, seconds in stopwatch.seconds.items()}
+    values: ReportValues = {**figures, "impressions": clicks, "timings": timings}
     with atomic_dir(out_dir) as folder:
         (folder / REPORT_JSON).write_text(json.dumps(values, indent=2, allow_nan=False), encoding="utf-8")
         (folder / REPORT_HTML).write_text(render_page(values), encoding="utf-8")
@@ -104,8 +102,8 @@ def _impressions(
     warnings: list[str],
     has_oracle: bool,
     records_dir: Path | None,
-) -> dict[str, Any] | None:
-    """Null where the shop logs none, or none that can be used yet; the latter is a warning."""
+) -> ClickSection | None:
+    """None if the shop logs no impressions, or none can be used yet; the latter adds a warning."""
     if not has_impressions(Path(processed.info.raw_dir)):
         return None
     settings = PreprocessConfig.model_validate(bundle.manifest.section("preprocess"))

@@ -36,9 +36,9 @@ class PipelineRun:
     Attributes:
         ranked: final lists.
         retrieved: lists of retrieval.
-        auc_ranked, auc_retrieved: share of the other candidates that the target is ranked above, by the ranker and by
-            retrieval [Q]; NaN where it was not retrieved or is the only candidate.
-        degraded: how many queries lacked a part.
+        auc_ranked, auc_retrieved: share of the other candidates below the target, in the order of the ranker and of
+            retrieval [Q]; NaN if the target was not retrieved or is the only candidate.
+        degraded: number of degraded queries.
     """
 
     ranked: Ranked
@@ -49,7 +49,7 @@ class PipelineRun:
 
 
 class Stopwatch:
-    """Seconds by part."""
+    """Measures seconds by part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -71,7 +71,7 @@ def run_pipeline(
     *,
     filtered: bool,
 ) -> PipelineRun:
-    """Runs the pipeline over all queries; `filtered` switches the seen filter on and keeps to `day.filtered`."""
+    """Runs the pipeline over all queries; `filtered` runs those of `day.filtered` with the seen filter on."""
     asked = np.flatnonzero(day.filtered) if filtered else np.arange(len(day))
     ranked, retrieved = Ranked.empty(len(day)), Ranked.empty(len(day))
     auc_ranked, auc_retrieved = np.full(len(day), np.nan), np.full(len(day), np.nan)
@@ -140,7 +140,7 @@ def run_baselines(
 
 
 def block_rows_for(num_items: int) -> int:
-    """Queries of a block so that its scores stay small."""
+    """Queries per block, limited by the memory of the scores."""
     return max(16, _BLOCK_SCORES // num_items)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
+
+from training.evaluation.bootstrap import Figure
+from training.evaluation.figures import Figures
+from training.evaluation.values import ReportValues
 
 _COLUMNS: Final = ("hr@10", "ndcg@10", "mrr", "recall@300")
 _WIDTH: Final = 24
 
 
-def main_table(report: Mapping[str, Any]) -> str:
+def main_table(report: ReportValues) -> str:
     """Pipeline, baselines and oracle with 95 % intervals on HR@10 and NDCG@10, from the values of report.json."""
     data = report["data"]
     shop = " ".join(str(data[name]) for name in ("preset", "size") if data[name]) or data["shop"]
@@ -31,17 +34,21 @@ def main_table(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"! {warning}" for warning in report["warnings"])])
 
 
-def _closing(report: Mapping[str, Any]) -> list[str]:
-    retrieval = report["retrieval"]
-    lines = [f"retrieval recall@100 {_short(retrieval['recall@100'])}, recall@300 {_short(retrieval['recall@300'])}"]
-    for key, title in (("captured_share", "captured share"), ("captured_share_filtered", "captured share, filter on")):
-        if report[key] is not None:
-            shares = ", ".join(f"{name} {_with_interval(figure)}" for name, figure in report[key].items())
-            lines.append(f"{title}: {shares}")
+def _closing(report: ReportValues) -> list[str]:
+    found = {name: _short(figure) for name, figure in report["retrieval"].items() if not isinstance(figure, str)}
+    lines = [f"retrieval recall@100 {found['recall@100']}, recall@300 {found['recall@300']}"]
+    shares = {
+        "captured share": report["captured_share"],
+        "captured share, filter on": report["captured_share_filtered"],
+    }
+    for title, figures in shares.items():
+        if figures is not None:
+            listed = ", ".join(f"{name} {_with_interval(figure)}" for name, figure in figures.items())
+            lines.append(f"{title}: {listed}")
     return lines
 
 
-def _row(name: str, figures: Mapping[str, Any]) -> str:
+def _row(name: str, figures: Figures) -> str:
     cells = (_with_interval(figures[column]) if "@10" in column else _short(figures[column]) for column in _COLUMNS)
     return ("  " + name).ljust(_WIDTH) + "".join(
         cell.rjust(_column_width(column)) for cell, column in zip(cells, _COLUMNS, strict=True)
@@ -52,11 +59,11 @@ def _column_width(column: str) -> int:
     return 24 if "@10" in column else 12
 
 
-def _short(figure: Mapping[str, Any]) -> str:
+def _short(figure: Figure) -> str:
     return "-" if figure["value"] is None else f"{figure['value']:.4f}"
 
 
-def _with_interval(figure: Mapping[str, Any]) -> str:
+def _with_interval(figure: Figure) -> str:
     if figure["low"] is None:
         return _short(figure)
     return f"{figure['value']:.4f} [{figure['low']:.3f}, {figure['high']:.3f}]"

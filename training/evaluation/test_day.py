@@ -1,4 +1,4 @@
-"""The held-out day: which events are predicted, what each user had seen, and who is cold."""
+"""The held-out day: its queries, the items that each user had seen, and cold users and items."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _DAY_KEY = np.int64(1 << 32)
 class Seen:
     """Items that each query's subject had seen within the window, strictly before the event.
 
-    It is an index over the events, as large as they are: the queries times what each had seen would be the square of a
-    busy subject's events.
+    It is an index over the events and as large as they are. A list of seen items per query would grow with the square
+    of a busy subject's events.
 
     Attributes:
         pairs: subject * I + ItemRow of all that was seen [P], ascending and distinct.
@@ -75,7 +75,7 @@ class Seen:
         scores[block_rows[within], self.pairs[pair[within]] % self.num_items] = -np.inf
 
     def _within(self, queries: AnyArray, pair: LongArray) -> BoolArray:
-        """Whether pairs, given by their places, were seen in the windows of queries: the newest time before decides."""
+        """Whether pairs (by place) were seen in the windows of queries: decided by the last time before the query."""
         start = pair * self.num_events
         newest = np.searchsorted(self.seen_at, start + self.ends[queries]) - 1
         return np.asarray((newest >= 0) & (self.seen_at[newest] >= start + self.starts[queries]))
@@ -94,9 +94,9 @@ class TestDay:
         single: [Q] whether the query counts in the first protocol: the event's item is the target.
         whole_day: [Q] whether it counts in the second: the subject's first event that day; all its items of the day
             are targets.
-        seen: what the seen filter would remove.
-        outside: [Q] whether the target is not among the seen.
-        filtered: [Q] whether the query counts in the result with the seen filter on: outside, or a sample of those.
+        seen: items that the seen filter would remove.
+        outside: [Q] whether the target was not seen.
+        filtered: [Q] whether the query counts in the result with the seen filter on: `outside`, or a sample of it.
         cold_user: [Q].
         cold_item: [Q].
         launched_at: launch times of the catalogue [I].
@@ -143,7 +143,7 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
         events: all events of all subjects.
         day: the test day, shop-local days since 1970-01-01.
         launched_at: launch times of the catalogue [I].
-        config: sample sizes, seed, and what cold means.
+        config: sample sizes, seed, and the limits of cold.
 
     Raises:
         DataError: the day has no positives.

@@ -1,16 +1,19 @@
-"""The content of report.json: every map of figures, section by section."""
+"""The content of report.json, section by section."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
+from pydantic import JsonValue
 
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import day_to_name
+from training.evaluation.bootstrap import Estimate, Figure
+from training.evaluation.clicks import ClickSection
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.figures import CURVE_K, POPULARITIES, SHARED, FigureMaker, Figures, content_vectors
 from training.evaluation.ranked import Ranked
@@ -26,9 +29,65 @@ _RECALL_K: Final = (10, 50, 100, 200, 300)
 _RECALL_SHARES: Final = ("recall@100", "recall@300")
 
 
+Section = dict[str, Figure | str]
+"""Figures, and one text about them."""
+
+
+class DataSection(TypedDict):
+    """The shop and the test day; days are YYYY-MM-DD. Preset and size are those of a simulated shop, else null."""
+
+    preset: JsonValue
+    size: JsonValue
+    events: int
+    users: int
+    items: int
+    shop: str
+    first_day: str
+    train_end_day: str
+    test_day: str
+    test_events: int
+    test_events_outside_window: int
+    test_users: int
+
+
+class OracleComparison(TypedDict):
+    """Captured share and regret of the results without and with the seen filter; null without an oracle."""
+
+    captured_share: Figures | None
+    captured_share_filtered: Figures | None
+    regret: Figures | None
+    regret_filtered: Figures | None
+
+
+class ReportFigures(OracleComparison):
+    """Figures of the methods, by method and metric; null where a method was not run."""
+
+    bundle_version: str
+    warnings: list[str]
+    data: DataSection
+    pipeline: Figures
+    pipeline_filtered: Figures
+    retrieval: Section
+    ranking: Section
+    baselines: dict[str, Figures | None]
+    baselines_filtered: dict[str, Figures | None]
+    oracle: dict[str, Figures | None]
+    segments: dict[str, Figures]
+    next_day: dict[str, Figures]
+    lists: dict[str, Figures]
+    curves: dict[str, list[float] | None]
+
+
+class ReportValues(ReportFigures):
+    """The content of report.json; `timings` are seconds by part of the evaluation."""
+
+    impressions: ClickSection | None
+    timings: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Outcomes:
-    """Everything that was run over the test day; a baseline is a pair: plain, and without the seen items."""
+    """Outcomes of all methods on the test day; a baseline has two: plain, and without the seen items."""
 
     pipeline: PipelineRun
     filtered: PipelineRun
@@ -49,13 +108,11 @@ class Outcomes:
         return methods if self.oracle is None else {**methods, "oracle": self.oracle.full}
 
 
-def report_values(
+def report_figures(
     config: EvaluationConfig, processed: Processed, bundle: Bundle, day: TestDay, outcomes: Outcomes
-) -> dict[str, Any]:
-    """Everything but the timings."""
+) -> ReportFigures:
+    """Everything but impressions and timings."""
     make = FigureMaker(day, config.num_replicates, config.seed)
-    pairs = outcomes.pairs()
-    absent: dict[str, None] = dict.fromkeys(name for name in outcomes.baselines if name not in pairs)
     return {
         "bundle_version": bundle.version,
         "warnings": [*bundle.manifest.warnings, *_warnings(config, day, outcomes)],
@@ -64,8 +121,8 @@ def report_values(
         "pipeline_filtered": make.single(outcomes.filtered.ranked),
         "retrieval": _retrieval(make, outcomes, bundle),
         "ranking": _ranking(make, outcomes.pipeline),
-        "baselines": {name: make.single(pair[0]) for name, pair in pairs.items()} | absent,
-        "baselines_filtered": {name: make.single(pair[1]) for name, pair in pairs.items()} | absent,
+        "baselines": _baselines(make, outcomes, filtered=False),
+        "baselines_filtered": _baselines(make, outcomes, filtered=True),
         "oracle": _oracle(make, outcomes.oracle),
         "segments": _segments(make, processed, outcomes),
         **_against_oracle(make, outcomes),
@@ -88,7 +145,7 @@ def _warnings(config: EvaluationConfig, day: TestDay, outcomes: Outcomes) -> lis
     return found
 
 
-def _data(processed: Processed, bundle: Bundle, day: TestDay, *, is_simulated: bool) -> dict[str, Any]:
+def _data(processed: Processed, bundle: Bundle, day: TestDay, *, is_simulated: bool) -> DataSection:
     simulator = bundle.manifest.section("simulator") if is_simulated else {}
     counts = processed.info.counts
     return {
@@ -107,22 +164,27 @@ def _data(processed: Processed, bundle: Bundle, day: TestDay, *, is_simulated: b
     }
 
 
-def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> dict[str, Any]:
-    """Recall of the first stage, its share of the oracle's, and what the index loses."""
+def _baselines(make: FigureMaker, outcomes: Outcomes, *, filtered: bool) -> dict[str, Figures | None]:
+    pairs = outcomes.baselines.items()
+    return {name: None if pair is None else make.single(pair[filtered]) for name, pair in pairs}
+
+
+def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> Section:
+    """Recall of retrieval, its share of the oracle's recall, and ANN recall."""
     retrieved = outcomes.pipeline.retrieved
-    section: dict[str, Any] = make.recall_of(retrieved, _RECALL_K)
+    figures = make.recall_of(retrieved, _RECALL_K)
     if outcomes.oracle is not None:
         oracle = outcomes.oracle.full
-        section |= {f"share_of_oracle_{name}": make.ratio(retrieved, oracle, name) for name in _RECALL_SHARES}
+        figures |= {f"share_of_oracle_{name}": make.ratio(retrieved, oracle, name) for name in _RECALL_SHARES}
     metrics = bundle.manifest.metrics
     recalls = {name.removeprefix(METRICS): value for name, value in metrics.items() if name.startswith(METRICS)}
     num_queries = int(recalls.pop(NUM_QUERIES.removeprefix(METRICS), 0))
-    figures = {name: {"value": value, "low": None, "high": None, "n": num_queries} for name, value in recalls.items()}
-    return section | figures | {"ann_recall_queries": ANN_QUERIES}
+    figures |= {name: Estimate(value, None, None, num_queries).json() for name, value in recalls.items()}
+    return {**figures, "ann_recall_queries": ANN_QUERIES}
 
 
-def _ranking(make: FigureMaker, pipeline: PipelineRun) -> dict[str, Any]:
-    """How well the ranker orders what retrieval found, beside the order that retrieval had given it."""
+def _ranking(make: FigureMaker, pipeline: PipelineRun) -> Section:
+    """Quality of the ranker's order of the candidates, beside that of retrieval's order."""
     comparable = make.day.single & np.isfinite(pipeline.auc_ranked) & np.isfinite(pipeline.auc_retrieved)
     found = pipeline.retrieved.rank >= 1
     return {
@@ -137,12 +199,12 @@ def _ranking(make: FigureMaker, pipeline: PipelineRun) -> dict[str, Any]:
     }
 
 
-def _oracle(make: FigureMaker, run: OracleRun | None) -> dict[str, Any]:
+def _oracle(make: FigureMaker, run: OracleRun | None) -> dict[str, Figures | None]:
     """The full oracle, the same without seen items, and its ablations; null without an oracle."""
     ablated = [str(variant) for variant in Variant if variant is not Variant.FULL]
     if run is None:
         return dict.fromkeys(("full", "filtered", *ablated))
-    section: dict[str, Any] = {"full": make.single(run.full), "filtered": make.single(run.filtered)}
+    section: dict[str, Figures | None] = {"full": make.single(run.full), "filtered": make.single(run.filtered)}
     for name in ablated:
         loss = {f"loss_{metric}": figure for metric, figure in make.regret(run.ablations[name], run.full).items()}
         section[name] = make.single(run.ablations[name]) | loss
@@ -164,10 +226,9 @@ def _segments(make: FigureMaker, processed: Processed, outcomes: Outcomes) -> di
     return segments
 
 
-def _against_oracle(make: FigureMaker, outcomes: Outcomes) -> dict[str, Figures | None]:
-    """Captured share and regret of both results; null without an oracle."""
+def _against_oracle(make: FigureMaker, outcomes: Outcomes) -> OracleComparison:
     if outcomes.oracle is None:
-        return dict.fromkeys(("captured_share", "captured_share_filtered", "regret", "regret_filtered"))
+        return {"captured_share": None, "captured_share_filtered": None, "regret": None, "regret_filtered": None}
     plain, filtered = outcomes.pipeline.ranked, outcomes.filtered.ranked
     full, masked = outcomes.oracle.full, outcomes.oracle.filtered
     return {
@@ -187,6 +248,6 @@ def _lists(make: FigureMaker, processed: Processed, bundle: Bundle, outcomes: Ou
 
 
 def _curves(make: FigureMaker, outcomes: Outcomes) -> dict[str, list[float] | None]:
-    """Hit rate at each cut-off `k`; null of a method that was not asked."""
+    """Hit rate at each cut-off `k`; None for a method that scored no query."""
     methods = {"retrieval": outcomes.pipeline.retrieved, **outcomes.plain()}
     return {"k": [float(k) for k in CURVE_K], **{name: make.curve(ranked) for name, ranked in methods.items()}}

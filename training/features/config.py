@@ -14,12 +14,12 @@ _TABLES = tuple(schema.name for schema in (USERS, ITEMS, INTERACTIONS, IMPRESSIO
 
 
 class MaskConfig(StrictConfig):
-    """Shares of the events whose features are hidden in training, so that the OOV rows are trained."""
+    """Shares of the training rows whose features are hidden, so that the OOV rows are trained."""
 
     user_rate: float = Field(default=0.05, ge=0, le=1)
     """User id, gender and both top categories are hidden."""
     anonymous_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of those whose age and history are hidden too: an anonymous first visit."""
+    """Share of these whose age and history are hidden too: an anonymous first visit."""
     user_id_rate: float = Field(default=0.05, ge=0, le=1)
     """Only the user id is hidden: a registered user without events."""
     device_rate: float = Field(default=0.05, ge=0, le=1)
@@ -47,12 +47,12 @@ class PreprocessConfig(StrictConfig):
     split: SplitConfig = SplitConfig()
     """Training, validation and test days."""
     earliest_day: DayName = "2000-01-01"
-    """YYYY-MM-DD: tables with an earlier day are refused, since most such days come of a timestamp that is wrong."""
+    """YYYY-MM-DD; tables with an earlier day are refused, because such days mostly come from wrong timestamps."""
     positive_events: tuple[EventName, ...] = Field(default=EVENTS, min_length=1)
     """Events that are positives; the others only count as history and activity."""
     before_launch: Literal["no_positive", "move_launch"] = "no_positive"
-    """Events before the launch of their item: they are no positives and have no label, or the launch moves to the
-    item's first event."""
+    """How to treat events before their item's launch: they are no positives and lose their label, or the launch moves
+    to the item's first event."""
     seen_events: tuple[EventName, ...] = EVENTS
     """Events that mark the item as seen."""
     masks: MaskConfig = MaskConfig()
@@ -61,9 +61,9 @@ class PreprocessConfig(StrictConfig):
     """Largest share of the interactions that may repeat another one of the same user or session, with equal event_id,
     item, event and time; a larger one is an error. The shop's rows of recorded events are not counted."""
     num_partitions: int = Field(default=4, ge=1, le=4096)
-    """Parts by hash of the subject; a part is held in memory by one task."""
+    """Number of parts by hash of the subject; one task holds a part in memory."""
     seed: int = Field(default=0, ge=0)
-    """Of the masks."""
+    """Seed of the masks."""
 
     @field_validator("columns")
     @classmethod

@@ -1,4 +1,4 @@
-"""Which days of a partitioned table can be: none in the future, none before the shop was."""
+"""Checks the days of a partitioned table: none may be in the future or before the shop's first one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def complete_days(table: RawTable, config: PreprocessConfig, clock: Clock) -> RawTable:
-    """A table without today's folder, which is read once the day is over.
+    """The table without today's folder: a day is read once it is over.
 
     Args:
         table: partitioned by day.
         config: the shop's time zone and its earliest day.
-        clock: tells today.
+        clock: gives today.
 
     Raises:
         DataError: a folder's day is in the future, or before the earliest day, or no day is left.

@@ -1,4 +1,4 @@
-"""From raw interaction rows to compact rows of known users and items, each with its partition."""
+"""Encodes raw interactions as compact rows of known users and items, each with its partition."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ITEM_ROW: Final = "item_row"
 VERDICT: Final = "verdict"
 VALUE: Final = "value"
 HAPPENED_MS: Final = "happened_ms"
-"""When a recorded event happened, on the clock that tells since when values are served."""
+"""Time of a recorded event, on the clock of the records of served values."""
 
 _SHOWN_CHARS: Final = 60
 REJECTED: Final = -1
-"""Partition of the rows that are kept out: they travel along, so that they are counted exactly once."""
+"""Partition of rejected rows; they are shuffled too, so that each is counted exactly once."""
 VERDICTS: Final = (
     "kept",
     "no_subject",
@@ -41,14 +41,14 @@ VERDICTS: Final = (
     "no_timestamp",
     "outside_window",
 )
-"""Why a row is kept out; the first reason that applies counts."""
+"""Reasons why a row is rejected; the first that applies counts."""
 
 
 def encoded_schema(extra: Sequence[c.Column] = ()) -> pa.Schema:
     """Columns of encoded rows.
 
     Args:
-        extra: columns of the interactions beside the fixed ones, which are carried along as they are.
+        extra: further columns of the interactions, which are kept as they are.
     """
     return pa.schema(
         [
@@ -71,7 +71,7 @@ def encoded_schema(extra: Sequence[c.Column] = ()) -> pa.Schema:
 
 @dataclass(frozen=True)
 class EncodeSpec:
-    """What every task that encodes needs; kept once in the object store.
+    """Input of every encoding task; kept once in the object store.
 
     Attributes:
         user_ids: raw ids by user row [U].
@@ -80,7 +80,7 @@ class EncodeSpec:
         num_partitions: number of partitions.
         start: first second of the window.
         end: the second after the window.
-        erased: raw ids of erased users, none of whose rows is used.
+        erased: raw ids of erased users, whose rows must not be used.
         extra: columns of the interactions beside the fixed ones.
     """
 
@@ -95,13 +95,13 @@ class EncodeSpec:
 
 
 def encode(raw: pa.Table, spec: EncodeSpec) -> pa.Table:
-    """Encodes canonical rows of interactions, the shop's or recorded ones; returns rows of `encoded_schema`.
+    """Encodes canonical interactions of the shop or of the records; returns rows of `encoded_schema`.
 
-    A row has either a user row or a session id: with both given, the user is the subject.
+    A row has either a user row or a session id: if both are given, the user is the subject.
     """
     schema, columns = encoded_schema(spec.extra), (*c.INTERACTIONS.columns, *spec.extra)
     for name, kind in ((c.LABEL, pa.float32()), (ACCEPTED_MS, pa.int64()), (LATE_S, pa.int64())):
-        if name not in raw.column_names:  # labels are never recorded, the other two always
+        if name not in raw.column_names:  # serving never records labels, and always the other two
             raw = raw.append_column(name, pa.nulls(len(raw), kind))
     if CONTEXT in raw.column_names and spec.extra:
         raw = with_context(raw, spec.extra)
@@ -161,7 +161,7 @@ def _verdicts(
 
 
 def _offending_values(raw: pa.Table, verdict: AnyArray, illegal: Mapping[str, BoolArray]) -> pa.Array:
-    """The value that each rejected row was rejected for, as text; null for rows that are kept."""
+    """The value that each row was rejected for, as text; null for accepted rows."""
     values = pa.nulls(len(raw), pa.string())
     sources = {
         "unknown_user": c.USER_ID,
@@ -177,12 +177,12 @@ def _offending_values(raw: pa.Table, verdict: AnyArray, illegal: Mapping[str, Bo
             )
     broken = verdict == VERDICTS.index("illegal_id")
     if broken.any():
-        told = [_told_of_illegal(raw, int(row), illegal) for row in np.flatnonzero(broken)]
-        values = pc.replace_with_mask(values, pa.array(broken), pa.array(told))
+        texts = [_describe_illegal(raw, int(row), illegal) for row in np.flatnonzero(broken)]
+        values = pc.replace_with_mask(values, pa.array(broken), pa.array(texts))
     return values
 
 
-def _told_of_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
+def _describe_illegal(raw: pa.Table, row: int, illegal: Mapping[str, BoolArray]) -> str:
     column = next(name for name, rows in illegal.items() if rows[row])
     value = first_illegal(raw[column][row].as_py())
     return f"{column} {value[:_SHOWN_CHARS]!r}: {id_fault(value)}"

@@ -1,7 +1,7 @@
-"""Processed events of whole subjects, and the query features as of any of them.
+"""Processed events of whole subjects, and the query features at the time of an event.
 
-Subjects are users, or sessions without a user. Events are sorted by (subject, timestamp, event_id); a row keeps its
-subject and position, and history is sliced when a batch is built, never stored as [rows, N].
+Subjects are users, or sessions without a user. Events are sorted by (subject, timestamp, event_id). Histories are
+sliced when a batch is built; they are never stored as [rows, N].
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class EventTable:
         item_row: [E] int32 ItemRow.
         timestamp: [E] int64.
         day: [E] int32, shop-local days since 1970-01-01.
-        context: model inputs as of just before each event: the schema's context, and what was derived, [E].
-        profile_names, context_names: of their columns.
+        context: model inputs just before each event [E]: the schema's context, and derived features.
+        profile_names, context_names: names of their columns.
         positive: [E] whether the event is a positive.
         seen: [E] whether the event marks the item as seen.
         mask: [E] uint8, one of the `MASK_…` levels; drawn once, so that all models mask the same rows.
@@ -122,7 +122,7 @@ class EventTable:
         return QueryFeatures(bundle_version, times, columns, history)
 
     def _masked(self, columns: EncodedColumns, rows: LongArray, transforms: FittedTransforms) -> EncodedColumns:
-        """Query columns of rows as the training masks leave them: what is hidden is as if nothing were known."""
+        """Query columns of rows under the training masks: hidden values become unknown ones."""
         level = self.mask[rows]
         hidden: dict[Mask, BoolArray] = {
             "user_id": level >= MASK_USER_ID,
@@ -137,12 +137,12 @@ class EventTable:
 
 
 def profile_of(schema: FeatureSchema) -> tuple[Feature, ...]:
-    """Query features that a subject has, whatever it does."""
+    """Query features of the subject, the same for all its events."""
     return tuple(one for one in schema.of(Side.QUERY) if one.origin == "users")
 
 
 def context_of(schema: FeatureSchema) -> tuple[Feature, ...]:
-    """Query features that are kept with each event."""
+    """Query features that are stored with each event."""
     others = (*profile_of(schema), *time_of(schema))
     return tuple(one for one in schema.of(Side.QUERY) if one not in others)
 

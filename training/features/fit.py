@@ -1,4 +1,4 @@
-"""Fits the transforms: users and context on training positives, items on the whole catalogue."""
+"""Fits the transforms: those of users and context on training positives, those of items on the whole catalogue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from contracts.vocabulary import Vocabulary
 
 
 class Observed(NamedTuple):
-    """Values of a column, and how often each of them counts."""
+    """Values of a column and their weights."""
 
     values: pa.Array
     weights: AnyArray
@@ -29,12 +29,12 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was learned of some features.
+    """Fits of some features.
 
     Attributes:
-        vocabularies: of those that have one of their own.
-        numbers: of the numeric ones.
-        left_out: occurrences of categories that got no id, by feature; those without are left out.
+        vocabularies: of features with a vocabulary of their own.
+        numbers: of numeric features.
+        left_out: occurrences of categories without an id, by feature; only features that have some.
     """
 
     vocabularies: dict[str, Vocabulary]
@@ -43,7 +43,7 @@ class Fitted:
 
 
 def fit_features(features: Iterable[Feature], observed: Callable[[Feature], Observed]) -> Fitted:
-    """Fits features on what was observed of their columns."""
+    """Fits features on the observed values of their columns."""
     fitted = Fitted({}, {}, {})
     for feature in features:
         if feature.vocabulary == feature.name:
@@ -68,7 +68,7 @@ def fit_transforms(
         timezone: the shop's.
 
     Returns:
-        The transforms, and by feature how many occurrences of categories got no id.
+        The transforms, and the number of occurrences of categories without an id, by feature.
     """
     trained_users = users.take(pa.array(flat(statistics["train_user_rows"])))
     user_events = flat(statistics["train_user_events"])
@@ -93,23 +93,23 @@ def fit_transforms(
 
 
 def fit_category(items: pa.Table) -> Vocabulary:
-    """The vocabulary of category_l1, which the catalogue alone fixes."""
+    """The vocabulary of category_l1; it depends on the catalogue alone."""
     return Vocabulary.fit(items[c.CATEGORY_L1].unique().to_pylist())
 
 
 CONTEXT: pa.DataType = pa.struct(
     [("column", pa.string()), ("value", pa.string()), ("number", pa.float64()), ("weight", pa.float64())]
 )
-"""What a partition tells of a value of the context: a category, or a number."""
+"""A value of the context in the statistics of a partition: a category or a number."""
 
 
 def context_values(features: Iterable[Feature], rows: pa.Table, most: int = 10_000) -> pa.StructArray:
-    """What training rows tell of the context, of type `CONTEXT`.
+    """Values of the context in training rows, of type `CONTEXT`.
 
     Args:
-        features: one of each column of the context.
+        features: one per column of the context.
         rows: values of the training positives by column.
-        most: quantiles that stand for more numbers than these.
+        most: more numbers than this are replaced by as many quantiles.
     """
     parts = [pa.array([], CONTEXT)]
     for feature in features:
@@ -129,7 +129,7 @@ def context_values(features: Iterable[Feature], rows: pa.Table, most: int = 10_0
 
 
 def observed_context(context: pa.StructArray, feature: Feature) -> Observed:
-    """What all partitions tell of a column of the context."""
+    """Values of a column of the context in all partitions."""
     mine = context.filter(pc.equal(context.field("column"), feature.column_name))
     values = mine.field("number" if feature.kind is FeatureKind.NUMERIC else "value")
     return Observed(values, mine.field("weight").to_numpy())
@@ -147,7 +147,7 @@ def _context(feature: Feature, names: pa.Array, numbers: pa.Array, weights: AnyA
 
 
 def _fit_categories(feature: Feature, values: pa.Array, weights: AnyArray) -> tuple[Vocabulary, int]:
-    """The vocabulary of what occurs often enough, and how many occurrences it leaves out."""
+    """The vocabulary of frequent categories, and the number of occurrences of the others."""
     if pa.types.is_list(values.type):
         weights = np.repeat(weights, pc.fill_null(pc.list_value_length(values), 0).to_numpy())
         values = values.flatten()
@@ -166,7 +166,7 @@ def _fit_categories(feature: Feature, values: pa.Array, weights: AnyArray) -> tu
 
 
 def _fit_numbers(feature: Feature, values: pa.Array, weights: AnyArray) -> NumberFit:
-    """Mean, spread and bins of what was observed; a column of one value, or none, has a spread of 1."""
+    """Mean, spread and bins of the observed numbers; the spread is 1 if there are less than two distinct numbers."""
     numbers = prepared_numbers(feature, values.to_numpy(zero_copy_only=False))
     known = ~np.isnan(numbers) & (weights > 0)
     bins = feature.encode.bins

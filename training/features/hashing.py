@@ -1,4 +1,4 @@
-"""Stable hashes: the partition of a subject, and ids for events that have none."""
+"""Stable hashes: partitions of subjects, and ids of events without an id."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hash_strings(values: Iterable[str]) -> Words:
 
 
 def event_id_column(parts: list[AnyArray]) -> pa.StringArray:
-    """Ids of events, 16 hexadecimal digits each, from integer columns [E] that tell the events apart.
+    """Ids of events, 16 hex digits each, from integer columns [E] that together identify an event.
 
     The columns are folded by SplitMix64.
     """

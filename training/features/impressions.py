@@ -1,4 +1,4 @@
-"""Logged impressions as rows of subjects and items."""
+"""Logged impressions with rows of subjects and items."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def read_impressions(
         processed: the processed run.
         raw_dir: folder of the raw tables.
         columns: names of the shop's columns by our names.
-        records_dir: folder of what serving recorded of this shop, which tells who was erased; None = nobody was.
-        extra: columns of the impressions beside the fixed ones.
+        records_dir: folder of the shop's records, which name the erased users; None = no user was erased.
+        extra: further columns of the impressions.
 
     Returns:
         request_id, subject (row of `processed.events()`, -1 = a subject without events), item_row, timestamp, day,
@@ -88,7 +88,7 @@ def read_impressions(
 
 
 def _illegal(table: pa.Table, schema: c.TableSchema) -> BoolArray:
-    """Whether rows have an illegal id; they are kept out, and that is told."""
+    """Whether rows have an illegal id; logs how many, since they are left out."""
     illegal = np.zeros(len(table), dtype=bool)
     for name in (column.name for column in schema.columns if column.holds_ids):
         found = illegal_ids(table[name])

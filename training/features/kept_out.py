@@ -1,9 +1,9 @@
-"""What a run of preprocessing tells of interactions that it kept out, or that look odd: counts and a few examples."""
+"""Reports interactions that preprocessing kept out or that look odd: counts and a few examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,21 @@ from training.features.repeats import NUM_EXAMPLES, REPEATS, REUSED
 from training.splits import Split
 
 Examples = Mapping[str, Sequence[str]]
-"""By reason; each begins with its reason."""
+"""Examples by reason; each begins with its reason."""
 _NAMED: Final = 5
 _FEW: Final = 0.1
 _REASONS: Final = (*VERDICTS, *REPEATS, REUSED)
+
+
+class PreprocessReport(TypedDict):
+    """The report of a run, as JSON: interactions kept out by reason, examples, and warnings."""
+
+    kept_out: dict[str, int]
+    reused_event_ids: int
+    examples: list[str]
+    empty_days: list[str]
+    warnings: list[str]
+    out_of_vocabulary: dict[str, int]
 
 
 def gather_examples(parts: pa.ChunkedArray) -> Examples:
@@ -30,14 +41,14 @@ def gather_examples(parts: pa.ChunkedArray) -> Examples:
     return {reason: examples[:NUM_EXAMPLES] for reason, examples in of_reason.items()}
 
 
-def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str) -> Iterator[str]:
-    """Messages, which promise the examples of a file where it has some.
+def kept_out_warnings(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str) -> Iterator[str]:
+    """Messages; they name the file if it has examples.
 
     Args:
         kept_out: interactions by reason.
-        reused: interactions under an event id that another one of their subject has.
+        reused: interactions whose event id another one of their subject has.
         examples: by reason.
-        file: where they are.
+        file: the file with the examples.
     """
     found = {reason: (count, f"kept out: {reason}") for reason, count in kept_out.items()}
     if reused:
@@ -48,8 +59,8 @@ def told(kept_out: Mapping[str, int], reused: int, examples: Examples, file: str
         yield f"{count} interactions {what}{more}"
 
 
-def in_short(kept_out: Mapping[str, int], examples: Sequence[str]) -> str:
-    """How many interactions were kept out and why, with some examples; for one message."""
+def summary_of_kept_out(kept_out: Mapping[str, int], examples: Sequence[str]) -> str:
+    """Counts and reasons of interactions kept out, with some examples; part of a message."""
     if not kept_out:
         return "no interaction was kept out"
     counts = ", ".join(f"{count} {reason}" for reason, count in kept_out.items())
@@ -61,12 +72,12 @@ def check_repeats(num_events: int, repeated: int, largest_share: float, examples
 
     Args:
         num_events: events that are kept.
-        repeated: rows that repeat one of them.
-        largest_share: of all rows.
+        repeated: rows that repeat a kept event.
+        largest_share: largest legal share of `repeated` in all rows.
         examples: of repeated rows.
 
     Raises:
-        DataError: more rows repeat others.
+        DataError: too many rows are repeats.
     """
     num_rows = num_events + repeated
     if repeated > largest_share * num_rows:
@@ -79,13 +90,13 @@ def check_repeats(num_events: int, repeated: int, largest_share: float, examples
 
 
 def check_positives(split: Split, positives: LongArray, num_train: int, lacking: str) -> None:
-    """Refuses a split that nothing could be trained or judged on.
+    """Refuses a split without positives to train on or to evaluate on.
 
     Args:
         split: its days.
         positives: of each day from the first on.
         num_train: positives of the training days.
-        lacking: what was kept out, for the message.
+        lacking: interactions kept out, for the message.
 
     Raises:
         DataError: there is no positive to train on, or none on the test day.
@@ -102,14 +113,14 @@ def check_positives(split: Split, positives: LongArray, num_train: int, lacking:
         )
 
 
-def doubtful_days(split: Split, positives: LongArray, empty: Sequence[str], file: str) -> Iterator[str]:
-    """What a person should know of a split.
+def day_warnings(split: Split, positives: LongArray, empty: Sequence[str], file: str) -> Iterator[str]:
+    """Warnings about a split.
 
     Args:
         split: its days.
         positives: of each of them.
         empty: names of those without events.
-        file: where all of these are named.
+        file: the file that names all of them.
     """
     if empty:
         more = f" and {len(empty) - _NAMED} more, see {file}" if len(empty) > _NAMED else ""
@@ -127,7 +138,7 @@ def doubtful_days(split: Split, positives: LongArray, empty: Sequence[str], file
         )
 
 
-def told_left_out(left_out: Mapping[str, int]) -> Iterator[str]:
-    """Messages about occurrences of categories that got no id, by feature."""
+def vocabulary_warnings(left_out: Mapping[str, int]) -> Iterator[str]:
+    """Messages about occurrences of categories without an id, by feature."""
     for name, count in left_out.items():
         yield f"{count:,} occurrences of categories of {name} got no id of their own: they are out of vocabulary"

@@ -1,4 +1,4 @@
-"""Launch times beside the events: an item cannot be a positive before it was there."""
+"""Compares launch times and events: an item cannot be a positive before its launch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def launch_times(items: pa.Table) -> LongArray:
 
 
 def moved_to_first_event(items: pa.Table, statistics: pa.Table) -> pa.Table:
-    """Items of which none was launched after its first event."""
+    """The items; launches after an item's first event are moved to it."""
     rows, first = (_flat(statistics[name]) for name in ("item_rows", "first_events"))
     times = launch_times(items)
     np.minimum.at(times, rows, first)
@@ -33,15 +33,15 @@ def early_events(items: pa.Table, statistics: pa.Table) -> list[str]:
     """Examples of events before the launch of their item."""
     rows, times = (_flat(statistics[name]) for name in ("early_item_rows", "early_times"))
     names, launched = items[c.ITEM_ID].take(pa.array(rows)).to_pylist(), launch_times(items)[rows]
-    told = zip(names, times.tolist(), launched.tolist(), strict=True)
-    return [f"before_launch: item {name!r} at {time}, launched_at {launch}" for name, time, launch in told]
+    early = zip(names, times.tolist(), launched.tolist(), strict=True)
+    return [f"before_launch: item {name!r} at {time}, launched_at {launch}" for name, time, launch in early]
 
 
-def doubtful_launches(items: pa.Table, statistics: pa.Table, end: int) -> Iterator[str]:
-    """What a person should know of the launches.
+def launch_warnings(items: pa.Table, statistics: pa.Table, end: int) -> Iterator[str]:
+    """Warnings about the launches.
 
     Args:
-        items: the catalogue as it is used.
+        items: the catalogue.
         statistics: of all partitions.
         end: Unix seconds after the last event.
     """

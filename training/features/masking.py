@@ -1,4 +1,4 @@
-"""Masks of training rows: what is hidden in them, so that rows of what is out of vocabulary are trained."""
+"""Masks of training rows: they hide values, so that the OOV rows are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the online stores are filled from: the features that a subject's next event would see."""
+"""Input of the online stores: the features that a subject's next event would see."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def recent_interactions(processed: Processed, last: int = 200) -> Iterator[pa.Ta
 
     Args:
         processed: the processed run.
-        last: interactions of a subject, at least; as many as `top_category` looks at are always there.
+        last: least number of interactions of a subject; at least as many as `top_category` needs.
 
     Yields:
         subject_id (`contracts.ids`), item_id, timestamp, category_l1, day, event_id.
@@ -67,7 +67,7 @@ def seen_interactions(processed: Processed, window_days: int = 7) -> Iterator[pa
 def some_users(processed: Processed, window_days: int = 7) -> tuple[list[str], list[str], list[str]]:
     """Raw ids of a few thousand users: of all users, of those with events, of those who saw something lately.
 
-    Partitions are a random split of the subjects; as many are read as it takes.
+    Partitions are a random split of the subjects; only as many as necessary are read.
     """
     everybody = pq.read_table(processed.path / USERS, columns=[c.USER_ID])[c.USER_ID]
     every = everybody.take(np.linspace(0, len(everybody) - 1, min(len(everybody), _SOME), dtype=np.int64)).to_pylist()

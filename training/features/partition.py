@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from training.features.fit import CONTEXT, context_values
 from training.features.hashing import event_id_column, hash_strings
 from training.features.masking import draw_masks
 from training.features.point_in_time import top_categories
-from training.features.repeats import NUM_EXAMPLES, find_repeats, tell_repeats
+from training.features.repeats import NUM_EXAMPLES, count_repeats, find_repeats
 from training.records import ServedValues
 from training.subjects import name_subjects
 
@@ -56,12 +56,12 @@ STATISTICS: Final = pa.schema(
         ("first_events", pa.list_(pa.int64())),
     ]
 )
-"""What a partition tells the job: the counts, and what the transforms are fitted on."""
+"""Statistics of a partition: counts, and values that the transforms are fitted on."""
 
 
 @dataclass(frozen=True)
 class PartitionSpec:
-    """What every task that finishes a partition needs; kept once in the object store.
+    """Input of every task that finishes a partition; kept once in the object store.
 
     Attributes:
         config: the preprocessing config.
@@ -73,9 +73,9 @@ class PartitionSpec:
         first_day: first day of the window.
         train_end_day: last training day.
         last_day: last day of the window.
-        served: what serving wrote; None = nothing was recorded.
-        extra: columns of the interactions beside the fixed ones.
-        context: a feature of each column of the context.
+        served: values that serving wrote; None = nothing was recorded.
+        extra: further columns of the interactions.
+        context: one feature per column of the context.
     """
 
     config: PreprocessConfig
@@ -108,12 +108,12 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     subjects, owner = _subjects(rows, spec)
     rows = rows.set_column(rows.schema.get_field_index(c.EVENT_ID), c.EVENT_ID, _event_ids(rows, subjects, owner, spec))
     rows = rows.append_column(SUBJECT, pa.array(owner))
-    order = (SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # of the same event the recorded one comes first
+    order = (SUBJECT, c.TIMESTAMP, c.EVENT_ID, HAPPENED_MS)  # the recorded row of an event comes first
     rows = rows.sort_by([(name, "ascending") for name in order])
     day = ShopCalendar(spec.config.timezone).day(rows[c.TIMESTAMP].to_numpy())
     owner = rows[SUBJECT].to_numpy()
     repeats = find_repeats(rows, owner, day)
-    told = tell_repeats(rows, repeats, owner, _names_of(subjects))
+    counts = count_repeats(rows, repeats, owner, _names_of(subjects))
     rows = rows.filter(pa.array(repeats.kept))
     num_events = np.bincount(rows[SUBJECT].to_numpy(), minlength=len(subjects))
     subjects = subjects.append_column(NUM_EVENTS, pa.array(num_events))
@@ -121,7 +121,7 @@ def finish_partition(rows: pa.Table, spec: PartitionSpec) -> pa.Table:
     name = f"part-{partition:05d}.parquet"
     pq.write_table(subjects, spec.out_dir / SUBJECTS_DIR / name)
     pq.write_table(events, spec.out_dir / EVENTS_DIR / name)
-    return _statistics(**told, **_fitted_on(events, subjects, rows, spec))
+    return _statistics(**counts, **_fitted_on(events, subjects, rows, spec))
 
 
 def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
@@ -140,8 +140,8 @@ def _subjects(rows: pa.Table, spec: PartitionSpec) -> tuple[pa.Table, IntArray]:
         USER_ROW: np.concatenate([users, np.full(nulls, -1, dtype=np.int32)]),
     }
     for name in (name for name in profiles.column_names if name != c.USER_ID):
-        told = profiles[name].combine_chunks()
-        columns[name] = pa.concat_arrays([told, pa.nulls(nulls, told.type)])
+        values = profiles[name].combine_chunks()
+        columns[name] = pa.concat_arrays([values, pa.nulls(nulls, values.type)])
     return pa.table(columns), owner
 
 
@@ -161,7 +161,7 @@ def _event_ids(rows: pa.Table, subjects: pa.Table, owner: IntArray, spec: Partit
         return given
     item, timestamp = rows[ITEM_ROW].to_numpy()[missing], rows[c.TIMESTAMP].to_numpy()[missing]
     event, subject = rows[c.EVENT].to_numpy()[missing], owner[missing]
-    device = _ranked(rows[c.DEVICE_TYPE])[1][missing]  # so that equal rows get their ordinals in one order
+    device = _ranked(rows[c.DEVICE_TYPE])[1][missing]  # equal rows get their ordinals in a fixed order
     order = np.lexsort((device, event, item, timestamp, subject))
     keys = np.stack([subject, timestamp, item, event])[:, order]
     new = np.ones(len(order), dtype=bool)
@@ -211,7 +211,7 @@ def _carried(values: pa.ChunkedArray, column: c.Column) -> pa.ChunkedArray | pa.
 
 
 def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
-    """Whether each event [E] came before its item was there; never, where the launch moves instead."""
+    """Whether each event [E] came before its item's launch; False if the launch is moved instead."""
     if spec.config.before_launch == "move_launch":
         return np.zeros(len(rows), dtype=bool)
     early: BoolArray = rows[c.TIMESTAMP].to_numpy() < spec.item_launch[rows[ITEM_ROW].to_numpy()]
@@ -221,7 +221,7 @@ def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
 def _as_served(
     top: IntArray, top_long: IntArray, rows: pa.Table, served: ServedValues | None
 ) -> tuple[IntArray, IntArray]:
-    """Both top categories [E]: what serving had written when the event happened, else as computed.
+    """Both top categories [E]: the value that serving had written before the event, otherwise the computed one.
 
     Sessions have none, as online, where only users have features.
     """
@@ -235,7 +235,7 @@ def _as_served(
 
 
 def _replaced(codes: IntArray, where: BoolArray, found: IntArray) -> IntArray:
-    """Codes [E] with those found in some places; -1 = none was found."""
+    """Codes [E], replaced where a value was found; -1 = none was found."""
     joined = codes.copy()
     joined[where] = np.where(found >= 0, found, codes[where])
     return joined
@@ -272,7 +272,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "item_rows": items,
         "first_events": first,
         "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
-        _OF_CONTEXT: context_values(spec.context, trained),
+        _OF_CONTEXT: _one_list(context_values(spec.context, trained)),
     }
 
 
@@ -285,9 +285,13 @@ def _rejected(rows: pa.Table) -> dict[str, object]:
     return {"verdicts": np.bincount(verdict, minlength=len(VERDICTS)), "examples": examples}
 
 
-def _statistics(**values: Any) -> pa.Table:
-    lists = {name for name in STATISTICS.names if pa.types.is_list(STATISTICS.field(name).type)}
-    columns = {name: [values.get(name, [] if name in lists else 0)] for name in STATISTICS.names if name != _OF_CONTEXT}
-    context = values.get(_OF_CONTEXT, pa.array([], CONTEXT))
-    columns[_OF_CONTEXT] = pa.ListArray.from_arrays([0, len(context)], context)
-    return pa.table(columns, schema=STATISTICS)
+def _statistics(**values: object) -> pa.Table:
+    """One row of `STATISTICS`; missing values are 0 or empty."""
+    empty: dict[str, object] = {field.name: [] if pa.types.is_list(field.type) else 0 for field in STATISTICS}
+    columns = {name: [value] for name, value in (empty | values).items() if name != _OF_CONTEXT}
+    context = values.get(_OF_CONTEXT, _one_list(pa.array([], CONTEXT)))
+    return pa.table({**columns, _OF_CONTEXT: context}, schema=STATISTICS)
+
+
+def _one_list(values: pa.StructArray) -> pa.ListArray:
+    return pa.ListArray.from_arrays([0, len(values)], values)

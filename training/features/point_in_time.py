@@ -57,7 +57,7 @@ def last_window_mode(
         return np.zeros(0, dtype=np.int32)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     relative = timestamps - timestamps.min()
-    stride = int(relative.max()) + TOP_CATEGORY_WINDOW_S + 1  # so that no window reaches into another subject
+    stride = int(relative.max()) + TOP_CATEGORY_WINDOW_S + 1  # keeps windows within their subject
     keys = owner * stride + relative
     starts = np.searchsorted(keys, keys[rows] - TOP_CATEGORY_WINDOW_S, side="right")
     starts = np.maximum.reduce([starts, offsets[subject], rows + 1 - TOP_CATEGORY_EVENTS])
@@ -69,8 +69,8 @@ def window_mode(
 ) -> IntArray:
     """Most frequent code of each window of rows [start, end); ties go to the newest, 0 = none.
 
-    The cost is windows × distinct categories of their subject, whatever the length of the windows; a subject for which
-    that is too much is gone through event by event.
+    The cost is windows × distinct categories of their subject, for windows of any length. Subjects for which this is
+    too much are processed event by event.
 
     Args:
         codes: category codes [E]; 0 does not count.
@@ -115,7 +115,7 @@ def _window_mode(
     num_codes = int(codes.max()) + 1
     pairs, pair_of_row = np.unique(owner * num_codes + codes[rows], return_inverse=True)
     pair_subject = pairs // num_codes
-    lane = np.concatenate([[0], np.cumsum(sizes[pair_subject])])  # each pair has a lane of its subject's length
+    lane = np.concatenate([[0], np.cumsum(sizes[pair_subject])])  # each pair has a place per event of its subject
     at = lane[pair_of_row] + rows - offsets[owner]
     before = np.zeros(lane[-1] + 1, dtype=np.int64)
     before[at + 1] = 1
@@ -131,7 +131,7 @@ def _window_mode(
     shift = lane[pair] - offsets[subject][window]
     end = shift + ends[window]
     count = before[end] - before[shift + starts[window]]
-    position = newest[np.maximum(end - 1, 0)] - lane[pair]  # of the newest event; only meant where count > 0
+    position = newest[np.maximum(end - 1, 0)] - lane[pair]  # of the newest event; means nothing where count is 0
     stride = int(sizes.max()) + 1
     score = np.where(count > 0, count * stride + position + 1, 0)
     best = np.zeros(len(subject), dtype=np.int64)
@@ -142,9 +142,9 @@ def _window_mode(
 
 
 def _sliding_mode(codes: IntArray, starts: LongArray, ends: LongArray) -> IntArray:
-    """`window_mode` of one subject, in memory of its events: counts follow the window, a heap knows the largest.
+    """`window_mode` of one subject in memory proportional to its events: moves the counts, a heap has the largest.
 
-    The heap also holds counts that are no longer true; they are removed when they come to its top.
+    The heap also holds outdated counts; they are removed when they reach its top.
     """
     counts: defaultdict[int, int] = defaultdict(int)
     newest: dict[int, int] = {}

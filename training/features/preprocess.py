@@ -1,4 +1,4 @@
-"""Preprocessing: raw tables in, the processed run out, by Ray Data.
+"""Preprocessing with Ray Data: from raw tables to the processed run.
 
 Interactions are read and encoded in parallel, shuffled once by hash of the subject, and each partition is finished and
 written by one task. The layout of the result is described in `training.features.processed`.
@@ -10,10 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
-from ray.data.context import ShuffleStrategy
 
 from contracts import columns as c
 from contracts.clock import Clock, ShopCalendar, day_to_name
 from contracts.declared import declared_columns
 from contracts.errors import DataError
 from contracts.files import atomic_dir
+from contracts.ids import LongArray
 from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
 from contracts.transforms import FittedTransforms
@@ -37,29 +36,27 @@ from training.features.encode import PARTITION, VERDICTS, EncodeSpec, encode
 from training.features.fit import fit_category, fit_transforms
 from training.features.hashing import hash_strings, partitions_of
 from training.features.kept_out import (
+    PreprocessReport,
     check_positives,
     check_repeats,
-    doubtful_days,
+    day_warnings,
     gather_examples,
-    in_short,
-    told,
-    told_left_out,
+    kept_out_warnings,
+    summary_of_kept_out,
+    vocabulary_warnings,
 )
-from training.features.launches import doubtful_launches, early_events, launch_times, moved_to_first_event
+from training.features.launches import early_events, launch_times, launch_warnings, moved_to_first_event
 from training.features.partition import EVENTS_DIR, SUBJECTS_DIR, PartitionSpec, finish_partition
 from training.features.processed import INFO, ITEMS, REPORT, USERS, ProcessedInfo
 from training.features.raw_tables import RawTables
+from training.features.ray_data import data_error_of, sort_shuffle
 from training.features.repeats import DUPLICATE, REPEATS
 from training.records import ServedValues
-from training.tables import RawTable, pieces, read_piece
+from training.tables import Piece, RawTable, pieces, read_piece
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT: Final = 2
-_LOGGERS_OF_FAILED_TASKS: Final = (
-    "ray.data.exceptions",
-    "ray.data._internal.execution.streaming_executor_state",
-)
 _CHUNK: Final = 1 << 20
 _COUNTS: Final = ("events", "subjects", "positives", "train_positives", "seen")
 
@@ -84,15 +81,15 @@ def preprocess(
         raw_dir: folder of the raw tables.
         out_dir: the run's folder.
         shop: the shop's name.
-        records_dir: folder of what serving recorded of this shop. Erased users leave no row; None = nobody was erased.
-        records_end: shop-local day before which accepted interactions, and the top categories that were served to
-            them, are read as well; None = only the shop's own tables are. A day that is not over must not be read:
-            materialize takes the last day of the run for complete.
-        clock: tells which days of the shop's tables can be and are over; None = the machine's.
-        schema: the features; what it reads of the tables is in the run in canonical form.
+        records_dir: folder of the shop's records, which name the erased users; None = no user was erased.
+        records_end: shop-local day before which recorded interactions and served top categories are read too; None =
+            only the shop's own tables. It must not be after today: materialize relies on a complete last day.
+        clock: decides which days are over; None = the machine's.
+        schema: the features; the columns that it reads are in the run, in canonical form.
 
     Raises:
-        DataError: a table is missing or unreadable, an id occurs twice, a day cannot be, or too few events are left.
+        DataError: a table is missing or unreadable, an id occurs twice, a day is not possible, or too few events are
+            left.
         SchemaError: a column is missing, misnamed or of a wrong type.
         ConfigError: the tables do not cover the days of the split.
         ValueError: a column of the schema has the name of another one.
@@ -106,7 +103,7 @@ def preprocess(
         info, report = _summarise(config, raw, statistics, shop, schema)
         transforms, left_out = fit_transforms(schema, statistics, raw.users, raw.items, config.timezone)
         report["out_of_vocabulary"] = left_out
-        report["warnings"] += told_left_out(left_out)
+        report["warnings"] += vocabulary_warnings(left_out)
         _write_entities(raw, transforms, folder)
         (folder / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         (folder / INFO).write_text(info.model_dump_json(indent=1), encoding="utf-8")
@@ -121,33 +118,26 @@ def _run(config: PreprocessConfig, raw: RawTables, folder: Path, schema: Feature
     for name in (EVENTS_DIR, SUBJECTS_DIR):
         (folder / name).mkdir()
     finish_ref = ray.put(partition_spec(config, raw, folder, schema))
-    with _sort_shuffle():
+    with sort_shuffle():
         first, *others = [_encoded(source, encode_spec(config, raw)) for source in raw.sources]
         encoded = first.union(*others) if others else first
         finished = encoded.groupby(PARTITION).map_groups(_finisher(finish_ref), batch_format="pyarrow")
         try:
             return pa.concat_tables(ray.get(finished.to_arrow_refs()))
         except ray.exceptions.RayTaskError as error:
-            if (cause := _cause(error)) is None:
+            if (cause := data_error_of(error)) is None:
                 raise
             raise cause from error
 
 
-def _cause(error: BaseException | None) -> DataError | None:
-    """What a task found in the tables, if that is why it ended."""
-    while isinstance(error, ray.exceptions.RayTaskError):  # which is an instance of its cause's class, too
-        error = error.cause
-    return error if isinstance(error, DataError) else None
-
-
 def _encoded(source: RawTable, spec: EncodeSpec) -> ray.data.Dataset:
-    """Encoded rows, read in pieces: Ray's own reader makes a batch of every file, however small it is."""
+    """Encoded rows, read in pieces; Ray's own reader would make a batch of every small file."""
     cut = pieces(source)
     numbers = ray.data.range(len(cut), override_num_blocks=len(cut))
     return numbers.map_batches(_encoder(ray.put((source, cut, spec))), batch_size=None, batch_format="pyarrow")
 
 
-def _encoder(work: Any) -> Callable[[Any], Any]:
+def _encoder(work: ray.ObjectRef[tuple[RawTable, list[Piece], EncodeSpec]]) -> Callable[[pa.Table], Iterator[pa.Table]]:
     def encode_piece(numbers: pa.Table) -> Iterator[pa.Table]:
         source, cut, spec = ray.get(work)
         for number in numbers["id"].to_pylist():
@@ -157,35 +147,15 @@ def _encoder(work: Any) -> Callable[[Any], Any]:
     return encode_piece
 
 
-def _finisher(spec: Any) -> Callable[[Any], Any]:
+def _finisher(spec: ray.ObjectRef[PartitionSpec]) -> Callable[[pa.Table], pa.Table]:
     def finish_subjects(rows: pa.Table) -> pa.Table:
         return finish_partition(rows, ray.get(spec))
 
     return finish_subjects
 
 
-@contextmanager
-def _sort_shuffle() -> Iterator[None]:
-    """Shuffles by sorting: with few partitions on one machine several times faster than Ray's default.
-
-    What ends a task ends the job with its own message; Ray's copies of it, with the tasks' stacks, are not printed.
-    """
-    context = ray.data.DataContext.get_current()
-    before = context.shuffle_strategy
-    context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS_OF_FAILED_TASKS}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        context.shuffle_strategy = before
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-
-
 def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
-    """What the tasks that encode interactions of these tables need."""
+    """The input of the tasks that encode interactions."""
     calendar = ShopCalendar(config.timezone)
     user_ids = raw.users[c.USER_ID].combine_chunks()
     return EncodeSpec(
@@ -203,7 +173,7 @@ def encode_spec(config: PreprocessConfig, raw: RawTables) -> EncodeSpec:
 def partition_spec(
     config: PreprocessConfig, raw: RawTables, folder: Path, schema: FeatureSchema = SHOP
 ) -> PartitionSpec:
-    """What the tasks that finish partitions of these tables need."""
+    """The input of the tasks that finish partitions."""
     categories: Vocabulary = fit_category(raw.items)
     return PartitionSpec(
         config=config,
@@ -234,8 +204,8 @@ def _check_all_arrived(raw: RawTables, statistics: pa.Table) -> None:
 
 def _summarise(
     config: PreprocessConfig, raw: RawTables, statistics: pa.Table, shop: str, schema: FeatureSchema
-) -> tuple[ProcessedInfo, dict[str, Any]]:
-    """The run's info and its report of what was kept out."""
+) -> tuple[ProcessedInfo, PreprocessReport]:
+    """The run's info and its report."""
     lengths = raw.split.last_day - raw.split.first_day + 1
     per_day = _sum_lists(statistics["events_of_day"], lengths)
     verdicts = _sum_lists(statistics["verdicts"], len(VERDICTS))
@@ -243,14 +213,14 @@ def _summarise(
     kept_out |= {name: int(statistics[f"num_{name}s"].to_numpy().sum()) for name in REPEATS}
     kept_out = {reason: count for reason, count in kept_out.items() if count}
     counts = {name: int(statistics[f"num_{name}"].to_numpy().sum()) for name in _COUNTS}
-    doubts = list(doubtful_launches(raw.items, statistics, _end(config, raw)))
+    doubts = list(launch_warnings(raw.items, statistics, _end(config, raw)))
     counts |= {"users": len(raw.users), "items": len(raw.items)}
     reused = int(statistics["num_reused_event_ids"].to_numpy().sum())
     of_reason = gather_examples(statistics["examples"])
     examples = [example for some in of_reason.values() for example in some]
     check_repeats(counts["events"], kept_out.get(DUPLICATE, 0), config.max_duplicate_share, of_reason[DUPLICATE])
     positives = _sum_lists(statistics["positives_of_day"], lengths)
-    lacking = "; ".join([in_short(kept_out, examples), *doubts])
+    lacking = "; ".join([summary_of_kept_out(kept_out, examples), *doubts])
     examples += early_events(raw.items, statistics)
     check_positives(raw.split, positives, counts["train_positives"], lacking)
     empty = [day_to_name(raw.split.first_day + int(number)) for number in np.flatnonzero(per_day == 0)]
@@ -267,12 +237,19 @@ def _summarise(
         seen_events=config.seen_events,
     )
     warnings = [
-        *doubtful_days(raw.split, positives, empty, REPORT),
+        *day_warnings(raw.split, positives, empty, REPORT),
         *doubts,
-        *told(kept_out, reused, of_reason, REPORT),
+        *kept_out_warnings(kept_out, reused, of_reason, REPORT),
     ]
-    report = {"kept_out": kept_out, "reused_event_ids": reused, "examples": examples, "empty_days": empty}
-    return info, report | {"warnings": warnings}
+    report: PreprocessReport = {
+        "kept_out": kept_out,
+        "reused_event_ids": reused,
+        "examples": examples,
+        "empty_days": empty,
+        "warnings": warnings,
+        "out_of_vocabulary": {},
+    }
+    return info, report
 
 
 def _write_entities(raw: RawTables, transforms: FittedTransforms, folder: Path) -> None:
@@ -282,11 +259,11 @@ def _write_entities(raw: RawTables, transforms: FittedTransforms, folder: Path) 
 
 
 def _end(config: PreprocessConfig, raw: RawTables) -> int:
-    """The second after the window."""
+    """First second after the window."""
     return ShopCalendar(config.timezone).start_of_day(raw.split.last_day + 1)
 
 
-def _sum_lists(lists: pa.ChunkedArray, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _sum_lists(lists: pa.ChunkedArray, length: int) -> LongArray:
     rows = [row for row in lists.to_pylist() if row]
     return np.sum(rows, axis=0, dtype=np.int64) if rows else np.zeros(length, dtype=np.int64)
 

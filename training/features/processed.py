@@ -52,13 +52,13 @@ REPORT: Final = "report.json"
 
 _EVENT_ARRAYS: Final = (ITEM_ROW, c.TIMESTAMP, c.DAY, "positive", "seen", "mask", "mask_device", "mask_item")
 _CODED: Final = (c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)
-"""Derived while partitions were written, as codes of `Processed.categories`."""
+"""Features derived while partitions are written, as codes of `Processed.categories`."""
 EVENT_COLUMNS: Final = (*_EVENT_ARRAYS, c.DEVICE_TYPE, *_CODED)
 """Columns of events of every shop."""
 
 
 class ProcessedInfo(StrictConfig):
-    """What a processed run is; days are shop-local days since 1970-01-01 and all ends are inclusive."""
+    """Facts of a processed run; days are shop-local days since 1970-01-01, and all ends are inclusive."""
 
     fingerprint: str
     """SHA-256 of the config and of every raw file that was read."""
@@ -79,13 +79,13 @@ class ProcessedInfo(StrictConfig):
     test_day: int
     """First test day."""
     last_day: int
-    """Last test day; nothing later was read."""
+    """Last test day; later days were not read."""
     counts: dict[str, int]
     """Events, subjects, users, items, positives, training positives, seen events."""
     kept_out: dict[str, int]
-    """Interactions that were kept out, by reason; reasons that did not occur are left out."""
+    """Interactions that were kept out, by reason; only reasons that occurred."""
     missing: tuple[str, ...]
-    """Optional columns that the shop does not have, as `table.column`: their features are out."""
+    """Optional columns that the shop lacks, as `table.column`; their features are not used."""
     has_labels: bool
     """Whether the interactions carry labels."""
     seen_events: tuple[c.EventName, ...]
@@ -128,7 +128,7 @@ class Processed:
 
     @cached_property
     def categories(self) -> Vocabulary:
-        """Every category_l1 of the catalogue, whatever the schema makes of them."""
+        """Every category_l1 of the catalogue, independent of the schema."""
         return fit_category(self.items)
 
     @cached_property
@@ -161,17 +161,17 @@ class Processed:
         }
 
     def events(self, partitions: Sequence[int] | None = None) -> EventTable:
-        """The events of some partitions, or of all, one after the other.
+        """The events of some partitions, or of all.
 
         Raises:
             DataError: there is no such partition.
         """
         profile, context = profile_of(self.schema), context_of(self.schema)
         of_users = [one.column_name for one in self.schema.read_from("users") if one.column_name != c.USER_ID]
-        told = [one.column_name for one in self.schema.read_from("context")]
+        of_context = [one.column_name for one in self.schema.read_from("context")]
         derived = [one.column_name for one in self.schema.read_from("derived") if one.column_name in _CODED]
         labels = [c.LABEL] if self.info.has_labels else []
-        events = self._read(EVENTS_DIR, partitions, [*_EVENT_ARRAYS, *told, *derived, *labels])
+        events = self._read(EVENTS_DIR, partitions, [*_EVENT_ARRAYS, *of_context, *derived, *labels])
         subjects = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW, *of_users, NUM_EVENTS])
         num_events = subjects[NUM_EVENTS].to_numpy()
         subjects = subjects.append_column(c.USER_ID, _user_ids(subjects))
@@ -198,12 +198,12 @@ class Processed:
         return user
 
     def subjects(self, partitions: Sequence[int] | None = None) -> pa.ChunkedArray:
-        """Names of the subjects [S] of `events`, as `contracts.ids` names them."""
+        """Names of the subjects [S] of `events`, see `contracts.ids`."""
         rows = self._read(SUBJECTS_DIR, partitions, [c.SUBJECT_ID, USER_ROW])
         return name_subjects(rows[c.SUBJECT_ID], rows[USER_ROW].to_numpy() >= 0)
 
     def _encoded(self, features: Sequence[Feature], table: pa.Table) -> EncodedColumns:
-        """Model inputs of some query features, each distinct category looked up once."""
+        """Model inputs of some query features; looks up each distinct category once."""
         codes = [self._codes(one, table[one.column_name]) for one in features if one.codes]
         others = [one for one in features if not one.codes]
         values = {one.column_name: raw_values(table[one.column_name], one) for one in others}
@@ -240,7 +240,7 @@ def numbers_of(values: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def raw_values(values: pa.ChunkedArray, feature: Feature) -> Values:
-    """A column of a table as transforms read it."""
+    """A column of a table in the form that transforms read."""
     if feature.kind in (FeatureKind.NUMERIC, FeatureKind.CYCLIC):
         return numbers_of(values)
     if feature.kind is FeatureKind.VECTOR:
@@ -262,7 +262,7 @@ def open_processed(path: Path) -> Processed:
     """Opens a processed run.
 
     Raises:
-        DataError: the folder holds none, or one of another layout.
+        DataError: the folder holds no run, or one of another layout.
     """
     file = Path(path) / INFO
     if not file.is_file():

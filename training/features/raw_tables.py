@@ -1,4 +1,4 @@
-"""The checked raw tables of a run of preprocessing: the shop's own, and beside them what serving recorded."""
+"""The checked raw tables of a run of preprocessing: those of the shop and those of the records."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class RawTables:
     Args:
         config: the preprocessing config.
         raw_dir: folder of the shop's tables.
-        records_dir: folder of what serving recorded, which tells who was erased; None = there is none.
+        records_dir: folder of the shop's records, which name the erased users; None = there is none.
         records_end: shop-local day before which recorded interactions are read too; None = none are.
-        clock: tells which days there can be; None = the machine's.
-        extra: columns beside the fixed ones, by table; None = there are none.
+        clock: decides which days are possible; None = the machine's.
+        extra: further columns by table; None = there are none.
 
     Raises:
         DataError, SchemaError, ConfigError, ValueError: as `preprocess`.
@@ -93,12 +93,12 @@ class RawTables:
 
 
 def taken_names() -> set[str]:
-    """Names that columns of interactions get on their way to processed events: a declared one cannot have them."""
+    """Names that preprocessing itself uses for columns of events: declared columns cannot have them."""
     return {*r.INTERACTIONS.names, *encoded_schema().names, *EVENT_COLUMNS, SUBJECT}
 
 
 def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
-    """Days of recorded interactions from the shop's first one on; an event posted late must not move the window."""
+    """Days of recorded interactions from the shop's first day on: an event posted late must not move the window."""
     early = [day for day in recorded.days if day < first_day]
     if early:
         logger.info(
@@ -111,21 +111,21 @@ def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:
 
 
 def _users(table: RawTable | None, sources: Sequence[RawTable], erased: pa.Array) -> pa.Table:
-    """The users table without erased users, and those who occur besides: in records, or anywhere if there is none."""
+    """The users table without erased users, plus users of the records, or of all interactions without a table."""
     met = _users_of([source for source in sources if table is None or r.ACCEPTED_MS in source.schema.names])
-    told = None if table is None else read_files(table)
-    if told is not None:
-        met = met.filter(pc.invert(pc.is_in(met, value_set=told[c.USER_ID].combine_chunks())))
+    known = None if table is None else read_files(table)
+    if known is not None:
+        met = met.filter(pc.invert(pc.is_in(met, value_set=known[c.USER_ID].combine_chunks())))
     schema = c.USERS if table is None else table.schema
     unknown = {column.name: pa.nulls(len(met), arrow_type(column)) for column in schema.columns}
     users = pa.table(unknown | {c.USER_ID: met})
-    if told is not None:
-        users = pa.concat_tables([told, users]).combine_chunks() if len(met) else told
+    if known is not None:
+        users = pa.concat_tables([known, users]).combine_chunks() if len(met) else known
     return users.filter(pc.invert(pc.is_in(users[c.USER_ID], value_set=erased))) if len(erased) else users
 
 
 def _users_of(sources: Sequence[RawTable]) -> pa.Array:
-    """The users that occur in interactions, sorted; illegal ids are none, their rows are kept out and counted."""
+    """The users of interactions, sorted, without illegal ids: their rows are kept out and counted."""
     ids = [pa.array([], pa.string())]
     for table in sources:
         narrow = table.of_columns([c.USER_ID])

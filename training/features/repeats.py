@@ -1,9 +1,9 @@
-"""Which rows tell of an event that another row tells of already.
+"""Finds rows that repeat the event of another row.
 
-An event id means something within its subject only: shops number the rows of a day or of a session. So a row repeats
-another if subject, event id, item, event and time are equal; one with another item or time is an event of its own that
-has been given a used id. The shop's row of an event that serving recorded, too, is known by subject, id, item and day:
-the two clocks may differ.
+Event ids identify events only within a subject, because shops number the rows of a day or session. So a row repeats
+another if subject, event id, item, event and time are equal. With another item or time it is an event of its own whose
+id is reused. If both the shop and serving have an event, their rows match by subject, id, item and day: the two clocks
+may differ.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from training.features.encode import HAPPENED_MS, ITEM_ROW
 DUPLICATE: Final = "duplicate_event"
 RECORDED: Final = "recorded_event"
 REPEATS: Final = (DUPLICATE, RECORDED)
-"""Why rows are kept out that tell of an event again."""
+"""Reasons why repeats are kept out."""
 REUSED: Final = "reused_event_id"
-"""Not kept out."""
+"""Name of rows with a reused id; they are not kept out."""
 NUM_EXAMPLES: Final = 5
-"""Examples of a reason that are told."""
+"""Most examples of a reason."""
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """What is known about rows [E].
+    """Marks of rows [E].
 
     Attributes:
         duplicate: repeats an earlier row.
-        recorded: the shop's row of an event that serving recorded.
-        reused: an event of its own under an id that an earlier one of the subject has.
+        recorded: the shop's row of an event that serving recorded too.
+        reused: an event of its own with the id of an earlier event of the subject.
     """
 
     duplicate: BoolArray
@@ -44,7 +44,7 @@ class Repeats:
 
     @property
     def kept(self) -> BoolArray:
-        """Rows that tell of an event for the first time [E]."""
+        """Rows that are not repeats [E]."""
         return ~(self.duplicate | self.recorded)
 
 
@@ -52,7 +52,7 @@ def find_repeats(rows: pa.Table, subject: IntArray, day: LongArray) -> Repeats:
     """Finds the repeats among rows of whole subjects.
 
     Args:
-        rows: event_id (none is missing), item row, event, timestamp and when a recorded event happened.
+        rows: event_id (none missing), item row, event, timestamp, and the time of recorded events.
         subject: number of each row's subject [E].
         day: shop-local day of each row [E].
     """
@@ -69,8 +69,8 @@ def find_repeats(rows: pa.Table, subject: IntArray, day: LongArray) -> Repeats:
     return Repeats(duplicate, recorded, kept & ~_first(name, kept))
 
 
-def tell_repeats(rows: pa.Table, repeats: Repeats, subject: IntArray, names: pa.Array) -> dict[str, object]:
-    """How many rows repeat others, with the first examples by event id and time.
+def count_repeats(rows: pa.Table, repeats: Repeats, subject: IntArray, names: pa.Array) -> dict[str, object]:
+    """Counts of repeats, with the first examples by event id and time.
 
     Args:
         rows: as above.
@@ -92,7 +92,7 @@ def tell_repeats(rows: pa.Table, repeats: Repeats, subject: IntArray, names: pa.
 
 
 def _codes(*columns: AnyArray) -> LongArray:
-    """A number of each row [E], equal where all columns are."""
+    """A code of each row [E]; codes are equal where all columns are."""
     codes = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         values, places = np.unique(column, return_inverse=True)
@@ -101,7 +101,7 @@ def _codes(*columns: AnyArray) -> LongArray:
 
 
 def _first(codes: LongArray, among: BoolArray) -> BoolArray:
-    """Whether a row is the first with its code among some rows [E]."""
+    """Whether a row is the first of some rows with its code [E]."""
     rows = np.flatnonzero(among)
     first = np.zeros(len(codes), dtype=bool)
     first[rows[np.unique(codes[rows], return_index=True)[1]]] = True

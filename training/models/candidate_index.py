@@ -1,10 +1,10 @@
-"""Top candidates by query · candidate + bias, exact or through FAISS; a search never returns -1."""
+"""Top candidates by query · candidate + bias, by exact search or FAISS; a search never returns -1."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import faiss
 import numpy as np
@@ -14,7 +14,7 @@ from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.top_k import sort_keys, top_k
 
 _FETCH_FACTORS: Final = (4, 16)
-"""The approximate index is asked for this many times k; where the mask leaves too few, for the next; then exactly."""
+"""The approximate index fetches k times the first factor; if too few are left, the next; then search is exact."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CandidateIndex:
         approximate: a FAISS index over the same embeddings, or None for exact search.
     """
 
-    def __init__(self, candidates: FloatArray, approximate: Any = None) -> None:
+    def __init__(self, candidates: FloatArray, approximate: faiss.Index | None = None) -> None:
         self._candidates = np.asarray(candidates)
         self._all_rows = np.arange(len(candidates), dtype=np.int32)
         self._approximate = approximate
@@ -53,7 +53,7 @@ class CandidateIndex:
         Raises:
             BundleError: the file is no index, or one of other embeddings.
         """
-        # mapped: the replicas of a machine share it
+        # mapped, so that the replicas of a machine share it
         try:
             index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
@@ -177,11 +177,12 @@ class CandidateIndex:
 
     def _fetch(self, queries: FloatArray, count: int) -> tuple[IntArray, FloatArray]:
         """FAISS's own answer, [B, count], padded with -1."""
-        parameters = None
-        if isinstance(self._approximate, faiss.IndexHNSW):
-            depth = max(count, self._approximate.hnsw.efSearch)
+        index, parameters = self._approximate, None
+        assert index is not None  # an exact search does not come here
+        if isinstance(index, faiss.IndexHNSW):
+            depth = max(count, index.hnsw.efSearch)
             parameters = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]  # not in its stubs
-        scores, rows = self._approximate.search(np.ascontiguousarray(queries), count, params=parameters)
+        scores, rows = index.search(np.ascontiguousarray(queries), count, params=parameters)
         return rows.astype(np.int32), scores
 
 

@@ -1,4 +1,4 @@
-"""What a subject did before, as vectors: the last item apart, and attention pooling over the last N."""
+"""Vectors of a subject's history: the last item, and attention pooling over the last N."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _EXCLUDED: Final = -1e9
 class ItemEncoder(nn.Module):
     """Vectors of items in a history: an id embedding of its own plus a projection of the content.
 
-    The id embedding is apart from the candidate tower's, so that training the query side alone leaves the candidates
-    as they are; the content gives items without a training positive a meaning too.
+    The id embedding is not the candidate tower's, so that candidates stay fixed if only the query side is trained. The
+    content also describes items without a training positive.
     """
 
     def __init__(self, schema: ModelSchema, items: ItemTensors, dim: int, id_dropout: float) -> None:
@@ -47,8 +47,8 @@ class ItemEncoder(nn.Module):
 class HistoryEncoder(nn.Module):
     """Query-side vectors of the last N interactions; V = `num_heads` + 2 vectors of `dim`.
 
-    Head h weighs interaction n by softmax_n(a_h(item) + b_h(age of the interaction) + c_h(same session)); the other
-    two vectors are the last item, and the last item only while its session goes on. An empty history gives zeros.
+    Head h weighs interaction n by softmax_n(a_h(item) + b_h(age of the interaction) + c_h(same session)); the other two
+    vectors are the last item, and the last item if it is in this session. An empty history gives zeros.
     """
 
     def __init__(self, schema: ModelSchema, items: ItemTensors, *, dim: int, num_heads: int, id_dropout: float) -> None:
@@ -67,7 +67,7 @@ class HistoryEncoder(nn.Module):
         self._prepared = items, vectors, self.item_weight(vectors)
 
     def forward(self, items: ItemTensors, queries: QueryTensors) -> Tensor:
-        """Vectors [B, V, dim]: the heads, the last item, the last item of the session that goes on."""
+        """Vectors [B, V, dim]: the heads, the last item, the last item if in this session."""
         valid = queries.history_rows >= 0
         if self._prepared is not None and self._prepared[0] is items:
             (_, vectors, item_weights), place = self._prepared, queries.history_rows.clamp(min=0)

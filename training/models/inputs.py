@@ -52,7 +52,7 @@ class ColumnTensors:
         )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> ColumnTensors:
-        """The columns with every tensor changed in the same way."""
+        """Applies a function to every tensor."""
         lists, vectors = tuple(map(change, self.lists)), tuple(map(change, self.vectors))
         return ColumnTensors(change(self.codes), change(self.numbers), lists, vectors)
 
@@ -115,7 +115,7 @@ class QueryTensors:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> QueryTensors:
-        """The queries with every tensor changed in the same way."""
+        """Applies a function to every tensor."""
         history = map(change, (self.history_rows, self.history_age_s, self.same_session))
         return QueryTensors(self.columns.map(change), *history)
 
@@ -160,7 +160,7 @@ class PairTensors:
         scores: retrieval scores [T] float32.
         age_bucket: [T] int64 as in `CandidateGroup`.
         popularity: [T] float32 as there.
-        columns: of the pair side, [T]; None where the schema has none.
+        columns: of the pair side, [T]; None if the schema has none.
     """
 
     owners: Tensor
@@ -192,7 +192,7 @@ class PairTensors:
         return self._map(self.owners.to(device), lambda tensor: tensor.to(device))
 
     def alone(self) -> CandidateGroup:
-        """The candidates of a lone query as a group."""
+        """The candidates of a single query as a group."""
         return self._group(lambda tensor: tensor[None])
 
     def grouped(self, num_queries: int) -> tuple[CandidateGroup, Tensor]:
@@ -221,7 +221,7 @@ class PairTensors:
 
 
 class ItemTensors(nn.Module):
-    """Item side of the catalogue, attached to a model so that callers pass ItemRows only.
+    """Item side of the catalogue; models hold it, so that callers pass ItemRows only.
 
     The buffers are not part of a model's weights; on a CPU they share the memory of the arrays that they come from.
 
@@ -261,7 +261,7 @@ class ItemTensors(nn.Module):
         """Encoded ids of items [n]; some are replaced by OOV so that the OOV row and the content are trained.
 
         Args:
-            rows: ItemRow [n], each item at most once where `dropout` is to hold an item as a whole.
+            rows: ItemRow [n]; distinct if `dropout` must treat all places of an item alike.
             dropout: probability that an item's id is replaced.
             hidden: [n] bool, ids to replace in any case.
         """

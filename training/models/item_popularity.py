@@ -1,4 +1,4 @@
-"""How popular items were when the day of a request began: an input of the ranker."""
+"""Popularity of items at the start of the request's day: an input of the ranker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contracts.messages import Candidates, Pairs, QueryFeatures
 
 
 class ItemPopularity:
-    """Looks up what the ranker was trained with.
+    """Looks up the popularity that the ranker was trained with.
 
     Args:
         by_day: [D, I] float32, `training.popularity.relative_popularity` as of the start of each day.
-        last_day: shop-local day of its last row; later days are answered with it.
+        last_day: shop-local day of its last row, which also serves later days.
         calendar: the shop's.
     """
 
@@ -28,7 +28,7 @@ class ItemPopularity:
 
     @classmethod
     def open(cls, bundle: Bundle) -> ItemPopularity | None:
-        """The table of a bundle; None where its ranker does not read it."""
+        """The table of a bundle; None if its ranker does not read it."""
         if not bundle.manifest.reads_popularity:
             return None
         after_data = name_to_day(bundle.manifest.last_day) + 1
@@ -44,7 +44,7 @@ class ItemPopularity:
         Args:
             rows: ItemRows [T].
             owners: the query of each [T].
-            now: Unix seconds [B]; days before the table are answered with its first row.
+            now: Unix seconds [B]; earlier days than those of the table read its first row.
         """
         days = np.clip(self._calendar.day(now) - self._first_day, 0, len(self._by_day) - 1)
         return self._by_day[days[owners], rows]
@@ -53,13 +53,13 @@ class ItemPopularity:
 def pairs_of(
     queries: QueryFeatures, candidates: Candidates, launched_at: LongArray, popularity: ItemPopularity | None
 ) -> Pairs:
-    """What a ranker reads of candidates beside their items.
+    """The inputs of a ranker for pairs of query and candidate.
 
     Args:
         queries: B queries.
         candidates: of them, with retrieval scores.
         launched_at: Unix seconds by ItemRow, [I].
-        popularity: of the items; None where the ranker does not read it.
+        popularity: of the items; None if the ranker does not read it.
     """
     owners, rows = candidates.owners, candidates.rows
     ages = item_age_bucket(launched_at[rows], queries.now[owners])

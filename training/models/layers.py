@@ -1,4 +1,4 @@
-"""Small parts that both models are made of."""
+"""Small layers that both models use."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def embedding(cardinality: int, dim: int) -> nn.Embedding:
 
 
 def linear(num_in: int, num_out: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer that may have no input: only its bias is left."""
+    """A linear layer; without inputs, only its bias."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Initializing zero-element tensors is a no-op")
         return nn.Linear(num_in, num_out, bias=bias)
 
 
 def mlp(dims: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers of the given widths with ReLU between them and nothing after the last."""
+    """Linear layers of the given widths with ReLU between them, none after the last."""
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise(dims):
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
@@ -122,9 +122,9 @@ def without_some_users(columns: ColumnTensors, place: int | None, share: float) 
 
 
 def unique_rows(rows: Tensor, num_items: int) -> tuple[Tensor, Tensor]:
-    """Distinct rows and, in the shape of `rows`, where each of them is among these.
+    """Distinct rows, and the place of each row among them in the shape of `rows`.
 
-    A batch that could touch the whole catalogue takes the whole catalogue, which saves the sort.
+    A batch as large as the catalogue uses the whole catalogue, which saves sorting.
     """
     if rows.numel() >= num_items:
         return torch.arange(num_items, device=rows.device), rows

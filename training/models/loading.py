@@ -7,8 +7,10 @@ for the two-tower candidate.npy [I, E] float32. A bundle holds the same files un
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from contracts.catalogue import ItemFeatures
 from contracts.config import validate
 from contracts.errors import BundleError
 from contracts.ids import FloatArray, IntArray
+from contracts.model_entry import MODEL_CONFIG, ModelEntry
 from contracts.strings import map_array
 from training.models.inputs import ItemTensors
 from training.models.ranker import Ranker, build_ranker
@@ -30,14 +33,14 @@ from training.models.two_tower import TwoTower, TwoTowerConfig
 
 TWO_TOWER: Final = "two_tower"
 RANKER: Final = "ranker"
-_CONFIG, _WEIGHTS, _ENCODED_ID, _CANDIDATE = "config.json", "weights.safetensors", "encoded_id.npy", "candidate.npy"
+_WEIGHTS, _ENCODED_ID, _CANDIDATE = "weights.safetensors", "encoded_id.npy", "candidate.npy"
 _CANDIDATE_CHUNK = 8_192
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-def build_model(name: str, config: dict[str, Any], schema: ModelSchema, items: ItemTensors) -> nn.Module:
-    """The one builder: training, fine-tuning, index building and serving call it with the same values."""
+def build_model(name: str, config: Mapping[str, object], schema: ModelSchema, items: ItemTensors) -> nn.Module:
+    """Builds a model; training, fine-tuning, index building and serving all call it."""
     if name == TWO_TOWER:
         return TwoTower(validate(TwoTowerConfig, config, source="config of the two-tower"), schema, items)
     return build_ranker(name, config, schema, items)
@@ -52,8 +55,8 @@ def save_model(name: str, model: nn.Module, folder: Path) -> None:
         folder: see the layout above.
     """
     config, schema = cast(BaseModel, model.config), cast(BaseModel, model.schema)
-    entry = {"name": name, "config": config.model_dump(mode="json"), "schema": schema.model_dump(mode="json")}
-    (folder / _CONFIG).write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+    entry = ModelEntry(name, config.model_dump(mode="json"), schema.model_dump(mode="json"))
+    (folder / MODEL_CONFIG).write_text(json.dumps(asdict(entry), indent=2) + "\n", encoding="utf-8")
     save_file({key: value.contiguous().cpu() for key, value in model.state_dict().items()}, folder / _WEIGHTS)
     np.save(folder / _ENCODED_ID, cast(ItemTensors, model.items).encoded_id.cpu().numpy())
     if isinstance(model, TwoTower):
@@ -61,10 +64,10 @@ def save_model(name: str, model: nn.Module, folder: Path) -> None:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Copies the weights of a trained model of the same shape into a model: where fine-tuning starts.
+    """Copies the weights of a trained model of the same shape into a model, to start fine-tuning.
 
     Raises:
-        BundleError: there are none, or those of another shape.
+        BundleError: the weights are missing or of another shape.
     """
     path = folder / _WEIGHTS
     if not path.is_file():
@@ -93,10 +96,11 @@ def open_model(folder: Path, items: ItemFeatures) -> nn.Module:
     Raises:
         BundleError: a file is missing, or the weights are not those of the config.
     """
-    for name in (_CONFIG, _WEIGHTS, _ENCODED_ID):
+    for name in (MODEL_CONFIG, _WEIGHTS, _ENCODED_ID):
         if not (folder / name).is_file():
             raise BundleError(f"no {name} in {folder}; expected the folder of a trained model")
-    entry = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    path = folder / MODEL_CONFIG
+    entry = ModelEntry.of(json.loads(path.read_text(encoding="utf-8")), str(path))
     return _restore(entry, folder / _WEIGHTS, items, map_array(folder / _ENCODED_ID))
 
 
@@ -110,8 +114,8 @@ def load_ranker(bundle: Bundle, device: torch.device | str = "cpu", *, prepare: 
 
     Args:
         bundle: an opened bundle.
-        device: where its tensors lie; on a CPU the replicas of a machine share what is mapped.
-        prepare: computes what the catalogue alone gives once; False for scoring items that are given with each call.
+        device: of its tensors; on a CPU, the replicas of a machine share the mapped weights.
+        prepare: precomputes what depends on the catalogue alone; False if each call brings its own items.
     """
     return cast(Ranker, _from_bundle(bundle, RANKER, device, prepare=prepare))
 
@@ -136,7 +140,7 @@ def _checked(model: nn.Module, kind: type[ModuleT]) -> ModuleT:
 
 @torch.no_grad()
 def _restore(
-    entry: dict[str, Any],
+    entry: ModelEntry,
     weights: Path,
     items: ItemFeatures,
     encoded_id: IntArray,
@@ -144,16 +148,16 @@ def _restore(
     *,
     prepare: bool = True,
 ) -> nn.Module:
-    """Builds without memory for the weights, then maps them: the replicas of a machine share them."""
-    schema = validate(ModelSchema, entry["schema"], source=f"schema of {weights.parent}")
+    """Builds without memory for the weights, then maps them, so that the replicas of a machine share them."""
+    schema = validate(ModelSchema, entry.schema, source=f"schema of {weights.parent}")
     tensors = ItemTensors(items, encoded_id)
     with torch.device("meta"):
-        model = build_model(entry["name"], entry["config"], schema, tensors)
+        model = build_model(entry.name, entry.config, schema, tensors)
     try:
         model.load_state_dict(load_file(weights), assign=True)
     except (RuntimeError, SafetensorError) as error:
         raise BundleError(f"{weights} does not hold the weights of its config: {error}") from error
     model.eval().to(device)
     if prepare:
-        cast(Any, model).prepare()
+        cast(TwoTower | Ranker, model).prepare()
     return model

@@ -1,13 +1,13 @@
-"""What every ranker can do, and the builders that the config chooses from."""
+"""The interface of rankers, and the builders that the config chooses from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from torch import Tensor, nn
 
-from contracts.config import StrictConfig, validate
+from contracts.config import ConfigT, validate
 from contracts.errors import ConfigError
 from training.models.dlrm import DLRM, DLRMConfig
 from training.models.inputs import CandidateGroup, ItemTensors, PairTensors, QueryTensors
@@ -15,7 +15,7 @@ from training.models.schema import ModelSchema
 
 
 class RankerConfig(Protocol):
-    """What every ranker's config says."""
+    """Fields that every ranker's config has."""
 
     @property
     def history_length(self) -> int: ...
@@ -45,31 +45,47 @@ class Ranker(Protocol):
         Args:
             queries: B queries.
             pairs: T candidates of them.
-            items: items that the rows of candidates and histories are places in; None = the catalogue.
+            items: the rows of candidates and histories are places in these; None = the catalogue.
 
         Returns:
             Logits [T].
         """
         ...
 
+    def prepare(self) -> None:
+        """Precomputes what depends on weights and catalogue alone."""
+        ...
 
-Builder = Callable[[Any, ModelSchema, ItemTensors | None], nn.Module]
-RANKERS: Final[dict[str, tuple[type[StrictConfig], Builder]]] = {"dlrm": (DLRMConfig, DLRM)}
-"""Config class and builder of each ranker, by its name in the config. Add a ranker here."""
+
+class Builder(Protocol):
+    """Builds a ranker from the plain values of its config; without items it reads none."""
+
+    def __call__(self, config: Mapping[str, object], schema: ModelSchema, items: ItemTensors | None) -> nn.Module: ...
 
 
-def ranker_entry(name: str) -> tuple[type[StrictConfig], Builder]:
-    """Config class and builder of a ranker.
+def builder(
+    name: str, config_class: type[ConfigT], model: Callable[[ConfigT, ModelSchema, ItemTensors | None], nn.Module]
+) -> Builder:
+    """The builder of a model that takes a checked config."""
+
+    def build(config: Mapping[str, object], schema: ModelSchema, items: ItemTensors | None) -> nn.Module:
+        return model(validate(config_class, config, source=f"config of ranker {name!r}"), schema, items)
+
+    return build
+
+
+RANKERS: Final[Mapping[str, Builder]] = {"dlrm": builder("dlrm", DLRMConfig, DLRM)}
+"""Builder of each ranker, by its name in the config. Add a ranker here."""
+
+
+def build_ranker(
+    name: str, config: Mapping[str, object], schema: ModelSchema, items: ItemTensors | None = None
+) -> nn.Module:
+    """Builds a ranker; without items it reads none.
 
     Raises:
-        ConfigError: no ranker has this name.
+        ConfigError: no ranker has this name, or its config does not fit.
     """
     if name not in RANKERS:
         raise ConfigError(f"unknown ranker {name!r}; legal values: {', '.join(sorted(RANKERS))}")
-    return RANKERS[name]
-
-
-def build_ranker(name: str, config: dict[str, Any], schema: ModelSchema, items: ItemTensors | None = None) -> nn.Module:
-    """Builds a ranker from its name and the plain values of its config; without items it reads none."""
-    config_class, build = ranker_entry(name)
-    return build(validate(config_class, config, source=f"config of ranker {name!r}"), schema, items)
+    return RANKERS[name](config, schema, items)

@@ -13,7 +13,7 @@ from contracts.transforms import FittedTransforms
 
 
 class SideSizes(StrictConfig):
-    """Sizes of one side's inputs, by the names of its columns and in their order."""
+    """Sizes of one side's inputs, by column name, in the order of the columns."""
 
     codes: dict[str, int] = Field(default_factory=dict)
     """Rows of the embedding table of each categorical feature, the OOV row included."""
@@ -26,7 +26,7 @@ class SideSizes(StrictConfig):
 
     @classmethod
     def of(cls, transforms: FittedTransforms, side: Side, columns: EncodedColumns | None = None) -> SideSizes:
-        """The sizes of a side; the columns tell how long the vectors of encoders are."""
+        """The sizes of a side; the lengths of encoded vectors come from the columns."""
         layout = transforms.schema.layout(side)
         found = columns.vectors if columns is not None else ()
         lengths = {name: vector.shape[1] for name, vector in zip(layout.vectors, found, strict=False)}
@@ -39,7 +39,7 @@ class SideSizes(StrictConfig):
 
     @property
     def user_column(self) -> int | None:
-        """Which of the codes is the user id; None where none is."""
+        """Place of the user id among the codes; None if it is none of them."""
         names = list(self.codes)
         return names.index(c.USER_ID) if c.USER_ID in names else None
 
@@ -48,11 +48,11 @@ class ModelSchema(StrictConfig):
     """Sizes of all inputs; saved beside the weights."""
 
     query: SideSizes = SideSizes()
-    """Once a request."""
+    """Inputs per request."""
     item: SideSizes = SideSizes()
-    """Once an item."""
+    """Inputs per item."""
     pair: SideSizes = SideSizes()
-    """Once a candidate of a request, beside what the platform derives."""
+    """Inputs per request and candidate, beside the derived ones."""
     num_item_ids: int = 0
     """Rows of the embedding table of the items' own ids, the OOV row included; 0 = there is no catalogue."""
 

@@ -43,10 +43,10 @@ class TwoTowerConfig(StrictConfig):
     item_age: bool = True
     """Whether an additive bias by item age is learned and added in retrieval."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
+    """Probability that an item's id is out of vocabulary in a training step, everywhere in the batch."""
     user_dropout: float = Field(default=0.5, ge=0, lt=1)
-    """Probability that a user's id is out of vocabulary in a training row: what the history tells is not learned by
-    heart."""
+    """Probability that a user's id is out of vocabulary in a training row, so that the model learns from the history
+    instead of memorizing users."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the hidden layers."""
     normalise: bool = False
@@ -59,7 +59,7 @@ class QueryTower(nn.Module):
     """Query features and history to an embedding [B, output_dim].
 
     The history's vectors also reach the embedding by a linear shortcut: "like the last item" is a product of two item
-    vectors, which the narrow hidden layer would have to learn by heart.
+    vectors, which the narrow hidden layer would have to memorize.
     """
 
     def __init__(self, config: TwoTowerConfig, schema: ModelSchema, items: ItemTensors) -> None:
@@ -122,8 +122,8 @@ class CandidateTower(nn.Module):
 class TwoTower(nn.Module):
     """Scores of a query and an item: query · candidate / temperature + bias[age bucket of the item].
 
-    The bias is apart from the embeddings: it changes with the day, the index stays as it is. The division by the
-    temperature is part of the query embedding, so that every caller takes the plain product.
+    The bias is not part of the embeddings, because it changes with the day and the index does not. The query embedding
+    is divided by the temperature, so that callers compute a plain product.
     """
 
     age_bias: Tensor

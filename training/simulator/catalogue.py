@@ -1,4 +1,4 @@
-"""The catalogue: drawn from nothing, or around a given items table."""
+"""The catalogue: drawn, or completed from a given items table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from contracts.ids import IntArray
 from training.simulator import vocabulary as words
-from training.simulator.choice import NO_GENDER, DoubleArray, ItemTraits
 from training.simulator.config import Preset
 from training.simulator.shop import launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, write_text
+from training.simulator.traits import NO_GENDER, DoubleArray, ItemTraits
 
 _GENDER_PROBS = (0.15, 0.15, 0.7)
 _L1_SPREAD = 0.6
@@ -26,12 +26,12 @@ _PRICE_RANGE = (1.99, 24_999.99)
 
 @dataclass(frozen=True)
 class Catalogue:
-    """N items: what the shop shows and what the choice model knows.
+    """N items: their texts and prices, and their traits in the choice model.
 
     Attributes:
         item_ids, titles, descriptions, category_l1, category_l2: strings.
         price: [N].
-        traits: what the choice model knows.
+        traits: inputs of the choice model.
         brand: strings, None for an item without one.
     """
 
@@ -65,7 +65,7 @@ class Catalogue:
 
 
 def price_bands(price_z: DoubleArray) -> IntArray:
-    """0 cheap, 1 middle, 2 dear, within the item's category_l1."""
+    """Price band: 0 cheap, 1 middle, 2 expensive, within the item's category_l1."""
     return np.searchsorted(words.BAND_EDGES, price_z).astype(np.int32)
 
 

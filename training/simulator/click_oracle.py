@@ -36,11 +36,11 @@ class ClickScores:
 def score_clicks(raw_dir: Path, day: str) -> ClickScores:
     """The sum over z of p(z | H) * P(click | z) for every item shown on a day `YYYY-MM-DD`.
 
-    H are the user's age bin, gender and everything before the slate: earlier choices, and clicks and non-clicks of
+    H is the user's age bin and gender and everything before the slate: earlier choices, and clicks and non-clicks of
     earlier slates. The main oracle does not know the slates.
 
     Raises:
-        DataError: the tables have no truth beside them, or no impressions on that day.
+        DataError: the tables have no truth, or no impressions on that day.
     """
     log = EventLog.open(raw_dir)
     model, config = log.truth.model, log.truth.impressions
@@ -73,7 +73,7 @@ def score_clicks(raw_dir: Path, day: str) -> ClickScores:
 
 
 def _anchors(log: EventLog, histories: UserHistories, slates: pa.Table) -> LongArray:
-    """The event at whose moment each slate is shown: the same user and second [S]."""
+    """The event at which each slate is shown: that of the same user and second [S]."""
     span = np.int64(log.truth.period.bounds[-1] + 1)
     events = histories.steps.user * span + histories.timestamp
     wanted = codes(slates[c.USER_ID], log.user_ids) * span + slates[c.TIMESTAMP].to_numpy()

@@ -1,4 +1,4 @@
-"""Configuration of the simulated shop: presets, sizes and what may be overridden."""
+"""Configuration of the simulated shop: presets, sizes and overrides."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ PresetName = Literal["easy", "hard"]
 SizeName = Literal["debug", "demo", "reference"]
 
 BRAND: Final = "brand"
-"""A column of items that only shops with brands have; models read it where `features.columns` declares it."""
+"""A column of items in shops with brands; models read it if `features.columns` declares it."""
 
 
 class Preset(StrictConfig):
     """How predictable the choices are."""
 
     uniform_share: float = Field(ge=0, le=1)
-    """Share of the choices that fall on any launched item alike (eps)."""
+    """Share of choices that are uniform over the launched items (eps)."""
     similar_share: float = Field(ge=0, lt=1)
-    """Share of the remaining choices that follow the session's last item (pi); 0 at a session's first event."""
+    """Share of the other choices that follow the session's last item (pi); 0 at a session's first event."""
     num_similar: int = Field(ge=1)
-    """How many nearest items of the last item are candidates of such a choice."""
+    """Number of nearest items of the last item that such a choice takes from."""
     popularity_slope: float = Field(ge=0)
     """Base popularity falls with this times the logarithm of the popularity rank."""
     persona_weight: float = Field(ge=0, le=1)
@@ -39,7 +39,7 @@ class Size(StrictConfig):
     num_users: int
     """Users with a profile."""
     num_items: int
-    """Items of the whole period, those that launch during it included."""
+    """Items, including those that launch during the period."""
     num_events: int
     """Interactions of the whole period."""
     slates_per_day: int
@@ -58,33 +58,33 @@ SIZES: Final[dict[SizeName, Size]] = {
 
 
 class DriftConfig(StrictConfig):
-    """How the shop changes during the period; all zero means that it does not."""
+    """How the shop changes during the period; it does not if all are zero."""
 
     category_std: float = Field(default=0.0, ge=0)
     """Daily step of the random walk on the log weight of each category."""
     popularity_std: float = Field(default=0.0, ge=0)
     """Daily step of the random walk on the popularity of each item."""
     latent_hazard: float = Field(default=0.0, ge=0, lt=1)
-    """Probability a day that a user's taste, persona and price tier are drawn anew."""
+    """Probability per day that a user's taste, persona and price tier are drawn again."""
 
 
 class ImpressionsConfig(StrictConfig):
-    """The logged slates and how users click on them."""
+    """Logged slates and the clicks on them."""
 
     slates_per_day: int | None = Field(default=None, ge=0)
-    """Slates shown a day; null takes the size's number, 0 writes no impressions."""
+    """Slates shown per day; null takes the size's number, 0 writes no impressions."""
     slate_size: int = Field(default=10, ge=1)
     """Items of one slate; positions count from 0."""
     policy_noise_std: float = Field(default=1.0, ge=0)
-    """Noise of the logging policy on the log popularity, drawn once a day and item."""
+    """Noise of the logging policy on the log popularity, drawn once per day and item."""
     click_bias: float = -2.0
-    """Logit of a click on an item as likely as any other, at position 0 (a0)."""
+    """Logit of a click at position 0 on an item with the uniform probability (a0)."""
     click_slope: float = Field(default=0.8, gt=0)
-    """Growth of the logit with the log of an item's probability over the uniform one (a1)."""
+    """Slope of the logit over the log ratio of an item's probability to the uniform one (a1)."""
     click_clip: float = Field(default=4.0, gt=0)
     """That log ratio is clipped to plus and minus this."""
     position_slope: float = Field(default=0.5, ge=0)
-    """The logit falls with this times log(1 + position)."""
+    """The logit falls by this times log(1 + position)."""
 
 
 class SimulatorConfig(StrictConfig):
@@ -95,7 +95,7 @@ class SimulatorConfig(StrictConfig):
     size: SizeName = "demo"
     """Number of users, items, events and slates, unless overridden below."""
     seed: int = Field(default=0, ge=0)
-    """Same seed and same dates, same tables."""
+    """The same seed and dates give the same tables."""
     timezone: str = "UTC"
     """IANA name; days, dayparts and weekends are those of the shop."""
     num_days: int = Field(default=14, ge=2)
@@ -115,12 +115,12 @@ class SimulatorConfig(StrictConfig):
     columns: dict[str, str] = Field(default_factory=dict)
     """Raw column to its name in the given tables, for example `title: name`."""
     brands: int = Field(default=0, ge=0)
-    """Number of brands, the item column `brand` that part of the users' taste hangs on; 0 = none. A given items table
-    with a column `brand` has brands of its own, however many, unless this is 0."""
+    """Number of brands (item column `brand`), which are part of the users' taste; 0 = none. A given items table with a
+    column `brand` keeps its own brands, unless this is 0."""
     brand_weight: float = Field(default=1.0, ge=0)
-    """How much the log weight of an item rises with a brand that a user likes, and falls with one disliked."""
+    """Added to the log weight of items of a liked brand, subtracted for a disliked one."""
     describe_taste: bool = True
-    """Whether a given item's description gets one sentence with colour and material, so that text carries them."""
+    """Whether descriptions of given items get a sentence with colour and material, so that texts show the taste."""
     drift: DriftConfig = DriftConfig()
     """How the shop changes during the period."""
     impressions: ImpressionsConfig = ImpressionsConfig()
@@ -156,7 +156,7 @@ class SimulatorConfig(StrictConfig):
 
     @property
     def counts(self) -> Size:
-        """The size's numbers with the overrides; users and items of given tables are counted there instead."""
+        """The size's numbers with the overrides; of given tables, the rows count instead."""
         size = SIZES[self.size]
         slates = self.impressions.slates_per_day
         return Size(

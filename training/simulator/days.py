@@ -23,7 +23,7 @@ from training.simulator.tables import ShownSlates
 
 @dataclass(frozen=True)
 class Shop:
-    """A drawn or given shop before anybody visits it."""
+    """A drawn or given shop before its first day."""
 
     period: Period
     catalogue: Catalogue
@@ -95,7 +95,7 @@ def show_slates(
         rng: of this day.
     """
     anchors = np.sort(rng.choice(len(events.item), num_slates, replace=False))
-    # Only the sessions with a slate are needed to know the state at the slates.
+    # Only the sessions with a slate are needed for the state at the slates.
     rows = np.flatnonzero(np.isin(events.session, events.session[anchors]))
     rows = rows[np.lexsort((events.timestamp[rows], sessions.user[events.session[rows]]))]
     session = events.session[rows]

@@ -1,4 +1,4 @@
-"""Reads a simulated shop back as anybody could observe it, with the truth beside it."""
+"""Reads a simulated shop: the observable events, and the truth."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.errors import DataError
 from contracts.ids import IntArray, LongArray
-from training.simulator.choice import DEVICES
 from training.simulator.observed import Steps, observe
 from training.simulator.shop import Profiles
 from training.simulator.tables import USER_GENDERS
+from training.simulator.traits import DEVICES
 from training.simulator.truth import Truth
 
 
@@ -40,8 +40,8 @@ class EventLog:
     """The tables of a simulation.
 
     Attributes:
-        raw_dir: where they lie.
-        truth: what only the simulator knows.
+        raw_dir: their folder.
+        truth: known to the simulator only.
         item_ids: raw ids in the order of the items table.
         user_ids: raw ids in the order of the users table.
         profiles: of the users.
@@ -58,7 +58,7 @@ class EventLog:
         """Opens the tables.
 
         Raises:
-            DataError: they have no truth beside them.
+            DataError: they have no truth.
         """
         truth = Truth.open(raw_dir)
         users = pq.read_table(raw_dir / c.USERS.name)
@@ -86,13 +86,13 @@ class EventLog:
         return pq.read_table(folder, columns=names, partitioning=None)
 
     def read_users(self, schema: c.TableSchema, users: pa.Array, last_day: str, names: list[str]) -> pa.Table:
-        """Some columns of all rows of these users up to and with a day, day after day."""
+        """Some columns of all rows of these users until the end of a day, one table per day."""
         days = [day for day in self.days if day <= last_day]
         tables = (self.read_day(schema, day, names) for day in days)
         return pa.concat_tables([table.filter(pc.is_in(table[c.USER_ID], users)) for table in tables])
 
     def histories(self, users: pa.Array, last_day: str) -> UserHistories:
-        """All events of these users up to and with a day."""
+        """All events of these users until the end of a day."""
         names = [c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.DEVICE_TYPE, c.EVENT_ID]
         table = self.read_users(c.INTERACTIONS, users, last_day, names)
         user = codes(table[c.USER_ID], self.user_ids)
@@ -112,6 +112,6 @@ class EventLog:
 
 
 def codes(values: pa.Array | pa.ChunkedArray, names: pa.Array) -> IntArray:
-    """The position of each value in `names`, which holds them all."""
+    """The position of each value in `names`, which must contain them all."""
     found: IntArray = pc.index_in(values, names).to_numpy()
     return found

@@ -1,4 +1,4 @@
-"""Real items and users as the input of a simulated shop."""
+"""Given items and users as input of a simulated shop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contracts.errors import DataError
 from contracts.ids import IntArray
 from training.simulator import vocabulary as words
 from training.simulator.catalogue import Catalogue, price_bands
-from training.simulator.choice import GENDERS, NO_GENDER, DoubleArray, ItemTraits
 from training.simulator.config import BRAND, SimulatorConfig
 from training.simulator.period import Period
 from training.simulator.shop import Profiles, draw_profiles, launch_days, popularity, standardise_in_category
 from training.simulator.texts import Wording, taste_sentence, write_text
+from training.simulator.traits import GENDERS, NO_GENDER, DoubleArray, ItemTraits
 from training.tables import ColumnMap, read_table
 
 _ONE_CATEGORY = "all"
@@ -43,13 +43,12 @@ def read_given(path: Path, schema: c.TableSchema, renames: ColumnMap) -> pa.Tabl
 
 
 def read_catalogue(config: SimulatorConfig, period: Period, rng: np.random.Generator) -> Catalogue:
-    """The given items, filled up: whatever is missing is drawn or derived, the rest stays as it is.
+    """The given items; missing values are drawn or derived.
 
     Missing category_l1 is one category for all, missing category_l2 the category_l1, missing gender `Any`; missing
     prices and launch days are drawn; a missing text is written. With `brands` the column `brand` is read where there is
-    one; items that it says nothing of have no brand. The taste is always drawn, shown in the picture and,
-    with `describe_taste`, told in one sentence at the end of the description. A launch takes effect at the next
-    shop-local midnight.
+    one; items with a null there have no brand. The taste is always drawn; the picture shows it and, with
+    `describe_taste`, the description's last sentence names it. A launch takes effect at the next shop-local midnight.
     """
     assert config.items_path is not None
     extra = [c.Column(BRAND, c.Kind.CATEGORY)] if config.brands else []
@@ -106,7 +105,7 @@ def _launches(table: pa.Table, period: Period, rng: np.random.Generator) -> IntA
     drawn = launch_days(len(table), period.num_days, rng)
     known = table[c.LAUNCHED_AT].is_valid().to_numpy()
     seconds = table[c.LAUNCHED_AT].fill_null(0).to_numpy()
-    # The last second before a launch lies in the day before the first full one.
+    # The last second before a launch is in the day before the first full day.
     full_day = period.calendar.day(seconds - 1) + 1 - period.first_day
     days: IntArray = np.where(known, full_day, drawn).astype(np.int32)
     return days
@@ -127,13 +126,13 @@ def _texts(
         taste = int(traits.taste[row])
         title, text = write_text(Wording(l1, l2, (l2,), taste, int(bands[row]), int(traits.gender[row])), rng)
         titles[row] = titles[row] or title
-        told = f"{descriptions[row]} {taste_sentence(taste, rng)}" if config.describe_taste else descriptions[row]
-        descriptions[row] = told if descriptions[row] else text
+        described = f"{descriptions[row]} {taste_sentence(taste, rng)}" if config.describe_taste else descriptions[row]
+        descriptions[row] = described if descriptions[row] else text
     return titles, descriptions
 
 
 def read_users(path: Path, renames: ColumnMap, rng: np.random.Generator) -> tuple[pa.Array, Profiles]:
-    """The given users; missing ages are drawn as for drawn users, so are genders where nobody has one.
+    """The given users; missing ages are drawn as for drawn users, and so are genders if the table has none.
 
     A gender other than F and M is a user without preference.
     """

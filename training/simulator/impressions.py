@@ -1,4 +1,4 @@
-"""Logged slates: a stated policy, clicks that depend on the shown items, and what the clicks tell.
+"""Logged slates: a known policy, clicks that depend on the shown items, and the likelihood of clicks.
 
 A slate is shown at the moment of one of the user's events, before that event's choice is made. The policy is
 Plackett-Luce: position by position it picks among the launched items not yet on the slate with weight
@@ -17,11 +17,12 @@ import numpy as np
 from scipy.special import expit
 
 from contracts.ids import BoolArray, IntArray
-from training.simulator.choice import ChoiceModel, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.config import ImpressionsConfig
 from training.simulator.inverse_cdf import InverseCdf
 from training.simulator.observed import Steps
 from training.simulator.posterior import mix, own_probs
+from training.simulator.traits import DoubleArray
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def click_probs(
 
     Args:
         model: the truth.
-        steps: the moments at which the slates are shown [S].
-        normaliser: Z_z at these moments [S, Z].
+        steps: events at which the slates are shown [S].
+        normaliser: Z_z at these events [S, Z].
         items: [S, L].
         config: how users click.
     """
@@ -114,6 +115,6 @@ def draw_clicks(probs: DoubleArray, latent: IntArray, rng: np.random.Generator) 
         latent: z of each slate's user [S].
         rng: source of randomness.
     """
-    told = probs[np.arange(len(latent)), :, latent]
-    clicks: BoolArray = rng.random(told.shape) < told
+    of_class = probs[np.arange(len(latent)), :, latent]
+    clicks: BoolArray = rng.random(of_class.shape) < of_class
     return clicks

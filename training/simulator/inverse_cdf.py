@@ -1,11 +1,11 @@
-"""Drawing from many discrete distributions at once."""
+"""Draws from many discrete distributions at once."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from contracts.ids import LongArray
-from training.simulator.choice import Codes, DoubleArray
+from training.simulator.traits import Codes, DoubleArray
 
 _ALMOST_ONE = 1 - 1e-9
 
@@ -28,7 +28,7 @@ class InverseCdf:
 
     @classmethod
     def of_rows(cls, weights: DoubleArray) -> InverseCdf:
-        """One distribution a row of [R, M]; a draw is row * M + column."""
+        """One distribution per row of [R, M]; a draw is row * M + column."""
         rows, columns = weights.shape
         return cls(weights.ravel(), np.repeat(np.arange(rows), columns))
 

@@ -1,4 +1,4 @@
-"""What anybody can observe of a choice before it is made: who, when, in which context, and the session so far."""
+"""Everything observable before a choice: user, time, context, and the session so far."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from contracts.clock import ShopCalendar
 from contracts.features import SESSION_GAP_S
 from contracts.ids import BoolArray, IntArray, LongArray
-from training.simulator.choice import NUM_DAYPARTS, Codes
 from training.simulator.shop import Profiles
+from training.simulator.traits import NUM_DAYPARTS, Codes
 
 DAYPART_HOURS: Final = 24 // NUM_DAYPARTS
 
@@ -26,8 +26,8 @@ class Steps:
         age_bin: [R].
         gender: [R].
         context: device * 4 + daypart, of the session's first event [R].
-        item: what was chosen [R].
-        last: the session's choice before, -1 at its first event [R].
+        item: the chosen item [R].
+        last: the session's previous choice, -1 at its first event [R].
         seen: the distinct items chosen earlier in the session [R, L], -1 pads anywhere.
         session_start: row of the session's first event [R].
     """
@@ -46,7 +46,7 @@ class Steps:
         return len(self.user)
 
     def take(self, rows: LongArray | slice) -> Steps:
-        """The given rows; a slice must begin at a session's first event, else `session_start` means nothing."""
+        """Some rows; a slice must begin at a session's first event, otherwise `session_start` is wrong."""
         values = {name: value[rows] for name, value in vars(self).items()}
         if isinstance(rows, slice):
             values["session_start"] = values["session_start"] - rows.start
@@ -94,7 +94,7 @@ def observe(
 
 
 def _seen(item: IntArray, start: LongArray) -> IntArray:
-    """Distinct earlier items of the session, one column a lag; a repeat is -1 at the larger lag [R, L]."""
+    """Distinct earlier items of the session, one column per lag; a repeat is -1 at the larger lag [R, L]."""
     place = np.arange(len(item)) - start
     num_lags = int(place.max(initial=0))
     seen = np.full((len(item), num_lags), -1, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The best possible ranking of a simulated shop, and what it loses when a signal is taken away."""
+"""The best possible ranking of a simulated shop, and ablations of its signals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts.errors import DataError
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
-from training.simulator.choice import NO_GENDER
 from training.simulator.event_log import EventLog, codes
 from training.simulator.observed import Steps
 from training.simulator.posterior import ALL, Belief, Knowledge, believe
 from training.simulator.scoring import score_block
+from training.simulator.traits import NO_GENDER
 
 _NUM_HELD_OUT_DAYS = 2
 _BLOCK_ROWS = 1_024
@@ -31,12 +31,12 @@ class Variant(StrEnum):
     - `full`: p(item | everything observable before the event), the ceiling. The posterior of z conditions on age bin,
       gender and all earlier choices of the user with their contexts; the score also on the event's own day, device,
       daypart, weekend, last item and the session's items so far.
-    - `true_latent`: as `full` with the user's class z told. No observer can reach it.
-    - `no_last_item`: nothing is known of K(. | last): posterior and score take every choice to come from B_z and the
-      uniform share. Items already chosen in the session are still known.
+    - `true_latent`: as `full`, but with the user's class z known. No observer can reach it.
+    - `no_last_item`: without K(. | last): posterior and score assume that every choice comes from B_z and the uniform
+      share. Items already chosen in the session are still known.
     - `no_context`: device, daypart and weekend are averaged out of q, in posterior and score.
-    - `no_content`: items without an interaction in the training days are told apart from the others but not from each
-      other: each gets their mean score. The posterior is that of `full`, which favours this variant slightly.
+    - `no_content`: items without an interaction in the training days cannot be told from each other: each gets their
+      mean score. The posterior is that of `full`, which favours this variant slightly.
     - `cold_user`: age, gender and context only: z from its prior, no history and no session.
     """
 
@@ -61,10 +61,10 @@ class OracleEvents:
 
     Attributes:
         event_ids: [T].
-        item: rows of the items table that were chosen [T].
+        item: chosen rows of the items table [T].
         user: rows of the users table [T].
         steps: all events of these users up to the last held-out day.
-        rows: the held-out ones among `steps` [T].
+        rows: rows of the held-out events in `steps` [T].
     """
 
     event_ids: tuple[str, ...]
@@ -91,7 +91,7 @@ class Oracle:
         """Opens the tables of a simulation.
 
         Raises:
-            DataError: the tables have no truth beside them.
+            DataError: the tables have no truth.
         """
         return cls(EventLog.open(raw_dir))
 
@@ -141,16 +141,16 @@ class Oracle:
     def scores(
         self, events: OracleEvents, variant: Variant, train_end: str | None = None
     ) -> Iterator[tuple[LongArray, FloatArray]]:
-        """Yields blocks of events and the probability of each item to be their choice.
+        """Yields blocks of events, with the probability that each item is the choice.
 
         Args:
             events: T held-out events.
             variant: what the scorer knows.
-            train_end: the first day after training, for `no_content`; the last two days are held out if not given.
+            train_end: the first day after training, for `no_content`; by default the last two days are held out.
 
         Yields:
             Positions in `events` [B] and scores [B, N], -inf for items not launched at the event; N in the order of
-            `item_ids`. Every event comes once.
+            `item_ids`. Every event occurs once.
         """
         model, steps = self.truth.model, events.steps.take(events.rows)
         knowledge = _KNOWLEDGE.get(variant, ALL)
@@ -166,7 +166,7 @@ class Oracle:
                 yield block, score_block(model, steps.take(block), weight, knowledge, unknown)
 
     def belief(self, events: OracleEvents, variant: Variant) -> Belief:
-        """What the variant knows of the users' classes before each event."""
+        """The variant's posterior of the users' classes before each event."""
         model = self.truth.model
         belief = believe(model, events.steps, events.rows, _KNOWLEDGE.get(variant, ALL))
         if variant is not Variant.TRUE_LATENT:

@@ -1,4 +1,4 @@
-"""Drawn product pictures: colour tells taste, shape tells category_l1, texture price band, frame marks category_l2.
+"""Drawn product pictures: colour shows the taste, shape category_l1, texture the price band, frame category_l2.
 
 A shape is a closed curve in polar coordinates: r(angle) of a polygon, a star or a flower with n corners, filled or with
 a hole. Position, size, rotation and shade vary a little from item to item.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contracts.ids import IntArray
-from training.simulator.choice import ItemTraits
 from training.simulator.texts import taste_of
+from training.simulator.traits import ItemTraits
 
 SIZE: Final = 64
 NUM_SHAPES: Final = 42
@@ -57,7 +57,7 @@ def draw_picture(motif: Motif, rng: np.random.Generator) -> Pixels:
 
 
 def _shape(code: int, x: _Plane, y: _Plane, *, size: float, turn: float) -> _Plane:
-    """How much of a pixel the shape covers [64, 64]."""
+    """Share of each pixel that the shape covers [64, 64]."""
     kind, corners = code % _KINDS, 3 + code // _KINDS % _CORNERS
     angle, radius = np.arctan2(y, x) + turn, np.hypot(x, y)
     wave = np.mod(angle * corners / (2 * np.pi), 1.0) * 2 - 1
@@ -88,7 +88,7 @@ def _texture(band: int, x: _Plane, y: _Plane) -> _Plane:
 
 
 def _mark_frame(pixels: NDArray[np.floating], code: int, colour: NDArray[np.floating]) -> None:
-    """Sets one of 16 places along the frame, and a bar of a length of its own for codes from 16 on."""
+    """Marks one of 16 places along the frame; for codes from 16 on, also draws a bar whose length shows the code."""
     side, place = divmod(code % _MARKS, 4)
     along = slice(6 + place * 14, 6 + place * 14 + 8)
     across = (slice(1, 5), slice(SIZE - 5, SIZE - 1))[side % 2]
@@ -98,7 +98,7 @@ def _mark_frame(pixels: NDArray[np.floating], code: int, colour: NDArray[np.floa
 
 
 def draw_pictures(folder: Path, names: list[str], traits: ItemTraits, price_band: IntArray, seed: int) -> None:
-    """Writes one PNG an item; the picture of an item depends on the seed, its row and its traits only.
+    """Writes one PNG per item; it depends on the seed, the item's row and its traits only.
 
     Args:
         folder: the raw folder.

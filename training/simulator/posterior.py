@@ -1,7 +1,7 @@
 """The exact posterior of a user's class z, given everything observable before a choice.
 
 It conditions on the user's age bin and gender and on each earlier choice of the user: its item, day and context, and
-the session's choices before it. Two numbers a class and row come out: p(z | H) and the normaliser Z_z of the choice.
+the session's choices before it. The results per class and row are p(z | H) and the normaliser Z_z of the choice.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import numpy as np
 from scipy.special import softmax
 
 from contracts.ids import IntArray, LongArray
-from training.simulator.choice import ChoiceModel, Codes, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.observed import Steps
+from training.simulator.traits import Codes, DoubleArray
 
-_CHUNK_ROWS = 2_048  # an array [rows, classes] of this height stays in the cache
+_CHUNK_ROWS = 2_048  # an array [rows, classes] with this many rows stays in the cache
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What an observer may use.
+    """Signals that an observer may use.
 
     Attributes:
-        last_item: K(. | last); without it every choice is taken to come from B_z and the uniform share alone.
+        last_item: K(. | last); without it every choice is assumed to come from B_z and the uniform share.
         context: device, daypart and weekend; without it q is its average over them.
         history: earlier choices; without it the posterior is the prior given age and gender, and there is no session.
     """
@@ -40,7 +41,7 @@ ALL: Final = Knowledge()
 
 @dataclass(frozen=True)
 class Belief:
-    """What is known before the choices of T rows.
+    """Knowledge before the choices of T rows.
 
     Attributes:
         posterior: p(z | H) [T, Z].
@@ -60,8 +61,8 @@ def believe(
         model: the truth.
         steps: all choices of the users in question, sorted by user and time.
         rows: the T rows of `steps` to report, before their own choice counts.
-        knowledge: what may be used.
-        extra: log-likelihoods that become known together with each row's choice [R, Z].
+        knowledge: signals that may be used.
+        extra: log-likelihoods of further observations with each row's choice [R, Z].
     """
     prior = model.prior[steps.age_bin[rows], steps.gender[rows]]
     if not knowledge.history:
@@ -138,7 +139,7 @@ def _similar_seen(model: ChoiceModel, steps: Steps) -> DoubleArray:
 
 
 def _filter_forward(model: ChoiceModel, steps: Steps, evidence: DoubleArray) -> DoubleArray:
-    """Log p(z | all earlier rows of the user) up to a constant [R, Z]; between days z may be drawn anew."""
+    """Log p(z | all earlier rows of the user) up to a constant [R, Z]; between days z may be drawn again."""
     hazard = model.latent_hazard
     opens_user = np.append(True, steps.user[1:] != steps.user[:-1])
     opens = opens_user | np.append(True, (steps.day[1:] != steps.day[:-1]) & (hazard > 0))

@@ -13,7 +13,7 @@ from training.simulator.inverse_cdf import InverseCdf
 
 @dataclass(frozen=True)
 class Choosers:
-    """Who chooses in which context; all arrays are [S].
+    """Users and contexts of S sessions; all arrays are [S].
 
     Attributes:
         age_bin, gender: of the user.
@@ -30,10 +30,10 @@ class Choosers:
 
 
 def sample_items(model: ChoiceModel, day: int, choosers: Choosers, rng: np.random.Generator) -> IntArray:
-    """Draws each session's items in order [S, longest]; -1 after a session's end.
+    """Draws each session's items in order, [S, longest]; -1 after a session's end.
 
-    A draw of f that repeats an item of the session is refused with probability 1 - r and drawn again, which is a draw
-    of r_i f(i) / Z.
+    A draw from f that repeats an item of the session is rejected with probability 1 - r and drawn again; this draws
+    from r_i f(i) / Z.
     """
     sampler = _DaySampler(model, day, choosers)
     items = np.full((len(choosers.length), int(choosers.length.max(initial=0))), -1, dtype=np.int32)

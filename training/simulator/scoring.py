@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.ids import BoolArray, FloatArray
-from training.simulator.choice import ChoiceModel, DoubleArray
+from training.simulator.choice import ChoiceModel
 from training.simulator.observed import Steps
 from training.simulator.posterior import Knowledge
+from training.simulator.traits import DoubleArray
 
 
 def score_block(
@@ -15,14 +16,14 @@ def score_block(
 ) -> FloatArray:
     """The sum over z of p(z | H) r_i f_z(i) / Z_z for every item.
 
-    The sum over personas is taken per category first, so that an item costs one product a style instead of one a class.
+    It sums over personas per category first, so that an item costs one product per style, not per class.
 
     Args:
         model: the truth.
         steps: B choices of one day and one gender.
         weight: p(z | H) / Z_z [B, Z].
-        knowledge: what may be used.
-        unknown: items that cannot be told apart and share their mean score [N].
+        knowledge: signals that may be used.
+        unknown: items that cannot be told from each other and share their mean score [N].
 
     Returns:
         [B, N] float32, -inf where an item is not launched.

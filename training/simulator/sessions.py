@@ -1,4 +1,4 @@
-"""When people come: sessions that an observer can tell apart by a gap of 30 minutes."""
+"""Times of visits: sessions that an observer can separate by a gap of 30 minutes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from contracts.clock import HOUR_S
 from contracts.errors import ConfigError
 from contracts.ids import BoolArray, IntArray, LongArray
-from training.simulator.choice import DEVICES, NUM_DAYPARTS, DoubleArray
 from training.simulator.period import Period
 from training.simulator.shop import DAYPART_WEIGHTS, HOME_DEVICE_SHARE, WEEKEND_RATE, Population
+from training.simulator.traits import DEVICES, NUM_DAYPARTS, DoubleArray
 
 MAX_LENGTH = 12
 _LENGTH_P = 1 / 3.4
@@ -19,12 +19,12 @@ _QUIET_S = 3_600
 _PACE_S = (10, 301)
 _DAYPART_S = 6 * HOUR_S
 _SPARE = 1.08
-_MOST_EVENTS_PER_DAY = 30  # drawn for one user; about half of so many survive the quiet hour between sessions
+_MOST_EVENTS_PER_DAY = 30  # most events drawn per user; the quiet hour between sessions leaves about half of them
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions in the order of their start; no session crosses the shop's midnight. All arrays are [S].
+    """Sessions in the order of their start; none crosses the shop's midnight. All arrays are [S].
 
     Attributes:
         user: row of the population.
@@ -60,10 +60,10 @@ class Sessions:
 def draw_sessions(population: Population, period: Period, num_events: int, rng: np.random.Generator) -> Sessions:
     """Draws Poisson sessions and thins them at random until their events number at most `num_events`.
 
-    The rates are scaled so that slightly more sessions are drawn than needed: at most one session's events are missing.
+    The rates are scaled to draw slightly more sessions than needed, so that at most one session's events are missing.
 
     Raises:
-        ConfigError: so many events do not fit into the days.
+        ConfigError: the events do not fit into the days.
     """
     expected = float(_daily_rates(population, period).sum()) * (1 + 1 / _LENGTH_P)
     capacity = len(population) * period.num_days * _MOST_EVENTS_PER_DAY
@@ -118,7 +118,7 @@ def _draw(population: Population, period: Period, scale: float, rng: np.random.G
 
 def _apart(user: LongArray, start: LongArray, end: LongArray, span: int) -> BoolArray:
     """Whether a session starts at least an hour after all earlier ones of its user; rows sorted by user and start."""
-    # A user's offset lifts all of their times above those of the users before.
+    # A user's offset is larger than all times of the users before.
     offset = user * (span + 2 * _QUIET_S)
     latest_end = np.maximum.accumulate(end + offset)
     apart = np.ones(len(user), dtype=np.bool_)

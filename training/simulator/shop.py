@@ -1,4 +1,4 @@
-"""What is drawn once for a shop: item traits, effects and the people with their hidden tastes."""
+"""Draws of a shop: item traits, effects, and users with their hidden tastes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 
 from contracts.ids import BoolArray, FloatArray, IntArray
-from training.simulator.choice import (
+from training.simulator.config import DriftConfig, Preset
+from training.simulator.inverse_cdf import InverseCdf
+from training.simulator.traits import (
     AGE_EDGES,
     DEVICES,
     GENDERS,
@@ -21,8 +23,6 @@ from training.simulator.choice import (
     ItemTraits,
     LatentSpace,
 )
-from training.simulator.config import DriftConfig, Preset
-from training.simulator.inverse_cdf import InverseCdf
 
 AGE_WEIGHTS: Final = (0.18, 0.32, 0.25, 0.15, 0.10)
 DEVICE_WEIGHTS: Final = (0.5, 0.4, 0.1)
@@ -55,9 +55,9 @@ def launch_days(num_items: int, num_days: int, rng: np.random.Generator) -> IntA
 
 
 def draw_brands(category: Codes, num_brands: int, rng: np.random.Generator) -> list[str]:
-    """Brands `brand_01`, `brand_02`, … of items [N]; nothing else of an item tells its brand but its category.
+    """Brands `brand_01`, `brand_02`, … of items [N]; only the category is related to them.
 
-    Sizes fall with the rank as Zipf has it, times a factor of each brand in each category.
+    Sizes follow Zipf's law, times a factor of each brand in each category.
 
     Args:
         category: category_l1 of the items [N].
@@ -73,8 +73,8 @@ def draw_brands(category: Codes, num_brands: int, rng: np.random.Generator) -> l
 def brand_effects(num_brands: int, num_tastes: int, weight: float, rng: np.random.Generator) -> DoubleArray:
     """Log effects of brands by brand taste [T, B + 1]; the last column is 0, for items without a brand.
 
-    The brands are dealt out in T hands. Each taste likes one hand (+ weight) and dislikes the next (- weight), so that
-    with T > 2 it does not care about the others, and no brand is liked by all.
+    The brands are split into T groups. Each taste likes one group (+ weight) and dislikes the next (- weight); with T >
+    2 it is indifferent to the others, and no brand is liked by all.
     """
     hand = rng.permutation(num_brands) % num_tastes
     taste = np.arange(num_tastes)[:, None]
@@ -99,9 +99,9 @@ def draw_effects(
     rng: np.random.Generator,
     brand: DoubleArray,
 ) -> Effects:
-    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift's path; `brand` is given.
+    """Draws the log effects of age, device, daypart and weekend, the personas, and the drift; takes those of brands.
 
-    A persona's three favourite categories are drawn by their sizes, so that tiny ones are rarely anybody's favourite.
+    A persona's three favourite categories are drawn by size, so that tiny ones are rarely favourites.
     """
     num_categories = int(items.category_l1.max()) + 1
     favourites = np.zeros((latent.num_personas, num_categories))
@@ -136,7 +136,7 @@ def _walk(num_days: int, width: int, std: float, rng: np.random.Generator) -> Do
 
 @dataclass(frozen=True)
 class Profiles:
-    """What users told the shop; both are [U].
+    """Profiles of users; both are [U].
 
     Attributes:
         age: whole years.
@@ -157,7 +157,7 @@ def age_bins(age: FloatArray) -> IntArray:
 
 
 def draw_profiles(num_users: int, rng: np.random.Generator) -> Profiles:
-    """Ages by bin, uniform within a bin, and genders F and M alike."""
+    """Draws ages by bin, uniform within a bin, and genders F and M with equal probability."""
     low = rng.choice(NUM_AGES, num_users, p=AGE_WEIGHTS)
     bounds = np.array(_AGE_BOUNDS)
     age = rng.integers(bounds[low], bounds[low + 1])
@@ -167,10 +167,10 @@ def draw_profiles(num_users: int, rng: np.random.Generator) -> Profiles:
 
 @dataclass(frozen=True)
 class Population:
-    """The people of the shop; U users.
+    """The users of the shop; U users.
 
     Attributes:
-        profiles: what they told the shop.
+        profiles: known to the shop.
         home_device: [U].
         arrival_day: first day with sessions [U].
         rate: sessions a day on working days [U].
@@ -200,7 +200,7 @@ def draw_population(
     Args:
         profiles: U users.
         prior: p(z | age, gender) [ages, genders + 1, Z].
-        hazard: probability a day that z is drawn anew.
+        hazard: probability per day that z is drawn again.
         num_days: D.
         rng: source of randomness.
     """

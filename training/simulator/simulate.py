@@ -1,4 +1,4 @@
-"""The one function that makes a shop: raw tables, pictures and the truth behind them."""
+"""Makes a shop: raw tables, pictures and the truth."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from contracts.errors import DataError
 from contracts.files import atomic_dir
 from training.simulator import pictures, tables
 from training.simulator.catalogue import Catalogue, draw_catalogue
-from training.simulator.choice import ChoiceModel, LatentSpace, build_choice_model
+from training.simulator.choice import ChoiceModel, build_choice_model
 from training.simulator.config import SimulatorConfig
 from training.simulator.days import Shop, show_slates, simulate_day
 from training.simulator.given import read_catalogue, read_users
 from training.simulator.period import Period
 from training.simulator.sessions import Sessions, draw_sessions
 from training.simulator.shop import brand_effects, draw_brands, draw_effects, draw_population, draw_profiles
+from training.simulator.traits import LatentSpace
 from training.simulator.truth import TRUTH, Truth
 
 LATENT = LatentSpace()
@@ -30,7 +31,7 @@ NUM_BRAND_TASTES = 2
 
 @dataclass(frozen=True)
 class SimulationSummary:
-    """What was simulated, and how long it took.
+    """Facts of a simulation.
 
     Attributes:
         preset, size: of the config.
@@ -58,7 +59,7 @@ def simulate(config: SimulatorConfig, raw_dir: Path, clock: Clock | None = None)
     Args:
         config: the shop.
         raw_dir: replaced if it was written by a simulation, otherwise it must not exist or be empty.
-        clock: tells which day was yesterday; the machine's clock if not given.
+        clock: gives the present day; None = the machine's.
 
     Raises:
         DataError: `raw_dir` holds something else, or a given table cannot be used.
@@ -106,7 +107,7 @@ def build_shop(config: SimulatorConfig, period: Period) -> Shop:
 
 
 def build_model(catalogue: Catalogue, config: SimulatorConfig, period: Period, rng: np.random.Generator) -> ChoiceModel:
-    """The choice model of a catalogue; brands have a stream of their own, so that they disturb no other draw."""
+    """The choice model of a catalogue; brands have a random stream of their own, so that other draws do not change."""
     num_brands = len(catalogue.brands)
     latent = replace(LATENT, num_brand_tastes=NUM_BRAND_TASTES) if num_brands else LATENT
     brand = brand_effects(num_brands, latent.num_brand_tastes, config.brand_weight, _rng(config, 6, 2))
@@ -150,5 +151,5 @@ def _write_days(folder: Path, shop: Shop, sessions: Sessions, config: SimulatorC
 
 
 def _rng(config: SimulatorConfig, *stream: int) -> np.random.Generator:
-    """A stream of its own for each purpose, so that one size does not disturb another part."""
+    """A random stream per purpose, so that the size of one part does not change another part."""
     return np.random.default_rng([config.seed, *stream])

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from contracts import columns as c
 from contracts.ids import BoolArray, IntArray, LongArray
 from training.simulator.catalogue import Catalogue
-from training.simulator.choice import DEVICES, Codes, DoubleArray
 from training.simulator.config import BRAND
 from training.simulator.period import Period
 from training.simulator.shop import Profiles
+from training.simulator.traits import DEVICES, Codes, DoubleArray
 
 EVENT_PROBS: Final = (0.70, 0.18, 0.08, 0.04)
 """Shares of the kinds of events in the order of `contracts.columns.EVENTS`; they do not depend on the item."""
@@ -61,12 +61,12 @@ def write_items(folder: Path, catalogue: Catalogue, period: Period) -> None:
 
 
 def image_path(item_id: str) -> str:
-    """Where an item's picture lies, relative to the raw folder."""
+    """Path of an item's picture, relative to the raw folder."""
     return f"{IMAGES}/{quote(item_id, safe='')}.png"
 
 
 class InteractionWriter:
-    """Writes `interactions/day=…/`, one day after the other; event numbers go on over the days."""
+    """Writes `interactions/day=…/`, one day per call; event numbers continue over the days."""
 
     def __init__(self, folder: Path, user_ids: pa.Array, item_ids: pa.Array) -> None:
         self.num_rows = 0
@@ -134,7 +134,7 @@ class ShownSlates:
 
 
 class ImpressionWriter:
-    """Writes `impressions/day=…/`, one row a shown item; request numbers go on over the days."""
+    """Writes `impressions/day=…/`, one row per shown item; request numbers continue over the days."""
 
     def __init__(self, folder: Path, user_ids: pa.Array, item_ids: pa.Array) -> None:
         self.num_rows = 0

@@ -1,4 +1,4 @@
-"""Titles and descriptions that say category, taste and price band in varied words; popularity is never told."""
+"""Titles and descriptions that name category, taste and price band in varied words, but never the popularity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Wording:
 
     Attributes:
         category_l1, category_l2: names.
-        nouns: what such a product is called.
+        nouns: words for such a product.
         taste: index of the taste family.
         band: price band, 0 cheapest to 2.
         gender: 0 F, 1 M, 2 for everybody.
@@ -68,5 +68,5 @@ def taste_of(taste: int) -> words.Taste:
 
 
 def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
-    """One of the options, all alike."""
+    """One of the options, drawn uniformly."""
     return options[int(rng.integers(len(options)))]

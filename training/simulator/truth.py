@@ -1,4 +1,4 @@
-"""What only the simulator knows, on disk beside the raw tables: the choice model and the users' classes."""
+"""What only the simulator knows: the choice model and the users' classes, stored beside the raw tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Truth:
         """Reads `truth/`.
 
         Raises:
-            DataError: there is none: the tables are not simulated.
+            DataError: it is missing: the tables are not simulated.
         """
         folder = raw_dir / TRUTH
         if not (folder / _VALUES).is_file():

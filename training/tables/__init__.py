@@ -1,6 +1,6 @@
 """Raw tables: which files there are, whether their schemas and values are usable, and their canonical form.
 
-Every column is checked before any row is read, so that a wrong table costs seconds and leaves nothing behind.
+Schemas are checked before any row is read, so that a wrong table fails within seconds.
 """
 
 from training.tables.read import Piece, empty_table, pieces, read_files, read_piece, read_table

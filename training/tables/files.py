@@ -1,4 +1,4 @@
-"""Which files belong to a table. Nothing is skipped in silence: what cannot be read is refused or told by name."""
+"""Finds the files of a table. No file is skipped silently: an unreadable one is an error or a warning with its name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _HIDDEN: Final = (".", "_")
 
 
 def parquet_files(folder: Path) -> tuple[Path, ...]:
-    """All Parquet files below a folder, sorted: by their ending, in any case, or by their first bytes.
+    """All Parquet files below a folder, sorted; recognized by their ending, in any case, or by their first bytes.
 
-    Files and folders whose names begin with "." or "_" are not there, as everywhere where Parquet is written: they are
-    not finished, or about other files. Any other file is left out with a warning.
+    Names that begin with "." or "_" are ignored, as usual for Parquet: such files are unfinished or metadata. Any other
+    file is left out with a warning.
 
     Raises:
         SchemaError: a name is no UTF-8.
@@ -82,7 +82,7 @@ def _walk(path: Path, above: set[str]) -> Iterator[Path]:
         raise SchemaError(f"the name {str(path)!r} is no UTF-8; rename it") from error
     if not path.is_dir():
         yield path
-    elif (real := os.path.realpath(path)) not in above:  # a link to a folder above has nothing new
+    elif (real := os.path.realpath(path)) not in above:  # a link to a parent folder: its files are already found
         for entry in path.iterdir():
             if not entry.name.startswith(_HIDDEN):
                 yield from _walk(entry, above | {real})
@@ -91,7 +91,7 @@ def _walk(path: Path, above: set[str]) -> Iterator[Path]:
 def _is_parquet(path: Path) -> bool:
     if path.suffix.lower() in _ENDINGS:
         return True
-    if not path.is_file():  # a pipe would never end
+    if not path.is_file():  # reading a pipe would never end
         return False
     with path.open("rb") as stream:
         return stream.read(4) in _MAGIC

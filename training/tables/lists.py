@@ -1,4 +1,4 @@
-"""Columns with several values a row, tags and vectors, in canonical form. No Python loop runs over rows."""
+"""Canonical columns with several values per row: tags and vectors. No Python loop runs over rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def vectors(values: pa.Array, column: Column, source: str, path: Path, first_row
 
     Args:
         values: [n] lists of numbers.
-        column: what they are.
+        column: their column.
         source: the column's name in the file.
         path: the file.
         first_row: row of the first value in the file.

@@ -1,4 +1,4 @@
-"""Rows of raw tables, in canonical names, order and types. What a footer promises arrives, or the job ends."""
+"""Reads rows of raw tables, in canonical names, order and types; fails if fewer arrive than the footers promise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.tables.values import canonical_column
 
 _ROWS_AT_ONCE: Final = 500_000
 _ROWS_OF_A_FILE: Final = 300
-"""To open a file takes about as long as to read and encode so many rows."""
+"""Opening a file takes about as long as reading and encoding this many rows."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class FilePart:
     Attributes:
         path: the file.
         row_groups: their numbers.
-        first_row: row of the file that is their first.
-        num_rows: how many rows they have by the footer.
+        first_row: number of their first row in the file.
+        num_rows: their rows by the footer.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class FilePart:
 
 
 class _Rows(NamedTuple):
-    """Rows of a file, and the number that the first of them has there."""
+    """Rows of a file, and the number of the first one in the file."""
 
     table: pa.Table
     path: Path
@@ -56,9 +56,9 @@ Piece = tuple[FilePart, ...]
 
 
 def pieces(raw: RawTable) -> list[Piece]:
-    """A table cut into pieces of about equal work, however many files it lies in.
+    """Cuts a table into pieces of about equal work, for any number of files.
 
-    Their number follows the rows, and grows by one for every 1,700 files.
+    Their number grows with the rows, and by one per 1,700 files.
     """
     cut: list[Piece] = []
     waiting: list[FilePart] = []
@@ -80,7 +80,7 @@ def read_piece(raw: RawTable, piece: Piece) -> Iterator[pa.Table]:
 
     Raises:
         DataError: a file cannot be read, or has other rows than its footer promised.
-        SchemaError: a value lies outside what its column can mean.
+        SchemaError: a value is not legal in its column.
     """
     waiting: list[_Rows] = []
     num_rows = 0
@@ -100,12 +100,12 @@ def read_table(path: Path, schema: TableSchema, columns: ColumnMap | None = None
 
     Args:
         path: a Parquet file, or a folder of them.
-        schema: what the table must look like.
+        schema: of the table.
         columns: names of the shop's columns by our names.
 
     Raises:
         DataError: no file, or a key that occurs twice.
-        SchemaError: a column is missing or of a wrong type, an id is null, or a value is none that its column can mean.
+        SchemaError: a column is missing or of a wrong type, an id is null, or a value is not legal in its column.
     """
     files = parquet_files(path) if path.exists() else ()
     if not files:
@@ -133,13 +133,13 @@ def read_files(raw: RawTable) -> pa.Table:
 
 
 def _read(raw: RawTable, part: FilePart) -> Iterator[_Rows]:
-    """Rows of a part as the file has them, in the columns of the table."""
+    """Rows of a part as in the file, only the columns of the table."""
     row = part.first_row
     try:
         with pq.ParquetFile(part.path) as file:
             there = file.schema_arrow.names
             names = [name for name in raw.source_names.values() if name in there]
-            groups = list(part.row_groups)  # Ray has a task on every core already
+            groups = list(part.row_groups)  # Ray already runs a task on every core
             for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=names, use_threads=False):
                 yield _Rows(pa.Table.from_batches([batch]), part.path, row)
                 row += len(batch)
@@ -153,14 +153,14 @@ def _read(raw: RawTable, part: FilePart) -> Iterator[_Rows]:
 
 
 def _together(raw: RawTable, parts: Sequence[_Rows]) -> pa.Table:
-    """Canonical rows of parts, those of one form as one chunk: many small ones cost what one large one does."""
+    """Canonical rows of parts; parts of one schema as one chunk, so that many small parts are as fast as one."""
     groups = [list(group) for _, group in groupby(parts, lambda part: part.table.schema)]
     try:
         whole = [pa.concat_tables([part.table for part in group]).combine_chunks() for group in groups]
         return pa.concat_tables(
             [_canonical(raw, _Rows(table, group[0].path, 0)) for table, group in zip(whole, groups, strict=True)]
         )
-    except SchemaError:  # one by one, which tells file and row
+    except SchemaError:  # again one by one, to name file and row
         return pa.concat_tables([_canonical(raw, part) for part in parts])
 
 
@@ -172,7 +172,7 @@ def _canonical(raw: RawTable, rows: _Rows) -> pa.Table:
         source = raw.source_names.get(column.name)
         if source is not None and source in table.column_names:
             columns.append(canonical_column(table[source], column, source, path, first_row))
-            if column.declared:  # of the others, the rows of tables without a key are counted where they are left out
+            if column.declared:  # nulls of other columns are counted later, if the table has no key
                 _check_given(columns[-1], column, path, first_row)
         else:
             columns.append(pa.nulls(len(table), arrow_type(column)))

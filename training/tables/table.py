@@ -1,4 +1,4 @@
-"""A raw table: its files and days, and whether their schemas are usable. Only footers are read."""
+"""A raw table: its files and days, with checked schemas. Reads footers only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ColumnMap = Mapping[str, str]
 """Names of the shop's columns by our names, for example `{"title": "name"}`."""
 
 RowGroups = dict[Path, tuple[int, ...]]
-"""Rows of each row group of each file, as the footers tell."""
+"""Rows of each row group of each file, from the footers."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class RawTable:
     """The files of a raw table, all of usable schema.
 
     Attributes:
-        schema: what the table must look like.
+        schema: of the table.
         files: all Parquet files, sorted.
-        source_names: name in the files of each canonical column that at least one file has.
+        source_names: names in the files, by canonical name, of columns that at least one file has.
         row_groups: rows of each row group of each file.
         days: files of each shop-local day; empty unless the table is partitioned. A day may have no file.
     """
@@ -49,7 +49,7 @@ class RawTable:
 
     @property
     def num_rows(self) -> int:
-        """Rows of all files, as their footers tell."""
+        """Rows of all files, from their footers."""
         return sum(sum(self.row_groups[path]) for path in self.files)
 
     def of_files(self, files: Sequence[Path]) -> RawTable:
@@ -62,17 +62,17 @@ class RawTable:
         return replace(self, files=tuple(path for files in found.values() for path in files), days=found)
 
     def of_columns(self, names: Sequence[str]) -> RawTable:
-        """The same files, of which only some columns are read; the others are null."""
+        """The same table, but only some columns are read; the others are null."""
         return replace(
             self, source_names={name: self.source_names[name] for name in names if name in self.source_names}
         )
 
 
 def is_given(raw_dir: Path, schema: TableSchema) -> bool:
-    """Whether a shop has a table that it may do without.
+    """Whether a shop has an optional table.
 
     Raises:
-        SchemaError: there is no folder of that name, but something that looks like the table.
+        SchemaError: there is no folder of that name, but a file or folder with a similar name.
     """
     folder = raw_dir / schema.name
     if folder.is_dir():
@@ -107,14 +107,14 @@ def find_table(raw_dir: Path, schema: TableSchema, columns: ColumnMap | None = N
 
 
 def check_files(files: tuple[Path, ...], schema: TableSchema, columns: ColumnMap) -> tuple[dict[str, str], RowGroups]:
-    """Checks the schemas of files. Of a declared column it is told how many files lack it.
+    """Checks the schemas of files; warns if some files lack a declared column.
 
     Returns:
         The name in the files of each canonical column that some file has, and the rows of each row group.
 
     Raises:
         DataError: a file cannot be read.
-        SchemaError: a column is missing, misnamed or of a wrong type, or no file has one that is declared.
+        SchemaError: a column is missing, misnamed or of a wrong type, or no file has a declared column.
     """
     unknown = set(columns) - set(schema.names)
     if unknown:

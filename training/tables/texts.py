@@ -1,7 +1,7 @@
-"""String columns: bytes that are no UTF-8 are refused by file, row and value, "" is a missing value, and ids are legal.
+"""String columns: refuses bytes that are no UTF-8 and illegal ids, by file, row and value; "" is a missing value.
 
-What a legal id is stands in `recommender_api.values`; categories, device types and the like keep to the same rule,
-because requests name them. Only free text does not.
+`recommender_api.values` defines legal ids; categories, device types and the like obey the same rule, because requests
+name them. Only free text does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SHOWN_CHARS: Final = 60
 
 
 def text_column(values: pa.ChunkedArray, *, nullable: bool, source: str, path: Path, first_row: int) -> pa.ChunkedArray:
-    """A string column whose bytes are UTF-8; "" is a missing value where values may be missing.
+    """A string column, checked for UTF-8; "" becomes null if the column is nullable.
 
     Args:
         values: [n] strings.
@@ -79,11 +79,11 @@ def _first_broken(values: pa.ChunkedArray) -> tuple[int, bytes]:
 def check_ids(
     table: pa.Table, schema: TableSchema, source_names: Mapping[str, str], path: Path, first_row: int
 ) -> None:
-    """Refuses rows that nobody could name: an illegal id, or a category or the like that is none.
+    """Refuses illegal ids, and categories and the like that are not legal ids.
 
     Args:
         table: canonical rows.
-        schema: what they are.
+        schema: of the rows.
         source_names: names of the columns in the file.
         path: the file.
         first_row: row of the first one in the file.
@@ -105,12 +105,12 @@ def check_ids(
 
 
 def first_illegal(value: str | Sequence[str]) -> str:
-    """The illegal id that a value with one is, or the first in it if the value is a list."""
+    """The illegal id in a value: the value itself, or the first one in a list."""
     return value if isinstance(value, str) else next(text for text in value if id_fault(text) is not None)
 
 
 def illegal_ids(values: pa.ChunkedArray) -> BoolArray:
-    """Whether each value [n] is no legal id, or a list with one; a missing one (null) is none that is illegal."""
+    """Whether each value [n] is an illegal id, or a list with one; null is not illegal."""
     illegal = [_illegal(chunk) for chunk in values.chunks]
     return np.concatenate([np.zeros(0, dtype=bool), *illegal])
 
@@ -129,7 +129,7 @@ def _illegal(values: pa.Array) -> BoolArray:
 
 
 def _may_be_illegal(values: pa.Array) -> bool:
-    """A fast look at the bytes, so that the one rule is applied to columns only that may break it."""
+    """A fast check of the bytes: the full rule is applied only to columns that fail it."""
     if len(values) == 0 or pa.types.is_null(values.type):
         return False
     text = values.cast(pa.large_string())

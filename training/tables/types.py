@@ -1,4 +1,4 @@
-"""Arrow types of raw columns: the canonical one of each column, and those that files may have in its place."""
+"""Arrow types of raw columns: the canonical type of each column, and the types that files may have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 def accepts(column: Column, found: pa.DataType) -> bool:
-    """Whether values of a type can be read as a column; whatever is text or a number may be dictionary-encoded."""
+    """Whether a column accepts a type; texts and numbers may also be dictionary-encoded."""
     plain = _plain(found)
     if pa.types.is_null(plain):
         return column.nullable
@@ -32,10 +32,10 @@ def accepts(column: Column, found: pa.DataType) -> bool:
 
 
 def expected(column: Column) -> str:
-    """What a person is told whose file has a column in another type: the type, and the fix."""
+    """Text for errors about a column of another type: the expected type and the fix."""
     rule = _RULES[column.kind]
-    told = rule.told if column.length is None else f"{rule.told} of {column.length} numbers"
-    return f"expected {told}; {rule.fix} in the table"
+    name = rule.name if column.length is None else f"{rule.name} of {column.length} numbers"
+    return f"expected {name}; {rule.fix} in the table"
 
 
 _Predicate = Callable[[pa.DataType], bool]
@@ -45,12 +45,12 @@ class _Rule(NamedTuple):
     """The types of a kind.
 
     Attributes:
-        told: what a person is told to be expected.
-        fix: what the person can do.
-        accepted: what files may have: of the values within lists, where the kind is one of lists.
+        name: the expected type, in words.
+        fix: what the user can do.
+        accepted: types that files may have; for lists, types of their values.
     """
 
-    told: str
+    name: str
     fix: str
     accepted: tuple[_Predicate, ...]
 

@@ -1,4 +1,4 @@
-"""Columns in canonical types. A value that its column cannot mean is refused by file, row and value."""
+"""Converts columns to canonical types; refuses illegal values by file, row and value."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _FINER: Final = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000
 def canonical_column(
     values: pa.ChunkedArray, column: Column, source: str, path: Path, first_row: int = 0
 ) -> pa.ChunkedArray:
-    """A column in the type of its kind; NaN and "" are missing values, as null is.
+    """A column in the type of its kind; NaN and "" become null.
 
     Args:
         values: [n], of a type that the kind accepts.
-        column: what they are.
+        column: their column.
         source: the column's name in the file.
         path: the file.
         first_row: row of the first value in the file.
 
     Raises:
-        SchemaError: a value lies outside what the column can mean, or is no UTF-8.
+        SchemaError: a value is not legal in the column, or is no UTF-8.
     """
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)

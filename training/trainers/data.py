@@ -1,4 +1,4 @@
-"""The input path: event rows to tensors, built in a thread ahead of the steps that use them."""
+"""Builds batches of tensors from event rows, in a thread ahead of the training steps."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Batch:
         positives: ItemRow of each row [B] int64.
         now: Unix seconds [B] int64.
         day: shop-local day after the first day of the data [B] int64.
-        hidden: [B] bool, positives whose id is to be out of vocabulary.
-        label: [B] float32; 1 where the tables have no labels.
+        hidden: [B] bool, positives whose id becomes out of vocabulary.
+        label: [B] float32; 1 if the tables have no labels.
     """
 
     queries: QueryTensors
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class WorkerData:
-    """What one worker trains and validates on.
+    """Data of one worker, for training and validation.
 
     Attributes:
         events: its subjects' events.
@@ -92,8 +92,8 @@ class WorkerData:
     def batch(self, rows: LongArray, *, history_length: int, history_days: int, masked: bool) -> Batch:
         """The inputs of event rows [B].
 
-        NumPy alone computes here: a tensor operation in the input thread would start a second pool of OpenMP threads,
-        and two pools on the same cores make every step of training wait (measured: half the rows a second).
+        It uses NumPy only: a tensor operation in the input thread would start a second pool of OpenMP threads, and two
+        pools on the same cores slow every training step (measured: half the rows per second).
         """
         features = self.events.query_features(
             rows, self.transforms, length=history_length, history_days=history_days, masked=masked
@@ -141,7 +141,7 @@ def load_worker_data(
         items: its catalogue with embeddings.
         worker: this worker's number.
         num_workers: all workers.
-        validation_rows: at most this many validation events over all workers, spread evenly over the day's.
+        validation_rows: most validation events of all workers together, spread evenly over the day.
 
     Raises:
         ConfigError: there are more workers than partitions.
@@ -181,8 +181,7 @@ def epoch_batches(
 ) -> Generator[Batch]:
     """All rows in random order, in batches of nearly equal size, from batch number `first` on.
 
-    The same generator gives the same batches. Rows are turned into tensors in chunks of many batches, by a thread that
-    works ahead.
+    The same generator gives the same batches. A thread that works ahead builds tensors in chunks of many batches.
     """
     order = rows[rng.permutation(len(rows))]
     ends = np.linspace(0, len(order), num_batches + 1).astype(np.int64)
@@ -195,7 +194,7 @@ def epoch_batches(
 
 
 def _ahead(build: Callable[[int], Batch], arguments: range) -> Generator[Batch]:
-    """Yields build(argument) in order, computed by a thread that stays a few results ahead."""
+    """Yields build(argument) in order; a thread computes a few results ahead."""
     ready: queue.Queue[Batch | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
     stop = threading.Event()
 
@@ -212,7 +211,7 @@ def _ahead(build: Callable[[int], Batch], arguments: range) -> Generator[Batch]:
                     return
                 put(build(argument))
             put(None)
-        except BaseException as error:  # handed to the consumer, who raises it
+        except BaseException as error:  # the consumer raises it
             put(error)
 
     thread = threading.Thread(target=work, name="input-path", daemon=True)

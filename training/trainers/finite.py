@@ -1,4 +1,4 @@
-"""What ends training by name: losses and weights that are NaN or infinite."""
+"""Ends training if a loss or a weight is NaN or infinite, and names it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FIX: Final = "lower learning_rate or look for extreme values in the features and
 
 
 class Losses:
-    """Losses of the steps of an epoch, kept on the device: adding one makes nobody wait for it.
+    """Losses of the steps of an epoch, kept on the device, so that adding one does not wait for it.
 
     Args:
-        before: steps of earlier epochs, for messages.
+        before: number of steps of earlier epochs, for messages.
         num_steps: of the epoch.
         device: of the losses.
     """
@@ -28,7 +28,7 @@ class Losses:
         self._last = 0
 
     def add(self, step: int, loss: Tensor) -> None:
-        """Notes the loss of a step, counted from 1 in the epoch; the first one may be a later step."""
+        """Adds the loss of a step, counted from 1 in the epoch; a resumed run may start at a later step."""
         self._first = step - 1 if self._first is None else self._first
         self._values[step - 1] = loss.detach()
         self._last = step
@@ -54,8 +54,8 @@ def check_weights(model: nn.Module, place: str) -> None:
     """Refuses parameters and buffers that are not finite.
 
     Args:
-        model: what is trained.
-        place: after which step, for the message.
+        model: the trained model.
+        place: the step before, for the message.
 
     Raises:
         TrainingError: names the first one.

@@ -1,13 +1,13 @@
-"""The one loop of steps and evaluation, for every model and any number of workers."""
+"""The loop of steps and evaluation, for every model and any number of workers."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -28,11 +28,11 @@ Metrics = dict[str, float]
 
 
 class Task(Protocol):
-    """What the loop needs to know of a model."""
+    """The interface of a model to the loop."""
 
     @property
     def model(self) -> nn.Module:
-        """What is trained."""
+        """The trained model."""
         ...
 
     @property
@@ -54,15 +54,27 @@ class Task(Protocol):
 
 
 Progress = Callable[[int, int, float, float], None]
-"""Told now and then: steps done, steps in all, loss, rows a second."""
-Keep = Callable[[dict[str, Any], Metrics], None]
-"""Given the values to resume from, and the metrics so far."""
+"""Called from time to time with steps done, all steps, loss, and rows per second."""
+
+
+class TrainState(TypedDict):
+    """State that a run resumes from; `step` counts within the epoch."""
+
+    model: dict[str, Tensor]
+    optimizers: list[dict[str, object]]
+    epoch: int
+    step: int
+    metrics: Metrics
+
+
+Keep = Callable[[TrainState], None]
+"""Called with the state after an epoch, or within one."""
 
 
 class Optimizers:
     """Adam for dense parameters, SparseAdam for the tables with sparse gradients, one schedule for both.
 
-    Scalars and biases, parameters of at most one dimension, have a rate of their own and no weight decay.
+    Scalars and biases (parameters of at most one dimension) have a rate of their own and no weight decay.
     """
 
     def __init__(self, model: nn.Module, config: TrainerConfig, total_steps: int) -> None:
@@ -96,11 +108,11 @@ class Optimizers:
         for schedule in self._schedules:
             schedule.step()
 
-    def state_dict(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[dict[str, object]]:
         """Everything that a resumed run needs."""
         return [part.state_dict() for part in self._all] + [part.state_dict() for part in self._schedules]
 
-    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+    def load_state_dict(self, state: list[dict[str, object]]) -> None:
         """Continues from `state_dict`."""
         for optimizer, values in zip(self._all, state, strict=False):
             optimizer.load_state_dict(values)
@@ -116,9 +128,10 @@ def use_sparse_gradients(model: nn.Module, above: int | None) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has the C allocator keep freed memory of this process, where it is glibc's.
+    """Makes glibc's allocator keep the freed memory of this process.
 
-    Else the tensors of every step are given back to the system and cleared anew by it, a tenth to a quarter of a step.
+    Otherwise the system takes back and clears the memory of every step's tensors, a tenth to a quarter of a step's
+    time.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -131,23 +144,23 @@ def fit(
     config: TrainerConfig,
     *,
     worker: int = 0,
-    resume: Mapping[str, Any] | None = None,
+    resume: TrainState | None = None,
     keep: Keep | None = None,
     progress: Progress | None = None,
     before_step: Callable[[], None] = lambda: None,
 ) -> Metrics:
     """Trains a task.
 
-    Order of rows, dropout and negatives depend on seed, epoch, step and worker only, so that a resumed run takes the
-    same steps as one that was never interrupted.
+    Order of rows, dropout and negatives depend on seed, epoch, step and worker only, so a resumed run takes the same
+    steps as an uninterrupted one.
 
     Args:
         task: model, rows and loss.
         config: see `TrainerConfig`.
         worker: this worker's number.
-        resume: what `keep` was given in an earlier run.
+        resume: state that `keep` got in an earlier run.
         keep: called after every epoch and every `checkpoint_steps`.
-        progress: called now and then.
+        progress: called from time to time.
         before_step: called before every step.
 
     Returns:
@@ -167,8 +180,8 @@ def fit(
 
     def kept(epoch: int, step: int) -> None:
         if keep is not None:
-            state = {"model": task.model.state_dict(), "optimizers": optimizers.state_dict()}
-            keep({**state, "epoch": epoch, "step": step, "metrics": metrics}, metrics)
+            model, optimizer = task.model.state_dict(), optimizers.state_dict()
+            keep({"model": model, "optimizers": optimizer, "epoch": epoch, "step": step, "metrics": metrics})
 
     for epoch in range(first_epoch, config.epochs):
         place = epoch, first_step if epoch == first_epoch else 0, num_steps
@@ -179,7 +192,7 @@ def fit(
 
 
 def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
-    """Steps that every worker takes, since they exchange gradients at each: enough for the worker with most rows."""
+    """Steps that every worker takes, enough for the worker with most rows: workers exchange gradients at each step."""
     device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
     fewest = smallest(num_rows, device)
     if fewest < config.batch_size:
@@ -191,7 +204,7 @@ def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
 
 
 def _evaluated(task: Task, place: str) -> Metrics:
-    """Metrics of the weights after a step.
+    """Validation metrics after a step.
 
     Raises:
         TrainingError: weights, scores or metrics are not finite.
@@ -232,7 +245,7 @@ def _train_epoch(
             before_step()
             generator = _step_generator(config.seed, epoch, step, worker, device)
             loss = task.loss(batch.to(device), generator)
-            (loss * share).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss * share)
             optimizers.step()
             losses.add(step, loss)
             rows_done += len(batch)
@@ -249,7 +262,7 @@ def _train_epoch(
 
 
 def _step_generator(seed: int, epoch: int, step: int, worker: int, device: torch.device) -> torch.Generator:
-    """The generator of a step's negatives; dropout draws from torch's own, seeded alike."""
+    """The generator of a step's negatives; also seeds torch's own generator, which dropout uses."""
     number = int(np.random.SeedSequence([seed, epoch, step, worker]).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(number)
     return torch.Generator(device).manual_seed(number)

@@ -29,13 +29,13 @@ class RankerTrainConfig(TrainerConfig):
     ranker: Literal["dlrm"] = "dlrm"
     """Which ranker."""
     model: DLRMConfig = DLRMConfig()
-    """Its shape."""
+    """Shape of the model."""
     ranker_rows: Literal["sampled_negatives", "label"] = "sampled_negatives"
-    """What it learns from: positives beside sampled negatives, or the `label` column of the interactions."""
+    """Training rows: positives beside sampled negatives, or the `label` column of the interactions."""
     objective: RankerLossConfig = RankerLossConfig()
-    """Negatives and loss; not read with ranker_rows=label."""
+    """Negatives and loss; unused with ranker_rows=label."""
     validation_rows: int = Field(default=2_000, ge=1)
-    """At most this many events of the validation day are evaluated: each scores 300 retrieved items."""
+    """Most events of the validation day that are evaluated; each scores 300 retrieved items."""
     init_from: Path | None = None
     """Folder of a trained ranker of the same shape to start from."""
 

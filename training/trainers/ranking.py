@@ -32,18 +32,18 @@ _EVALUATION_SEED: Final = 0
 
 
 class RankerLossConfig(StrictConfig):
-    """What a training row is compared with, and how."""
+    """Negatives and loss of a training row."""
 
     loss: Literal["bce", "softmax"] = "softmax"
     """`bce`: each candidate by itself; `softmax`: the positive among its negatives."""
     negatives: Literal["in_batch", "popularity", "retrieval"] = "popularity"
     """`in_batch`: positives of other queries; `popularity`: draws by popularity; `retrieval`: by retrieval score."""
     num_negatives: int = Field(default=5, ge=1)
-    """Negatives of a positive."""
+    """Number of negatives per positive."""
     shared: bool = False
-    """Whether all queries of a batch share the drawn negatives: many more of them in the same time."""
+    """Whether all queries of a batch share the drawn negatives, which allows many more in the same time."""
     uniform_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the draws that take any item alike."""
+    """Share of uniform draws."""
     logq_correction: bool = True
     """Whether logits are corrected for the probability that an item is drawn."""
 
@@ -100,7 +100,7 @@ class RankingTask:
     def evaluate(self) -> Metrics:
         """HR@10 and NDCG@10 of the retrieved items as the ranker orders them, and its AUC.
 
-        The AUC's negatives are 100 launched items a positive, drawn by popularity.
+        The AUC uses 100 launched items per positive, drawn by popularity.
 
         Raises:
             TrainingError: a score is not finite.
@@ -123,7 +123,7 @@ class RankingTask:
         """Hits and NDCG [2] where the ranker orders the retrieved items, and which rows have broken scores."""
         scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), _RETRIEVED)
         logits = self._ranker.logits(batch.queries, self._group(batch, retrieved, scores))
-        is_late = self._launched_at[retrieved] > batch.now[:, None]  # where fewer than 300 items are launched
+        is_late = self._launched_at[retrieved] > batch.now[:, None]  # fewer than 300 items are launched
         shown = logits.masked_fill(is_late, -torch.inf)
         is_positive = retrieved == batch.positives[:, None]
         ranks = TiedRanks(shown, shown.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True))
@@ -158,7 +158,7 @@ class RankingTask:
             batch: B rows.
             queries: the retriever's [B, E].
             candidates: the groups.
-            hidden: of the first group [B, C] bool: ids that are to be out of vocabulary for both models.
+            hidden: of the first group [B, C] bool: ids that become out of vocabulary for both models.
         """
         groups = []
         for rows, unknown in zip(candidates, (hidden, *(None for _ in candidates[1:])), strict=True):
@@ -170,7 +170,7 @@ class RankingTask:
         return self._ranker.logits(batch.queries, *groups)
 
     def _group(self, batch: Batch, rows: Tensor, scores: Tensor) -> CandidateGroup:
-        """ItemRows [B or 1, C] with retrieval scores [B, C] and what they are at each row's time."""
+        """ItemRows [B or 1, C] with retrieval scores [B, C] and their inputs at each row's time."""
         buckets = age_buckets(self._launched_at[rows], batch.now[:, None])
         popularity = None if self._popularity is None else self._popularity[batch.day[:, None], rows]
         return CandidateGroup(rows, scores, buckets, popularity)

@@ -1,4 +1,4 @@
-"""Ray Train around the loop: workers, checkpoints, restarts, progress; the trained model ends up in one folder."""
+"""Runs the loop with Ray Train: workers, checkpoints, restarts, progress; writes the trained model to one folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 import ray.train
 import torch
@@ -23,7 +23,7 @@ from contracts.cores import ThreadsByLoad
 from contracts.files import atomic_dir
 from training.models.loading import save_model
 from training.trainers.config import TrainerConfig
-from training.trainers.loop import Metrics, Progress, Task, fit, keep_freed_memory
+from training.trainers.loop import Metrics, Progress, Task, TrainState, fit, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ BuildTask = Callable[[int, int, torch.device], Task]
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What a training run gave.
+    """Result of a training run.
 
     Attributes:
         metrics: of the validation day, and `loss` and `rows_per_s` of the last epoch.
-        seconds: wall time with the start of the workers.
+        seconds: wall time, including the start of the workers.
         out_dir: the model's folder.
     """
 
@@ -71,7 +71,7 @@ class TrainJob:
 
     @property
     def run_name(self) -> str:
-        """Names the checkpoints' folder: an interrupted run continues there, one of another config does not."""
+        """Name of the folder of checkpoints: an interrupted run continues there, a run with another config does not."""
         identity = [self.config.model_dump_json(), *(str(path.resolve()) for path in self.inputs)]
         return f"{self.name}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:12]}"
 
@@ -79,12 +79,12 @@ class TrainJob:
 def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummary:
     """Trains with Ray Train and writes the model's folder; an earlier one is replaced.
 
-    Ray must be initialised; every node must see `storage_dir` and the job's inputs. A run that was interrupted goes on
-    from its last checkpoint, whether a worker or this process was lost.
+    Ray must be initialised; every node must see `storage_dir` and the job's inputs. An interrupted run continues from
+    its last checkpoint, whether a worker or this process was lost.
 
     Args:
         job: what to train.
-        storage_dir: where checkpoints are kept until the run is done.
+        storage_dir: folder of checkpoints until the run is done.
         out_dir: see `training.models.loading`, and metrics.json.
     """
     config, started = job.config, time.perf_counter()
@@ -105,7 +105,7 @@ def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummar
         ),
     )
     kept = trainer.fit().checkpoint
-    assert kept is not None  # every epoch reports one
+    assert kept is not None  # every epoch reports a checkpoint
     with atomic_dir(out_dir) as folder, kept.as_directory() as checkpoint:
         shutil.copytree(Path(checkpoint) / _MODEL, folder, dirs_exist_ok=True)
         metrics: Metrics = dict(torch.load(Path(checkpoint) / _STATE, weights_only=True)["metrics"])
@@ -115,7 +115,7 @@ def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummar
 
 
 def _train_worker(values: dict[str, TrainJob]) -> None:
-    """What every worker runs: builds its task, continues from the run's checkpoint if there is one, trains."""
+    """Code of every worker: builds its task, loads the run's checkpoint if there is one, and trains."""
     job, context = values["job"], ray.train.get_context()
     worker = context.get_world_rank()
     threads = ThreadsByLoad(job.config.threads, torch.set_num_threads, fixed=job.config.fixed_threads)
@@ -135,8 +135,9 @@ def _train_worker(values: dict[str, TrainJob]) -> None:
         close()
 
 
-def _report(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) -> None:
-    """Hands metrics, and from worker 0 a checkpoint, to Ray Train; the last one holds the model's folder."""
+def _report(job: TrainJob, task: Task, state: TrainState) -> None:
+    """Reports metrics to Ray Train, and from worker 0 a checkpoint; the last one contains the model's folder."""
+    metrics = state["metrics"]
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report(metrics)
         return
@@ -149,23 +150,29 @@ def _report(job: TrainJob, task: Task, state: dict[str, Any], metrics: Metrics) 
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
+class _Bar(Protocol):
+    """The used part of Ray's progress bar, which has no types."""
+
+    def set_description(self, desc: str) -> None: ...
+    def update(self, n: int) -> None: ...
+    def close(self) -> None: ...
+
+
 def _progress_bar(name: str) -> tuple[Progress, Callable[[], None]]:
-    """One line on the driver's terminal."""
-    bars: list[tqdm_ray.tqdm] = []
+    """A progress bar on the driver's terminal, and how to close it."""
+    bars: list[_Bar] = []
     shown = 0
 
     def progress(done: int, steps: int, loss: float, rows_per_s: float) -> None:
         nonlocal shown
         if not bars:
             bars.append(tqdm_ray.tqdm(desc=name, total=steps, unit="step"))
-        bars[0].set_description(  # type: ignore[no-untyped-call]
-            f"{name}: loss {loss:.3f}, {rows_per_s:,.0f} rows/s"
-        )
-        bars[0].update(done - shown)  # type: ignore[no-untyped-call]
+        bars[0].set_description(f"{name}: loss {loss:.3f}, {rows_per_s:,.0f} rows/s")
+        bars[0].update(done - shown)
         shown = done
 
     def close() -> None:
         for bar in bars:
-            bar.close()  # type: ignore[no-untyped-call]
+            bar.close()
 
     return progress, close

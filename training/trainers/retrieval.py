@@ -23,7 +23,7 @@ _EVALUATION_ROWS: Final = 1_024
 
 
 class NegativesConfig(StrictConfig):
-    """What the positive of a query is compared with."""
+    """Candidates that a query's positive is compared with."""
 
     source: Literal["in_batch", "catalogue"] = "catalogue"
     """`in_batch`: the other positives of the batch; `catalogue`: all launched items, affordable for small ones."""
@@ -45,7 +45,7 @@ class RetrievalTask:
     """Trains the two-tower by softmax over candidates.
 
     In-batch negatives with accidental hits masked are the reference's loss; the correction is that of
-    `training.losses`. Uniform draws beside them: see `training.negatives.ItemSampler`.
+    `training.losses`. For the uniform draws see `training.negatives.ItemSampler`.
     """
 
     def __init__(self, model: TwoTower, data: WorkerData, negatives: NegativesConfig, batch_size: int) -> None:
@@ -103,7 +103,7 @@ class RetrievalTask:
         return torch.cat([self.model.age_bias, excluded])[self._age_buckets]
 
     def _catalogue_loss(self, batch: Batch) -> Tensor:
-        """Softmax over all launched items; a hidden positive stands in it with its out-of-vocabulary embedding."""
+        """Softmax over all launched items; a hidden positive has its out-of-vocabulary embedding."""
         num_items, hidden_rows = len(self.model.items), batch.hidden.nonzero().flatten()
         rows = torch.arange(num_items, device=hidden_rows.device)
         rows = torch.cat([rows, batch.positives[hidden_rows]])
@@ -127,7 +127,7 @@ class RetrievalTask:
     def _factors(self, batch: Batch, rows: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Query and candidate embeddings whose product is the score; items that are not launched yet are excluded.
 
-        What an item's age adds depends on the query's day only: it joins the product as one more component a day.
+        The bias of an item's age depends on the query's day only: it is one more component of the product per day.
         """
         queries, candidates = self.model.query(batch.queries), self.model.candidate(rows, hidden)
         days = F.one_hot(batch.day, len(self._age_buckets)).to(queries.dtype)

@@ -1,4 +1,4 @@
-"""What a trained two-tower tells the ranker's trainer: retrieval scores, and the candidates that it would retrieve."""
+"""Outputs of a trained two-tower for training the ranker: retrieval scores, and the candidates that it retrieves."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class RetrievalScores:
     def log_probs(self, batch: Batch, queries: Tensor) -> Tensor:
         """Logs of the softmax of the scores over the items launched by the day's start, [B, I].
 
-        Draws from it are the candidates that the ranker will meet, and so nearly those of the full softmax that few of
-        them estimate it well (Bengio and Senecal, "Adaptive Importance Sampling to Accelerate Training of a Neural
+        Draws from it resemble the candidates that the ranker will score, and are so close to the full softmax that few
+        of them estimate it well (Bengio and Senecal, "Adaptive Importance Sampling to Accelerate Training of a Neural
         Probabilistic Language Model", 2008).
         """
         return (queries @ self._candidates.T + self._bias[batch.day]).log_softmax(dim=1)

@@ -1,7 +1,7 @@
-"""Validation metrics of one positive a query where scores may tie: equal scores stand in random order.
+"""Validation metrics of one positive per query; equal scores count as randomly ordered.
 
 With A scores above the positive's and T others equal to it, its rank from 1 is A + 1, …, A + T + 1 with equal
-probability; every metric is the mean over these, so that a model that tells nothing apart gains nothing.
+probability; every metric is the mean over these, so that a model with equal scores gains nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TiedRanks:
 
     Args:
         scores: of the candidates [B, C]; -inf never counts.
-        positive: score of each query's positive [B, 1], one of its row; NaN and -inf stand behind everything.
+        positive: score of each query's positive [B, 1], one of its row; NaN and -inf rank last.
     """
 
     def __init__(self, scores: Tensor, positive: Tensor) -> None:
@@ -50,16 +50,16 @@ def are_broken(scores: Tensor) -> Tensor:
 
 
 def averages(names: Sequence[str], sums: Tensor, broken: Tensor, counts: Tensor) -> dict[str, float]:
-    """Means over the rows of all workers; a metric of no row is left out.
+    """Means over the rows of all workers; metrics without rows are left out.
 
     Args:
         names: of M metrics.
         sums: of each metric over this worker's rows, [M] float64.
-        broken: this worker's rows with a score that is not finite, a number.
-        counts: rows that each metric is a mean of, [M].
+        broken: number of this worker's rows with a score that is not finite.
+        counts: number of rows of each metric, [M].
 
     Raises:
-        TrainingError: some worker had a score that is not finite.
+        TrainingError: a worker has a score that is not finite.
     """
     whole = total(torch.cat([sums, counts.to(sums), broken.to(sums)[None]])).tolist()
     if whole[-1]:

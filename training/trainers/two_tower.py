@@ -26,7 +26,7 @@ class TwoTowerTrainConfig(TrainerConfig):
     model: TwoTowerConfig = TwoTowerConfig()
     """Shape of the towers."""
     negatives: NegativesConfig = NegativesConfig()
-    """What the positive of a query is compared with."""
+    """Candidates that a query's positive is compared with."""
     init_from: Path | None = None
     """Folder of a trained two-tower of the same shape to start from."""
 

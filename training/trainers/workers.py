@@ -1,4 +1,4 @@
-"""What the workers of one training run exchange. With a single worker nothing is sent."""
+"""Communication between the workers of a training run; a single worker sends nothing."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _reduced(value: int, device: torch.device, operation: dist.ReduceOp.RedOpTyp
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replaces every gradient by the mean over the workers, so that all of them take the same step.
+    """Replaces every gradient by its mean over the workers, so that all workers take the same step.
 
-    Dense gradients travel as one flat vector. Of a sparse embedding table only touched rows travel, as
-    (rows, gradients): the whole table would be the batch's size a thousand times over.
+    Dense gradients are sent as one flat vector. Sparse embedding tables send touched rows only, as (rows, gradients): a
+    whole table would be a thousand times as large as the batch.
     """
     if num_workers() == 1:
         return
@@ -71,7 +71,7 @@ def _mean_of_sparse(gradient: Tensor) -> Tensor:
 
 
 def _gather(local: Tensor) -> Tensor:
-    """The workers' tensors one after the other; first dimensions may differ."""
+    """The concatenated tensors of all workers; first dimensions may differ."""
     sizes = [torch.zeros(1, dtype=torch.int64, device=local.device) for _ in range(num_workers())]
     dist.all_gather(sizes, torch.tensor([len(local)], device=local.device))
     longest = int(torch.cat(sizes).max())

@@ -1,4 +1,4 @@
-"""The ranker on item features that come with the message, as where every model is a deployment."""
+"""The ranker on item features of the message, for a deployment per model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.models.loading import load_ranker
 
 
 class FeatureScorer:
-    """Scores candidates whose items' features are given instead of read from the catalogue.
+    """Scores candidates by given item features instead of the catalogue's.
 
     Args:
         bundle: the bundle whose ranker it is.
@@ -57,7 +57,7 @@ class FeatureScorer:
 
         Raises:
             BundleError: the messages are of another bundle version.
-            StageError: the ranker gave something that is no number.
+            StageError: a logit is not finite.
         """
         refuse_other_version(queries.bundle_version, self._version)
         refuse_other_version(candidates.bundle_version, self._version)

@@ -1,6 +1,6 @@
 """The fourteen models of the reference one by one, and the stages made of calls to them.
 
-A placement to compare with, not to run.
+A placement for comparisons only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ModelName = Literal[
     "sampling",
     "item_decoder",
 ]
-"""All but the seen filter (model 4), which is a stage of the product."""
+"""All models but the seen filter (model 4), which is a stage of the product."""
 MODELS: Final[tuple[ModelName, ...]] = get_args(ModelName)
 
 
@@ -62,7 +62,7 @@ def open_model(
     """Opens one model, on the CPU.
 
     Args:
-        name: which, or the seen filter.
+        name: of the model, or of the seen filter.
         bundle: an opened bundle.
         config: settings.
         thread: the replica's compute thread.
@@ -71,7 +71,7 @@ def open_model(
     if name == "user_lookup":
         return AsyncCall(open_user_lookup(bundle, config, stores))
     if name == "query_tower":
-        from serving.stages.query_tower import QueryTower  # torch: only where the model runs
+        from serving.stages.query_tower import QueryTower  # imported only where the model runs, because of torch
 
         return ThreadCall(QueryTower.open(bundle), thread)
     if name == "candidate_search":
@@ -101,19 +101,19 @@ def open_model(
 
 
 def fill_context(batch: RequestBatch) -> RequestBatch:
-    """Model 0: a request without a time is of now; what was not told stays missing."""
+    """Model 0: a request without a time gets the present one; other values stay missing."""
     return dataclasses.replace(batch, context_time=request_times(batch))
 
 
 def composed_stages(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
-    """The stages by name, four of them made of models."""
+    """The stages by name; four of them call models."""
     composed = ComposedStages(calls)
     made = {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
     return made | {"seen_filter": calls["seen_filter"]}
 
 
 class ComposedStages:
-    """Stages whose models are called one by one.
+    """Stages that call their models one by one.
 
     Args:
         calls: every model, local or remote.

@@ -1,7 +1,7 @@
-"""Models of the reference that the stages fold into others.
+"""Models of the reference that our stages contain.
 
-Item columns lie ready transformed in the bundle and the ranker reads them by ItemRow, so these run only where each of
-the fourteen models is a deployment of its own.
+The bundle has transformed item columns, which the ranker reads by ItemRow; so these models run only if each of the
+fourteen models is a deployment.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class UserInputs:
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """What the catalogue holds of U items beside text and picture.
+    """Catalogue columns of U items, without text and picture.
 
     Attributes:
         encoded: their columns, [U].
@@ -75,7 +75,7 @@ class ItemColumns:
 
 @dataclass(frozen=True)
 class ItemInputs:
-    """Model inputs of U items beside text and picture: encoded id [U] int32 and columns [U]."""
+    """Model inputs of U items without text and picture: encoded id [U] int32 and columns [U]."""
 
     encoded_id: IntArray
     columns: EncodedColumns
@@ -83,12 +83,12 @@ class ItemInputs:
 
 @dataclass(frozen=True)
 class Unrolled:
-    """What the ranker reads of T candidates beside their items.
+    """Inputs of the ranker for T candidates, beside their items.
 
     Attributes:
         owners: the query that each belongs to, [T] int64.
-        ages: the item's age bucket then, [T] int32.
-        popularity: its popularity then, [T] float32; None where the ranker does not read it.
+        ages: the item's age bucket at the query's time, [T] int32.
+        popularity: the item's at the query's time, [T] float32; None if the ranker does not read it.
     """
 
     owners: LongArray
@@ -103,7 +103,7 @@ def context_features(schema: FeatureSchema) -> tuple[Feature, ...]:
 
 
 def user_features(schema: FeatureSchema) -> tuple[Feature, ...]:
-    """Query features of model 1b: those of the user and of what the user did."""
+    """Query features of model 1b: those of the user and of the user's activity."""
     others = context_features(schema)
     return tuple(one for one in schema.of(Side.QUERY) if one not in others)
 
@@ -119,7 +119,7 @@ def content_features(schema: FeatureSchema) -> tuple[Feature, ...]:
 
 
 class ContextTransform:
-    """Context and time to model inputs; in the stages a part of the query features."""
+    """Context and time as model inputs; our stages compute them with the query features."""
 
     def __init__(self, transforms: FittedTransforms) -> None:
         self._transforms = transforms
@@ -131,7 +131,7 @@ class ContextTransform:
 
 
 class UserInputTransform:
-    """What the stores know of users to model inputs; in the stages a part of the query features."""
+    """Stored user features as model inputs; our stages compute them with the query features."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._version = bundle.version
@@ -151,7 +151,7 @@ class UserInputTransform:
 
 
 def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, context: QueryPart) -> LookedUp:
-    """The query features that models 1b and 1c give together."""
+    """The query features from the outputs of models 1b and 1c."""
     parts = [(part.names, part.columns) for part in (user.part, context)]
     now = np.full(len(batch), batch.now, dtype=np.int64)
     features = QueryFeatures(batch.bundle_version, now, joined(parts, context.whole), user.history)
@@ -159,7 +159,7 @@ def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, cont
 
 
 class CandidateSearch:
-    """Candidates of query embeddings that another deployment has computed."""
+    """Candidates for query embeddings of another deployment."""
 
     def __init__(self, bundle: Bundle, retrieval: Retrieval) -> None:
         self._version = bundle.version
@@ -172,7 +172,7 @@ class CandidateSearch:
         constraints: Constraints | None = None,
         given: Ragged | None = None,
     ) -> Candidates:
-        """As the stage answers; embeddings are [B, E].
+        """The answer of the stage; embeddings are [B, E].
 
         Raises:
             BundleError: the queries are of another bundle version.
@@ -182,7 +182,7 @@ class CandidateSearch:
 
 
 class StoredItems:
-    """Columns of items by ItemRow, from mapped arrays: categories by their encoded ids, numbers as they came."""
+    """Columns of items by ItemRow, from mapped arrays: encoded ids of categories, raw numbers."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._features = stored_features(bundle.schema)
@@ -198,9 +198,9 @@ class StoredItems:
 
 
 class ItemTransform:
-    """Item columns to model inputs; in the stages they lie ready transformed in the bundle.
+    """Item columns as model inputs; our stages read them from the bundle.
 
-    A number whose raw values the bundle does not have stays as it lies there.
+    Numbers without raw values in the bundle are taken as stored.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -219,9 +219,9 @@ class ItemTransform:
 
 
 class Unroll:
-    """Which query each candidate belongs to, and its age and popularity at that query's time.
+    """The query of each candidate, and the candidate's age and popularity at the query's time.
 
-    The ranker reads a query's features by its place, so they are repeated by reference.
+    The ranker reads a query's features by its place, so they need not be copied.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -229,7 +229,7 @@ class Unroll:
         self._popularity = ItemPopularity.open(bundle)
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Unrolled:
-        """One entry a candidate [T]."""
+        """One entry per candidate [T]."""
         owners = candidates.owners
         ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
         table = self._popularity
@@ -238,7 +238,7 @@ class Unroll:
 
 
 class ItemDecoder:
-    """Raw ids of ranked items; in the stages the gateway reads them with the metadata."""
+    """Raw ids of ranked items; in our stages the gateway reads them with the metadata."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._raw_ids = bundle.strings(f"items/{c.ITEM_ID}")

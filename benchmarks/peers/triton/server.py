@@ -1,6 +1,6 @@
 """Starts a Triton server with the fourteen models as an ensemble, and ends it on SIGINT.
 
-The wheel of nvidia-pytriton carries the server; `make bench-peers` installs it into an environment of its own.
+The wheel of nvidia-pytriton contains the server; `make bench-peers` installs it into an environment of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from benchmarks.peers.triton.shop import opened_shop
 from benchmarks.peers.triton.spec import ANSWER, ENSEMBLE, REQUEST, Model, Tensors
-from benchmarks.peers.triton.stages import opened_shop
 
 ROOT: Final = Path(__file__).parents[3]
 ENVIRONMENT: Final = ROOT / "var" / "peers" / "triton"
@@ -83,7 +83,7 @@ def command(repository: Path, port: int) -> list[str]:
 
 
 def environment(settings: str) -> dict[str, str]:
-    """What the server and the models' interpreters need to find their libraries and our code."""
+    """Environment variables, so that the server and the models' interpreters find their libraries and our code."""
     packages = _packages()
     libraries = [str(packages / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
     return os.environ | {
@@ -101,7 +101,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
     """Waits until every model is loaded.
 
     Raises:
-        RuntimeError: the server ended or does not get ready.
+        RuntimeError: the server ended or is not ready in time.
     """
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
@@ -163,7 +163,7 @@ def _packages() -> Path:
 
 
 def _server_home() -> Path:
-    """Where the wheel has the server, with the Python backend's stub beside its library."""
+    """Folder of the server in the wheel, with the Python backend's stub beside its library."""
     home = _packages() / "pytriton" / "tritonserver"
     version = _packages().parent.name.removeprefix("python")
     stub = home / "backends" / "python" / "triton_python_backend_stub"

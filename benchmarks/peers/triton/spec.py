@@ -1,7 +1,7 @@
-"""The fourteen models of the ensemble: what flows between them. No other imports: both interpreters read it.
+"""The fourteen models of the ensemble and their tensors. It imports nothing else, because both interpreters read it.
 
-Every tensor has a leading dimension of requests, which is not listed. Item features stay where the ranker is and only
-ItemRows travel, as in our own pipeline: that is faster than to send and unroll them, and the peer gets the faster form.
+Every tensor has a leading dimension of requests, which is not listed. Item features stay with the ranker and only
+ItemRows are sent, as in our own pipeline: this is faster than sending features.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Model:
 
     Attributes:
         inputs: names of tensors that requests or other models give.
-        outputs: what it gives.
+        outputs: names of its output tensors.
     """
 
     inputs: tuple[str, ...]

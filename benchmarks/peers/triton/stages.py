@@ -1,104 +1,48 @@
-"""The fourteen models as functions over tensors: around our own stage classes, and the parts of `per_model`."""
+"""The fourteen models as functions over tensors, made of our stage classes and the parts of `per_model`."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.per_model.parts import ContextTransform, context_features, user_features
-from benchmarks.peers.triton.spec import TEXTS, Model, fourteen_models
+from benchmarks.peers.per_model.parts import ContextTransform, user_features
+from benchmarks.peers.triton.shop import (
+    OpenedShop,
+    bytes_of,
+    called,
+    query_columns,
+    query_features,
+    request_batch,
+    subjects_batch,
+    texts_of,
+    use_one_thread,
+    without_fallbacks,
+)
+from benchmarks.peers.triton.spec import TEXTS
 from contracts import columns as c
-from contracts.bundle import Bundle, open_bundle
-from contracts.encoded import EncodedColumns, joined
-from contracts.feature import Side
-from contracts.features import History, item_age_bucket
+from contracts.encoded import EncodedColumns
+from contracts.features import item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
-from contracts.messages import Candidates, Pairs, QueryFeatures, RequestBatch
-from contracts.presets import PRICE_LOG_NORM, SHOP
-from contracts.schema import SideLayout
+from contracts.messages import Candidates, Pairs
+from contracts.presets import PRICE_LOG_NORM
 from contracts.user_records import UserRecords
-from serving.config import ServingConfig
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.query_features import request_times, user_values
-from serving.stores.connection import StoreConnection
 from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]
 Stage = Callable[..., Outputs]
-"""Input arrays [B, …] in the order of the specification to output arrays by name."""
-
-
-@dataclass(frozen=True)
-class OpenedShop:
-    """What every model's process opens.
-
-    Attributes:
-        config: settings of serving; `stores.address` is set.
-        bundle: an opened bundle.
-        models: the specification.
-        runner: runs the calls to the stores, one after the other.
-    """
-
-    config: ServingConfig
-    bundle: Bundle
-    models: dict[str, Model]
-    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
-
-    @cached_property
-    def stores(self) -> StoreConnection:
-        """The connection of this process."""
-        assert self.config.stores.address is not None
-        return StoreConnection.open(self.config.stores, self.config.stores.address)
-
-    def close(self) -> None:
-        """Ends the connection."""
-        self.runner.run(self.stores.client.aclose())
-        self.runner.close()
-
-    @property
-    def now(self) -> int:
-        return self.config.clock().now()
-
-
-def opened_shop(settings: str) -> OpenedShop:
-    """Opens the bundle that settings of serving, as JSON, name by its folder.
-
-    Raises:
-        ValueError: its schema is not the preset, whose columns the tensors of this peer are.
-    """
-    config = ServingConfig.model_validate(json.loads(settings))
-    assert config.bundle is not None
-    bundle = open_bundle(f"{config.registry}/{config.bundle}", verify=False)
-    if bundle.schema != SHOP:
-        raise ValueError(f"bundle {bundle.version} has columns of its own; this peer serves the preset 'shop' only")
-    sizes = history_length(bundle), config.retrieval.retrieval_k, bundle.array("two_tower/candidate").shape[1]
-    return OpenedShop(config, bundle, fourteen_models(*sizes))
-
-
-def history_length(bundle: Bundle) -> int:
-    """Interactions that the longest reader of the bundle's models reads.
-
-    Raises:
-        ValueError: none reads any; Triton has no tensors without elements.
-    """
-    configs = [bundle.json(f"{model}/config.json")["config"] for model in ("two_tower", "ranker")]
-    longest = max(int(config.get("history_length", 0)) for config in configs)
-    if longest == 0:
-        raise ValueError(f"bundle {bundle.version} reads no history; this peer needs a model that does")
-    return longest
+"""Maps input arrays [B, …], in the order of the specification, to output arrays by name."""
 
 
 def context_preprocessor(shop: OpenedShop) -> Stage:
-    """Model 0: what the client did not tell."""
+    """Model 0: fills in what the client did not send."""
 
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
-        batch = _batch(shop, len(timestamp), context_time=timestamp[:, 0])
+        batch = request_batch(shop, len(timestamp), context_time=timestamp[:, 0])
         now = np.full_like(timestamp, batch.now)
         return {"device": device_type, "time": request_times(batch)[:, None], "now": now}
 
@@ -115,11 +59,11 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
     stores = shop.stores
     opened = (stores.config, stores.address, stores.client)
     features = UserFeatureStore(*opened, shop.bundle.schema)
-    lookup = UserLookup(features, RecentItemStore(*opened), _strict(shop.config).pipeline)
+    lookup = UserLookup(features, RecentItemStore(*opened), without_fallbacks(shop.config).pipeline)
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
-        batch = _of_subjects(shop, user_id, session_id)
+        batch = subjects_batch(shop, user_id, session_id)
         records = shop.runner.run(lookup(batch))
         history = build_history(batch, records.recent)
         unknown = {c.AGE: np.full(len(batch), np.nan), **dict.fromkeys(TEXTS, (None,) * len(batch))}
@@ -127,7 +71,7 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
         return {
             "known": records.known[:, None],
             "age": told[c.AGE][:, None],
-            **{name: _bytes(told[name]) for name in TEXTS},
+            **{name: bytes_of(told[name]) for name in TEXTS},
             "history_rows": history.rows,
             "history_age_s": history.age_s,
             "history_same_session": history.same_session,
@@ -145,10 +89,10 @@ def nvt_user_transform(shop: OpenedShop) -> Stage:
         size = len(user_id)
         told: dict[str, Any] = {
             c.AGE: age[:, 0],
-            **{name: tuple(_texts(values)) for name, values in zip(TEXTS, texts, strict=True)},
+            **{name: tuple(texts_of(values)) for name, values in zip(TEXTS, texts, strict=True)},
         }
         records = replace(UserRecords.anonymous(size), known=known[:, 0], columns=told)
-        values = user_values(_batch(shop, size, user_ids=tuple(_texts(user_id))), records)
+        values = user_values(request_batch(shop, size, user_ids=tuple(texts_of(user_id))), records)
         columns = transforms.columns(features, values, size)
         return {"user_codes": columns.codes, "age_norm": columns.numbers}
 
@@ -160,8 +104,8 @@ def nvt_context_transform(shop: OpenedShop) -> Stage:
     transform = ContextTransform(shop.bundle.transforms)
 
     def run(device: AnyArray, time: LongArray) -> Outputs:
-        told = {c.DEVICE_TYPE: tuple(_texts(device))}
-        columns = transform(_batch(shop, len(time), context=told, context_time=time[:, 0])).columns
+        told = {c.DEVICE_TYPE: tuple(texts_of(device))}
+        columns = transform(request_batch(shop, len(time), context=told, context_time=time[:, 0])).columns
         return {"device_code": columns.codes, "time_waves": columns.numbers}
 
     return run
@@ -171,11 +115,11 @@ def query_tower(shop: OpenedShop) -> Stage:
     """Model 2."""
     from serving.stages.query_tower import QueryTower
 
-    _one_thread()
+    use_one_thread()
     tower = QueryTower.open(shop.bundle)
 
     def run(user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray, *history: AnyArray) -> Outputs:
-        return {"query": tower(_queries(shop, _assembled(shop, user, age, device, waves), history))}
+        return {"query": tower(query_features(shop, query_columns(shop, user, age, device, waves), history))}
 
     return run
 
@@ -184,7 +128,7 @@ def faiss_retrieval(shop: OpenedShop) -> Stage:
     """Model 3: the best eligible items; -1 where there are fewer."""
     from serving.stages.retrieval import Retrieval
 
-    _one_thread()
+    use_one_thread()
     size = shop.config.retrieval.retrieval_k
     retrieval = Retrieval.open(shop.bundle, shop.config.retrieval)
 
@@ -200,7 +144,7 @@ def faiss_retrieval(shop: OpenedShop) -> Stage:
 
 
 def filter_seen_items(shop: OpenedShop) -> Stage:
-    """Model 4: -1 instead of what the subject has seen."""
+    """Model 4: replaces items that the subject has seen by -1."""
     from serving.stages.seen_filter import seen_reader
     from serving.stores.seen import SeenStore
 
@@ -210,7 +154,7 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
     read = seen_reader(store, shop.bundle.transforms.calendar, hashes)
 
     def run(user_id: AnyArray, session_id: AnyArray, now: LongArray, found: IntArray) -> Outputs:
-        early: Any = shop.runner.run(_call(read, _of_subjects(shop, user_id, session_id)))
+        early: Any = shop.runner.run(called(read, subjects_batch(shop, user_id, session_id)))
         rows, owners = found.ravel(), np.repeat(np.arange(len(found)), found.shape[1])
         answers: Any = shop.runner.run(early.filters.about(hashes, rows, owners))
         seen = answers.seen(hashes[rows], owners).reshape(found.shape)
@@ -241,7 +185,7 @@ def nvt_item_transform(shop: OpenedShop) -> Stage:
 
 
 def multimodal_embedding_lookup(shop: OpenedShop) -> Stage:
-    """Model 5c: where the ranker finds text and picture of an item."""
+    """Model 5c: rows at which the ranker finds text and picture of an item."""
 
     def run(rows: IntArray) -> Outputs:
         return {"content_row": rows}
@@ -253,24 +197,24 @@ def unroll_features(shop: OpenedShop) -> Stage:
     """Model 6a: the query's side of the ranker's inputs, once for all candidates."""
 
     def run(*parts: AnyArray) -> Outputs:
-        columns = _assembled(shop, *parts)
+        columns = query_columns(shop, *parts)
         return {"query_codes": columns.codes, "query_numbers": columns.numbers}
 
     return run
 
 
 def dlrm_ranking(shop: OpenedShop) -> Stage:
-    """Model 6b: our scorer over the candidates that are left."""
+    """Model 6b: our scorer on the remaining candidates."""
     from serving.stages.torch_scorer import TorchScorer
 
-    _one_thread()
+    use_one_thread()
     scorer, popularity = TorchScorer.open(shop.bundle), ItemPopularity.open(shop.bundle)
 
     def run(codes: IntArray, numbers: FloatArray, *others: AnyArray) -> Outputs:
         *history, rows, retrieval_score, age_bucket, _price = others
         kept = rows != PAD_ROW
         owners = np.repeat(np.arange(len(rows)), kept.sum(axis=1))
-        queries = _queries(shop, EncodedColumns(shop.bundle.schema.digest, codes, numbers), history)
+        queries = query_features(shop, EncodedColumns(shop.bundle.schema.digest, codes, numbers), history)
         logits = np.full(rows.shape, -np.inf, dtype=np.float32)
         counted = None if popularity is None else popularity.of(rows[kept], owners, queries.now)
         logits[kept] = scorer(queries, Pairs(owners, rows[kept], retrieval_score[kept], age_bucket[kept], counted))
@@ -313,68 +257,3 @@ OPENERS: dict[str, Callable[[OpenedShop], Stage]] = {
         *(unroll_features, dlrm_ranking, softmax_sampling, item_id_decoder),
     )
 }
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _strict(config: ServingConfig) -> ServingConfig:
-    """A store that does not answer is an error of this peer, it has no fallbacks."""
-    values = config.model_dump(mode="json", exclude_unset=True) | {"pipeline": {"on_error": {"query_features": "fail"}}}
-    return ServingConfig.model_validate(values)
-
-
-async def _call(function: Callable[[RequestBatch], Any], batch: RequestBatch) -> Any:
-    return await function(batch)
-
-
-def _texts(values: AnyArray) -> list[str | None]:
-    """Strings of a BYTES tensor [B, 1]; an empty one is none."""
-    return [value.decode() or None for value in values[:, 0]]
-
-
-def _bytes(values: Any) -> AnyArray:
-    """A BYTES tensor [B, 1] of strings; none is an empty one."""
-    return np.array([[(value or "").encode()] for value in values], dtype=object)
-
-
-def _of_subjects(shop: OpenedShop, user_id: AnyArray, session_id: AnyArray) -> RequestBatch:
-    """The requests as the stores' readers take them."""
-    return _batch(shop, len(user_id), user_ids=tuple(_texts(user_id)), session_ids=tuple(_texts(session_id)))
-
-
-def _batch(shop: OpenedShop, size: int, **told: Any) -> RequestBatch:
-    """Requests of which only some fields are told."""
-    values: dict[str, Any] = {
-        "bundle_version": shop.bundle.version,
-        "now": shop.now,
-        "request_ids": ("",) * size,
-        "user_ids": (None,) * size,
-        "session_ids": (None,) * size,
-        "recent_items": ((),) * size,
-        "context": {},
-        "context_time": np.zeros(size, dtype=np.int64),
-        "k": np.ones(size, dtype=np.int32),
-        "budget_ms": np.full(size, shop.config.service.budget_ms, dtype=np.float32),
-    }
-    return RequestBatch(**values | told)
-
-
-def _assembled(
-    shop: OpenedShop, user: IntArray, age: FloatArray, device: IntArray, waves: FloatArray
-) -> EncodedColumns:
-    """The query side of what models 1b and 1c give."""
-    schema = shop.bundle.schema
-    parts = [
-        (SideLayout.of(user_features(schema)), EncodedColumns(schema.digest, user, age)),
-        (SideLayout.of(context_features(schema)), EncodedColumns(schema.digest, device, waves)),
-    ]
-    return joined(parts, schema.layout(Side.QUERY))
-
-
-def _queries(shop: OpenedShop, columns: EncodedColumns, history: Any) -> QueryFeatures:
-    now = np.full(len(columns), shop.now, dtype=np.int64)
-    return QueryFeatures(shop.bundle.version, now, columns, History(*history))

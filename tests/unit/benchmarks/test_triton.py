@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.direct import expected_answers
 from benchmarks.peers.triton.server import write_repository
+from benchmarks.peers.triton.shop import opened_shop
 from benchmarks.peers.triton.spec import ANSWER, ENSEMBLE, REQUEST, fourteen_models
-from benchmarks.peers.triton.stages import OPENERS, opened_shop
+from benchmarks.peers.triton.stages import OPENERS
 from benchmarks.systems import TritonSystem, differences
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis

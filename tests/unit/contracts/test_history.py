@@ -13,6 +13,13 @@ def test_the_reach_is_that_of_the_models_that_read() -> None:
     assert StoredReader.of({"history_length": 4, "history_days": 9}) == StoredReader(4, 9)
 
 
+def test_a_stored_config_with_other_values_is_refused() -> None:
+    with pytest.raises(
+        BundleError, match="history_length is 'long' and history_days is 9 in a model's config, expected w"
+    ):
+        StoredReader.of({"history_length": "long", "history_days": 9})
+
+
 @pytest.mark.parametrize("error", [ConfigError, BundleError])
 def test_models_that_read_other_days_are_refused_by_both_fields(error: type[ConfigError]) -> None:
     readers = {"two_tower.model": StoredReader(8, 30), "ranker.model": StoredReader(4, 7)}

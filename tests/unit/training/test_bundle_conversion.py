@@ -131,6 +131,16 @@ def test_a_folder_that_exists_is_left_alone(source: Path, tmp_path: Path) -> Non
     assert list(target.iterdir()) == []
 
 
+def change_json(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
+    def apply(folder: Path) -> None:
+        values = json.loads((folder / name).read_text())
+        change(values)
+        (folder / name).write_text(json.dumps(values))
+        rewrite(folder, lambda values: None)
+
+    return apply
+
+
 def damaged(name: str) -> Callable[[Path], Any]:
     def damage(folder: Path) -> None:
         content = bytearray((folder / name).read_bytes())
@@ -159,8 +169,34 @@ def damaged(name: str) -> Callable[[Path], Any]:
             "'items/text.npy' is gone or does not match its checksum",
         ),
         (
-            lambda folder: rewrite(folder, lambda values: values["files"].update({"../outside": {}})),
+            lambda folder: rewrite(
+                folder, lambda values: values["files"].update({"../outside": {"sha256": "0" * 64, "size": 0}})
+            ),
             "'../outside' is no path below the bundle's folder",
+        ),
+        (
+            lambda folder: rewrite(folder, lambda values: [values.pop(name) for name in ("shop", "dims", "files")]),
+            f"{MANIFEST} is not of layout 1: shop: Field required; dims: Field required; files: Field required",
+        ),
+        (
+            lambda folder: rewrite(folder, lambda values: values.update(config={"preprocess": {"seen_events": [3]}})),
+            f"{MANIFEST} is not of layout 1: seen_events.0: Input should be",
+        ),
+        (
+            change_json("transforms.json", lambda values: values.pop("age_mean")),
+            "transforms.json is not of layout 1: age_mean: Field required",
+        ),
+        (
+            change_json("ranker/config.json", lambda values: values["schema"].pop("text_dim")),
+            "ranker/config.json is not of layout 1: text_dim: Field required",
+        ),
+        (
+            change_json("ranker/config.json", lambda values: values["schema"]["cardinalities"].pop("user_id")),
+            "ranker/config.json has no cardinalities of user_id",
+        ),
+        (
+            change_json("two_tower/config.json", lambda values: values.pop("config")),
+            "two_tower/config.json has no 'config' of type dict",
         ),
     ],
 )
@@ -170,4 +206,4 @@ def test_what_cannot_be_converted_leaves_nothing(
     change(source)
     with pytest.raises(BundleError, match=says):
         convert_bundle(source, tmp_path / "new" / "tiny-1")
-    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "new").glob("*"))

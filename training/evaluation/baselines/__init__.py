@@ -1,1 +1,1 @@
-"""Strong baselines on the same split: a claim without them is empty."""
+"""Strong baselines on the same split."""

@@ -1,7 +1,7 @@
 """Item-to-item baselines: scores of a query are its recent items times a learned matrix [I, I].
 
-All learn from every event before a cutoff, the test day's earlier hours included, and read the exact history before
-the query. Users without history, and equal scores, fall back to the popularity of the last days.
+All learn from the events before a cutoff, those of the test day included, and read the exact history before the query.
+Users without history and equal scores are ranked by the popularity of the last days.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ItemToItem(ABC):
         """Weight of the recent items by lag [history_length], newest first."""
 
     def blocks(self, day: TestDay, block_rows: int, num_refreshes: int) -> ScoreBlocks:
-        """Scores of all queries of a test day; the matrix is learned anew `num_refreshes` times over the day."""
+        """Scores of all queries of a test day; the matrix is learned `num_refreshes` times over the day."""
         popularity = Popularity(day.events, day.num_items, _FALLBACK_DAYS)
         weights = self.weights()
         for queries in np.array_split(np.arange(len(day)), num_refreshes):

@@ -28,7 +28,7 @@ class Popularity:
         self._window_s = None if window_days is None else window_days * DAY_S
 
     def at(self, times: LongArray) -> FloatArray:
-        """Counts [B, I] of the events strictly before each time [B]; times never fall, within and between calls."""
+        """Counts [B, I] of the events strictly before each time [B]; times must ascend, also from call to call."""
         counts = self._until.first(np.searchsorted(self._time, times))
         if self._window_s is None:
             return counts

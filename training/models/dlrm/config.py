@@ -19,30 +19,30 @@ class DLRMConfig(StrictConfig):
     top_dims: tuple[int, ...] = Field(default=(128, 64, 32), min_length=1)
     """Hidden layers of the top MLP."""
     price_in_bottom: bool = False
-    """True mixes the numbers of query and item in the bottom MLP; False gives those of the item a vector of its own."""
+    """True mixes the numbers of query and item in the bottom MLP; False gives the item's a vector of their own."""
     history_length: int = Field(default=32, ge=0)
     """Last interactions that the ranker reads; 0 for none."""
     history_days: int = Field(default=30, ge=1)
     """Interactions older than this are not read."""
     history_heads: int = Field(default=2, ge=1)
-    """Attention heads that pool the history, each a field; how often the candidate occurs there is an input too."""
+    """Attention heads that pool the history; each is a field. The candidate's count in the history is an input too."""
     item_age: bool = True
     """Whether the item's age at the time of the request is an input."""
     retrieval_score: bool = True
     """Whether the retrieval score is an input, also added to the logit with a weight that starts at 1."""
     popularity: bool = False
-    """Whether the item's popularity at the start of the request's day is an input: interactions, fading with time."""
+    """Whether the item's popularity at the start of the request's day is an input: decayed counts of interactions."""
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Probability that an item's id is out of vocabulary in a training step, for all its places at once."""
+    """Probability that an item's id is out of vocabulary in a training step, everywhere in the batch."""
     user_dropout: float = Field(default=0.5, ge=0, lt=1)
-    """Probability that a user's id is out of vocabulary in a training row: what the history tells is not learned by
-    heart."""
+    """Probability that a user's id is out of vocabulary in a training row, so that the model learns from the history
+    instead of memorizing users."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the top's hidden layers."""
 
 
 def check_config(config: DLRMConfig, schema: ModelSchema, *, has_items: bool) -> None:
-    """Refuses a config that reads what there is not.
+    """Refuses a config that reads inputs that the schema lacks.
 
     Raises:
         ConfigError: names the settings.

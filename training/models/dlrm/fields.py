@@ -1,4 +1,4 @@
-"""Field vectors: what one side of a query and an item looks like to an interaction of fields."""
+"""Field vectors of one side, query or item: the inputs of the interaction of fields."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from training.models.schema import SideSizes
 
 
 class SideFields(nn.Module):
-    """Field vectors of one side: a table a category, a projection a vector, an MLP for all numbers together.
+    """Field vectors of one side: a table per category, a projection per vector, one MLP for all numbers.
 
     Args:
         sizes: of the side.
         dim: width of every field.
-        hidden_dims: hidden layers of the numbers' MLP; None = the numbers are no field here.
-        items: whose vectors are scaled by their spread; None = those of the side are taken as they are.
+        hidden_dims: hidden layers of the numbers' MLP; None = the numbers are not a field.
+        items: their vectors are scaled by their spread; None = vectors are not scaled.
     """
 
     def __init__(

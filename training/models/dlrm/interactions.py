@@ -14,7 +14,7 @@ from training.models.inputs import QueryTensors
 
 @dataclass(frozen=True)
 class QueryState:
-    """What the query alone gives.
+    """Everything that depends on the query alone.
 
     Attributes:
         fields: [B, F, dim] field vectors.
@@ -30,13 +30,14 @@ class QueryState:
 
     def __getitem__(self, part: slice) -> QueryState:
         """Some of the queries."""
-        tensors = (self.fields, self.first, self.bottom, self.past)
-        return QueryState(*(None if tensor is None else tensor[part] for tensor in tensors))  # type: ignore[arg-type]
+        bottom = None if self.bottom is None else self.bottom[part]
+        past = None if self.past is None else self.past[part]
+        return QueryState(self.fields[part], self.first[part], bottom, past)
 
 
 @dataclass(frozen=True)
 class ItemState:
-    """What n items alone give.
+    """Everything that depends on n items alone.
 
     Attributes:
         fields: [G, n, dim] field vectors.
@@ -59,7 +60,7 @@ class ItemState:
 
 
 def dots(fields: Tensor, state: QueryState) -> Tensor:
-    """Dots of every field of the candidates with the fields of the query and with its own of the history.
+    """Dot products of each candidate field with the fields of the query and with the same field of the history.
 
     Args:
         fields: of the candidates [B or 1, G, C, dim].
@@ -105,7 +106,7 @@ def pair_dots(fields: Tensor) -> Tensor:
 @lru_cache
 def _upper_triangle(size: int, device: torch.device) -> Tensor:
     """Places above the diagonal of a flattened matrix."""
-    with torch.inference_mode(False):  # it is used in training, too
+    with torch.inference_mode(False):  # the result is used in training too
         first, second = torch.triu_indices(size, size, offset=1, device=device)
         places: Tensor = first * size + second
         return places

@@ -1,9 +1,9 @@
-"""DLRM, computed in parts: what the query alone gives, what the item alone gives, and their products.
+"""DLRM, computed in parts: those of the query alone, those of the item alone, and their products.
 
 Dot products of all pairs of field vectors and the bottom vector go through a top MLP (Naumov et al., "Deep Learning
 Recommendation Model for Personalization and Recommendation Systems", 2019). The first top layer is linear in its
 inputs, so its terms of query-query pairs are computed once a query, those of item-item pairs once an item, and only
-query-item pairs are computed for each candidate. The result is that of the plain form.
+query-item pairs are computed for each candidate. The result equals that of the plain form.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DLRM(nn.Module):
     """Logit of a query and an item.
 
     Raises:
-        ConfigError: the config reads what the schema does not have.
+        ConfigError: the config reads inputs that the schema lacks.
     """
 
     def __init__(self, config: DLRMConfig, schema: ModelSchema, items: ItemTensors | None = None) -> None:
@@ -117,15 +117,15 @@ class DLRM(nn.Module):
         return ItemState(fields.transpose(0, 1).contiguous(), self.item_first(pair_dots(fields)), columns.numbers)
 
     def past_fields(self, queries: QueryTensors, items: ItemState, place: Tensor) -> Tensor:
-        """Item fields of the history [B, G, 3, dim]: of the last item, of it while its session goes on, mean of all.
+        """Item fields of the history [B, G, 3, dim]: of the last item, of the last if in this session, mean of all.
 
-        They share the tables of the candidates: a dot with the candidate's field tells from the first step on whether
-        both have the same category, a near price, a like picture.
+        They share the tables of the candidates, so that from the first step on, a dot product with the candidate's
+        field shows whether both have the same category, or similar prices or pictures.
 
         Args:
             queries: B queries with histories of N.
             items: item fields of all their interactions.
-            place: [B, N] where each interaction is in `items`.
+            place: [B, N] place of each interaction in `items`.
         """
         valid = (queries.history_rows >= 0).to(items.fields.dtype)
         weights = valid / valid.sum(dim=1, keepdim=True).clamp(min=1)
@@ -158,9 +158,9 @@ class DLRM(nn.Module):
     def _items_of(
         self, items: ItemTensors, rows: list[Tensor], hidden: list[Tensor | None]
     ) -> tuple[ItemState, list[Tensor]]:
-        """The state of all items of several arrays of ItemRows, and where each is in it.
+        """The state of all items of several arrays of ItemRows, and the place of each item in it.
 
-        An item that is hidden in some places is there twice, with its id and without.
+        An item that is hidden in some places occurs twice: with its id and without.
         """
         flat = torch.cat([part.flatten() for part in rows])
         used, place = unique_rows(flat, len(items))
@@ -200,9 +200,9 @@ class DLRM(nn.Module):
     def _group_logits(
         self, queries: QueryTensors, state: QueryState, items: ItemState | None, place: Tensor, group: CandidateGroup
     ) -> Tensor:
-        """Logits [B, C] of one group; `place` [B or 1, C] tells where its items are in `items`.
+        """Logits [B, C] of one group; `place` [B or 1, C] are the places of its items in `items`.
 
-        Outside training on a CPU it goes in blocks whose vectors fit into a core's cache.
+        On a CPU, outside training, it works in blocks whose vectors fit into a core's cache.
         """
         size, count = group.age_bucket.shape
         if torch.is_grad_enabled() or place.is_cuda or size * count <= _BLOCK_CANDIDATES:
@@ -247,7 +247,7 @@ class DLRM(nn.Module):
         return logits if self.score_weight is None else logits + self.score_weight * group.scores
 
     def _pair_terms(self, state: QueryState, item_fields: Tensor | None, group: CandidateGroup) -> Tensor:
-        """Terms of the first top layer that the columns of the pair give, with themselves and the others, [B, C, H]."""
+        """Terms of the first top layer from the pair's columns, with each other and with other fields, [B, C, H]."""
         if group.columns is None:
             raise ValueError(f"this ranker reads {list(self.schema.pair.codes)} … of each pair, got none")
         size, count = group.scores.shape
@@ -263,7 +263,7 @@ class DLRM(nn.Module):
         return terms
 
     def _bottom_terms(self, state: QueryState, bottom: Tensor, item_fields: Tensor, numbers: Tensor) -> Tensor:
-        """Terms of the first top layer that the bottom vector of each query and item gives, [B, C, H]."""
+        """Terms of the first top layer from the bottom vector of each query and item, [B, C, H]."""
         hidden = bottom[:, None] + self.bottom_numbers(numbers)
         vectors = self.bottom[1:](hidden)  # [B, C, dim]
         with_query = torch.matmul(vectors, state.fields.transpose(1, 2))

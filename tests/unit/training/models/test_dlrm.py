@@ -11,7 +11,7 @@ from training.models.dlrm import DLRM, DLRMConfig
 from training.models.dlrm.fields import SideFields
 from training.models.dlrm.interactions import QueryState, dots, occurrences
 from training.models.inputs import CandidateGroup, ColumnTensors, ItemTensors, PairTensors, QueryTensors
-from training.models.ranker import build_ranker, ranker_entry
+from training.models.ranker import build_ranker
 from training.models.schema import ModelSchema
 from training.trainers.data import WorkerData
 
@@ -188,9 +188,9 @@ def test_occurrences_by_hand() -> None:
     assert found[..., 1].tolist() == [[1.0, 0.0, 0.0]]
 
 
-def test_an_unknown_ranker_is_refused() -> None:
+def test_an_unknown_ranker_is_refused(toy_schema: ModelSchema) -> None:
     with pytest.raises(ConfigError, match="unknown ranker 'dcn'; legal values: dlrm"):
-        ranker_entry("dcn")
+        build_ranker("dcn", {}, toy_schema)
 
 
 def test_the_config_chooses_the_ranker(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:

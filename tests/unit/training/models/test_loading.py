@@ -79,6 +79,18 @@ def test_weights_of_another_config_are_refused(saved: tuple[TwoTower, Path], toy
         open_model(folder, toy_items)
 
 
+@pytest.mark.parametrize(("key", "kind"), [("name", "str"), ("config", "dict"), ("schema", "dict")])
+def test_a_config_that_lacks_a_key_is_refused(
+    saved: tuple[TwoTower, Path], toy_items: ItemFeatures, key: str, kind: str
+) -> None:
+    _, folder = saved
+    entry = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**entry, key: 3}))
+
+    with pytest.raises(BundleError, match=rf"config\.json has no '{key}' of type {kind}"):
+        open_model(folder, toy_items)
+
+
 def test_damaged_weights_are_refused(saved: tuple[TwoTower, Path], toy_items: ItemFeatures) -> None:
     _, folder = saved
     (folder / "weights.safetensors").write_bytes(b"\xff" * 64)

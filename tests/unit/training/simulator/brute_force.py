@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.simulator.choice import Effects, ItemTraits, LatentSpace
 from training.simulator.config import Preset
+from training.simulator.traits import Effects, ItemTraits, LatentSpace
 
 
 @dataclass

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.simulator.tiny import TWO_BRAND_TASTES, TWO_PERSONAS, TWO_TASTES, tiny_items, tiny_shop
-from training.simulator.choice import LatentSpace, nearest_items
+from training.simulator.choice import nearest_items
+from training.simulator.traits import LatentSpace
 
 
 @pytest.mark.parametrize("latent", [TWO_PERSONAS, TWO_TASTES, TWO_BRAND_TASTES])

@@ -9,10 +9,10 @@ import pytest
 from tests.unit.training.simulator.test_posterior import simulated_steps
 from tests.unit.training.simulator.tiny import TWO_BRAND_TASTES, TWO_TASTES, tiny_shop
 from training.simulator import SimulatorConfig, score_clicks, simulate
-from training.simulator.choice import LatentSpace
 from training.simulator.config import ImpressionsConfig
 from training.simulator.impressions import click_evidence, click_probs, draw_clicks, draw_slates
 from training.simulator.posterior import ALL, believe
+from training.simulator.traits import LatentSpace
 
 
 def test_propensities_by_hand() -> None:

@@ -7,12 +7,12 @@ import pytest
 
 from tests.unit.training.simulator.brute_force import BruteForce
 from tests.unit.training.simulator.tiny import PERIOD, TWO_BRAND_TASTES, TWO_PERSONAS, TWO_TASTES, tiny_shop
-from training.simulator.choice import LatentSpace
 from training.simulator.days import Shop, simulate_day
 from training.simulator.observed import Steps, observe
 from training.simulator.posterior import ALL, Knowledge, believe, user_chunks
 from training.simulator.scoring import score_block
 from training.simulator.sessions import draw_sessions
+from training.simulator.traits import LatentSpace
 
 
 def simulated_steps(shop: Shop, num_events: int) -> Steps:

@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from tests.unit.training.simulator.brute_force import BruteForce
 from training.simulator.catalogue import Catalogue
-from training.simulator.choice import DoubleArray, ItemTraits, LatentSpace, build_choice_model
+from training.simulator.choice import build_choice_model
 from training.simulator.config import DriftConfig, Preset
 from training.simulator.days import Shop
 from training.simulator.period import Period
 from training.simulator.shop import draw_effects, draw_population, draw_profiles
+from training.simulator.traits import DoubleArray, ItemTraits, LatentSpace
 
 PRESET = Preset(uniform_share=0.1, similar_share=0.4, num_similar=2, popularity_slope=0.7, persona_weight=0.6)
 TWO_PERSONAS = LatentSpace(num_personas=2, tier_targets=(0.0,), tier_probs=(1.0,), num_tastes=1)
