@@ -56,7 +56,7 @@ class Bundle:
         try:
             return map_array(path)
         except (ValueError, OSError, EOFError) as error:
-            raise BundleError(f"bundle {self.version}: {name + '.npy'!r} is no array: {error}") from error
+            raise BundleError(f"bundle {self.version}: {name + '.npy'!r} is not an array: {error}") from error
 
     def strings(self, name: str) -> StringColumn:
         """Maps a string column, for example `items/title`; raises as `array`."""
@@ -72,7 +72,7 @@ class Bundle:
         try:
             values = parse_json(path.read_bytes())
         except ValueError as error:
-            raise BundleError(f"bundle {self.version}: {name!r} is no JSON that can be read: {error}") from error
+            raise BundleError(f"bundle {self.version}: {name!r} is not readable JSON: {error}") from error
         if not isinstance(values, dict):
             raise BundleError(f"bundle {self.version}: {name!r} holds a {type(values).__name__}, expected an object")
         return values
@@ -228,7 +228,7 @@ def check_parts(manifest: Manifest) -> None:
     if lacking := [name for name in NEEDED if name not in manifest.files]:
         raise BundleError(
             f"bundle {manifest.version} lacks {lacking[0]!r}, which serving needs ({len(lacking)} such files are not "
-            "in its manifest); build it anew"
+            "in its manifest); rebuild it"
         )
 
 
@@ -247,7 +247,7 @@ def _check_arrays(bundle: Bundle) -> None:
         column = bundle.strings(f"items/{name}")
         _check_length(bundle, f"items/{name}", len(column))
         if fault := column.fault():
-            raise BundleError(f"bundle {bundle.version}: 'items/{name}' is no column of strings: {fault}")
+            raise BundleError(f"bundle {bundle.version}: 'items/{name}' is not a string column: {fault}")
     try:
         check_rows(np.asarray(bundle.array(POPULAR)), bundle.num_items)
     except ValueError as error:
@@ -264,7 +264,7 @@ def _check_file(folder: Path, name: str, entry: FileEntry, version: str, *, veri
     if path.resolve() != folder.resolve() / name:
         raise BundleError(f"bundle {version}: {name!r} is or goes through a link; copy the files themselves")
     if not path.is_file():
-        raise BundleError(f"bundle {version} lacks the file {name!r}; copy it again or build it anew")
+        raise BundleError(f"bundle {version} lacks the file {name!r}; copy it again or rebuild it")
     size = path.stat().st_size
     if size != entry.size:
         raise BundleError(f"bundle {version}: {name!r} has {size} bytes, the manifest says {entry.size}; it is damaged")

@@ -48,7 +48,7 @@ class StrictConfig(BaseModel):
 def _day_name(value: object) -> object:
     text = value.isoformat() if type(value) is date else value  # YAML reads a date
     if isinstance(text, str) and day_to_name(name_to_day(text)) != text:
-        raise ValueError(f"{text!r} is no date, expected YYYY-MM-DD")
+        raise ValueError(f"{text!r} is not a date, expected YYYY-MM-DD")
     return text
 
 

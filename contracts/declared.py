@@ -73,7 +73,7 @@ def _check_fixed(feature: Feature, column: c.Column, table: c.TableSchema) -> No
         legal = (FeatureKind.CATEGORICAL,)
     if not legal:
         raise ValueError(
-            f"{feature.name}: the column {table.name}.{column.name} is no feature; take it out of features.columns, "
+            f"{feature.name}: the column {table.name}.{column.name} is not a feature; remove it from features.columns, "
             "or name another column by `column`"
         )
     if feature.kind not in legal:

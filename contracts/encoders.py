@@ -38,7 +38,7 @@ class NumberFit(StrictConfig):
     @classmethod
     def _rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
         if list(edges) != sorted(set(edges)):
-            raise ValueError(f"{list(edges)} are no rising edges")
+            raise ValueError(f"{list(edges)} are not ascending edges")
         return edges
 
 

@@ -201,7 +201,7 @@ class Feature(StrictConfig):
         if isinstance(encode.bins, int) and encode.bins < 2:
             raise ValueError(f"{self.name}: bins={encode.bins}; expected 2 or more, or the edges between them")
         if isinstance(encode.bins, tuple) and (not encode.bins or list(encode.bins) != sorted(set(encode.bins))):
-            raise ValueError(f"{self.name}: bins={list(encode.bins)} are no rising edges")
+            raise ValueError(f"{self.name}: bins={list(encode.bins)} are not ascending edges")
         if low is not None and high is not None and low > high:
             raise ValueError(f"{self.name}: clip={[low, high]} has its lowest number above its highest")
         if encode.log == "natural" and isinstance(encode.fill, float) and encode.fill <= 0:

@@ -86,7 +86,7 @@ def decode(content: bytes) -> Interaction:
     try:
         interaction = _decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"a stream entry is no interaction: {error}") from error
+        raise DataError(f"a stream entry is not an interaction: {error}") from error
     if not interaction.subject:
         raise DataError(f"interaction {interaction.event_id!r} has neither user_id nor session_id, expected one")
     return interaction
@@ -121,4 +121,4 @@ def decode_erasure(content: bytes) -> Erasure:
     try:
         return _erasure_decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"a stream entry is no erasure: {error}") from error
+        raise DataError(f"a stream entry is not an erasure: {error}") from error

@@ -106,7 +106,7 @@ class Manifest(StrictConfig):
         for name in files:
             if not is_path(name):
                 raise ValueError(
-                    f"{name[:300]!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
+                    f"{name[:300]!r} is not a path below the bundle's folder; expected one such as 'items/price.npy'"
                 )
         return files
 
@@ -125,11 +125,11 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         values = parse_json(content)
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found != SCHEMA_VERSION:
-            fix = f"convert it by {CONVERT}" if found == SCHEMA_VERSION - 1 else "build it anew"
+            fix = f"convert it by {CONVERT}" if found == SCHEMA_VERSION - 1 else "rebuild it"
             raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; {fix}")
         return Manifest.model_validate(values)
     except ValueError as error:
-        raise BundleError(f"{source} is no manifest of a bundle: {first_fault(error)}; build it anew") from error
+        raise BundleError(f"{source} is not a bundle manifest: {first_fault(error)}; rebuild it") from error
 
 
 def check_version(version: str) -> None:

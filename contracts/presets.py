@@ -82,5 +82,5 @@ def _spelled_out(entry: object) -> Iterator[object]:
         return
     stem, first, last, digits = match[1], int(match[2]), int(match[3]), len(match[2])
     if last < first or "column" in entry:
-        raise ValueError(f"{name!r} is no range of names; expected for example I1..I13, and no column")
+        raise ValueError(f"{name!r} is not a range of names; expected for example I1..I13 without a column")
     yield from ({**entry, "name": f"{stem}{number:0{digits}}"} for number in range(first, last + 1))

@@ -64,7 +64,7 @@ class FeatureSchema:
         owners = [one.name for one in self.features if one.vocabulary == one.name and one is not feature]
         if shared not in owners:
             raise ValueError(
-                f"{feature.name}: encode.share={shared!r} is no feature with a vocabulary of its own; legal: "
+                f"{feature.name}: encode.share={shared!r} is not a feature with its own vocabulary; legal: "
                 f"{', '.join(owners)}"
             )
 

@@ -34,7 +34,7 @@ def read_secret(file: Path | None, variable: str) -> str | None:
     except OSError as error:
         raise ConfigError(f"the secret in {file} cannot be read: {error.strerror}; correct the path") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"the secret in {file} cannot be read: it is no UTF-8") from None
+        raise ConfigError(f"the secret in {file} cannot be read: it is not UTF-8") from None
     if not secret:
         raise ConfigError(f"the secret in {file} is empty; write it there or leave the setting out")
     return secret

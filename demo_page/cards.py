@@ -67,7 +67,7 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
     if isinstance(item, Recommendation):
         marks = f'<span class="rank">{item.rank}</span>' + (_badge(change) if change not in {None, "="} else "")
         width = 100 * relative(item.score, best)
-        bar = f'<div class="bar" title="beside the best of the list"><div style="width: {width:.1f}%"></div></div>'
+        bar = f'<div class="bar" title="relative to the best of the list"><div style="width: {width:.1f}%"></div></div>'
     return (
         f'<div class="card" data-item="{escape(item.item_id)}">'
         f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'

@@ -190,7 +190,7 @@ def _picture(_client: Client, bundle_version: str, item_id: str) -> str | None:
 
 def _show_shift(memory: Memory, moved: Sequence[Move], k: int) -> None:
     if memory.before is None:
-        st.info("Be interested in something, or change device or time: this tab tells what moved and why.")
+        st.info("Press Interested on an item, or change device or time: this tab shows what moved and why.")
         return
     arrived = sum(1 for move in moved if move.after is not None and move.after <= k and (move.before or k + 1) > k)
     climbed = sum(1 for move in moved if move.change.startswith("▲"))
@@ -249,7 +249,7 @@ def _figures(before: RecommendationResponse | None, now: RecommendationResponse,
         st.subheader("Categories")
         st.bar_chart(category_table(lists), x="category", y="items", color="list", stack=False, horizontal=True)
     with right:
-        st.subheader("Scores by rank, beside the best")
+        st.subheader("Scores by rank, relative to the best")
         st.line_chart(score_table(lists), x="rank", y="share of the best", color="list")
     st.subheader("Milliseconds by stage")
     stages = stage_table({name: answer.explanation for name, answer in answers.items()})

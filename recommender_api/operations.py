@@ -263,10 +263,10 @@ def decode_id(encoded: str) -> str:
         raise ValueError("the path holds an empty id; expected at least one character between the slashes")
     if broken := _BROKEN_ESCAPE.search(encoded):
         raise ValueError(
-            f"the path holds {encoded[broken.start() :][:3]!r}, which is no escape; expected % and two hex digits, "
+            f"the path holds {encoded[broken.start() :][:3]!r}, which is not an escape; expected % and two hex digits, "
             "%25 for the sign itself"
         )
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"the escapes in the path are no UTF-8: {error.reason} at byte {error.start}") from None
+        raise ValueError(f"the escapes in the path are not UTF-8: {error.reason} at byte {error.start}") from None

@@ -30,5 +30,5 @@ def id_fault(text: str) -> str | None:
     if text in {".", ".."}:
         return "programs take it for a folder in a path"
     if _SURROGATE.search(text):
-        return "it has half of a surrogate pair, which is no Unicode"
+        return "it has half of a surrogate pair, which is not Unicode"
     return None
