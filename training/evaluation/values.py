@@ -15,6 +15,7 @@ from contracts.clock import day_to_name
 from training.evaluation.bootstrap import Estimate, Figure
 from training.evaluation.clicks import ClickSection
 from training.evaluation.config import EvaluationConfig
+from training.evaluation.features import FeatureRow, feature_rows
 from training.evaluation.figures import CURVE_K, POPULARITIES, SHARED, FigureMaker, Figures, content_vectors
 from training.evaluation.ranked import Ranked
 from training.evaluation.runs import OracleRun, PipelineRun
@@ -65,6 +66,7 @@ class ReportFigures(OracleComparison):
     bundle_version: str
     warnings: list[str]
     data: DataSection
+    features: list[FeatureRow]
     pipeline: Figures
     pipeline_filtered: Figures
     retrieval: Section
@@ -117,6 +119,7 @@ def report_figures(
         "bundle_version": bundle.version,
         "warnings": [*bundle.manifest.warnings, *_warnings(config, day, outcomes)],
         "data": _data(processed, bundle, day, is_simulated=outcomes.oracle is not None),
+        "features": feature_rows(processed),
         "pipeline": make.single(outcomes.pipeline.ranked),
         "pipeline_filtered": make.single(outcomes.filtered.ranked),
         "retrieval": _retrieval(make, outcomes, bundle),

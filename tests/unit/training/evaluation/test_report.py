@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,11 @@ from contracts.bundle import Bundle, open_bundle
 from contracts.clock import DAY_S
 from contracts.errors import DataError
 from contracts.messages import Candidates, PipelineResult, QueryFeatures, SeenMask
+from contracts.presets import SHOP
 from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
 from training.bundle_writer import BundleInputs, write_bundle
 from training.evaluation import EvaluationConfig, evaluate, main_table
+from training.evaluation.features import feature_rows
 from training.evaluation.figures import FigureMaker
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
 from training.evaluation.ranked import Ranked
@@ -144,6 +147,17 @@ def test_a_figure_of_nothing_is_null_and_the_report_draws_what_it_has(
     assert page.count(">n = 0<") > 10
     assert "n = 0" in page[page.index("<svg") : page.rindex("</svg>")]
     assert "  pipeline" + "-".rjust(38) in main_table(values)
+
+
+def test_the_features_are_told_with_what_they_leave_out(processed: Processed, tmp_path: Path) -> None:
+    copy = Processed(Path(shutil.copytree(processed.path, tmp_path / "run")), processed.info)
+    (copy.path / "report.json").write_text('{"out_of_vocabulary": {"category_l2": 3}}', encoding="utf-8")
+    rows = {row["name"]: row for row in feature_rows(copy)}
+    assert list(rows) == [feature.name for feature in SHOP.features]
+    expected = {"side": "item", "column": "items.category_l2", "kind": "categorical", "ids": 3, "left_out": 3}
+    assert rows["category_l2"] == {"name": "category_l2", **expected}
+    assert (rows["age_binned"]["ids"], rows["hour"]["ids"], rows["text"]["ids"]) == (7, None, None)
+    assert {row["left_out"] for row in feature_rows(processed)} == {0}
 
 
 def test_a_method_that_was_not_asked_has_no_figures(processed: Processed) -> None:
