@@ -1,4 +1,4 @@
-"""Files of lines that many processes append to: a line is there whole, or the writer is told that it is not."""
+"""Files that several processes append lines to: a line is written whole, or its writer gets an error."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from contracts.files import make_folders, private_opener, sync
 
 
 def append_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Appends whole lines to a file that only its owner may read; on an error the file is as long as before.
+    """Appends whole lines to a file that only its owner may read; after an error the file is unchanged.
 
-    Writers exclude each other by a lock on the file, so that what one could write in part only is taken back before
-    anybody else writes. A file that has been moved away is started anew.
+    Writers take a lock on the file, so that a partial write is undone before anybody else writes. If the file was
+    moved away, a new one is started.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        content: lines, each with its end.
-        durable: whether they are on the disk when this returns.
+        path: the file; a missing folder is made.
+        content: lines, each with its newline.
+        durable: whether to wait until the lines are on the disk.
 
     Raises:
-        OSError: the disk is full, the file is no regular one, or it cannot be written.
+        OSError: the disk is full, or the path is not a regular file or cannot be written.
     """
     make_folders(path.parent)
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     if path.exists() and not path.is_file():
-        raise OSError(f"{path} is no regular file; lines that must not be lost need one")
+        raise OSError(f"{path} is not a regular file; lines that must not be lost need one")
     file = private_opener(path, flags)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)

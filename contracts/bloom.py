@@ -1,15 +1,15 @@
 """Seen items as a ring of daily Bloom filters, one string of 64-bit words a subject, in pure NumPy.
 
 A day's filter is a list of blocked filters (Putze et al. 2009): an item touches one word and sets one bit in each of
-its eight bytes (the split block of Parquet). The first one takes 64 items; when it is full another of twice the
-capacity and a third of the error rate is appended (after Almeida et al. 2007, scalable Bloom filters), so that a ring
-costs what the subject did and the rate stays under its bound. Bits are never cleared: a day leaves as a whole.
+its eight bytes (the split block of Parquet). The first filter takes 64 items. When it is full, another one with twice
+the capacity and a third of the error rate is appended (after Almeida et al. 2007, scalable Bloom filters): memory grows
+with the subject's activity, and the rate stays under its bound. Bits are never cleared; whole days expire.
 
 Layout, little-endian uint64 words, W days in the window:
 
-    0          version << 48 | W << 32 | words of a first filter; rings of another layout are refused
-    1 … W      slot s, the newest day with day mod W = s that something happened on: day << 32 | items in the filter
-    W + 1 …    the filters of slot 0, then of slot 1, …; how many follows from the number of items
+    0          version << 48 | W << 32 | words of the first filter; rings of another layout are refused
+    1 … W      slot s, the newest active day with day mod W = s: day << 32 | items of that day
+    W + 1 …    the filters of slot 0, then of slot 1, …; the item count gives the number of filters
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from contracts.ids import BoolArray, IntArray, LongArray, Words
 VERSION: Final = 1
 FIRST_CAPACITY: Final = 64
 MAX_FILTERS: Final = 8
-"""Filters of one day: 16,320 items within the error rate; the last one takes whatever comes beyond."""
+"""Filters of one day: 16,320 items within the error rate; the last filter also takes all further items."""
 _TIGHTENING: Final = 3
 _MAX_LOAD: Final = 32
 _LANES: Final = 8
@@ -38,10 +38,10 @@ _HALF: Final = np.uint64(32)
 
 
 def item_hashes(raw_ids: Sequence[str]) -> Words:
-    """Hashes of items, the same in every process: [n, 2] uint64.
+    """Hashes items, equally in every process: [n, 2] uint64.
 
     Returns:
-        Column 0 chooses the word of a filter, column 1 is the mask of the bits in it.
+        Column 0 chooses a word of a filter, column 1 is the mask of the bits to set in it.
     """
     digests = b"".join(hashlib.blake2b(raw.encode(), digest_size=16).digest() for raw in raw_ids)
     hashes = np.frombuffer(digests, dtype="<u8").reshape(-1, 2).astype(np.uint64)
@@ -56,7 +56,7 @@ def item_hashes(raw_ids: Sequence[str]) -> Words:
 def num_words(capacity: int, error_rate: float) -> int:
     """The fewest words whose false-positive rate at capacity is at most `error_rate`.
 
-    The items in a word are Poisson distributed; n of them leave a lane's bit unset with probability (7/8)^n.
+    The number of items in a word is Poisson distributed; n items leave a bit of a lane unset with probability (7/8)^n.
     """
     items = np.arange(128)
     hit = (1 - (1 - 1 / _LANE_BITS) ** items) ** _LANES
@@ -78,10 +78,10 @@ def num_words(capacity: int, error_rate: float) -> int:
 
 @dataclass(frozen=True)
 class RingLayout:
-    """Sizes of a ring's filters; builds rings and opens them. `contracts.bloom_edit` changes single ones.
+    """Sizes of a ring's filters. Builds and opens rings; `contracts.bloom_edit` changes single rings.
 
     Attributes:
-        error_rate: share of unseen items that a ring may call seen, over all its days.
+        error_rate: share of unseen items that all days of a ring together may report as seen.
         window_days: days in the ring, today included.
     """
 
@@ -90,7 +90,7 @@ class RingLayout:
 
     @cached_property
     def filter_words(self) -> LongArray:
-        """[MAX_FILTERS] words of a day's first, second … filter; together they keep the day's share of the rate."""
+        """[MAX_FILTERS] words of a day's first, second … filter; together they keep to the day's share of the rate."""
         first_rate = self.error_rate / self.window_days * (1 - 1 / _TIGHTENING)
         return np.array([num_words(FIRST_CAPACITY << n, first_rate / _TIGHTENING**n) for n in range(MAX_FILTERS)])
 
@@ -100,7 +100,7 @@ class RingLayout:
 
     @cached_property
     def capacities(self) -> LongArray:
-        """[MAX_FILTERS - 1] items that one, two … filters take before another is appended."""
+        """[MAX_FILTERS - 1] items that fit into one, two … filters."""
         return FIRST_CAPACITY * (2 ** np.arange(1, MAX_FILTERS) - 1)
 
     @cached_property
@@ -114,17 +114,17 @@ class RingLayout:
         return 1 + self.window_days
 
     def num_filters(self, counts: LongArray) -> LongArray:
-        """Filters of days with these numbers of items, [n] or [B, W]; 0 for none."""
+        """Number of filters of days with these item counts, [n] or [B, W]; 0 for no items."""
         return np.where(counts > 0, np.searchsorted(self.capacities, counts) + 1, 0)
 
     def build(self, owners: LongArray, hashes: Words, days: LongArray, num_rings: int) -> list[bytes]:
         """Rings of many subjects from their interactions, in any order.
 
         Args:
-            owners: ring that each interaction belongs to, [n], 0 … num_rings - 1.
-            hashes: hashes of its item, [n, 2].
+            owners: ring of each interaction, [n], 0 … num_rings - 1.
+            hashes: of its item, [n, 2].
             days: its shop-local day, [n].
-            num_rings: rings to build.
+            num_rings: number of rings to build.
         """
         slots = days % self.window_days
         newest = np.full((num_rings, self.window_days), -1, dtype=np.int64)
@@ -154,10 +154,10 @@ class RingLayout:
         return [data[8 * head : 8 * end] for head, end in zip(heads.tolist(), ends.tolist(), strict=True)]
 
     def open(self, rings: Sequence[bytes | None], today: int) -> Rings:
-        """Rings of B subjects, ready to be asked about the window that ends today.
+        """Opens the rings of B subjects for the window that ends today.
 
         Raises:
-            StoreError: a ring is of another layout, or damaged.
+            StoreError: a ring has another layout or is damaged.
         """
         values = [b"" if ring is None else ring for ring in rings]
         sizes = np.array([len(value) // 8 for value in values], dtype=np.int64)
@@ -188,10 +188,10 @@ class RingLayout:
             raise self.foreign(found)
 
     def foreign(self, found: int) -> StoreError:
-        """The error about a ring that begins with another word."""
+        """The error for a ring that starts with the word `found` instead of the header."""
         return StoreError(
             f"a seen ring has the layout {found:#x}, expected {self.header:#x}: the window or the error rate "
-            "was changed; run the materialize job to write the rings anew"
+            "was changed; run the materialize job to rewrite the rings"
         )
 
 
@@ -200,11 +200,11 @@ class Rings:
     """The opened rings of B subjects.
 
     Attributes:
-        layout: their sizes.
-        words: all rings, one after the other.
+        layout: sizes of the filters.
+        words: all rings, concatenated.
         starts: first word of the filters of each slot, [B, W].
-        counts: items of each slot, [B, W]; 0 where the slot's day is outside the window.
-        unreadable: those of the B subjects whose ring cannot be read; they count as having seen nothing.
+        counts: items of each slot, [B, W]; 0 if the slot's day is outside the window.
+        unreadable: indices of subjects whose ring cannot be read; they count as having seen nothing.
     """
 
     layout: RingLayout
@@ -215,17 +215,18 @@ class Rings:
 
     @property
     def filled(self) -> LongArray:
-        """Those of the B subjects that have seen something."""
+        """Indices of the subjects that have seen something."""
         return np.flatnonzero(self.counts.any(axis=1))
 
     async def about(self, hashes: Words, rows: IntArray, owners: LongArray) -> Rings:
-        """Itself: whole rings answer every question without another one to the store."""
+        """Returns itself: whole rings need no further call to the store."""
         return self
 
     def seen(self, hashes: Words, owners: LongArray) -> BoolArray:
-        """[T]: whether items, hashes [T, 2], are in the rings of their owners, [T].
+        """Whether items with hashes [T, 2] are in the rings of their owners [T].
 
-        Never False for an item that was added on a day of the window.
+        Returns:
+            [T]; never False for an item that was added within the window.
         """
         num_filters = self.layout.num_filters(self.counts)
         deepest = int(num_filters.max(initial=0))
@@ -233,7 +234,7 @@ class Rings:
         if deepest == 0:
             return result
         sizes = self.layout.filter_words[:deepest]
-        nothing = len(self.words)  # slots without this filter point at zeros
+        nothing = len(self.words)  # slots without this filter point to zeros
         words = np.concatenate([self.words, np.zeros(sizes.max(), dtype=np.uint64)])
         mask = np.ascontiguousarray(hashes[:, 1])
         offset = 0
@@ -251,12 +252,12 @@ class Rings:
 
 
 def damaged() -> StoreError:
-    """The error about a ring whose length is wrong."""
+    """The error for a ring with a wrong length."""
     return StoreError("a seen ring is damaged: its length does not fit its counts; run the materialize job")
 
 
 def _arrival(hashes: Words) -> Words:
-    """A distinct key of each item; their order has nothing to do with the position in a filter."""
+    """A distinct key for each item whose order is independent of the position in a filter."""
     return (hashes[:, 0] << _HALF) | (hashes[:, 0] >> _HALF)
 
 

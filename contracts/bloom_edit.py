@@ -1,6 +1,6 @@
-"""Changes single rings of Bloom filters, item by item: what an interaction costs.
+"""Changes single rings of Bloom filters, item by item, as interactions arrive.
 
-In plain Python, because arrays of a few words cost more to make than to compute with.
+Plain Python: for a few words, making NumPy arrays costs more than computing with them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contracts.bloom import RingLayout, damaged
 
 @dataclass(slots=True)
 class _Slot:
-    """A slot of a ring: its day, how many items it has, and the words of its filters."""
+    """A slot of a ring: its day, its number of items, and the words of its filters."""
 
     day: int = -1
     count: int = 0
@@ -27,7 +27,7 @@ class RingEditor:
     """Changes rings of one layout.
 
     Args:
-        layout: their sizes.
+        layout: of the rings.
     """
 
     def __init__(self, layout: RingLayout) -> None:
@@ -37,17 +37,17 @@ class RingEditor:
         self._words_of = list(accumulate(self._sizes, initial=0))
 
     def add(self, ring: bytes | None, hashes: Sequence[Sequence[int]], days: Sequence[int]) -> bytes:
-        """A ring with more interactions; days that their slot has moved on from are left out.
+        """Adds interactions to a ring; interactions older than the day in their slot are left out.
 
-        What a filter contains already costs nothing.
+        Items that a filter already contains change nothing.
 
         Args:
-            ring: the ring so far, None for a new subject.
-            hashes: of `item_hashes`, the pair of each of n items.
+            ring: the present ring, None for a new subject.
+            hashes: a pair from `item_hashes` for each of n items.
             days: shop-local days of the n interactions.
 
         Raises:
-            StoreError: the ring is of another layout.
+            StoreError: the ring has another layout.
         """
         slots = self._split(ring)
         for (position, mask), day in zip(hashes, days, strict=True):
@@ -59,24 +59,24 @@ class RingEditor:
         return self._join(slots)
 
     def newer_days(self, base: bytes | None, ring: bytes | None, last_day: int) -> bytes:
-        """One ring with the days up to `last_day` of `base` and the later days of `ring`.
+        """Joins the days of `base` up to `last_day` with the later days of `ring`.
 
         Raises:
-            StoreError: a ring is of another layout.
+            StoreError: a ring has another layout.
         """
         both = zip(self._split(base), self._split(ring), strict=True)
         return self._join([new if new.day > last_day else old for old, new in both])
 
     def num_items(self, ring: bytes | None) -> dict[int, int]:
-        """Items by shop-local day.
+        """Number of items by shop-local day.
 
         Raises:
-            StoreError: the ring is of another layout.
+            StoreError: the ring has another layout.
         """
         return {slot.day: slot.count for slot in self._split(ring) if slot.count}
 
     def _split(self, ring: bytes | None) -> list[_Slot]:
-        """The slots of one ring, each with the words of its filters."""
+        """Splits a ring into slots, each with the words of its filters."""
         if ring is None:
             return [_Slot() for _ in range(self._layout.window_days)]
         if len(ring) < 8 * self._layout.head_words:

@@ -1,6 +1,6 @@
-"""The artifact bundle: one immutable folder that holds everything serving needs, and how to open it.
+"""Opens the artifact bundle: one immutable folder with everything that serving needs.
 
-The files are listed in `contracts.bundle_layout`.
+`contracts.bundle_layout` lists its files.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from contracts.bundle_layout import MODELS, NEEDED, POPULAR, POPULARITY, STRING_COLUMNS, VALUES, per_item_arrays
 from contracts.catalogue import ItemFeatures
@@ -32,7 +32,7 @@ _CHUNK = 1 << 20
 
 
 class Bundle:
-    """An opened bundle: arrays are mapped, the rest is read when first asked for."""
+    """An opened bundle. Arrays are memory-mapped, the rest is read at first use."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -47,32 +47,32 @@ class Bundle:
         return self.manifest.num_items
 
     def array(self, name: str) -> AnyArray:
-        """A mapped array by its path without `.npy`, for example `items/codes`.
+        """Maps an array by its path without `.npy`, for example `items/codes`.
 
         Raises:
-            BundleError: there is none, or the file is no array.
+            BundleError: the file is missing or not an array.
         """
         path = self.file(name + ".npy")
         try:
             return map_array(path)
         except (ValueError, OSError, EOFError) as error:
-            raise BundleError(f"bundle {self.version}: {name + '.npy'!r} is no array: {error}") from error
+            raise BundleError(f"bundle {self.version}: {name + '.npy'!r} is not an array: {error}") from error
 
     def strings(self, name: str) -> StringColumn:
-        """A mapped string column, for example `items/title`; raises as `array`."""
+        """Maps a string column, for example `items/title`; raises as `array`."""
         return StringColumn(self.array(name + ".offsets"), self.array(name + ".data"))
 
-    def json(self, name: str) -> dict[str, Any]:
-        """The content of a JSON file, an object.
+    def json(self, name: str) -> dict[str, JsonValue]:
+        """Reads a JSON file that holds an object.
 
         Raises:
-            BundleError: there is none, or it is not JSON, or no object.
+            BundleError: the file is missing, not JSON, or holds something else.
         """
         path = self.file(name)
         try:
             values = parse_json(path.read_bytes())
         except ValueError as error:
-            raise BundleError(f"bundle {self.version}: {name!r} is no JSON that can be read: {error}") from error
+            raise BundleError(f"bundle {self.version}: {name!r} is not readable JSON: {error}") from error
         if not isinstance(values, dict):
             raise BundleError(f"bundle {self.version}: {name!r} holds a {type(values).__name__}, expected an object")
         return values
@@ -118,14 +118,14 @@ class Bundle:
         return ItemFeatures(columns, self.array("items/launched_at"))
 
     def item_vectors(self, feature: str) -> FloatArray:
-        """Vectors of the items by the name of a feature, [I, D] float32; [I, 0] where the schema does not have it."""
+        """Vectors of the items for a feature, [I, D] float32; [I, 0] if the schema does not have it."""
         layout, vectors = self.schema.layout(Side.ITEM), self.items.columns.vectors
         found = dict(zip(layout.vectors, vectors, strict=True))
         return found.get(feature, np.zeros((self.num_items, 0), dtype=np.float32))
 
     @cached_property
     def values(self) -> ItemValues:
-        """Raw values of the items by column: those that filters compare or answers show."""
+        """Raw values of the items by column, for filters and answers."""
         found: dict[str, Categories | NDArray[np.float64]] = {}
         for feature in self.schema.shown:
             name = f"{VALUES}/{feature.column_name}"
@@ -147,7 +147,7 @@ class Bundle:
         return {str(raw): row for row, raw in enumerate(self.strings("items/item_id"))}
 
     def rows_of(self, raw_ids: list[str] | tuple[str, ...]) -> IntArray:
-        """ItemRows of raw ids, [n] int32; -1 for ids that the catalogue does not have."""
+        """ItemRows of raw ids, [n] int32; -1 for unknown ids."""
         rows = self.item_rows
         return np.fromiter((rows.get(raw, -1) for raw in raw_ids), dtype=np.int32, count=len(raw_ids))
 
@@ -162,7 +162,7 @@ def file_entry(path: Path) -> FileEntry:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Fills in the files that the folder holds and writes manifest and digest; nothing may be added afterwards."""
+    """Lists the folder's files in the manifest and writes manifest and digest; nothing may be added afterwards."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): file_entry(path) for path in paths}
     files = {name: entry for name, entry in files.items() if name not in (MANIFEST, MANIFEST_DIGEST)}
@@ -174,16 +174,16 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
-    """Opens a bundle and refuses a missing, damaged or foreign one by name.
+    """Opens a bundle; refuses a missing, damaged or foreign one with the reason.
 
     Args:
         path: the bundle's folder.
-        verify: also compare every checksum; sizes are always compared.
+        verify: whether to compare all checksums; sizes are always compared.
 
     Raises:
-        BundleError: no manifest, another schema version, a folder of another name, a path or a link that leaves the
-            folder, a missing or changed file, a part that serving needs and that is not there or of another type,
-            or vocabularies other than those that the manifest names.
+        BundleError: the manifest is missing or has another schema version, the folder has another name, a path or link
+            leaves the folder, a file is missing, changed or of a wrong type, or the vocabularies are not those of the
+            manifest.
     """
     folder = Path(path)
     manifest = _read_manifest(folder)
@@ -213,14 +213,14 @@ def _read_manifest(folder: Path) -> Manifest:
     content = path.read_bytes()
     digest = folder / MANIFEST_DIGEST
     if not digest.is_file():
-        raise BundleError(f"no {MANIFEST_DIGEST} in {folder}; copy the bundle again or build it anew")
+        raise BundleError(f"no {MANIFEST_DIGEST} in {folder}; copy the bundle again or rebuild it")
     if digest.read_bytes() != hashlib.sha256(content).hexdigest().encode():
         raise BundleError(f"{path} does not match {MANIFEST_DIGEST}; it is damaged")
     return parse_manifest(content, str(path))
 
 
 def check_parts(manifest: Manifest) -> None:
-    """Refuses a bundle that lacks something that serving needs.
+    """Refuses a bundle that lacks a file that serving needs.
 
     Raises:
         BundleError: names the file.
@@ -228,12 +228,12 @@ def check_parts(manifest: Manifest) -> None:
     if lacking := [name for name in NEEDED if name not in manifest.files]:
         raise BundleError(
             f"bundle {manifest.version} lacks {lacking[0]!r}, which serving needs ({len(lacking)} such files are not "
-            "in its manifest); build it anew"
+            "in its manifest); rebuild it"
         )
 
 
 def _check_arrays(bundle: Bundle) -> None:
-    """Every array and column by ItemRow is of its type and as long as the catalogue; popular items are in it."""
+    """Checks type and length of all arrays and columns by ItemRow, and that popular items are in the catalogue."""
     for name, (dtype, ndim) in {**per_item_arrays(bundle.schema), POPULAR: ("int32", 1)}.items():
         array = bundle.array(name)
         if (array.dtype, array.ndim) != (np.dtype(dtype), ndim):
@@ -247,7 +247,7 @@ def _check_arrays(bundle: Bundle) -> None:
         column = bundle.strings(f"items/{name}")
         _check_length(bundle, f"items/{name}", len(column))
         if fault := column.fault():
-            raise BundleError(f"bundle {bundle.version}: 'items/{name}' is no column of strings: {fault}")
+            raise BundleError(f"bundle {bundle.version}: 'items/{name}' is not a string column: {fault}")
     try:
         check_rows(np.asarray(bundle.array(POPULAR)), bundle.num_items)
     except ValueError as error:
@@ -264,7 +264,7 @@ def _check_file(folder: Path, name: str, entry: FileEntry, version: str, *, veri
     if path.resolve() != folder.resolve() / name:
         raise BundleError(f"bundle {version}: {name!r} is or goes through a link; copy the files themselves")
     if not path.is_file():
-        raise BundleError(f"bundle {version} lacks the file {name!r}; copy it again or build it anew")
+        raise BundleError(f"bundle {version} lacks the file {name!r}; copy it again or rebuild it")
     size = path.stat().st_size
     if size != entry.size:
         raise BundleError(f"bundle {version}: {name!r} has {size} bytes, the manifest says {entry.size}; it is damaged")

@@ -1,12 +1,12 @@
 """Files of an artifact bundle.
 
-Arrays are .npy files that every replica of a machine maps; there is no pickle anywhere:
+Arrays are .npy files that the replicas of a machine map and share. Nothing is pickled:
 
     manifest.json, manifest.sha256 (of manifest.json), schema.json, transforms.json, vocabularies/
     items/   codes [I, C] int32 · numbers [I, F] float32 · lists/<feature> [I, L] int32 · vectors/<feature> [I, D]
-             has_text, has_image [I] bool · launched_at [I] int64 (0 = always) · withdrawn [I] bool
+             has_text, has_image [I] bool · launched_at [I] int64 (0 = always there) · withdrawn [I] bool
              item_id, title, description, category_l1, category_l2, gender, image_path: string columns
-    values/  raw values that filters compare and answers show, see `contracts.item_values`
+    values/  raw values for filters and answers, see `contracts.item_values`
     two_tower/ config.json · weights.safetensors · encoded_id [I] int32 · candidate [I, E] float32
     ranker/    config.json · weights.safetensors · encoded_id [I] int32
                popularity [D, I] float32, from the first test day to the day after the data, if the ranker reads it
@@ -40,7 +40,7 @@ _PER_ITEM: Final = {
     "ranker/encoded_id": ("int32", 1),
     "bloom/hashes": ("uint64", 2),
 }
-"""Type and dimensions of the arrays with one row an item that every bundle has; the schema adds to them."""
+"""Type and number of dimensions of the arrays by ItemRow that every bundle has; the schema adds more."""
 POPULAR: Final = "popularity/global"
 POPULARITY: Final = "ranker/popularity"
 VALUES: Final = "values"
@@ -54,11 +54,11 @@ NEEDED: Final = (
     *(f"{name}.npy" for name in _PER_ITEM),
     *(f"items/{name}.{part}.npy" for name in STRING_COLUMNS for part in ("offsets", "data")),
 )
-"""Files that serving needs of every bundle."""
+"""Files that every bundle must have."""
 
 
 def per_item_arrays(schema: FeatureSchema) -> dict[str, tuple[str, int]]:
-    """Type and dimensions of the arrays with one row an item, of a bundle with this schema."""
+    """Type and number of dimensions of all arrays by ItemRow of a bundle with this schema."""
     layout = schema.layout(Side.ITEM)
     arrays = _PER_ITEM | {f"items/lists/{name}": ("int32", 2) for name in layout.lists}
     arrays |= {f"items/vectors/{name}": ("float32", 2) for name in layout.vectors}

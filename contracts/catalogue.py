@@ -1,4 +1,4 @@
-"""What models know of the catalogue's items, by ItemRow."""
+"""Features of the catalogue's items, by ItemRow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contracts.ids import BoolArray, LongArray, check_array
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """Item side of the model inputs; I items, row = ItemRow. The encoded item id is apart because it is per model.
+    """Item side of the model inputs of I items, row = ItemRow. Encoded item ids differ by model, so they are elsewhere.
 
     Attributes:
         columns: of the item side.
@@ -29,5 +29,5 @@ class ItemFeatures:
         return len(self.launched_at)
 
     def launched(self, now: int) -> BoolArray:
-        """[I]: whether the item is launched at a time in Unix seconds."""
+        """Whether each item is launched at `now`, Unix seconds: [I]."""
         return self.launched_at <= now

@@ -1,4 +1,4 @@
-"""Time. All code takes now from one `Clock`; hours, weekdays and days are shop-local.
+"""Time. All code gets the current time from one `Clock`; hours, weekdays and days are shop-local.
 
 A `timestamp` is int64 Unix seconds, UTC. A *day* is the number of shop-local days since 1970-01-01.
 """
@@ -23,7 +23,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 class Clock(Protocol):
-    """Where now comes from."""
+    """The source of the current time."""
 
     def now(self) -> int:
         """Unix seconds, UTC."""
@@ -52,13 +52,13 @@ class SimulatedClock:
 
 
 class ShopCalendar:
-    """Shop-local hours, weekdays and days of timestamps of any shape.
+    """Converts timestamps of any shape to shop-local hours, weekdays and days.
 
     Args:
         timezone: IANA name, for example `Europe/Berlin`.
 
     Raises:
-        ConfigError: the name is not known.
+        ConfigError: the name is unknown.
     """
 
     def __init__(self, timezone: str) -> None:
@@ -71,7 +71,7 @@ class ShopCalendar:
         self.timezone = timezone
 
     def local_seconds(self, timestamps: LongArray) -> LongArray:
-        """Seconds since the epoch as the shop's wall clock counts them; same shape."""
+        """Seconds since the epoch by the shop's wall clock; same shape."""
         stamps = np.asarray(timestamps, dtype=np.int64)
         if self._is_utc:
             return stamps

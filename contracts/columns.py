@@ -1,4 +1,4 @@
-"""Every column of the raw tables, once: its name, kind and whether a shop must have it."""
+"""All columns of the raw tables: name, kind, and whether a shop must have them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROPENSITY: Final = "propensity"
 ARM: Final = "arm"
 BUNDLE_VERSION: Final = "bundle_version"
 SUBJECT_ID: Final = "subject_id"
-"""Name of a user or session, as `contracts.ids` makes it where both occur."""
+"""Name of a user or session, made by `contracts.ids`."""
 DAY: Final = "day"
 """Partition key `day=YYYY-MM-DD`, a shop-local day."""
 
@@ -45,23 +45,23 @@ TOP_CATEGORY_LONG: Final = "top_category_long"
 
 
 MAX_LIST: Final = 100
-"""Distinct values that a list may have in one row."""
+"""Most distinct values of a list in one row."""
 
 
 class Kind(StrEnum):
-    """Kind of a raw column; which Arrow types stand for it, `training.tables.types` tells."""
+    """Kind of a raw column; `training.tables.types` maps kinds to Arrow types."""
 
     STRING = "string"
     INT = "int64"
     FLOAT = "float64"
-    """Integers are accepted, too."""
+    """Integers are accepted as well."""
     BOOL = "bool"
     CATEGORY = "category"
-    """A name; whole numbers and booleans are read as the strings that name them."""
+    """A name; whole numbers and booleans become strings, see `category_text`."""
     STRINGS = "strings"
-    """Several names a row, without order or repeats: tags. No list and an empty one both mean none."""
+    """Several names in a row, without order or repeats, for example tags. Null and an empty list both mean none."""
     VECTOR = "vector"
-    """As many finite numbers in every row."""
+    """A list of finite numbers, equally long in every row."""
 
     @property
     def is_list(self) -> bool:
@@ -70,7 +70,7 @@ class Kind(StrEnum):
 
     @property
     def arrow(self) -> str:
-        """Arrow's alias of the type of one value in our own files."""
+        """Arrow's alias for the type of one value in the files that we write."""
         return _ARROW.get(self, self.value)
 
 
@@ -79,7 +79,7 @@ _NAMES: Final = (Kind.STRING, Kind.CATEGORY, Kind.STRINGS)
 
 
 def category_text(value: str | int | bool) -> str:
-    """The canonical form of a category: whole numbers and booleans are written out."""
+    """Converts a category to its canonical string."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
@@ -104,7 +104,7 @@ UNIX_SECONDS: Final = Range(-62_135_596_800, 253_402_300_799)
 NOT_NEGATIVE: Final = Range(0, 2**53 - 1)
 _RANGES: Final = {
     Kind.INT: Range(-(2**63), 2**63 - 1),
-    Kind.FLOAT: Range(-(2**53) + 1, 2**53 - 1),  # beyond it not even whole numbers are exact
+    Kind.FLOAT: Range(-(2**53) + 1, 2**53 - 1),  # beyond it floats cannot hold every whole number
 }
 
 
@@ -113,10 +113,10 @@ class Column:
     """One column of a raw table.
 
     Attributes:
-        legal: numbers that it can mean; None = those of its kind.
-        free_text: whether a string may be any text; all others are as ids are, see `recommender_api.values`.
-        length: numbers in a row of a vector; None for all other kinds.
-        declared: whether a shop asked for the column in its config, so that at least one of its files must have it.
+        legal: range of legal numbers; None = that of its kind.
+        free_text: whether strings may be any text; other strings follow the rule for ids, see `recommender_api.values`.
+        length: numbers in a row of a vector; None for other kinds.
+        declared: whether a shop's config declares the column; then at least one file must have it.
     """
 
     name: str
@@ -139,16 +139,16 @@ class Column:
 
     @property
     def range(self) -> Range | None:
-        """Numbers that the column can mean; None where it holds no numbers."""
+        """Range of legal numbers; None for columns without numbers."""
         return self.legal or _RANGES.get(self.kind)
 
     @property
     def holds_ids(self) -> bool:
-        """Whether its strings are ids, or names that keep to the same rule."""
+        """Whether its strings are ids, or names under the same rule."""
         return self.kind in _NAMES and not self.free_text
 
     def optional(self) -> Column:
-        """The same column where any file may lack it, as files do that are older than its declaration."""
+        """The same column, but any file may lack it: files may be older than its declaration."""
         return replace(self, required=False, nullable=True, declared=False)
 
 
@@ -167,21 +167,21 @@ class TableSchema:
         return tuple(column.name for column in self.columns)
 
     def with_columns(self, extra: Sequence[Column], taken: Collection[str] = ()) -> TableSchema:
-        """The same table with more columns at its end.
+        """Adds columns at the end of the table.
 
         Args:
-            extra: the further columns.
-            taken: names that they cannot have, beside those of the table.
+            extra: columns to add.
+            taken: further names that are not free.
 
         Raises:
-            ValueError: a name is taken, or occurs twice; names table and column.
+            ValueError: a name is taken or occurs twice; names table and column.
         """
         names = {*self.names, *taken}
         for column in extra:
             if column.name in names:
                 raise ValueError(
-                    f"{self.name}.{column.name}: the name is taken by another column; give it a name of its own in "
-                    f"features.columns, and tell the one in the files by columns: {{{self.name}: {{<new name>: "
+                    f"{self.name}.{column.name}: the name is taken by another column; choose another name in "
+                    f"features.columns, and map it to the name in the files by columns: {{{self.name}: {{<new name>: "
                     f"{column.name}}}}}"
                 )
             names.add(column.name)
@@ -189,7 +189,7 @@ class TableSchema:
 
 
 ExtraColumns = Mapping[str, Sequence[Column]]
-"""Further columns by the name of their table."""
+"""Additional columns by table."""
 
 
 USERS: Final = TableSchema(

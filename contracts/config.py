@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -15,15 +15,19 @@ from contracts.clock import day_to_name, name_to_day
 from contracts.errors import ConfigError
 from contracts.secrets import refuse_credentials
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 EXTENDS = "extends"
 ShopName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 """Prefix of bundle versions and of keys in the stores, and Feast's project."""
 
 
 class StrictConfig(BaseModel):
-    """Base of every config class: unknown keys are refused, values are frozen, docstrings document fields.
+    """Base of every config class: refuses unknown keys, is frozen, and documents fields by docstrings.
 
-    Addresses hold no credentials, and errors do not show what was got: `validate` does, but for fields of repr=False.
+    Addresses must not hold credentials. Pydantic's errors do not show values; `validate` shows those of fields with
+    repr=True.
     """
 
     model_config = ConfigDict(
@@ -44,27 +48,27 @@ class StrictConfig(BaseModel):
 def _day_name(value: object) -> object:
     text = value.isoformat() if type(value) is date else value  # YAML reads a date
     if isinstance(text, str) and day_to_name(name_to_day(text)) != text:
-        raise ValueError(f"{text!r} is no date, expected YYYY-MM-DD")
+        raise ValueError(f"{text!r} is not a date, expected YYYY-MM-DD")
     return text
 
 
 DayName = Annotated[str, BeforeValidator(_day_name)]
-"""A shop-local day as its partitions are named, YYYY-MM-DD."""
+"""A shop-local day, YYYY-MM-DD, as in the names of partitions."""
 ConfigT = TypeVar("ConfigT", bound=StrictConfig)
 
 
 def load_config(cls: type[ConfigT], path: str | Path, overrides: Sequence[str] = ()) -> ConfigT:
-    """Reads a YAML file, lays `key=value` overrides over it and checks the result.
+    """Reads a YAML file, applies `key=value` overrides and checks the result.
 
-    A file may name a base with `extends: other.yaml` (relative to itself); its own values win, key by key.
+    A file may extend another one with `extends: other.yaml`, relative to itself; its own values win, key by key.
 
     Args:
         cls: the config class.
         path: the YAML file.
-        overrides: `dotted.key=value` strings; values are read as YAML.
+        overrides: `dotted.key=value` strings with YAML values.
 
     Raises:
-        ConfigError: the file is missing or no mapping, or a key or value is not legal.
+        ConfigError: the file is missing or not a mapping, or a key or value is not legal.
     """
     values = read_values(Path(path))
     for override in overrides:
@@ -72,8 +76,8 @@ def load_config(cls: type[ConfigT], path: str | Path, overrides: Sequence[str] =
     return validate(cls, values, source=str(path))
 
 
-def validate(cls: type[ConfigT], values: Mapping[str, Any], *, source: str) -> ConfigT:
-    """Builds a config from plain values; the error names the source, the key, what was got and what is legal."""
+def validate(cls: type[ConfigT], values: Mapping[str, object], *, source: str) -> ConfigT:
+    """Builds a config from plain values; errors name the source, the key, the value and what is legal."""
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
@@ -81,13 +85,13 @@ def validate(cls: type[ConfigT], values: Mapping[str, Any], *, source: str) -> C
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
-def read_values(path: Path) -> dict[str, Any]:
-    """The plain values of a YAML file with its `extends` chain resolved."""
+def read_values(path: Path) -> dict[str, object]:
+    """Reads the plain values of a YAML file and of those that it extends."""
     if not path.is_file():
         raise ConfigError(f"no config file at {path}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8, numbers without end, nested too deep
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # not UTF-8, endless numbers, nested too deeply
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}, expected a mapping of keys to values")
@@ -95,8 +99,8 @@ def read_values(path: Path) -> dict[str, Any]:
     return values if parent is None else merge(read_values(path.parent / str(parent)), values)
 
 
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Mapping `top` over `base`, nested mappings key by key."""
+def merge(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
+    """Merges `top` over `base`; nested mappings are merged key by key."""
     merged = dict(base)
     for key, value in top.items():
         old = merged.get(key)
@@ -104,19 +108,19 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def override_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """The plain values that `dotted.key=value` strings give; values are read as YAML.
+def override_values(overrides: Sequence[str]) -> dict[str, object]:
+    """Parses `dotted.key=value` strings with YAML values into plain values.
 
     Raises:
-        ConfigError: a string is not of this form.
+        ConfigError: a string has another form.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for override in overrides:
         _apply_override(values, override)
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, object], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r} is not of the form key=value, for example simulator.seed=7")
@@ -133,14 +137,14 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override of {key!r}: the value is not valid YAML") from error
 
 
-def _yaml_value(text: str) -> Any:
-    """A value as YAML. Comments are for files: on a command line "#" belongs to the value, as to a path's name."""
+def _yaml_value(text: str) -> object:
+    """Parses a YAML value without comments: on a command line "#" belongs to the value, for example to a path."""
     node = yaml.compose(text, yaml.SafeLoader)
     rest = text if node is None else text[node.end_mark.index :]
     return text if rest.strip() else yaml.safe_load(text)
 
 
-def _explain(cls: type[BaseModel], entry: Any) -> str:
+def _explain(cls: type[BaseModel], entry: ErrorDetails) -> str:
     location = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
@@ -158,9 +162,9 @@ def _is_hidden(cls: type[BaseModel], location: Sequence[int | str]) -> bool:
 
 
 def _fields_at(cls: type[BaseModel], location: Sequence[int | str]) -> dict[str, FieldInfo]:
-    current: Any = cls
+    current: object = cls
     for part in location:
-        if isinstance(part, int):  # a place in a list, whose entries the annotation names
+        if isinstance(part, int):  # an index of a list; the annotation names the type of its entries
             continue
         field = getattr(current, "model_fields", {}).get(part)
         annotation = None if field is None else field.annotation

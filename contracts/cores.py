@@ -1,8 +1,8 @@
-"""Threads of one operation wait for each other: all of them have to run, so there are no more than free cores.
+"""Fits the number of threads to the free cores.
 
-OpenMP's threads spin while they wait. With as many threads as cores, one busy neighbour takes the core that the others
-wait for: training then loses two thirds of its rate, and half of it where the threads sleep instead. With one
-thread less nobody waits.
+Threads of one operation wait for each other, and OpenMP's threads spin while they wait. With as many threads as cores,
+one busy process takes the core that the other threads wait for: training then loses two thirds of its rate, or half of
+it if waiting threads sleep. With one thread less, no thread waits.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import psutil
 
 _PERIOD_S: Final = 0.5
 _NEARLY: Final = 0.35
-"""A core counts as free if others use less of it than this."""
+"""A core counts as free if other processes use less than this share of it."""
 
 
 class ThreadsByLoad(threading.local):
     """Sets how many threads the operations of the calling thread may use; each calling thread has its own.
 
     Args:
-        most: threads where no other process wants a core.
+        most: threads when no other process uses a core.
         set_threads: for example `torch.set_num_threads`.
-        fixed: as many as `most`, whatever else runs.
+        fixed: whether to always use `most` threads.
     """
 
     def __init__(self, most: int, set_threads: Callable[[int], None], *, fixed: bool = False) -> None:
@@ -37,7 +37,7 @@ class ThreadsByLoad(threading.local):
         psutil.cpu_percent()
 
     def follow(self) -> None:
-        """Looks at the machine, now and then only; for between two operations."""
+        """Adjusts the threads if the last look was long enough ago; call it between two operations."""
         if self._fixed or (passed := time.monotonic() - self._looked) < _PERIOD_S:
             return
         num_cores, own_s = os.cpu_count() or 1, time.process_time()
@@ -51,11 +51,11 @@ class ThreadsByLoad(threading.local):
 
 
 def threads_for(most: int, num_cores: int, others: float) -> int:
-    """Threads that can all run.
+    """Number of threads that can all run at once.
 
     Args:
-        most: more are not wanted.
-        num_cores: of the machine.
-        others: cores that other processes use.
+        most: upper bound.
+        num_cores: cores of the machine.
+        others: cores in use by other processes.
     """
     return min(most, max(1, int(num_cores - others + _NEARLY)))

@@ -1,4 +1,4 @@
-"""The columns that a feature schema reads from the raw tables beside the fixed ones."""
+"""The declared columns: those that a feature schema reads from the raw tables in addition to the fixed ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _TABLES: Final[Mapping[Source, tuple[c.TableSchema, ...]]] = {
 }
 _NUMBERS: Final = (c.Kind.INT, c.Kind.FLOAT)
 _KNOWN_BEFORE: Final = (c.DEVICE_TYPE,)
-"""Fixed columns of interactions and impressions that are known before they happen."""
+"""Fixed columns of interactions and impressions that are known at the time of the request."""
 
 
 def declared_columns(schema: FeatureSchema) -> dict[str, tuple[c.Column, ...]]:
-    """Columns beside the fixed ones, by table; impressions may lack those of the context.
+    """Declared columns by table; impressions may lack those of the context.
 
     Raises:
-        ValueError: a feature reads a fixed column as something that it is not.
+        ValueError: a feature reads a fixed column as another kind.
     """
     found: dict[str, list[c.Column]] = {}
     for source, tables in _TABLES.items():
@@ -43,7 +43,7 @@ def declared_columns(schema: FeatureSchema) -> dict[str, tuple[c.Column, ...]]:
 
 
 def unknown_renames(renames: Mapping[str, Mapping[str, str]], schema: FeatureSchema) -> str | None:
-    """What is wrong with a map of the shop's names of columns, by table and our name; None if nothing is."""
+    """Says what is wrong with the shop's column names, a mapping by table and our name; None if nothing is."""
     declared = declared_columns(schema)
     for table in (c.USERS, c.ITEMS, c.INTERACTIONS, c.IMPRESSIONS):
         legal = [*table.names, *(column.name for column in declared.get(table.name, ()))]
@@ -54,7 +54,7 @@ def unknown_renames(renames: Mapping[str, Mapping[str, str]], schema: FeatureSch
 
 
 def _declared(feature: Feature, table: c.TableSchema) -> c.Column | None:
-    """The column that a feature reads; None where the table has it anyway."""
+    """The column that a feature reads; None if it is a fixed column of the table."""
     kind, name = _KINDS[feature.kind], feature.column_name
     if name in table.names:
         _check_fixed(feature, next(column for column in table.columns if column.name == name), table)
@@ -73,7 +73,7 @@ def _check_fixed(feature: Feature, column: c.Column, table: c.TableSchema) -> No
         legal = (FeatureKind.CATEGORICAL,)
     if not legal:
         raise ValueError(
-            f"{feature.name}: the column {table.name}.{column.name} is no feature; take it out of features.columns, "
+            f"{feature.name}: the column {table.name}.{column.name} is not a feature; remove it from features.columns, "
             "or name another column by `column`"
         )
     if feature.kind not in legal:

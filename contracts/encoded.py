@@ -1,10 +1,10 @@
-"""Encoded columns: the model inputs of n rows of one side, and how they are put together."""
+"""Encoded columns: the model inputs of n rows of one side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -13,18 +13,19 @@ from contracts.schema import SideLayout
 
 PAD_CODE = -1
 """Ends a list of encoded ids."""
+_ValueT = TypeVar("_ValueT")
 
 
 @dataclass(frozen=True)
 class EncodedColumns:
-    """Model inputs of n rows, columns in the order of `contracts.schema.SideLayout`.
+    """Model inputs of n rows, with columns in the order of `contracts.schema.SideLayout`.
 
     Attributes:
-        digest: of the schema that says what the columns are.
+        digest: of the schema that defines the columns.
         codes: [n, C] int32 encoded ids; 0 = out of vocabulary.
         numbers: [n, F] float32.
-        lists: of each list feature [n, L] int32 encoded ids; `PAD_CODE` ends a list.
-        vectors: of each vector feature [n, D] float32; zeros where it is missing.
+        lists: for each list feature [n, L] int32 encoded ids, padded with `PAD_CODE`.
+        vectors: for each vector feature [n, D] float32; zeros where it is missing.
     """
 
     digest: str
@@ -45,22 +46,22 @@ class EncodedColumns:
         return len(self.codes)
 
     def take(self, rows: LongArray | IntArray) -> Self:
-        """Some of the rows, by places."""
+        """The rows at these indices."""
         return self.map(lambda values: values[rows])
 
     def map(self, change: Callable[[AnyArray], AnyArray]) -> Self:
-        """The columns with every array changed in the same way."""
+        """Applies `change` to every array."""
         lists, vectors = tuple(map(change, self.lists)), tuple(map(change, self.vectors))
         return type(self)(self.digest, change(self.codes), change(self.numbers), lists, vectors)
 
 
-def padded(lists: Sequence[Sequence[Any]], length: int, encode: Callable[[list[Any]], AnyArray]) -> IntArray:
-    """Encoded ids of lists, [n, length] int32; `PAD_CODE` ends each.
+def padded(lists: Sequence[Sequence[_ValueT]], length: int, encode: Callable[[list[_ValueT]], AnyArray]) -> IntArray:
+    """Encodes n lists, [n, length] int32, padded with `PAD_CODE`.
 
     Args:
-        lists: of n rows, none longer than `length`.
-        length: of the rows.
-        encode: turns all values, one list after the other, into encoded ids.
+        lists: none longer than `length`.
+        length: of a row.
+        encode: encodes the values of all lists in one call.
     """
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
     codes = np.full((len(lists), length), PAD_CODE, dtype=np.int32)
@@ -69,7 +70,7 @@ def padded(lists: Sequence[Sequence[Any]], length: int, encode: Callable[[list[A
 
 
 def joined(parts: Sequence[tuple[SideLayout, EncodedColumns]], layout: SideLayout) -> EncodedColumns:
-    """Columns of several parts, side by side, in the order of a layout that has them all.
+    """Joins columns of several parts, side by side, in the order of a layout with all of them.
 
     Args:
         parts: layouts and columns of the same n rows.

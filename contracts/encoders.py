@@ -1,4 +1,4 @@
-"""From raw values of a column to model inputs: one function or class a kind, of NumPy alone."""
+"""Encodes raw values of a column as model inputs: one function or class for each kind, NumPy only."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from contracts.ids import OOV, AnyArray, FloatArray, IntArray
 Values = Sequence[Any] | AnyArray
 """Raw values of a column [n]: strings, None = missing; numbers, NaN = missing; lists of strings; vectors [n, D]."""
 Encode = Callable[[Values], AnyArray]
-"""Raw values of a column to its model inputs."""
+"""Encodes raw values of a column."""
 
 
 class NumberFit(StrictConfig):
-    """What was learned about the numbers of a feature, after clip and log."""
+    """Statistics of a numeric feature in the training rows, after clip and log."""
 
     fill: float = 0.0
-    """Stands in for a missing number."""
+    """Replaces a missing number."""
     mean: float = 0.0
-    """Of the training rows."""
+    """Mean."""
     std: float = Field(default=1.0, gt=0)
-    """Standard deviation of the same."""
+    """Standard deviation."""
     edges: tuple[float, ...] = ()
-    """Rising edges of the bins."""
+    """Edges of the bins, ascending."""
 
     @field_validator("edges")
     @classmethod
     def _rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
         if list(edges) != sorted(set(edges)):
-            raise ValueError(f"{list(edges)} are no rising edges")
+            raise ValueError(f"{list(edges)} are not ascending edges")
         return edges
 
 
 def nothing(feature: Feature, size: int) -> Values:
-    """The raw values of a feature of which nothing is known, [n]."""
+    """Missing raw values of a feature, [size]."""
     match feature.kind:
         case FeatureKind.CATEGORICAL | FeatureKind.CATEGORIES:
             return (None,) * size
@@ -67,7 +67,7 @@ def prepared_numbers(feature: Feature, values: Values) -> NDArray[np.float64]:
 
 
 def on_circle(values: AnyArray, period: float) -> FloatArray:
-    """Sine and cosine [n, 2] float32 of values that begin anew after a period; zeros where they are missing (NaN)."""
+    """Sine and cosine of cyclic values, [n, 2] float32; zeros where a value is missing (NaN)."""
     angles = 2 * np.pi * values / period
     points = np.empty((len(angles), 2), dtype=np.float32)
     np.sin(angles, out=points[:, 0], casting="same_kind")
@@ -76,7 +76,7 @@ def on_circle(values: AnyArray, period: float) -> FloatArray:
 
 
 def hashed(values: Values, buckets: int) -> IntArray:
-    """Encoded ids 1 … buckets [n] int32 by hash; 0 for None."""
+    """Hashes values to encoded ids 1 … buckets, [n] int32; 0 for None."""
 
     def code(value: str | None) -> int:
         if value is None:
@@ -89,7 +89,7 @@ def hashed(values: Values, buckets: int) -> IntArray:
 
 @dataclass(frozen=True)
 class ListEncoder:
-    """Lists of strings or None to encoded ids [n, L], those of `encode`; longer lists are cut."""
+    """Encodes lists of strings (or None) by `encode`, [n, L]; longer lists are cut."""
 
     encode: Encode
     length: int
@@ -100,7 +100,7 @@ class ListEncoder:
 
 @dataclass(frozen=True)
 class NumberEncoder:
-    """Numbers to numbers [n, 1], [n, 2] with a flag for missing ones, or to bins [n], where 0 is for missing ones."""
+    """Encodes numbers as numbers [n, 1], with a missing flag [n, 2], or as bins [n] with 0 for missing ones."""
 
     feature: Feature
     fit: NumberFit

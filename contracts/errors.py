@@ -1,11 +1,12 @@
-"""The one exception tree. Each class maps to an HTTP status and a stable code that clients may rely on.
+"""The exception tree. Each class has an HTTP status and a stable code that clients may rely on.
 
-A message says what was got, what was expected, and the fix or the legal values.
+Messages say what was got, what was expected, and the fix or the legal values.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 
 class RecommenderError(Exception):
@@ -14,7 +15,7 @@ class RecommenderError(Exception):
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -27,56 +28,56 @@ class ConfigError(RecommenderError):
 
 
 class DataError(RecommenderError):
-    """Input tables cannot be used: nothing is written."""
+    """Input tables cannot be used. Nothing is written."""
 
     code = "invalid_data"
 
 
 class SchemaError(DataError):
-    """A table lacks a column or has one of a wrong type; names file, column and value."""
+    """A table lacks a column or has one of a wrong type; the message names file, column and value."""
 
     code = "invalid_schema"
 
 
 class BundleError(RecommenderError):
-    """An artifact bundle is missing, damaged, or made for something else."""
+    """An artifact bundle is missing, damaged, or does not fit."""
 
     code = "invalid_bundle"
 
 
 class TrainingError(RecommenderError):
-    """Training cannot go on: a loss, weight or metric is not finite. No model is written."""
+    """A loss, weight or metric is not finite. Training stops and no model is written."""
 
     code = "training_diverged"
 
 
 class RegistryError(RecommenderError):
-    """The registry has no such entry, or somebody else changed it at the same time."""
+    """The registry has no such entry, or was changed concurrently."""
 
     code = "registry_conflict"
 
 
 class StoreError(RecommenderError):
-    """A store did not answer, or answered something that cannot be used. The answer degrades."""
+    """A store did not answer, or its answer cannot be used. Recommendations degrade."""
 
     code = "store_unavailable"
     http_status = 503
 
 
 class StoreFullError(StoreError):
-    """The store answers reads and has no room for what is to be written."""
+    """The store answers reads but has no room for writes."""
 
     code = "store_full"
 
 
 class StoreReadOnlyError(StoreError):
-    """The store answers reads and takes no writes: a replica, or a primary without enough of them."""
+    """The store answers reads but takes no writes: it is a replica, or a primary with too few replicas."""
 
     code = "store_read_only"
 
 
 class StoreAccessError(StoreError):
-    """The store refuses the credentials, or does not allow this user the command."""
+    """The store refuses the credentials, or the user may not use the command."""
 
     code = "store_access_denied"
 
@@ -96,7 +97,7 @@ class MalformedError(RequestError):
 
 
 class UnauthenticatedError(RequestError):
-    """Nobody can tell who calls."""
+    """The caller is unknown."""
 
     code = "unauthenticated"
     http_status = 401
@@ -110,7 +111,7 @@ class ForbiddenError(RequestError):
 
 
 class PageError(ForbiddenError):
-    """A web page may have sent the call: its host or its origin is none that the config names."""
+    """A web page may have sent the call: its host or origin is not in the config."""
 
     code = "unknown_host"
 
@@ -123,10 +124,14 @@ class NotFoundError(RequestError):
 
 
 class MethodError(RequestError):
-    """The path exists, the method does not; `allowed` lists those that do."""
+    """The path exists, but not with this method; `allowed` lists the methods."""
 
     code = "method_not_allowed"
     http_status = 405
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message, allowed=allowed)
+        self.allowed = allowed
 
 
 class BodyTooLargeError(RequestError):
@@ -137,7 +142,7 @@ class BodyTooLargeError(RequestError):
 
 
 class SlowBodyError(RequestError):
-    """The request's body does not arrive."""
+    """The request's body did not arrive in time."""
 
     code = "body_timeout"
     http_status = 408
@@ -151,55 +156,55 @@ class MediaTypeError(RequestError):
 
 
 class OverloadedError(RecommenderError):
-    """More requests wait than the gateway may hold; try again after `retry_after_s`."""
+    """Too many requests wait; try again after `retry_after_s`."""
 
     code = "overloaded"
     http_status = 429
 
 
 class KeysUnavailableError(RecommenderError):
-    """The keys that tokens are signed with cannot be had at the moment."""
+    """The keys that verify tokens are not available at the moment."""
 
     code = "keys_unavailable"
     http_status = 503
 
 
 class SlowBrowseError(RecommenderError):
-    """The catalogue could not be searched in time; a more special question may be."""
+    """The search of the catalogue took too long; a narrower query may be fast enough."""
 
     code = "browse_timeout"
     http_status = 503
 
 
 class AuditError(RecommenderError):
-    """The audit log takes no lines, so what it would tell of is not done."""
+    """The audit log cannot be written, so the call is refused."""
 
     code = "audit_unavailable"
     http_status = 503
 
 
 class NotReadyError(RecommenderError):
-    """No bundle is loaded yet, or the asked version is not."""
+    """No bundle is loaded yet, or not the requested version."""
 
     code = "not_ready"
     http_status = 503
 
 
 class StageError(RecommenderError):
-    """A stage failed or came too late, and its policy is to fail rather than to be replaced."""
+    """A stage failed or was late, and its policy is `fail`."""
 
     code = "stage_failed"
     http_status = 503
 
 
 class AllRefusedError(RequestError):
-    """Not one of the events was accepted; `refused` in the details says why, one by one."""
+    """No event was accepted; `refused` in the details gives the reason for each."""
 
     code = "all_refused"
 
 
 class TooManyEventsError(RequestError):
-    """Every event was one too many of its visitor, caller or address; try again after `retry_after_s`."""
+    """All events were above the quota of their visitor, caller or address; try again after `retry_after_s`."""
 
     code = "too_many"
     http_status = 429

@@ -1,7 +1,7 @@
-"""One feature: the column that it reads, what that means, and how it becomes model inputs.
+"""One feature: the column that it reads, the kind of its values, and how they become model inputs.
 
-A feature belongs to a side: `query` (once a request), `item` (once an item of the catalogue, by ItemRow) or `pair`
-(once a candidate of a request). It reads one column of a source, by an encoding that fits its kind.
+A feature belongs to a side: `query` (one value for a request), `item` (one for an item of the catalogue, by ItemRow) or
+`pair` (one for a candidate of a request). It reads one column of a source; its kind limits the encodings.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ class Side(StrEnum):
 
 
 class FeatureKind(StrEnum):
-    """What a column means, which decides the encodings that it may have."""
+    """What the values of a column mean; decides which encodings are legal."""
 
     CATEGORICAL = "categorical"
-    """Strings, whole numbers or booleans, each a category of its own."""
+    """Strings, whole numbers or booleans; each distinct value is a category."""
     CATEGORIES = "categories"
-    """A list of such values, for example tags; their embeddings are averaged."""
+    """Lists of categories, for example tags; their embeddings are averaged."""
     NUMERIC = "numeric"
     CYCLIC = "cyclic"
-    """A number whose end meets its beginning, as sine and cosine."""
+    """A periodic number, encoded as sine and cosine."""
     TEXT = "text"
     """Encoded by the text encoder, then reduced by a PCA."""
     IMAGE = "image"
     """Encoded by the picture encoder, then reduced by a PCA."""
     VECTOR = "vector"
-    """Floats of a fixed length, as they are."""
+    """A list of floats of fixed length, used unchanged."""
     LABEL = "label"
-    """What a ranker learns to predict; no input."""
+    """The target of a ranker; not an input."""
 
 
 Source = Literal["users", "items", "context", "examples", "derived"]
-"""Where a column is: a table; `context` = interactions and impressions in training, the request's `context` in serving;
-`derived` = what the platform computes, by name."""
+"""Where a column comes from: a table; `context` = interactions and impressions in training, the request's `context` in
+serving; `derived` = computed by the platform, see `DERIVED`."""
 Mask = Literal["user_id", "profile", "visitor", "device"]
-"""What cold-start masking hides a query feature with: the user id alone, what is known of registered users, everything
-about a visitor, or the device. Whoever hides the profile hides the user id, and the visitor's features hide both."""
+"""The cold-start mask that hides a query feature: that of the user id, of a registered user's profile, of everything
+about a visitor, or of the device. `profile` includes `user_id`, and `visitor` includes both."""
 
 TIME_OF_DAY: Final = "hour"
 DAY_OF_WEEK: Final = "weekday"
@@ -61,8 +61,8 @@ DERIVED: Final[Mapping[str, tuple[Side, FeatureKind]]] = {
     "text": (Side.ITEM, FeatureKind.TEXT),
     "image": (Side.ITEM, FeatureKind.IMAGE),
 }
-"""What the platform computes itself, by name: hour and weekday of the request, shop-local; most frequent categories of
-what a user did (`contracts.features`); embeddings of title and description, and of the picture."""
+"""Columns that the platform computes: shop-local hour and weekday of the request; the most frequent categories of a
+user's interactions (`contracts.features`); embeddings of title and description, and of the picture."""
 _COMPUTED: Final = (FeatureKind.TEXT, FeatureKind.IMAGE)
 _SOURCES: Final[Mapping[Side, tuple[Source, ...]]] = {
     Side.QUERY: ("users", "context", "derived"),
@@ -80,53 +80,53 @@ _MASK_OF: Final[Mapping[str, Mask]] = {"users": "profile", "context": "device"}
 
 
 class Encoding(StrictConfig):
-    """How a column becomes model inputs; each kind has its own of these."""
+    """How a column becomes model inputs; which keys are legal depends on the kind."""
 
     min_count: int = Field(default=1, ge=1)
     """Categories that occur less often are out of vocabulary."""
     max_size: int | None = Field(default=None, ge=1)
-    """The most frequent categories that get an id; null = all."""
+    """How many of the most frequent categories get an id; null = all."""
     buckets: int | None = Field(default=None, ge=1)
-    """Hashes categories into so many rows instead of a vocabulary; a missing one is out of vocabulary."""
+    """Hashes categories into this many rows instead of a vocabulary; missing values are out of vocabulary."""
     share: str | None = None
-    """Another categorical feature whose vocabulary this one uses."""
+    """Name of a categorical feature whose vocabulary is used."""
     max_length: int = Field(default=20, ge=1, le=100)
-    """Values of a list that are read, the first ones."""
+    """Only the first values of a list, up to this many, are read."""
     fill: float | Literal["mean", "whole_mean"] = "mean"
-    """What stands in for a missing number; `whole_mean` is the mean cut to a whole number."""
+    """Replaces missing numbers; `whole_mean` is the mean without its fraction."""
     clip: tuple[float | None, float | None] = (None, None)
-    """Lowest and highest number; numbers outside become these."""
+    """Lowest and highest number; numbers outside are clipped."""
     log: Literal["natural", "signed"] | None = None
-    """`natural`: log(x), where what is not above 0 counts as missing; `signed`: sign(x) · log(1 + |x|)."""
+    """`natural`: log(x), where numbers up to 0 count as missing; `signed`: sign(x) · log(1 + |x|)."""
     standardise: bool = True
-    """Whether the mean is taken off and the rest divided by the standard deviation."""
+    """Whether to subtract the mean and divide by the standard deviation."""
     bins: int | tuple[float, ...] | None = None
-    """Makes the number a category: by so many quantiles, or between given edges; an edge belongs to the upper bin."""
+    """Turns numbers into categories: a number of quantile bins, or edges; an edge belongs to the upper bin."""
     missing_flag: bool = False
-    """Whether a second input tells that the number is missing."""
+    """Whether to add a second input that is 1 where the number is missing."""
     period: float | None = Field(default=None, gt=0)
-    """After how much a cyclic number begins anew."""
+    """Period of a cyclic number."""
 
 
 class Feature(StrictConfig):
-    """One model input, or several of one column, which then have different names."""
+    """A feature; several features may read one column under different names."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
-    """Its name everywhere. I1..I13 in a config stands for thirteen features."""
+    """Unique name. I1..I13 in a config stands for thirteen features."""
     side: Side
     """`query`, `item` or `pair`."""
     kind: FeatureKind
-    """What its column means."""
+    """Kind of its values."""
     source: Source | None = None
-    """Where its column is; null = users for a query, items for an item, examples for a pair."""
+    """Where its column comes from; null = users for a query, items for an item, examples for a pair."""
     column: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")
-    """Its column there; null = the feature's name."""
+    """Name of its column; null = the feature's name."""
     encode: Encoding = Encoding()
-    """How the column becomes inputs."""
+    """How the column becomes model inputs."""
     length: int | None = Field(default=None, ge=1, le=4096)
-    """Floats of a vector."""
+    """Length of a vector."""
     mask: Mask | None = None
-    """What hides it in training; null = `profile` for columns of users, `device` for those of the context."""
+    """Mask that hides it in training; null = `profile` for columns of users, `device` for those of the context."""
     filter: bool = False
     """Whether requests may filter by it."""
     answer: bool = False
@@ -201,7 +201,7 @@ class Feature(StrictConfig):
         if isinstance(encode.bins, int) and encode.bins < 2:
             raise ValueError(f"{self.name}: bins={encode.bins}; expected 2 or more, or the edges between them")
         if isinstance(encode.bins, tuple) and (not encode.bins or list(encode.bins) != sorted(set(encode.bins))):
-            raise ValueError(f"{self.name}: bins={list(encode.bins)} are no rising edges")
+            raise ValueError(f"{self.name}: bins={list(encode.bins)} are not ascending edges")
         if low is not None and high is not None and low > high:
             raise ValueError(f"{self.name}: clip={[low, high]} has its lowest number above its highest")
         if encode.log == "natural" and isinstance(encode.fill, float) and encode.fill <= 0:
@@ -209,17 +209,17 @@ class Feature(StrictConfig):
 
     @property
     def origin(self) -> Source:
-        """Where its column is."""
+        """Where its column comes from."""
         return self.source or _SOURCES[self.side][0]
 
     @property
     def column_name(self) -> str:
-        """Its column there."""
+        """Name of its column."""
         return self.column or self.name
 
     @property
     def hidden_with(self) -> Mask | None:
-        """What hides it in training; None = nothing does."""
+        """Mask that hides it in training; None = it is never hidden."""
         return self.mask if self.mask is not None else _MASK_OF.get(self.origin)
 
     @property
@@ -241,7 +241,7 @@ class Feature(StrictConfig):
 
     @property
     def vocabulary(self) -> str | None:
-        """Name of the vocabulary that its values are looked up in; None = there is none."""
+        """Name of the vocabulary of its values; None = it has no vocabulary."""
         if self.kind not in (FeatureKind.CATEGORICAL, FeatureKind.CATEGORIES) or self.encode.buckets is not None:
             return None
         return self.encode.share or self.name

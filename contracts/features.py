@@ -1,6 +1,6 @@
 """Feature views as plain data, history features and item age.
 
-Both sides build their arrays with these functions, so that offline and online features are equal.
+Training and serving call the same functions, so that offline and online features are equal.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from contracts.ids import PAD_ROW, BoolArray, FloatArray, IntArray, LongArray
 from contracts.schema import FeatureSchema
 
 HALF_LIFE_DAYS: Final = 3.0
-"""An interaction counts half for popularity after this many days."""
+"""Days after which an interaction counts half for popularity."""
 SESSION_GAP_S: Final = 1_800
-"""A session ends after this many quiet seconds."""
+"""Seconds without an interaction that end a session."""
 TOP_CATEGORY_WINDOW_S: Final = DAY_S
 TOP_CATEGORY_EVENTS: Final = 200
-"""Newest events that `top_category` looks at, at most: what is kept of a subject online has a bound (decision 11)."""
+"""Most events that `top_category` reads, the newest ones; bounds the online list of a subject (decision 11)."""
 ITEM_AGE_EDGES_DAYS: Final = (1, 2, 3, 4, 6, 8, 11, 15, 31)
-"""Upper bounds of the item age buckets in whole days; the last bucket is open, and also that of unknown launches."""
+"""Upper bounds of the item age buckets in whole days; the last bucket is open and includes unknown launch times."""
 NUM_ITEM_AGE_BUCKETS: Final = len(ITEM_AGE_EDGES_DAYS) + 1
 
 
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(frozen=True)
 class FeatureViewSpec:
-    """A feature view without Feast: entity key, fields and how old a joined row may be."""
+    """A feature view, independent of Feast: entity key, fields, and the maximum age of a joined row."""
 
     name: str
     entity_key: str
@@ -59,7 +59,7 @@ _DTYPES: Final[Mapping[FeatureKind, str]] = {
 
 
 def user_profile(schema: FeatureSchema) -> FeatureViewSpec:
-    """The view of what users told the shop: the raw columns of users that the schema reads."""
+    """The view of user profiles: the raw columns of `users` that the schema reads."""
     columns = [one for one in schema.read_from("users") if one.column_name != c.USER_ID]
     fields = tuple(Field(one.column_name, _DTYPES[one.kind], one.length or 0) for one in columns)
     return FeatureViewSpec("user_profile", c.USER_ID, fields, 3650, "what users told the shop")
@@ -86,7 +86,7 @@ class History:
     Attributes:
         rows: ItemRow [B, N] int32, -1 pads at the end.
         age_s: seconds between the interaction and now, [B, N] float32, 0 where padded.
-        same_session: whether it lies in the session that is still going on now, [B, N].
+        same_session: whether it belongs to the session that is still active, [B, N].
     """
 
     rows: IntArray
@@ -99,7 +99,7 @@ class History:
             raise ValueError(f"history arrays must all be [B, N], got {shapes}")
 
     def take(self, queries: LongArray) -> History:
-        """The histories of some queries, by places."""
+        """The histories at these indices."""
         return History(self.rows[queries], self.age_s[queries], self.same_session[queries])
 
 
@@ -113,7 +113,7 @@ def history_features(rows: IntArray, timestamps: LongArray, now: LongArray, hist
         history_days: interactions older than this many days are left out.
 
     Returns:
-        The interactions that are young enough, still newest first and padded at the end.
+        The interactions within `history_days`, newest first, padded at the end.
     """
     age = now[:, None] - timestamps
     kept = (rows != PAD_ROW) & (age <= history_days * DAY_S)
@@ -124,7 +124,7 @@ def history_features(rows: IntArray, timestamps: LongArray, now: LongArray, hist
 
 
 def item_age_days(launched_at: LongArray, now: LongArray) -> LongArray:
-    """Whole days since launch, broadcast over both; items that are not launched yet have age 0."""
+    """Whole days since launch, broadcast over both arguments; 0 for items that are not launched yet."""
     age_s: LongArray = np.maximum(np.asarray(now) - launched_at, 0)
     return age_s // DAY_S
 
@@ -132,7 +132,7 @@ def item_age_days(launched_at: LongArray, now: LongArray) -> LongArray:
 def item_age_bucket(launched_at: LongArray, now: LongArray) -> IntArray:
     """Age bucket 0 … `NUM_ITEM_AGE_BUCKETS` - 1, broadcast over launch times and nows (Unix seconds).
 
-    A launch time of 0 means that the item was always there: the oldest bucket.
+    A launch time of 0 means that the item was always there; it gets the last bucket.
     """
     return np.digitize(item_age_days(launched_at, now), ITEM_AGE_EDGES_DAYS).astype(np.int32)
 
@@ -140,10 +140,10 @@ def item_age_bucket(launched_at: LongArray, now: LongArray) -> IntArray:
 def top_category(categories: IntArray, timestamps: LongArray) -> int:
     """The most frequent category of the 24 hours that end at the last event; ties go to the newest.
 
-    Of more than `TOP_CATEGORY_EVENTS` events the newest count.
+    Only the newest `TOP_CATEGORY_EVENTS` events count.
 
     Args:
-        categories: codes [n] in order of time; 0 = the item has no category, it does not count.
+        categories: codes [n] in order of time; 0 = the item has no category and does not count.
         timestamps: Unix seconds [n], ascending; the window ends at the last of them and is (last - 24 h, last].
 
     Returns:

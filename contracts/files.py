@@ -1,6 +1,6 @@
-"""Writing files and folders so that nobody ever sees half of one, and other users of the machine see none.
+"""Writes files and folders atomically and privately.
 
-What the project writes is private: files are 0600 and folders 0700, whatever the umask is.
+Readers see a whole file or none. Files have mode 0600 and folders 0700, whatever the umask is.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ _OTHERS: Final = 0o077
 
 
 def private_process() -> None:
-    """Whatever this process and its children write from now on, also by libraries, is private; for entry points."""
+    """Makes all files private that this process and its children write from now on; for entry points."""
     os.umask(_OTHERS)
 
 
 def private_folder(path: Path) -> Path:
-    """Makes a folder and those that are missing above it; one that exists is closed to others.
+    """Makes a folder with its parents; an existing folder is closed to other users.
 
     Raises:
-        OSError: it cannot be made, or is open to others and belongs to somebody else.
+        OSError: the folder cannot be made, or is open to others and belongs to another user.
     """
     make_folders(path)
     mode = path.stat().st_mode
-    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a common one, such as /tmp, stays as it is
+    if mode & _OTHERS and not mode & stat.S_ISVTX:  # a shared folder such as /tmp is left alone
         path.chmod(_FOLDER)
     return path
 
 
 def is_private(folder: Path) -> bool:
-    """Whether a folder belongs to this user and is closed to all others."""
+    """Whether a folder belongs to this user and is closed to others."""
     found = folder.stat()
     return found.st_uid == os.getuid() and not found.st_mode & _OTHERS
 
 
 def private_opener(path: str | Path, flags: int) -> int:
-    """Opens a file, a new one for its owner alone; one that exists is closed to others.
+    """Opens a file that only its owner may read; an existing file is closed to others.
 
-    It is an `opener` of the builtin `open`, and stands for `os.open`.
+    Replaces `os.open`, also as `opener` of the builtin `open`.
     """
     descriptor = os.open(path, flags, _FILE)
     if os.fstat(descriptor).st_mode & _OTHERS:
@@ -54,7 +54,7 @@ def private_opener(path: str | Path, flags: int) -> int:
 
 
 def make_private(folder: Path) -> None:
-    """Closes a folder and everything in it to others, whoever wrote it there; links are left alone."""
+    """Closes a folder and everything in it to others; links are left alone."""
     folder.chmod(_FOLDER)
     for path in folder.rglob("*"):
         if not path.is_symlink():
@@ -62,7 +62,7 @@ def make_private(folder: Path) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Makes what is missing of a path, for its owner alone; folders that exist are left as they are."""
+    """Makes a folder and its missing parents, private; existing folders are not changed."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(_FOLDER, exist_ok=True)
@@ -70,9 +70,9 @@ def make_folders(path: Path) -> None:
 
 @contextmanager
 def atomic_dir(target: Path) -> Iterator[Path]:
-    """Yields an empty temporary sibling that becomes `target` when the block succeeds; on an error nothing is left.
+    """Yields an empty temporary sibling folder that becomes `target` if the block succeeds; removed after an error.
 
-    An existing `target` is replaced. The folder and all in it are private.
+    An existing `target` is replaced. The folder and its content are private.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -93,14 +93,13 @@ def atomic_dir(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yields an empty temporary sibling that replaces `target` when the block succeeds; on an error nothing is left.
+    """Yields an empty temporary sibling that replaces `target` if the block succeeds; removed after an error.
 
-    The file is private, and so are folders that are made for it.
+    The file is private, and so are new folders above it.
 
     Args:
         target: the file.
-        durable: whether the file, its name and new folders above it are on the disk when the block has been left, so
-            that what it replaces may go.
+        durable: whether to wait until the file, its name and new folders above it are on the disk.
     """
     missing = [folder for folder in (target.parent, *target.parent.parents) if durable and not folder.exists()]
     make_folders(target.parent)
@@ -119,7 +118,7 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Waits until a file, or the entries of a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

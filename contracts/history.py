@@ -1,4 +1,4 @@
-"""One history is read, once a request, and serves both models: how long it is and how far it reaches back."""
+"""The history of a subject is read once for a request and serves both models: its length and its window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contracts.errors import BundleError, ConfigError, RecommenderError
 
 
 class HistoryReader(Protocol):
-    """What a model's config says about the history that it reads."""
+    """The fields of a model's config about its history."""
 
     @property
     def history_length(self) -> int: ...
@@ -23,28 +23,28 @@ class HistoryReader(Protocol):
 
 
 class HistoryReach(StrictConfig):
-    """What has to be read so that every model gets what it was made for."""
+    """The history that satisfies every model."""
 
     length: int = Field(ge=0, strict=True)
-    """Interactions, 0 for none."""
+    """Number of interactions; 0 = none."""
     days: int = Field(ge=1, strict=True)
-    """Interactions older than this are not read."""
+    """Older interactions are not read."""
 
     @classmethod
     def of(cls, readers: Mapping[str, HistoryReader], error: type[RecommenderError] = ConfigError) -> HistoryReach:
-        """The reach that serves all models; those with history_length=0 have no say.
+        """The reach for all models; models with history_length=0 do not count.
 
         Args:
-            readers: the models' configs by their names, for messages.
-            error: raised where they differ.
+            readers: configs of the models by name, for messages.
+            error: class to raise.
 
         Raises:
-            RecommenderError: two models read histories of different days.
+            RecommenderError: two models read different numbers of days.
         """
         reading = {name: config for name, config in readers.items() if config.history_length > 0}
         if len({config.history_days for config in reading.values()}) > 1:
             fields = " differs from ".join(f"{name}.history_days={one.history_days}" for name, one in reading.items())
-            raise error(f"{fields}; both models read one history: set both to the same and train anew")
+            raise error(f"{fields}; both models read one history: set both to the same value and train again")
         days = next((config.history_days for config in reading.values()), 1)
         length = max((config.history_length for config in reading.values()), default=0)
         return cls(length=length, days=days)
@@ -52,7 +52,7 @@ class HistoryReach(StrictConfig):
 
 @dataclass(frozen=True)
 class StoredReader:
-    """A `HistoryReader` from the config that lies beside a trained model's weights."""
+    """A `HistoryReader` made from the config of a trained model."""
 
     history_length: int
     history_days: int

@@ -1,11 +1,11 @@
-"""The three id types. They are never mixed and never clipped.
+"""The three types of ids. They are never mixed and never clipped.
 
-- `RawId`: the shop's own string, the only id that stores and clients see.
-- `ItemRow`: position in the bundle's catalogue; index, columns and stages use it; -1 pads.
+- `RawId`: the shop's own string; stores and clients see no other id.
+- `ItemRow`: position in the bundle's catalogue, used by index, columns and stages; -1 pads.
 - `EncodedId`: row of an embedding table; 0 is out of vocabulary (OOV).
 
-A subject is whose history counts: a user, or the session of a visitor without a user id. The two may have the same
-raw id, so that a subject's name says which it is.
+A subject owns a history: a user, or the session of a visitor without a user id. A user and a session may have the same
+raw id, so the name of a subject has a prefix.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ Words = NDArray[np.uint64]
 
 
 def user_subject(user_id: str) -> str:
-    """Name of a user among the subjects."""
+    """The subject of a user."""
     return _USER + user_id
 
 
 def session_subject(session_id: str) -> str:
-    """Name of a session without a user among the subjects."""
+    """The subject of a session without a user."""
     return _SESSION + session_id
 
 
 def subject_of(user_id: str | None, session_id: str | None) -> str | None:
-    """Whose history something belongs to: the user, else the session, else nobody; "" is no id."""
+    """The subject of a user id and a session id: the user, else the session, else None; "" is not an id."""
     if user_id:
         return user_subject(user_id)
     return session_subject(session_id) if session_id else None
 
 
 def user_of_subject(subject: str) -> str | None:
-    """Raw id of a subject that is a user; None for a session."""
+    """User id of a subject; None for a session."""
     return subject.removeprefix(_USER) if subject.startswith(_USER) else None
 
 
 def check_array(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Refuses an array of another shape or type.
+    """Checks shape and type of an array.
 
     Raises:
         ValueError: names the array, what was got and what was expected.
@@ -65,7 +65,7 @@ def check_array(name: str, array: AnyArray, shape: tuple[int, ...], dtype: type[
 
 
 def check_rows(rows: IntArray, num_items: int, *, allow_pad: bool = False) -> None:
-    """Refuses item rows outside the catalogue.
+    """Checks that item rows are in the catalogue.
 
     Args:
         rows: ItemRow values of any shape.

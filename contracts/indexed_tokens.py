@@ -1,8 +1,8 @@
-"""Distinct strings that are found by their text without a Python string for each: a column and a hash table over it.
+"""Distinct strings with look-up by text: a string column and a hash table over it, without a Python string for each.
 
-The table is open addressing with linear probing, its entries in the order of their hashes (Amble and Knuth, "Ordered
-hash tables", 1974). That order makes it the same whichever way it was built, and lets NumPy fill it in one sweep: an
-entry lies at its home slot, or right after the entry before it where that one reaches further.
+The table uses open addressing with linear probing and keeps its entries in the order of their hashes (Amble and Knuth,
+"Ordered hash tables", 1974). So its content does not depend on the order of insertion, and NumPy can fill it in one
+sweep: an entry lies in its home slot, or directly after the previous entry if that slot is taken.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast, overload
 
 import numpy as np
 
@@ -18,19 +18,19 @@ from contracts.ids import IntArray, LongArray, Words
 from contracts.strings import StringColumn
 
 _SLOTS_PER_TOKEN: Final = 2
-"""Half of the slots stay empty, so that an unknown string is told after 2.5 slots on average."""
+"""Half of the slots stay empty: an unknown string is recognised after 2.5 slots on average."""
 _HALF: Final = 32
 _SPOT_CHECKS: Final = 16
 
 
 @dataclass(frozen=True, eq=False)
 class IndexedTokens(Sequence[str]):
-    """n distinct strings as a sequence, each found by its text.
+    """A sequence of n distinct strings with look-up by text.
 
     Attributes:
         column: the strings.
-        slots: [more than 2n] int32, 1 + the row of the string that lies in a slot, 0 where none does; the last one is
-            0, where every search ends.
+        slots: [more than 2n] int32, 1 + the row of the string in a slot, 0 = empty. The last slot is always empty,
+            so that every search ends.
     """
 
     column: StringColumn
@@ -45,7 +45,7 @@ class IndexedTokens(Sequence[str]):
         """
         digests = bytearray()
         for text in column.encoded():
-            digests += _hash(text)  # a join would hold 56 bytes for each of the 8
+            digests += _hash(text)  # joining bytes objects would take 56 bytes for each hash of 8
         hashes = np.frombuffer(digests, dtype="<u8")
         order = np.argsort(hashes, kind="stable")
         hashes = hashes[order]
@@ -60,7 +60,7 @@ class IndexedTokens(Sequence[str]):
         return cls(column, slots)
 
     def fault(self) -> str | None:
-        """Why these arrays are no indexed tokens; None if they are. A few tokens are looked up, not all."""
+        """Says why the arrays are not indexed tokens; None if they are. Only a few tokens are looked up."""
         if fault := self.column.fault():
             return fault
         slots, count, capacity = self.slots, len(self), _capacity(self.column)
@@ -79,10 +79,12 @@ class IndexedTokens(Sequence[str]):
         return None
 
     def get(self, value: str | None, default: int = 0) -> int:
-        """1 + the row of a string; the default for None and a string that is not there."""
+        """1 + the row of a string; the default for None and unknown strings."""
         if value is None:
             return default
-        text = value.encode(errors="surrogatepass")  # no token holds half of a surrogate pair; a client's text may
+        text = value.encode(
+            errors="surrogatepass"
+        )  # a client's text may hold half of a surrogate pair, tokens never do
         offsets, data, slots = self.column.offsets, self.column.data, self.slots
         place = (int.from_bytes(_hash(text), "little") >> _HALF) * _capacity(self.column) >> _HALF
         while found := slots.item(place):
@@ -95,9 +97,15 @@ class IndexedTokens(Sequence[str]):
     def __len__(self) -> int:
         return len(self.column)
 
-    def __getitem__(self, place: Any) -> Any:
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
         rows = range(len(self))[place]
-        return tuple(map(self.column.__getitem__, rows)) if isinstance(rows, range) else self.column[rows]
+        return tuple(map(self._token, rows)) if isinstance(rows, range) else self._token(rows)
 
     def __iter__(self) -> Iterator[str]:
         return cast(Iterator[str], iter(self.column))
@@ -105,9 +113,12 @@ class IndexedTokens(Sequence[str]):
     def __contains__(self, value: object) -> bool:
         return isinstance(value, str) and self.get(value) > 0
 
+    def _token(self, row: int) -> str:
+        return cast(str, self.column[row])  # a vocabulary refuses None
+
 
 def _capacity(column: StringColumn) -> int:
-    """Slots that may be a string's home; what does not fit into the last ones lies behind them."""
+    """Number of home slots; entries that do not fit into the last ones lie behind them."""
     return max(_SLOTS_PER_TOKEN * len(column), 1)
 
 
@@ -116,7 +127,7 @@ def _hash(text: bytes) -> bytes:
 
 
 def _homes(hashes: Words, capacity: int) -> LongArray:
-    """Home slots [n] of hashes: the upper half of the bits, as a fraction of the capacity."""
+    """Home slots [n] of hashes: the upper half of the bits, scaled to the capacity."""
     homes = hashes >> np.uint64(_HALF)
     homes *= np.uint64(capacity)
     homes >>= np.uint64(_HALF)

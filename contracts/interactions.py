@@ -1,6 +1,6 @@
-"""An accepted interaction on its way from the API to features and training: one JSON object an entry of a stream.
+"""Entries of the stream from the API to features and training: accepted interactions, one JSON object each.
 
-The same stream tells that a user was erased, so that what is recorded for training is filtered.
+The stream also carries erasures of users, so that consumers remove their records.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from contracts.ids import subject_of
 from contracts.messages import ContextValue
 
 STREAM_FIELD: Final = b"interaction"
-"""The one field of a stream's entry."""
+"""The only field of an entry with an interaction."""
 ERASURE_FIELD: Final = b"erasure"
-"""The one field of an entry that tells of an erased user."""
+"""The only field of an entry with an erasure."""
 
 
 class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that a subject did with an item, as it was accepted.
+    """An accepted interaction of a subject with an item.
 
     Attributes:
-        event_id: tells it from all others of its subject.
+        event_id: unique among the events of its subject.
         item_id: raw id of the item.
         event: one of `contracts.columns.EVENTS`.
-        timestamp: Unix seconds at which it happened, not after `accepted_at`.
-        accepted_at: the clock's now at acceptance, Unix seconds.
+        timestamp: Unix seconds of the event, not after `accepted_at`.
+        accepted_at: Unix seconds of the acceptance, by the clock.
         user_id: raw id of the user.
-        session_id: raw id of the session; there is a user, a session, or both.
+        session_id: raw id of the session; at least one of user and session is given.
         device_type: raw string.
-        request_id: of the recommendations that it answers.
+        request_id: of the recommendations that led to it.
         context: raw values by column of the shop's context.
     """
 
@@ -50,16 +50,16 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """Whose history it belongs to: the user, or the session of a visitor without a user id; '' for neither."""
+        """The user, else the session; '' if there is neither."""
         return subject_of(self.user_id, self.session_id) or ""
 
 
 class Erasure(Struct, frozen=True, kw_only=True):
-    """A user was erased: what happened up to then must not be used any more.
+    """A user was erased: earlier events must not be used any more.
 
     Attributes:
         user_id: raw id.
-        erased_at: the clock's now, Unix seconds.
+        erased_at: Unix seconds, by the clock.
     """
 
     user_id: str
@@ -73,32 +73,32 @@ _erasure_decoder = msgspec.json.Decoder(Erasure)
 
 
 def encode(interaction: Interaction) -> bytes:
-    """The value of `STREAM_FIELD`."""
+    """Encodes the value of `STREAM_FIELD`."""
     return _encoder.encode(interaction)
 
 
 def decode(content: bytes) -> Interaction:
-    """The interaction of a value of `STREAM_FIELD`.
+    """Decodes the value of `STREAM_FIELD`.
 
     Raises:
-        DataError: not JSON, a field of a wrong type or none that must be there, or nobody's.
+        DataError: not JSON, a field is missing or of a wrong type, or there is no subject.
     """
     try:
         interaction = _decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"a stream entry is no interaction: {error}") from error
+        raise DataError(f"a stream entry is not an interaction: {error}") from error
     if not interaction.subject:
         raise DataError(f"interaction {interaction.event_id!r} has neither user_id nor session_id, expected one")
     return interaction
 
 
 def context_text(context: Mapping[str, ContextValue] | None) -> str | None:
-    """A context as records keep it, a JSON object; None for none."""
+    """A context as records keep it: a JSON object, or None."""
     return None if context is None else _encoder.encode(context).decode()
 
 
 def read_context(text: str | None) -> dict[str, ContextValue]:
-    """The context of a record; empty where there is none that can be read."""
+    """Decodes the context of a record; empty if it is missing or unreadable."""
     if text is None:
         return {}
     try:
@@ -108,12 +108,12 @@ def read_context(text: str | None) -> dict[str, ContextValue]:
 
 
 def encode_erasure(erasure: Erasure) -> bytes:
-    """The value of `ERASURE_FIELD`."""
+    """Encodes the value of `ERASURE_FIELD`."""
     return _encoder.encode(erasure)
 
 
 def decode_erasure(content: bytes) -> Erasure:
-    """The erasure of a value of `ERASURE_FIELD`.
+    """Decodes the value of `ERASURE_FIELD`.
 
     Raises:
         DataError: not JSON, or a field is missing or of a wrong type.
@@ -121,4 +121,4 @@ def decode_erasure(content: bytes) -> Erasure:
     try:
         return _erasure_decoder.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DataError(f"a stream entry is no erasure: {error}") from error
+        raise DataError(f"a stream entry is not an erasure: {error}") from error

@@ -1,6 +1,7 @@
-"""Raw values of items: what filters compare and answers show, whatever the models make of them.
+"""Raw values of items, for filters and answers.
 
-A category that is too rare for a model's vocabulary, or that is hashed, can be filtered by all the same.
+They are independent of the models' encodings: requests can also filter by a category that is hashed or too rare for a
+vocabulary.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ class Categories:
     """The categories of I items.
 
     Attributes:
-        vocabulary: every category that an item has.
-        codes: [I] int32, 0 = none; of a list [I, L], where -1 ends it.
+        vocabulary: all categories of the items.
+        codes: [I] int32, 0 = none; for lists [I, L], padded with -1.
     """
 
     vocabulary: Vocabulary
     codes: IntArray
 
     @classmethod
-    def of(cls, values: Sequence[str | None] | Sequence[Sequence[str] | None], kind: FeatureKind) -> Categories:
-        """The categories of items, one each or a list each."""
-        if kind is FeatureKind.CATEGORICAL:
-            vocabulary = Vocabulary.fit(values)  # type: ignore[arg-type]
-            return cls(vocabulary, vocabulary.encode(values))  # type: ignore[arg-type]
+    def of_values(cls, values: Sequence[str | None]) -> Categories:
+        """Categories of items with one value each, or none."""
+        vocabulary = Vocabulary.fit(values)
+        return cls(vocabulary, vocabulary.encode(values))
+
+    @classmethod
+    def of_lists(cls, values: Sequence[Sequence[str] | None]) -> Categories:
+        """Categories of items with a list each, or none."""
         lists = [one or () for one in values]
         vocabulary = Vocabulary.fit(value for one in lists for value in one)
         return cls(vocabulary, padded(lists, max(map(len, lists), default=0), vocabulary.encode))
@@ -64,7 +68,7 @@ def save_values(values: ItemValues, folder: Path) -> None:
 
 
 def value_arrays(features: Sequence[Feature]) -> Iterator[tuple[str, str, int]]:
-    """Name, type and dimensions of the arrays by ItemRow that `save_values` writes for the columns of features."""
+    """Name, type and number of dimensions of the arrays by ItemRow that `save_values` writes for these features."""
     for feature in features:
         if feature.kind is FeatureKind.NUMERIC:
             yield feature.column_name, "float64", 1

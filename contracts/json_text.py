@@ -1,36 +1,51 @@
-"""JSON that comes from outside: what standard parsers take in silence, or die of, is refused with a reason."""
+"""Parses JSON from outside; refuses with a reason what standard parsers accept silently or crash on."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 
-def parse_json(content: bytes) -> Any:
-    """The value of a JSON text.
+def parse_json(content: bytes) -> JsonValue:
+    """Parses a JSON text.
 
     Raises:
-        ValueError: no UTF-8, no JSON, nested too deep, a number that is not finite or has thousands of digits, or a key
-            that an object has twice.
+        ValueError: not UTF-8, not JSON, nested too deeply, a number that is not finite or has thousands of digits, or a
+            repeated key.
     """
     try:
-        return json.loads(content.decode(), object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_finite)
+        value: JsonValue = json.loads(
+            content.decode(), object_pairs_hook=_distinct, parse_constant=_no_number, parse_float=_finite
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    return value
+
+
+def parse_object(content: bytes) -> dict[str, JsonValue]:
+    """Parses a JSON text that holds an object.
+
+    Raises:
+        ValueError: as `parse_json`, or the text holds something else.
+    """
+    values = parse_json(content)
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds a {type(values).__name__}, expected an object")
+    return values
 
 
 def first_fault(error: ValueError) -> str:
-    """What is wrong in few words: of a model that does not fit only the first field, and never the whole input."""
+    """A short description of an error: for a pydantic error only the first field, never the whole input."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
@@ -47,4 +62,4 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no finite number")
+    raise ValueError(f"{text} is not a finite number")

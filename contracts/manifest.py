@@ -1,4 +1,4 @@
-"""The manifest of an artifact bundle. It may come from outside: nothing in it is believed before it is checked."""
+"""The manifest of an artifact bundle. It may come from outside, so everything in it is checked."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from contracts.json_text import first_fault, parse_json
 
 SCHEMA_VERSION: Final = 2
 CONVERT: Final = "python -m ray_apps.jobs.convert_bundle --help"
-"""What carries a bundle of the version before to this one."""
+"""Converts a bundle of the previous version."""
 MANIFEST: Final = "manifest.json"
 MANIFEST_DIGEST: Final = "manifest.sha256"
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\:\ud800-\udfff]+")
-"""Characters of a path: a backslash and a colon lead elsewhere on some systems, halves of a surrogate pair nowhere."""
+"""Legal characters of a path; backslash and colon are special on some systems, lone surrogates cannot be encoded."""
 _MAX_NAME_BYTES: Final = 255
 
 
@@ -36,7 +36,7 @@ class EncoderEntry(StrictConfig):
     """Which encoder made the text or picture embeddings."""
 
     encoder_id: str
-    """Name as the library knows it."""
+    """Name in its library."""
     weights_hash: str
     """SHA-256 of the weights."""
     pretrained: StrictBool
@@ -46,24 +46,24 @@ class EncoderEntry(StrictConfig):
 
 
 class Manifest(StrictConfig):
-    """What a bundle is, where it came from and what is in it."""
+    """Content and origin of a bundle."""
 
     schema_version: int
     """Version of the layout; other versions are refused."""
     version: str
     """Name of the bundle and of its folder."""
     shop: str
-    """Which shop's ids it speaks; prefix of its keys in the stores."""
+    """Shop whose ids it uses; prefix of its keys in the stores."""
     created: str
     """UTC, ISO 8601."""
     parent: str | None = None
-    """Bundle that it was fine-tuned from or is a delta of."""
+    """Bundle that it was derived from."""
     git_revision: str | None = None
-    """Revision of the code that made it."""
+    """Revision of the code that built it."""
     raw_dir: str
-    """Folder of the raw tables; relative picture paths start there."""
+    """Folder of the raw tables; picture paths are relative to it."""
     timezone: str
-    """The shop's, IANA."""
+    """Time zone of the shop, IANA."""
     first_day: str
     """First day of the data window, YYYY-MM-DD."""
     last_day: str
@@ -73,30 +73,30 @@ class Manifest(StrictConfig):
     embedding_dim: StrictInt
     """Width of the candidate embeddings."""
     history: HistoryReach
-    """What is read of a subject's interactions."""
+    """How much of a subject's history the models read."""
     seen_events: tuple[EventName, ...] = Field(strict=False)  # JSON has arrays only
     """Events that mark their item as seen."""
     reads_popularity: StrictBool
     """Whether the ranker reads the popularity of its candidates."""
     schema_digest: str
-    """Of the feature schema."""
+    """Digest of the feature schema."""
     vocabulary_hashes: dict[str, str]
     """Digest of each vocabulary."""
     files: dict[str, FileEntry]
-    """Every file but the manifest, by relative path."""
+    """All files except the manifest, by relative path."""
     metrics: dict[str, StrictFloat]
-    """Headline figures of training."""
+    """Main metrics of training."""
     encoders: dict[str, EncoderEntry]
-    """By `text` and `image`."""
+    """By kind, `text` and `image`."""
     missing: tuple[str, ...] = Field(default=(), strict=False)  # JSON has arrays only
-    """Optional columns that the shop does not have: their features are out."""
+    """Optional columns that the shop lacks; their features are left out."""
     warnings: tuple[str, ...] = Field(default=(), strict=False)
-    """What a reader should know before trusting it."""
+    """What users of the bundle should know."""
     config: dict[str, JsonValue] = Field(default_factory=dict)
-    """The whole job config, as values: a record for people and later jobs. Serving does not read it."""
+    """The whole job config as values, for people and later jobs. Serving does not read it."""
 
     def section(self, name: str) -> dict[str, JsonValue]:
-        """A section of the job config; empty where there is none."""
+        """A section of the job config; empty if missing."""
         found = self.config.get(name)
         return found if isinstance(found, dict) else {}
 
@@ -106,7 +106,7 @@ class Manifest(StrictConfig):
         for name in files:
             if not is_path(name):
                 raise ValueError(
-                    f"{name[:300]!r} is no path below the bundle's folder; expected one such as 'items/price.npy'"
+                    f"{name[:300]!r} is not a path below the bundle's folder; expected one such as 'items/price.npy'"
                 )
         return files
 
@@ -116,7 +116,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 
     Args:
         content: JSON.
-        source: where it is from, for messages.
+        source: its origin, for messages.
 
     Raises:
         BundleError: not JSON, another schema version, an unknown field, a wrong type, or a path that leaves the folder.
@@ -125,25 +125,25 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         values = parse_json(content)
         found = values.get("schema_version") if isinstance(values, dict) else None
         if found != SCHEMA_VERSION:
-            fix = f"convert it by {CONVERT}" if found == SCHEMA_VERSION - 1 else "build it anew"
+            fix = f"convert it by {CONVERT}" if found == SCHEMA_VERSION - 1 else "rebuild it"
             raise BundleError(f"{source} has schema version {found!r}, this code reads {SCHEMA_VERSION}; {fix}")
         return Manifest.model_validate(values)
     except ValueError as error:
-        raise BundleError(f"{source} is no manifest of a bundle: {first_fault(error)}; build it anew") from error
+        raise BundleError(f"{source} is not a bundle manifest: {first_fault(error)}; rebuild it") from error
 
 
 def check_version(version: str) -> None:
-    """Refuses a name that is none of a bundle: it would lead to another folder.
+    """Checks that a version is a plain name: others could lead to another folder.
 
     Raises:
-        BundleError: it is empty, or not one plain name.
+        BundleError: the version is empty or not a plain name.
     """
     if not is_path(version) or "/" in version:
         raise BundleError(f"{version[:300]!r} is not the name of a bundle; expected a plain name")
 
 
 def is_path(name: str) -> bool:
-    """Whether a name stays below a folder and can be there on any system."""
+    """Whether a relative path stays below its folder and is legal on any system."""
     return (
         _NAME.fullmatch(name) is not None
         and len(name.encode()) <= _MAX_NAME_BYTES

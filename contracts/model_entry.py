@@ -1,4 +1,4 @@
-"""How a trained model is built: the `config.json` that lies beside its weights."""
+"""The `config.json` beside the weights of a trained model: what its builder needs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MODEL_CONFIG: Final = "config.json"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What the model's builder is called with.
+    """Arguments of the model's builder.
 
     Attributes:
         name: `two_tower` or the name of a ranker.
         config: of the model.
-        schema: sizes of the data that it was built for.
+        schema: sizes of the data.
     """
 
     name: str
@@ -28,7 +28,7 @@ class ModelEntry:
 
     @classmethod
     def of(cls, values: JsonValue, source: str) -> ModelEntry:
-        """Reads the content of the file; other keys are ignored.
+        """Reads the content of the file; further keys are ignored.
 
         Raises:
             BundleError: a key is missing or of a wrong type; names the source and the key.

@@ -1,4 +1,4 @@
-"""Which files count as pictures: one rule for what is encoded and for what is served."""
+"""Which files count as pictures, for encoding and for serving."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PICTURE_FORMATS: Final = "JPEG, PNG, GIF, WebP, AVIF or BMP"
 
 
 def media_type(head: bytes) -> str | None:
-    """Media type of a picture by its first 16 bytes, whatever its name; None = it is none that browsers just draw.
+    """Media type of a picture by its first 16 bytes, whatever its name; None = not a picture.
 
-    SVG is none: it is a document that may carry scripts.
+    SVG does not count: it is a document that may carry scripts.
     """
     return next((kind for start, mark, kind in _SIGNATURES if head[start : start + len(mark)] == mark), None)
 
 
 def local_picture(base: Path, location: str) -> tuple[Path, str] | None:
-    """File and media type of a picture below a folder; None where there is none, or it leads out of the folder.
+    """File and media type of a picture below a folder; None if there is no picture, or the path leaves the folder.
 
     Args:
         base: a resolved folder.
-        location: relative to it, or absolute and inside.
+        location: a path relative to it, or an absolute path inside.
     """
     try:
         path = (base / location).resolve()
@@ -40,6 +40,6 @@ def local_picture(base: Path, location: str) -> tuple[Path, str] | None:
             return None
         with path.open("rb") as stream:
             kind = media_type(stream.read(HEAD_BYTES))
-    except (OSError, ValueError, RuntimeError):  # such as a NUL in the name, or links in a circle
+    except (OSError, ValueError, RuntimeError):  # for example a NUL in the name, or a cycle of links
         return None
     return None if kind is None else (path, kind)

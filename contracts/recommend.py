@@ -1,4 +1,4 @@
-"""How training runs the whole pipeline without knowing serving: a protocol that `ray_apps` fills with the pipeline."""
+"""The protocol by which training runs the whole pipeline without importing serving; `ray_apps` implements it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Final, Protocol
 from contracts.messages import PipelineResult, QueryFeatures, SeenMask
 
 LIST_K: Final = 10
-"""Items of a list that a request gets unless it says otherwise."""
+"""Default number of items in an answer."""
 
 
 class Recommend(Protocol):
-    """Retrieval, seen filter, ranking and reranking for as-of features."""
+    """Retrieval, seen filter, ranking and reranking for point-in-time features."""
 
     def __call__(self, queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
-        """Ranks.
+        """Recommends items.
 
         Args:
-            queries: as-of features of B queries; `now` is each query's time.
-            k: items wanted, at most; the seen filter leaves as many candidates as to a request of `LIST_K` items.
-            seen: the exact seen mask, or None for no seen filter.
+            queries: point-in-time features of B queries; `now` is the time of each query.
+            k: most items of a list; after the seen filter, candidates are refilled up to min(k, `LIST_K`) items.
+            seen: the exact seen mask; None = no seen filter.
 
         Returns:
             Ranked and retrieved candidates of the B queries.

@@ -1,10 +1,10 @@
-"""What serving records for training: folders and columns. Serving writes them, jobs compact and read them.
+"""Records of serving for training: folders and columns. Serving writes them, jobs compact and read them.
 
 records_dir/<shop>/
-  interactions/day=YYYY-MM-DD/   accepted events, by the shop-local day on which they happened
-  user_activity/day=YYYY-MM-DD/  every value of `top_category` that the consumer wrote, by the day on which it did
-  snapshots/day=YYYY-MM-DD/      what was online of all users after a run of materialize
-  impressions/day=YYYY-MM-DD/    what was shown
+  interactions/day=YYYY-MM-DD/   accepted events, by shop-local day of the event
+  user_activity/day=YYYY-MM-DD/  all values of `top_category` that the consumer wrote, by day of writing
+  snapshots/day=YYYY-MM-DD/      online values of all users after a run of materialize
+  impressions/day=YYYY-MM-DD/    items that were shown
   tombstones/                    erased users
 """
 
@@ -17,18 +17,18 @@ from contracts import columns as c
 from contracts.columns import UNIX_SECONDS, Column, Kind, TableSchema
 
 ACCEPTED_MS: Final = "accepted_ms"
-"""When the store took the event, Unix milliseconds of the store's clock; the same clock as `SERVED_MS`."""
+"""When the store accepted the event, Unix milliseconds of the store's clock, as `SERVED_MS`."""
 LATE_S: Final = "late_s"
-"""Seconds that an event was accepted after it had happened, on the clock of the server that took it."""
+"""Seconds from the event to its acceptance, by the clock of the server that accepted it."""
 SERVED_MS: Final = "served_ms"
-"""Since when a value is served, Unix milliseconds of the store's clock."""
+"""When a value was first served, Unix milliseconds of the store's clock."""
 EVENT_TIMESTAMP: Final = "event_timestamp"
-"""Unix seconds of the last event that a value knows."""
+"""Unix seconds of the last event that went into a value."""
 ERASED_AT: Final = "erased_at"
-"""Unix seconds; rows of the user up to then are gone."""
+"""Unix seconds; earlier rows of the user are removed."""
 
 CONTEXT: Final = "context"
-"""Values of the shop's context by column as a JSON object, as they were sent: any later schema reads them."""
+"""Values of the shop's context by column, a JSON object as it was sent, so that later schemas can read it."""
 
 EPSILON: Final = "epsilon"
 TEMPERATURE: Final = "temperature"
@@ -65,12 +65,12 @@ SNAPSHOTS: Final = TableSchema(
     ),
     partitioned=True,
 )
-"""A user who is not in a snapshot had no value then."""
+"""A user who is not in a snapshot had no value at that time."""
 IMPRESSIONS: Final = TableSchema(
     c.IMPRESSIONS.name,
     (
         *c.IMPRESSIONS.columns,
-        Column(EPSILON, Kind.FLOAT),  # these three once a request, at its first position, where it explored
+        Column(EPSILON, Kind.FLOAT),  # these three only at the first position of an exploring request
         Column(TEMPERATURE, Kind.FLOAT),
         Column(NUM_RANKED, Kind.INT),
         Column(CONTEXT, Kind.STRING, free_text=True),

@@ -1,12 +1,12 @@
-"""Which bundle is in production, and how it came to be: one small document, changed in one step or not at all.
+"""The production bundle and its history, in one small document with atomic changes.
 
 The registry lies beside the bundles, in a folder or under an S3 prefix:
 
     registry.json   RegistryState
     <version>/      bundles
 
-A change is written only where the document is still the one that was read (a lock and a comparison in a folder,
-a conditional write in S3). Of two concurrent changes one wins; the other raises RegistryError.
+A change is written only if the document is unchanged since it was read (a lock and a comparison in a folder, a
+conditional write in S3). Of two concurrent changes one wins; the other raises RegistryError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from contracts.bundle import check_parts, open_bundle
 from contracts.config import StrictConfig
@@ -33,44 +33,44 @@ class RegistryEntry(StrictConfig):
     """One change of the production pointer."""
 
     action: Literal["promote", "rollback"]
-    """What was asked for."""
+    """Kind of the change."""
     version: str
-    """Production from then on."""
+    """Production after the change."""
     previous: str | None
-    """Production until then."""
+    """Production before the change."""
     when: str
     """UTC, ISO 8601."""
     reason: str
-    """In words."""
+    """Reason, in words."""
 
 
 class RegistryState(StrictConfig):
     """The registry's document."""
 
     production: str | None = None
-    """Version that serves; null before the first promotion."""
+    """Version in production; null before the first promotion."""
     history: tuple[RegistryEntry, ...] = ()
-    """Every change, oldest first."""
+    """All changes, oldest first."""
 
 
 class Backend(Protocol):
-    """Where the document lies. A revision is whatever tells one state of it from the next; None = no document."""
+    """Storage of the document. A revision is an opaque string for its present state; None = no document."""
 
     def read(self) -> tuple[bytes | None, str | None]:
-        """The document and its revision."""
+        """Reads the document and its revision."""
         ...
 
     def write(self, content: bytes, revision: str | None) -> bool:
-        """Writes if the revision is still that one; whether it did."""
+        """Writes the document if its revision is unchanged; returns whether it was written."""
         ...
 
     def check(self, version: str) -> None:
-        """Raises BundleError unless the version is there and whole."""
+        """Raises BundleError unless the version exists and is complete."""
         ...
 
 
 class Registry:
-    """The production pointer with its history; `Registry.open` is the way in."""
+    """The production pointer with its history. Open it with `Registry.open`."""
 
     def __init__(self, backend: Backend, uri: str) -> None:
         self._backend = backend
@@ -78,10 +78,10 @@ class Registry:
 
     @classmethod
     def open(cls, uri: str | Path) -> Registry:
-        """Opens the registry of a folder of bundles or of an `s3://bucket/prefix`; it need not exist yet.
+        """Opens the registry of a folder of bundles or of `s3://bucket/prefix`; it need not exist yet.
 
         Raises:
-            RegistryError: an address of another kind.
+            RegistryError: the address is neither.
         """
         text = str(uri)
         if text.startswith(_S3):
@@ -91,27 +91,27 @@ class Registry:
         return cls(FolderBackend(Path(text)), text)
 
     def production(self) -> str | None:
-        """Version that serves, None before the first promotion."""
+        """Version in production; None before the first promotion."""
         return self._read()[0].production
 
     def history(self) -> tuple[RegistryEntry, ...]:
-        """Every change, oldest first."""
+        """All changes, oldest first."""
         return self._read()[0].history
 
     def promote(self, version: str, reason: str) -> RegistryEntry:
-        """Makes a version production.
+        """Promotes a version to production.
 
         Raises:
-            RegistryError: the version is unknown or damaged, or somebody else changed the registry meanwhile.
+            RegistryError: the version is unknown or damaged, or the registry was changed concurrently.
         """
         state, revision = self._read()
         return self._change("promote", version, reason, state, revision)
 
     def rollback(self, reason: str) -> RegistryEntry:
-        """Makes the version production that was so before the present one was promoted.
+        """Rolls back to the version that was in production before the present one was promoted.
 
         Raises:
-            RegistryError: there is none, it is damaged, or somebody else changed the registry meanwhile.
+            RegistryError: there is none, it is damaged, or the registry was changed concurrently.
         """
         state, revision = self._read()
         promoted = _promoted(state)
@@ -160,10 +160,10 @@ class Registry:
 
 
 def _promoted(state: RegistryState) -> list[str]:
-    """Versions that a roll-back goes through, production last; a version that was promoted twice in a row is one.
+    """Versions in the order in which a roll-back leaves them, production last; repeated promotions count once.
 
     Raises:
-        ValueError: the history does not lead to what is in production, or names something that is no bundle.
+        ValueError: the history does not end at the production version, or holds an illegal version.
     """
     promoted: list[str] = []
     production = None
@@ -188,7 +188,7 @@ def _promoted(state: RegistryState) -> list[str]:
 
 
 class FolderBackend:
-    """A document in a folder; the lock is the operating system's and goes with its holder."""
+    """A document in a folder, guarded by a lock of the operating system, which ends with its holder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -227,13 +227,12 @@ class S3Backend:
         self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
         if not self._bucket:
             raise RegistryError(f"{uri!r} names no bucket; expected s3://bucket/prefix")
-        import boto3  # only here: a registry in a folder needs no AWS client
+        import boto3  # imported here: a registry in a folder needs no AWS client
 
-        self._client: Any = boto3.client("s3")
+        self._client = boto3.client("s3")
 
     def read(self) -> tuple[bytes | None, str | None]:
-        found = self._get(REGISTRY_FILE)
-        return (None, None) if found is None else (found["Body"].read(), found["ETag"])
+        return self._get(REGISTRY_FILE) or (None, None)
 
     def write(self, content: bytes, revision: str | None) -> bool:
         condition = {"IfNoneMatch": "*"} if revision is None else {"IfMatch": revision}
@@ -246,11 +245,11 @@ class S3Backend:
         return True
 
     def check(self, version: str) -> None:
-        """Looks at the manifest and the sizes of its files; checksums are compared when the bundle is opened."""
+        """Checks the manifest and the sizes of its files; opening the bundle compares the checksums."""
         found = self._get(f"{version}/{MANIFEST}")
         if found is None:
             raise BundleError(f"no {MANIFEST} under {version!r}")
-        manifest = parse_manifest(found["Body"].read(), f"{MANIFEST} under {version!r}")
+        manifest = parse_manifest(found[0], f"{MANIFEST} under {version!r}")
         if manifest.version != version:
             raise BundleError(f"the manifest under {version!r} is of bundle {manifest.version!r}")
         check_parts(manifest)
@@ -263,13 +262,15 @@ class S3Backend:
             if size != entry.size:
                 raise BundleError(f"{name!r} has {size} bytes, the manifest says {entry.size}")
 
-    def _get(self, name: str) -> Any:
+    def _get(self, name: str) -> tuple[bytes, str] | None:
+        """Content and revision of an object; None = it does not exist."""
         try:
-            return self._client.get_object(Bucket=self._bucket, Key=self._key(name))
+            found = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
         except self._client.exceptions.NoSuchKey:
             return None
         except self._client.exceptions.ClientError as error:
             raise RegistryError(f"s3://{self._bucket}/{self._key(name)} cannot be read: {error}") from error
+        return found["Body"].read(), found["ETag"]
 
     def _key(self, name: str) -> str:
         return self._prefix + name

@@ -1,4 +1,4 @@
-"""The feature schema: every model input of a shop, once, as data. Everything that lists features derives from it."""
+"""The feature schema: all model inputs of a shop as data. Everything that lists features derives from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+
+from pydantic import JsonValue
 
 from contracts import columns as c
 from contracts.feature import DAY_OF_WEEK, TIME_OF_DAY, Feature, FeatureKind, Side, Source
@@ -15,7 +16,7 @@ from contracts.feature import DAY_OF_WEEK, TIME_OF_DAY, Feature, FeatureKind, Si
 
 @dataclass(frozen=True)
 class SideLayout:
-    """Names of a side's encoded columns, in their order."""
+    """Names of the encoded columns of a side, in order."""
 
     codes: tuple[str, ...]
     numbers: tuple[str, ...]
@@ -45,7 +46,7 @@ class FeatureSchema:
         features: in the order of the models' inputs.
 
     Raises:
-        ValueError: two features clash, one shares a vocabulary that is none, or a column is read as two things.
+        ValueError: names clash, a shared vocabulary does not exist, or a column is read as two kinds.
     """
 
     features: tuple[Feature, ...]
@@ -63,28 +64,28 @@ class FeatureSchema:
         owners = [one.name for one in self.features if one.vocabulary == one.name and one is not feature]
         if shared not in owners:
             raise ValueError(
-                f"{feature.name}: encode.share={shared!r} is no feature with a vocabulary of its own; legal: "
+                f"{feature.name}: encode.share={shared!r} is not a feature with its own vocabulary; legal: "
                 f"{', '.join(owners)}"
             )
 
     @classmethod
-    def from_values(cls, values: Any) -> FeatureSchema:
-        """The schema of `values`, which may come from outside.
+    def from_values(cls, values: JsonValue) -> FeatureSchema:
+        """Builds a schema from `values`, which may come from outside.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the values are not a schema.
         """
         if not isinstance(values, list):
             raise ValueError(f"a schema is a list of features, got a {type(values).__name__}")
         return cls(tuple(Feature.model_validate(one) for one in values))
 
-    def values(self) -> list[dict[str, Any]]:
-        """Plain values that `from_values` turns back into an equal schema."""
+    def values(self) -> list[dict[str, JsonValue]]:
+        """Plain values from which `from_values` builds an equal schema."""
         return [feature.model_dump(mode="json", exclude_unset=True) for feature in self.features]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that it says: messages of another schema are refused by it."""
+        """SHA-256 of the schema; models refuse columns with another digest."""
         said = [feature.model_dump(mode="json") for feature in self.features]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -103,7 +104,7 @@ class FeatureSchema:
         return self._layouts[side]
 
     def read_from(self, source: Source) -> tuple[Feature, ...]:
-        """One feature of each distinct column of a source, in order."""
+        """The first feature of each distinct column of a source, in order."""
         found: dict[str, Feature] = {}
         for feature in self.features:
             if feature.origin == source:
@@ -112,12 +113,12 @@ class FeatureSchema:
 
     @cached_property
     def filters(self) -> tuple[Feature, ...]:
-        """Item features that requests may filter by, one a column."""
+        """Item features that requests may filter by, one for each column."""
         return tuple({feature.column_name: feature for feature in self.features if feature.filter}.values())
 
     @cached_property
     def shown(self) -> tuple[Feature, ...]:
-        """Item features whose raw values filters compare or answers show, one a column."""
+        """Item features with raw values for filters or answers, one for each column."""
         found = (feature for feature in self.features if feature.filter or feature.answer)
         return tuple({feature.column_name: feature for feature in found}.values())
 
@@ -131,7 +132,7 @@ class FeatureSchema:
 
 
 def _check_names(features: Sequence[Feature]) -> None:
-    """Names of features and of what they become are distinct."""
+    """Checks that names of features and of encoded columns are distinct."""
     taken = {c.ITEM_ID: "the catalogue's ids"}
     for feature in features:
         for name in dict.fromkeys((feature.name, *feature.codes, *feature.numbers)):
@@ -144,7 +145,7 @@ def _check_names(features: Sequence[Feature]) -> None:
 
 
 def _check_columns(features: Sequence[Feature]) -> None:
-    """Every column is read as one thing, and the columns of one side have different names."""
+    """Checks that each column is read as one kind, and that column names are unique within a side."""
     read: dict[tuple[Side, str], Feature] = {}
     for feature in features:
         if feature.side is Side.QUERY and feature.column_name == c.TIMESTAMP:

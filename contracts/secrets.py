@@ -1,7 +1,7 @@
-"""Secrets: they stand in a file or in the environment of the process, never in a setting.
+"""Secrets are read from a file or from the environment of the process, never from a setting.
 
-Settings are shown: Serve logs an application's `args` and shows them in its dashboard, and the environment that a
-`runtime_env` sets; jobs put theirs into the bundle.
+Settings are visible: Serve logs an application's `args` and shows them and `runtime_env` in its dashboard, and jobs
+write their settings into the bundle.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _CREDENTIALS: Final = re.compile(
     r"^\w+://([^/\s]*@|(?<!s3://)(\S*@|\S*[?&][^=&\s]*(key|token|secret|password|sig|auth|credential)[^=&\s]*=))",
     re.IGNORECASE,
 )
-"""Addresses that name a user, or a secret in their query; behind an S3 bucket, "@" and "?" belong to the key."""
+"""Addresses with a user, or with a secret in the query; in S3 keys "@" and "?" are legal characters."""
 
 
 def read_secret(file: Path | None, variable: str) -> str | None:
-    """The secret in a file, else in an environment variable, else None; an end of line after it does not count.
+    """Reads a secret from a file or else from an environment variable, without a final newline; None if there is none.
 
     Raises:
-        ConfigError: the file cannot be read, is no UTF-8 or is empty.
+        ConfigError: the file cannot be read, is not UTF-8 or is empty.
     """
     if file is None:
         return os.environ.get(variable) or None
@@ -34,14 +34,14 @@ def read_secret(file: Path | None, variable: str) -> str | None:
     except OSError as error:
         raise ConfigError(f"the secret in {file} cannot be read: {error.strerror}; correct the path") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"the secret in {file} cannot be read: it is no UTF-8") from None
+        raise ConfigError(f"the secret in {file} cannot be read: it is not UTF-8") from None
     if not secret:
         raise ConfigError(f"the secret in {file} is empty; write it there or leave the setting out")
     return secret
 
 
 def refuse_credentials(values: Mapping[str, object]) -> None:
-    """Raises ValueError if an address in settings holds a password or a key; the message does not show it."""
+    """Raises ValueError if an address in the settings holds a password or key; the message does not show it."""
     for name, value in values.items():
         texts = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(text, str) and _CREDENTIALS.search(text) for text in texts):
@@ -53,7 +53,7 @@ def refuse_credentials(values: Mapping[str, object]) -> None:
 
 
 def refuse_secret(values: object, name: str, variable: str) -> None:
-    """Raises ValueError if settings hold a secret under a name; the message does not show it."""
+    """Raises ValueError if the settings hold a secret named `name`; the message does not show it."""
     if isinstance(values, Mapping) and values.get(name) is not None:
         raise ValueError(
             f"{name} would be shown in logs and in the dashboard; write it into a file that only the service can read "
@@ -62,12 +62,12 @@ def refuse_secret(values: object, name: str, variable: str) -> None:
 
 
 def refuse_secret_variables(runtime_env: object, variables: Collection[str], *, source: str) -> None:
-    """Raises ConfigError if a `runtime_env` sets an environment variable that holds a secret; its value is not shown.
+    """Raises ConfigError if a `runtime_env` sets an environment variable for a secret; the message does not show it.
 
     Args:
-        runtime_env: as Ray takes it; whatever is no mapping sets nothing.
-        variables: names of the variables.
-        source: where it stands, for the message.
+        runtime_env: for Ray; anything but a mapping sets no variables.
+        variables: names of the variables for secrets.
+        source: its origin, for the message.
     """
     env_vars = runtime_env.get("env_vars") if isinstance(runtime_env, Mapping) else None
     if shown := sorted(set(variables) & set(env_vars or ())):

@@ -1,4 +1,4 @@
-"""String columns as two mapped arrays: UTF-8 bytes and offsets. Any number of replicas share one copy."""
+"""String columns as two mapped arrays, UTF-8 bytes and offsets, which replicas share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from contracts.ids import AnyArray, LongArray
 
 _NULL = "\x00"
 _BLOCK: Final = 1 << 16
-"""Strings that are copied at once where all are packed or read: one by one takes several times as long, and all at
-once several times the memory."""
+"""Strings in one block of packing or reading: single strings take several times as long, all at once several times the
+memory."""
 
 
 @dataclass(frozen=True)
 class StringColumn:
-    """n strings; None is allowed and kept apart from the empty string.
+    """n strings; None is legal and differs from the empty string.
 
     Attributes:
         offsets: [n + 1] int64.
@@ -54,12 +54,12 @@ class StringColumn:
 
     @classmethod
     def open(cls, stem: Path) -> StringColumn:
-        """Maps what `save` wrote; `fault` tells whether it is a column.
+        """Maps the files that `save` wrote; `fault` checks them.
 
         Raises:
             OSError: a file cannot be read.
             EOFError: a file is empty.
-            ValueError: a file is no array.
+            ValueError: a file is not an array.
         """
         return cls(*(map_array(stem.with_name(f"{stem.name}.{part}.npy")) for part in ("offsets", "data")))
 
@@ -70,7 +70,7 @@ class StringColumn:
         np.save(stem.with_name(stem.name + ".data.npy"), self.data)
 
     def fault(self) -> str | None:
-        """Why these arrays are no column; None if they are one. Whether the bytes are UTF-8 is not looked at."""
+        """Says why the arrays are not a string column; None if they are. UTF-8 is not checked."""
         if (self.offsets.dtype, self.offsets.ndim, self.data.dtype, self.data.ndim) != (
             np.dtype(np.int64),
             1,
@@ -85,13 +85,13 @@ class StringColumn:
         return None
 
     def extended(self, values: Sequence[str | None]) -> StringColumn:
-        """This column with more strings after its own; raises as `pack`."""
+        """Appends strings; raises as `pack`."""
         more = StringColumn.pack(values)
         offsets = np.concatenate([self.offsets, self.offsets[-1] + more.offsets[1:]])
         return StringColumn(offsets, np.concatenate([self.data, more.data]))
 
     def encoded(self) -> Iterator[bytes]:
-        """The UTF-8 bytes of each string; those of None are one zero."""
+        """The UTF-8 bytes of each string; one zero byte for None."""
         for row in range(0, len(self), _BLOCK):
             offsets = self.offsets[row : row + _BLOCK + 1]
             block = self.data[offsets[0] : offsets[-1]].tobytes()
@@ -114,7 +114,7 @@ _NPY_HEADER = 128
 
 
 def map_array(path: Path) -> AnyArray:
-    """Maps a .npy file read-only; an empty array cannot be mapped and is read."""
+    """Maps a .npy file read-only; empty arrays cannot be mapped and are read."""
     mode: Literal["r"] | None = "r" if path.stat().st_size > _NPY_HEADER else None
     array: AnyArray = np.load(path, mmap_mode=mode, allow_pickle=False)
-    return np.asarray(array)  # a plain view of the mapping: `memmap` makes every slice of it an object of its own
+    return np.asarray(array)  # a plain view of the mapping: slices of a `memmap` cost more

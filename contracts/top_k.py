@@ -1,4 +1,4 @@
-"""The one order of candidates: highest score first, exact ties by ItemRow."""
+"""The order of candidates: highest score first, exact ties by ItemRow."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _MAX_ROW: Final = np.int64(0x7FFFFFFF)
 
 
 def sort_keys(scores: FloatArray, rows: IntArray) -> LongArray:
-    """One int64 a candidate whose descending order is the order of candidates; broadcast over both arguments.
+    """Keys, int64, whose descending order is the order of candidates; broadcast over both arguments.
 
-    The upper half is the score's bits, turned so that they compare like the floats, the lower half the row, reversed.
-    Scores must not be NaN.
+    The upper half holds the bits of the score, changed so that they compare like floats; the lower half holds the
+    reversed row. Scores must not be NaN.
     """
     bits = (np.asarray(scores, dtype=np.float32) + np.float32(0)).view(np.int32).astype(np.int64)  # + 0: -0.0 is 0.0
     return (_turn(bits) << 32) | (_MAX_ROW - rows)
 
 
 def from_keys(keys: LongArray) -> tuple[IntArray, FloatArray]:
-    """Rows and scores of `sort_keys`, same shape."""
+    """Inverts `sort_keys`: rows and scores of the same shape."""
     rows = (_MAX_ROW - (keys & _LOW_BITS)).astype(np.int32)
     return rows, _turn(keys >> 32).astype(np.int32).view(np.float32)
 
 
 def top_k(scores: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
-    """The k best of each query, best first.
+    """The k best candidates of each query, best first.
 
     Args:
         scores: [B, M] float32, not NaN.
         rows: ItemRow, [M] or [B, M].
-        k: at least 1; min(k, M) come back.
+        k: at least 1.
 
     Returns:
         Rows [B, min(k, M)] int32 and their scores [B, min(k, M)] float32.
@@ -48,5 +48,5 @@ def top_k(scores: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatAr
 
 
 def _turn(bits: LongArray) -> LongArray:
-    """Makes float32 bits of negative numbers compare like the numbers, and back."""
+    """Changes the bits of negative float32 numbers so that they compare like the numbers; its own inverse."""
     return np.where(bits < 0, bits ^ _MAX_ROW, bits)

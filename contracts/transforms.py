@@ -1,4 +1,4 @@
-"""Fitted feature transforms: saved beside the schema, applied by this one NumPy implementation offline and online."""
+"""Fitted feature transforms, saved with the schema and applied by the same NumPy code offline and online."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HOURS, _WEEKDAYS = 24, 7
 
 
 class _Step(NamedTuple):
-    """How a feature is encoded."""
+    """The encoding of one feature."""
 
     feature: Feature
     source: str
@@ -40,27 +40,26 @@ _Plan = tuple[list[_Step], list[_Step], list[_Step], list[_Step]]
 
 
 class _Fitted(StrictConfig):
-    """The content of `TRANSFORMS`."""
+    """Content of the file `TRANSFORMS`."""
 
     timezone: str
-    """The shop's, IANA."""
+    """Time zone of the shop, IANA."""
     numbers: dict[str, NumberFit]
-    """Of each numeric feature."""
+    """Statistics by numeric feature."""
 
 
 @dataclass(frozen=True)
 class FittedTransforms:
-    """Everything that turns raw values into model inputs.
+    """Turns raw values into model inputs.
 
     Args:
         schema: the features.
-        vocabularies: one for each feature that has one of its own, and that of the item ids; a feature that the shop
-            lacks has an empty one.
-        numbers: of each numeric feature.
-        timezone: the shop's, IANA.
+        vocabularies: by feature that owns one, and that of the item ids; empty for columns that the shop lacks.
+        numbers: statistics by numeric feature.
+        timezone: of the shop, IANA.
 
     Raises:
-        ValueError: something that the schema needs is not there.
+        ValueError: the vocabularies or numbers do not fit the schema.
     """
 
     schema: FeatureSchema
@@ -77,15 +76,15 @@ class FittedTransforms:
         ):
             if set(found) != set(needed):
                 raise ValueError(f"the {what} are of {sorted(found)}, the schema has {sorted(needed)}")
-        ShopCalendar(self.timezone)  # refuses an unknown one
+        ShopCalendar(self.timezone)  # refuses an unknown time zone
 
     @cached_property
     def calendar(self) -> ShopCalendar:
-        """The shop's."""
+        """Calendar of the shop."""
         return ShopCalendar(self.timezone)
 
     def cardinality(self, name: str) -> int:
-        """Rows of the embedding table of a categorical feature or of `item_id`, the OOV row included."""
+        """Rows of the embedding table of a categorical feature or of `item_id`, including the OOV row."""
         if name == c.ITEM_ID:
             return self.vocabularies[name].cardinality
         feature = self.schema[name]
@@ -96,21 +95,21 @@ class FittedTransforms:
         return self.vocabularies[feature.vocabulary or name].cardinality
 
     def encode(self, name: str, values: Values) -> AnyArray:
-        """Model inputs of one feature, or encoded ids of items by `item_id`; see `EncodedColumns` for the shapes."""
+        """Encodes one feature, or raw item ids for the name `item_id`; see `EncodedColumns` for the shapes."""
         return self.vocabularies[name].encode(values) if name == c.ITEM_ID else self._encoders[name](values)
 
     def columns(self, features: Sequence[Feature], values: Mapping[str, Values], size: int) -> EncodedColumns:
-        """Model inputs of some features of one side.
+        """Encodes some features of one side.
 
         Args:
             features: in the order of the result.
-            values: raw values by column, `timestamp` for hour and weekday; a column that is not there is missing.
-            size: rows n.
+            values: raw values by column, with `timestamp` for hour and weekday; absent columns are missing values.
+            size: number of rows n.
         """
         return self._encoded(self._plan(features), values, size)
 
     def side(self, side: Side, values: Mapping[str, Values], size: int) -> EncodedColumns:
-        """Model inputs of all features of a side; as `columns`."""
+        """Encodes all features of a side; as `columns`."""
         return self._encoded(self._plans[side], values, size)
 
     def _encoded(self, plan: _Plan, values: Mapping[str, Values], size: int) -> EncodedColumns:
@@ -126,7 +125,7 @@ class FittedTransforms:
         return EncodedColumns(self.schema.digest, stacked, side_by_side, tuple(lists), tuple(vectors))
 
     def _plan(self, features: Sequence[Feature]) -> _Plan:
-        """How features are encoded: those that give codes, numbers, lists and vectors."""
+        """Encodings of features, grouped by result: codes, numbers, lists and vectors."""
         plan: _Plan = ([], [], [], [])
         for one in features:
             if one.kind is not FeatureKind.LABEL:
@@ -139,12 +138,12 @@ class FittedTransforms:
         return {side: self._plan(self.schema.of(side)) for side in Side}
 
     def without(self, columns: EncodedColumns, features: Sequence[Feature], rows: BoolArray) -> EncodedColumns:
-        """Query columns in which nothing is known of some features in some rows.
+        """Replaces some features of some rows of query columns by missing values.
 
         Args:
             columns: of the query side, [n].
-            features: those to hide.
-            rows: where, [n].
+            features: to hide.
+            rows: rows to change, [n].
         """
         places = np.flatnonzero(rows)
         if len(places) == 0 or not features:
@@ -175,12 +174,12 @@ class FittedTransforms:
 
     @classmethod
     def open(cls, folder: Path) -> FittedTransforms:
-        """The transforms saved by `save`, which may come from outside.
+        """Opens what `save` wrote; it may come from outside.
 
         Raises:
-            ValueError: a file is none, or they do not fit each other.
-            ConfigError: the timezone is unknown.
-            OSError: a file is not there.
+            ValueError: a file is damaged, or the files do not fit each other.
+            ConfigError: the time zone is unknown.
+            OSError: a file is missing.
         """
         schema = FeatureSchema.from_values(parse_json((folder / SCHEMA).read_bytes()))
         fitted = _Fitted.model_validate_json((folder / TRANSFORMS).read_bytes())
@@ -228,7 +227,7 @@ class FittedTransforms:
 
 
 def vocabulary_names(schema: FeatureSchema) -> tuple[str, ...]:
-    """Names of the vocabularies of a schema: of its features, and of the item ids where it has item features."""
+    """Names of the vocabularies of a schema: those of features, and `item_id` if there are item features."""
     names = [feature.name for feature in schema.features if feature.vocabulary == feature.name]
     return (*names, c.ITEM_ID) if schema.of(Side.ITEM) else tuple(names)
 

@@ -1,4 +1,4 @@
-"""What the stores know about the subjects of requests: raw values by column, and recent interactions."""
+"""Stored data of the subjects of requests: raw values by column, and recent interactions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from contracts.ids import AnyArray, BoolArray
 
 _FARTHEST: Final = 2**62
 Timestamp = Annotated[int, Meta(ge=-_FARTHEST, le=_FARTHEST)]
-"""Unix seconds that arrays can hold."""
+"""Unix seconds in the range of the arrays."""
 
 
 class RecentItems(Struct, frozen=True, array_like=True):
-    """A subject's last interactions, newest first, repeats kept.
+    """The last interactions of a subject, newest first, with repeats.
 
     Attributes:
-        item_ids: raw ids; in the list of categories those, empty = none.
-        timestamps: Unix seconds, one an item.
+        item_ids: raw ids; in the list of categories, raw categories, where "" = none.
+        timestamps: Unix seconds of each.
     """
 
     item_ids: tuple[str, ...] = ()
@@ -35,17 +35,19 @@ class RecentItems(Struct, frozen=True, array_like=True):
     def with_newer(
         self, item_ids: Sequence[str], timestamps: Sequence[int], *, max_age_s: int, length: int | None = None
     ) -> RecentItems:
-        """With more interactions, trimmed.
+        """Adds interactions and trims the list.
 
         Args:
-            item_ids: in the order of acceptance: of equal times the one accepted later is the newer.
-            timestamps: Unix seconds; interactions that come late take the place that their time gives them.
-            max_age_s: seconds before the newest one that are kept.
-            length: interactions that are kept at most; None = all.
+            item_ids: in the order of acceptance; of equal times the one accepted later counts as newer.
+            timestamps: Unix seconds; late interactions are sorted in by time.
+            max_age_s: interactions older than this, counted from the newest, are removed.
+            length: most interactions to keep; None = all.
         """
         items = (*reversed(item_ids), *self.item_ids)
         times = (*reversed(timestamps), *self.timestamps)
-        if any(newer < older for newer, older in pairwise(times[: len(timestamps) + 1])):  # the others are in order
+        if any(
+            newer < older for newer, older in pairwise(times[: len(timestamps) + 1])
+        ):  # older ones are sorted already
             order = sorted(range(len(times)), key=lambda place: -times[place])  # stable
             items, times = tuple(items[place] for place in order), tuple(times[place] for place in order)
         items, times = items[:length], times[:length]
@@ -57,12 +59,12 @@ class RecentItems(Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class UserFeatures:
-    """What the feature store knows about U users.
+    """Data of U users in the feature store.
 
     Attributes:
-        known: [U] whether the user is in the store at all.
+        known: [U] whether the store has the user.
         columns: raw values [U] by column of the feature views.
-        unreadable: places of users about whom the store holds something that cannot be read; they count as unknown.
+        unreadable: indices of users with unreadable data in the store; they count as unknown.
     """
 
     known: BoolArray
@@ -70,19 +72,19 @@ class UserFeatures:
     unreadable: frozenset[int] = frozenset()
 
     def of(self, places: Sequence[int]) -> dict[str, Values]:
-        """Raw values [B] by column of some of the users, by places; -1 = nothing is known."""
+        """Raw values [B] by column of the users at these indices; -1 = missing values."""
         return {name: _picked(values, places) for name, values in self.columns.items()}
 
 
 @dataclass(frozen=True)
 class UserRecords:
-    """What the stores know about the subjects of B requests.
+    """Data of the subjects of B requests in the stores.
 
     Attributes:
-        known: [B] whether the user is in the store.
-        columns: raw values [B] by column of the feature views; one that is not there is known of nobody.
+        known: [B] whether the feature store has the user.
+        columns: raw values [B] by column of the feature views; absent columns are missing for all.
         recent: [B] recent interactions of each subject.
-        degraded: per request, stores that it needed and that did not answer.
+        degraded: for each request, the stores that it needed and that did not answer.
     """
 
     known: BoolArray
@@ -92,7 +94,7 @@ class UserRecords:
 
     @classmethod
     def anonymous(cls, size: int) -> UserRecords:
-        """Nobody is known."""
+        """Records of B unknown subjects."""
         return cls(np.zeros(size, dtype=np.bool_), {}, (RecentItems(),) * size, ((),) * size)
 
 

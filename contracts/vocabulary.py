@@ -1,4 +1,4 @@
-"""Vocabularies: raw strings to encoded ids, append-only, 0 for whatever is not known."""
+"""Vocabularies: append-only maps from raw strings to encoded ids, 0 for unknown strings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from contracts.indexed_tokens import IndexedTokens
 from contracts.strings import StringColumn, map_array
 
 SMALL: Final = 50_000
-"""Tokens up to which a vocabulary is a dictionary, which answers 30 times as fast as the mapped index and takes 7 MB.
+"""Most tokens of a vocabulary that is a dictionary: 30 times as fast as the mapped index, and 7 MB at this size.
 
-Beyond, two microseconds a lookup are nothing beside 1.4 GB in each replica, the dictionary of ten million tokens. The
-number is part of the format: a lower one would ask for index files that saved vocabularies do not have.
+Above it, the index takes two microseconds for a look-up; a dictionary of ten million tokens would take 1.4 GB in each
+replica. The number is part of the format: with a lower one, saved vocabularies would lack index files.
 """
 
 
@@ -29,12 +29,11 @@ class Vocabulary:
     """Tokens in the order of their encoded ids, which start at 1.
 
     Args:
-        tokens: distinct strings; token number n has the encoded id n + 1. They are kept as a tuple up to `SMALL`, and
-            in arrays beyond.
+        tokens: distinct strings; token n has the encoded id n + 1. Kept in a tuple up to `SMALL`, else in arrays.
 
     Raises:
-        ValueError: a token occurs twice, or cannot be kept in a column of strings: a single zero character, or half of
-            a surrogate pair in it.
+        ValueError: a token occurs twice, or does not fit into a string column: it is a single zero character or holds
+            half of a surrogate pair.
     """
 
     tokens: Sequence[str]
@@ -51,25 +50,25 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, values: Iterable[str | None]) -> Vocabulary:
-        """The sorted distinct values, None left out."""
+        """A vocabulary of the distinct values, sorted, without None."""
         return cls(sorted({value for value in values if value is not None}))
 
     @classmethod
     def open(cls, stem: Path) -> Vocabulary:
-        """Maps a saved vocabulary; a small one is read.
+        """Maps a saved vocabulary; small ones are read.
 
-        Whether the bytes are UTF-8 and whether a large one's index finds every token is not looked at: a digest and
-        checksums of the files tell that.
+        Does not check that the bytes are UTF-8 or that a large index finds every token: the digest and the checksums of
+        the files cover that.
 
         Raises:
-            ValueError: a file is missing or cut off, or they do not belong together.
+            ValueError: a file is missing or incomplete, or the files do not fit each other.
         """
         try:
             column = StringColumn.open(stem)
             if fault := column.fault():
                 raise ValueError(fault)
             if len(column) <= SMALL:
-                return cls(cast(Sequence[str], tuple(column)))  # one that is None is refused
+                return cls(cast(Sequence[str], tuple(column)))  # None is refused by the constructor
             tokens = IndexedTokens(column, map_array(_index_file(stem)))
             if fault := tokens.fault():
                 raise ValueError(fault)
@@ -78,9 +77,9 @@ class Vocabulary:
             raise ValueError(f"vocabulary {str(stem)!r} cannot be used: {error}") from error
 
     def save(self, stem: Path) -> None:
-        """Writes `<stem>.offsets.npy`, `<stem>.data.npy` and, if it is not small, `<stem>.index.npy`.
+        """Writes `<stem>.offsets.npy`, `<stem>.data.npy` and, unless it is small, `<stem>.index.npy`.
 
-        The files must not be those that some process has mapped. Equal vocabularies have equal files.
+        Do not overwrite files that a process has mapped. Equal vocabularies have equal files.
         """
         self._column.save(stem)
         if isinstance(self.tokens, IndexedTokens):
@@ -88,32 +87,32 @@ class Vocabulary:
 
     @property
     def is_small(self) -> bool:
-        """Whether going through all tokens takes no time that matters."""
+        """Whether it is cheap to iterate over all tokens."""
         return not isinstance(self.tokens, IndexedTokens)
 
     @property
     def cardinality(self) -> int:
-        """Rows of an embedding table for this vocabulary: the tokens and the OOV row."""
+        """Rows of its embedding table: all tokens and the OOV row."""
         return len(self.tokens) + 1
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the tokens in order, as a column has them: of the offsets and the bytes."""
+        """SHA-256 of the string column of the tokens: offsets and bytes."""
         digest = hashlib.sha256(self._column.offsets.data)
         digest.update(self._column.data.data)
         return digest.hexdigest()
 
     def encode(self, values: Sequence[str | None] | AnyArray) -> IntArray:
-        """Encoded ids of the values, [n] int32; None and unknown strings become 0."""
+        """Encodes values, [n] int32; None and unknown strings become 0."""
         ids = self._ids
         return np.fromiter((ids.get(value, OOV) for value in values), dtype=np.int32, count=len(values))
 
     def encode_one(self, value: str | None) -> int:
-        """Encoded id of one value; None and unknown strings become 0."""
+        """Encodes one value; None and unknown strings become 0."""
         return self._ids.get(value, OOV)
 
     def grow(self, values: Iterable[str | None]) -> Vocabulary:
-        """This vocabulary with the new values appended in sorted order; known ids stay as they are."""
+        """Appends new values in sorted order; existing ids do not change."""
         new = sorted(value for value in set(values) if value is not None and not self.encode_one(value))
         if not new:
             return self

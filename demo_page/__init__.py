@@ -1,1 +1,1 @@
-"""A page to watch the recommender: it calls the HTTP API through `recommender_client`, as any other client may."""
+"""The demo page: shows recommendations and how they change. It uses the HTTP API through `recommender_client` only."""

@@ -1,4 +1,4 @@
-"""What Streamlit runs at every look at the page."""
+"""The script that Streamlit runs for each view of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recommender_client import Client
 
 @st.cache_resource
 def _client(api: str, credential: str | None) -> Client:
-    """One client for all who look; it may be shared between threads."""
+    """One client for all visitors of the page; it is thread-safe."""
     return Client(api, credential=credential, timeout_s=30.0)
 
 

@@ -1,4 +1,4 @@
-"""Items and moves as HTML; everything that came from a shop is escaped."""
+"""Items and moves as HTML. Texts of the shop are escaped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CLASSES: Final = {"▲": "up", "▼": "down", "n": "new", "g": "gone", "=": "sa
 
 
 def data_address(content: bytes, media_type: str) -> str:
-    """A picture as an address that holds it: the browser need not reach the API."""
+    """A picture as a data URL, so that the browser need not reach the API."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
@@ -56,9 +56,9 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
 
     Args:
         item: a recommendation, with its rank and a bar, or an item of the catalogue.
-        picture: its address; None = a tile in the category's colour.
+        picture: its URL; None = a tile in the category's colour.
         change: how it moved; None = unknown.
-        best: highest score of the list, which fills a bar. Scores are no probabilities, so no number is shown.
+        best: highest score of the list, for a full bar. Scores are not probabilities, so no number is shown.
     """
     title, category = item.title or item.item_id, item.category_l1 or ""
     shown = f'<img src="{escape(picture)}" alt="">' if picture else escape(title[:1].upper())
@@ -67,7 +67,7 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
     if isinstance(item, Recommendation):
         marks = f'<span class="rank">{item.rank}</span>' + (_badge(change) if change not in {None, "="} else "")
         width = 100 * relative(item.score, best)
-        bar = f'<div class="bar" title="beside the best of the list"><div style="width: {width:.1f}%"></div></div>'
+        bar = f'<div class="bar" title="relative to the best of the list"><div style="width: {width:.1f}%"></div></div>'
     return (
         f'<div class="card" data-item="{escape(item.item_id)}">'
         f'<div class="picture" style="{_colours(category)}">{shown}</div>{marks}'
@@ -78,7 +78,7 @@ def card(item: Product, picture: str | None, change: str | None = None, best: fl
 
 
 def move_table(moves: Sequence[Move]) -> str:
-    """Who moved from where to where, and why."""
+    """Table of moves: ranks before and now, and the reason."""
     head = "".join(f"<th>{name}</th>" for name in ("move", "item", "category", "before", "now", "why"))
     return f'<table class="moves"><tr>{head}</tr>{"".join(_row(move) for move in moves)}</table>'
 
@@ -109,6 +109,6 @@ def _chip(category: str) -> str:
 
 
 def _colours(category: str) -> str:
-    """Always the same for a category, in all processes."""
+    """Colours of a category, the same in all processes."""
     hue = zlib.crc32(category.encode()) % 360
     return f"background: hsl({hue} 70% 92%); color: hsl({hue} 60% 28%)"

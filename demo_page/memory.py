@@ -1,4 +1,4 @@
-"""What the page remembers of a visitor between two looks, and what its buttons do."""
+"""State of the page between two views, and the actions of its buttons."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def _token() -> str:
 
 @dataclass
 class Memory:
-    """One browser window.
+    """State of one browser window.
 
     Attributes:
         token: part of the ids of new users and sessions.
-        visit: that the answers are for.
-        before: the former answer; None = there is nothing to compare with.
-        now: the answer that is shown.
-        picked: what the visitor was interested in between the two.
+        visit: of the answers.
+        before: the previous answer; None = there is nothing to compare with.
+        now: the present answer.
+        picked: the item in which the visitor was interested between the two.
         notice: what happened between the two, in words.
-        trouble: why a button did nothing.
-        acted_at: when a button was pressed that the next answer must reflect, `time.perf_counter`.
-        reflected_ms: from that press to the answer.
+        trouble: why a button had no effect.
+        acted_at: `time.perf_counter` of a press that the next answer must reflect.
+        reflected_ms: milliseconds from the press to the answer.
     """
 
     token: str = field(default_factory=_token)
@@ -42,10 +42,10 @@ class Memory:
     reflected_ms: float | None = None
 
     def refresh(self, client: Client, visit: Visit, status: Status) -> None:
-        """Asks again if the visitor, the scene or what is known of the visitor changed.
+        """Requests a new answer if the visit changed or a button was pressed.
 
         Raises:
-            ApiError: there is no answer; the next look asks again.
+            ApiError: there is no answer; the next view tries again.
         """
         if visit == self.visit and self.acted_at is None:
             return
@@ -59,7 +59,7 @@ class Memory:
         self.now, self.visit, self.acted_at = answer, visit, None
 
     def interested(self, client: Client, visit: Visit, item: Product, request_id: str | None) -> None:
-        """Tells the API that the visitor is interested in an item."""
+        """Records a click of the visitor on an item."""
         pressed = time.perf_counter()
         self.trouble = ""
         try:
@@ -77,7 +77,7 @@ class Memory:
         self.notice = f"Interested in “{item.title or item.item_id}”"
 
     def reset(self, client: Client, visit: Visit) -> None:
-        """A known user forgets what was seen; a new user or a session becomes another one."""
+        """Empties the seen filter of a known user; replaces a new user or a session by another one."""
         self.trouble = ""
         if visit.visitor.kind != "Known user":
             self.token = _token()

@@ -1,4 +1,4 @@
-"""What the page is told when it starts."""
+"""Start options of the page."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Options(NamedTuple):
     """Start options.
 
     Attributes:
-        api: address of the API, with the path that it is mounted at.
-        users: known users to choose from; others can be typed in.
+        api: address of the API, including a path prefix.
+        users: known users to offer; others can be typed in.
         host: address that the page listens on.
         port: of the page.
     """
@@ -28,7 +28,7 @@ class Options(NamedTuple):
 
     @classmethod
     def parse(cls, argv: Sequence[str] | None, environment: Mapping[str, str]) -> Options:
-        """Reads the command line; the environment gives the API's address where the command line does not."""
+        """Reads the command line; the address of the API defaults to the environment variable."""
         parser = argparse.ArgumentParser(prog="python -m demo_page", description="A page to watch the recommender.")
         api = environment.get(API_VARIABLE, _API)
         parser.add_argument("--api", default=api, help=f"address of the API; else from {API_VARIABLE}, else {_API}")
@@ -40,6 +40,6 @@ class Options(NamedTuple):
 
     @property
     def arguments(self) -> list[str]:
-        """The command line that gives these options."""
+        """The command line for these options."""
         users = [part for user in self.users for part in ("--user", user)]
         return ["--api", self.api, *users, "--host", self.host, "--port", str(self.port)]

@@ -1,13 +1,14 @@
-"""The page: who visits on the left, recommendations, what moved, the catalogue and figures in the middle."""
+"""The page: the visitor on the left; recommendations, moves, catalogue and figures in tabs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import streamlit as st
+from msgspec.structs import replace
 
 from demo_page import cards
 from demo_page.charts import best_score, category_table, score_table, stage_table
@@ -33,12 +34,12 @@ _DEVICES: Final = ("mobile", "desktop", "tablet")
 _CARDS_IN_A_ROW: Final = 5
 _PAGE: Final = 20
 _SAMPLED_PAGES: Final = 5
-"""Pages of 100 items whose categories are offered; others can be typed in."""
+"""Pages of 100 items from which categories are offered; others can be typed in."""
 _ALL: Final = "All"
 
 
 def show_page(client: Client, api: str, users: Sequence[str]) -> None:
-    """Shows everything.
+    """Shows the page.
 
     Args:
         client: of the API.
@@ -59,7 +60,7 @@ def show_page(client: Client, api: str, users: Sequence[str]) -> None:
 
 
 def problem(error: ApiError, api: str) -> str:
-    """What is wrong with the API and what helps, in words."""
+    """An error of the API and its remedy, in words."""
     match error:
         case NoConnectionError():
             return f"The API at {api} does not answer. Start it with `make demo` or `make serve`, then try again."
@@ -74,7 +75,7 @@ def problem(error: ApiError, api: str) -> str:
 
 
 def _sidebar(client: Client, memory: Memory, status: Status, users: Sequence[str]) -> tuple[Visit, int]:
-    """Who visits, and how many items are shown."""
+    """Shows the sidebar; returns the visit and the number of items to show."""
     with st.sidebar:
         st.subheader("Visitor")
         kind = st.radio("Who", KINDS, horizontal=False, label_visibility="collapsed", key="kind")
@@ -121,10 +122,10 @@ def _show_stores(client: Client, user_id: str) -> None:
 
 def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) -> None:
     answer = memory.now
-    if answer is None:  # refresh has asked or raised
+    if answer is None:  # refresh has set it or raised
         return
     st.title("Recommended for " + visit.visitor.name)
-    with st.container():  # one place, however much it says: the open tab below stays open
+    with st.container():  # one container, whatever it holds, so that the open tab below stays open
         _tell(memory, answer)
     before = memory.before.recommendations if memory.before else None
     moved = moves(before, answer.recommendations, k, memory.picked) if before is not None else []
@@ -142,7 +143,7 @@ def _body(client: Client, memory: Memory, version: str, visit: Visit, k: int) ->
 
 
 def _tell(memory: Memory, answer: RecommendationResponse) -> None:
-    """What happened, and what did not."""
+    """Shows notice, trouble and degraded parts."""
     if memory.trouble:
         st.warning(memory.trouble, icon=":material/warning:")
     if memory.notice and memory.before is not None:
@@ -155,7 +156,7 @@ def _tell(memory: Memory, answer: RecommendationResponse) -> None:
 
 
 def _press(client: Client, memory: Memory, visit: Visit, request_id: str | None) -> Callable[[Product], None]:
-    """What an "Interested" button does with its item."""
+    """The callback of an "Interested" button."""
     return lambda item: memory.interested(client, visit, item, request_id)
 
 
@@ -167,7 +168,7 @@ def _grid(
     where: str,
     changes: dict[str, str] | None = None,
 ) -> None:
-    """Cards with a button each; pictures are kept as long as the bundle's version stays."""
+    """Shows cards with buttons; pictures are cached for each bundle version."""
     best = best_score(items)
     for start in range(0, len(items), _CARDS_IN_A_ROW):
         row = items[start : start + _CARDS_IN_A_ROW]
@@ -189,7 +190,7 @@ def _picture(_client: Client, bundle_version: str, item_id: str) -> str | None:
 
 def _show_shift(memory: Memory, moved: Sequence[Move], k: int) -> None:
     if memory.before is None:
-        st.info("Be interested in something, or change device or time: this tab tells what moved and why.")
+        st.info("Press Interested on an item, or change device or time: this tab shows what moved and why.")
         return
     arrived = sum(1 for move in moved if move.after is not None and move.after <= k and (move.before or k + 1) > k)
     climbed = sum(1 for move in moved if move.change.startswith("▲"))
@@ -208,23 +209,28 @@ def _catalogue(client: Client, version: str, press: Callable[[Product], None]) -
     first = one.selectbox("Category", [_ALL, *tree], accept_new_options=True, key="category_l1")
     finer = sorted(set().union(*tree.values())) if first == _ALL else tree.get(first or "", [])
     second = two.selectbox("Finer category", [_ALL, *finer], accept_new_options=True, key="category_l2")
-    prices = {
-        "min_price": low.number_input("From", min_value=0.0, value=None, placeholder="price", key="min_price"),
-        "max_price": high.number_input("To", min_value=0.0, value=None, placeholder="price", key="max_price"),
-    }
-    names = {"category_l1": first, "category_l2": second, "text": (text or "").strip()}
-    wanted: dict[str, Any] = {name: value for name, value in names.items() if value and value != _ALL}
-    wanted |= {name: value for name, value in prices.items() if value is not None}
-    number = three.number_input("Page", min_value=1, value=1, key=f"page {sorted(wanted.items())}")
-    page = client.items(ItemQuery(limit=_PAGE, offset=_PAGE * (int(number) - 1), **wanted))
+    wanted = ItemQuery(
+        limit=_PAGE,
+        category_l1=_chosen(first),
+        category_l2=_chosen(second),
+        text=(text or "").strip() or None,
+        min_price=low.number_input("From", min_value=0.0, value=None, placeholder="price", key="min_price"),
+        max_price=high.number_input("To", min_value=0.0, value=None, placeholder="price", key="max_price"),
+    )
+    number = three.number_input("Page", min_value=1, value=1, key=f"page {wanted}")
+    page = client.items(replace(wanted, offset=_PAGE * (int(number) - 1)))
     items = "item" if page.total == 1 else "items"
     st.caption(f"{page.total:,} {items}, page {int(number)} of {max(1, -(-page.total // _PAGE))}")
     _grid(client, version, page.items, press, "item")
 
 
+def _chosen(category: str | None) -> str | None:
+    return None if category == _ALL else category or None
+
+
 @st.cache_data(max_entries=8, ttl="10m", show_spinner=False)
 def _categories(_client: Client, bundle_version: str) -> dict[str, list[str]]:
-    """Finer categories of each category, as far as the first pages of the catalogue tell."""
+    """Finer categories by category, from the first pages of the catalogue."""
     found: dict[str, set[str]] = {}
     for page in range(_SAMPLED_PAGES):
         items: list[Item] = _client.items(ItemQuery(limit=100, offset=100 * page)).items
@@ -243,7 +249,7 @@ def _figures(before: RecommendationResponse | None, now: RecommendationResponse,
         st.subheader("Categories")
         st.bar_chart(category_table(lists), x="category", y="items", color="list", stack=False, horizontal=True)
     with right:
-        st.subheader("Scores by rank, beside the best")
+        st.subheader("Scores by rank, relative to the best")
         st.line_chart(score_table(lists), x="rank", y="share of the best", color="list")
     st.subheader("Milliseconds by stage")
     stages = stage_table({name: answer.explanation for name, answer in answers.items()})

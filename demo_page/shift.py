@@ -1,4 +1,4 @@
-"""What moved between two answers, and why."""
+"""Moves of items between two answers, and their reasons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Product = Item | Recommendation
 
 @dataclass(frozen=True)
 class Move:
-    """An item that is, or was, among the first k.
+    """The move of an item that is or was among the first k.
 
     Attributes:
-        item: the newest that is known of it.
-        before: its former rank; None = it was not in the answer.
-        after: its rank now; None = it is not in the answer.
+        item: from the newest answer that has it.
+        before: its previous rank; None = it was not in the answer.
+        after: its present rank; None = it is not in the answer.
         change: the move in a word.
         why: the reason in words.
     """
@@ -32,13 +32,13 @@ class Move:
 def moves(
     before: Sequence[Recommendation], after: Sequence[Recommendation], k: int, picked: Product | None
 ) -> list[Move]:
-    """How each item of the two shown lists moved: those that are shown now in their order, then those that left.
+    """Moves of all items of the two shown lists: first the present items in order, then those that left.
 
     Args:
-        before: the former answer, longer than what is shown.
-        after: the answer now.
-        k: items that are shown.
-        picked: what the visitor was interested in between the two; None = something else happened.
+        before: the previous answer, longer than the shown list.
+        after: the present answer.
+        k: number of shown items.
+        picked: the item in which the visitor was interested between the two; None = something else happened.
     """
     old = {item.item_id: item for item in before}
     new = {item.item_id: item for item in after}

@@ -1,4 +1,4 @@
-"""Who visits the shop, when and from where, as the API takes it."""
+"""A visit to the shop: visitor, time and device, as requests to the API."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Kind = Literal["Known user", "New user", "Anonymous"]
 KINDS: Final[tuple[Kind, ...]] = ("Known user", "New user", "Anonymous")
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 BUDGET_MS: Final = 2_000
-"""A person who looks on waits so long for a whole answer; a shop's own page has less."""
+"""Time budget of the page, longer than that of a shop: a person prefers a whole answer to a fast one."""
 ASKED: Final = 100
-"""Items that are asked for, whatever is shown: a newcomer's former rank is known, too."""
+"""Number of items to request, more than are shown, so that the previous rank of a new item is known."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody.
+    """A visitor.
 
     Attributes:
-        kind: a user of the tables, one that nobody knows yet, or a session without a user.
+        kind: a user of the tables, a user that is not known yet, or a session without a user.
         name: user id or session id.
     """
 
@@ -46,7 +46,7 @@ class Visit:
     """A visitor at a time on a device.
 
     Attributes:
-        visitor: who.
+        visitor: of the visit.
         device: for example mobile.
         weekday: 0 = Monday, in the shop's time.
         hour: 0 to 23, in the shop's time.
@@ -63,11 +63,11 @@ class Visit:
         return f"{self.device}, {WEEKDAYS[self.weekday]} {self.hour}:00"
 
     def request(self, now: int, timezone: str) -> RecommendationRequest:
-        """The request for its recommendations, with explanations.
+        """The request for recommendations, with explanations.
 
         Args:
-            now: the service's now, Unix seconds.
-            timezone: the shop's, IANA.
+            now: current time of the service, Unix seconds.
+            timezone: of the shop, IANA.
         """
         return RecommendationRequest(
             user_id=self.visitor.user_id,
@@ -79,11 +79,11 @@ class Visit:
         )
 
     def interest(self, item_id: str, request_id: str | None) -> InteractionEvent:
-        """A click of the visitor, now.
+        """A click of the visitor at the present time.
 
         Args:
-            item_id: on what.
-            request_id: of the recommendations that it answers; None = it was found in the catalogue.
+            item_id: of the clicked item.
+            request_id: of the recommendations that showed it; None = it was found in the catalogue.
         """
         return InteractionEvent(
             item_id=item_id,
@@ -96,7 +96,7 @@ class Visit:
 
 
 def latest(weekday: int, hour: int, now: int, timezone: str) -> int:
-    """Unix seconds of the given hour on the latest such weekday, today included: there it may lie hours ahead."""
+    """Unix seconds of an hour on the latest such weekday; if that is today, the hour may be in the future."""
     zone = ZoneInfo(timezone)
     today = datetime.fromtimestamp(now, zone)
     day = today.date() - timedelta(days=(today.weekday() - weekday) % 7)

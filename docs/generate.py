@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documents: `make docs`; with `--check` it only tells whether they are stale."""
+"""Writes the generated parts of the documents: `make docs`; with `--check` it only checks whether they are stale."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FACTS = ("Input", "Output", "Artifacts", "Failure", "Cadence")
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the reference as a docstring describes its stage.
+    """A model of the reference, as described in the docstring of its stage.
 
     Attributes:
         number: its place in the reference, for example 1a.
@@ -55,7 +55,7 @@ def stage_modules() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def models() -> list[Model]:
-    """The models of the reference that docstrings describe, in its order; the gateway does the work of the last one."""
+    """The models of the reference that docstrings describe, in its order; the last one is in the gateway."""
     found = []
     catalogue = ROOT / "serving" / "gateway" / "catalogue" / "catalogue.py"
     for path, tree in [*stage_modules(), (catalogue, ast.parse(catalogue.read_text(encoding="utf-8")))]:
@@ -79,7 +79,7 @@ def model_table() -> str:
 
 def module_table() -> str:
     """A Markdown table of `serving/stages`: module and first sentence of its docstring."""
-    lines = ["| stage module | what it does |", "|---|---|"]
+    lines = ["| stage module | purpose |", "|---|---|"]
     for path, tree in stage_modules():
         first = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
         lines.append(f"| [`{path.stem}`](../serving/stages/{path.name}) | {first} |")
@@ -108,7 +108,7 @@ def rendered() -> str:
 
 def metric_table() -> str:
     """A Markdown table of all metrics."""
-    lines = ["| metric | kind | labels | what it tells |", "|---|---|---|---|"]
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.says} |")
@@ -117,7 +117,7 @@ def metric_table() -> str:
 
 def operation_table() -> str:
     """A Markdown table of all operations."""
-    lines = ["| call | does | permission | client |", "|---|---|---|---|"]
+    lines = ["| call | effect | permission | client |", "|---|---|---|---|"]
     lines += [
         f"| `{one.method} {one.path}` | {one.summary} | `{one.permission}` | `{one.name}` |" for one in OPERATIONS
     ]

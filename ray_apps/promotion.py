@@ -34,7 +34,7 @@ def check_servable(bundle: Bundle) -> None:
         Ranking.open(bundle)
         Reranking.open(bundle)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise BundleError(f"bundle {bundle.version} cannot be served: {error!r}; build it anew") from error
+        raise BundleError(f"bundle {bundle.version} cannot be served: {error!r}; rebuild it") from error
 
 
 class Promotions:

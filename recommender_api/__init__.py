@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives, once: types, operations, and the values that it shares with tables.
+"""Definition of the HTTP API: types of requests and answers, operations, and values shared with tables.
 
-Standard library and msgspec only: the service, the client and the jobs import it.
+Imported by service, client and jobs, so it needs only the standard library and msgspec.
 """

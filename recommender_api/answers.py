@@ -1,4 +1,4 @@
-"""What clients get: structs that write answers and describe them."""
+"""Answers: msgspec structs, also the source of their JSON schema."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from msgspec import Meta, Struct
 
 
 class ItemExplanation(Struct, frozen=True):
-    """How one item came to its place."""
+    """How an item got its place."""
 
     source: Annotated[
         Literal["retrieval", "popular", "given"],
-        Meta(description="Where it came from; popular items stand in for a retrieval that did not answer."),
+        Meta(description="Its source; `popular` = the fallback of retrieval, `given` = provided by the request."),
     ]
     retrieval_rank: int
     retrieval_score: Annotated[float | None, Meta(description="Null where retrieval did not answer.")]
@@ -21,26 +21,27 @@ class ItemExplanation(Struct, frozen=True):
         dict[str, Literal["kept", "not_asked", "left_out"]],
         Meta(description="Verdict of each filter; `left_out` = the filter did not answer."),
     ]
-    ranking_rank: Annotated[int, Meta(description="Its place by score, before reranking.")]
+    ranking_rank: Annotated[int, Meta(description="Rank by score, before reranking.")]
     ranking_score: Annotated[float | None, Meta(description="Null where the ranker did not answer.")]
-    rerank_move: Annotated[int, Meta(description="Places that reranking moved it up.")]
+    rerank_move: Annotated[int, Meta(description="Places that reranking moved it up; negative = down.")]
     propensity: Annotated[
-        float, Meta(description="Probability of the pick, given those above it; 1 where nothing was left to chance.")
+        float,
+        Meta(description="Probability of the pick, given those above it; 1 if the list is not random."),
     ]
 
 
 class Explanation(Struct, frozen=True):
-    """How an answer came about."""
+    """How an answer was made."""
 
     num_retrieved: int
-    removed: Annotated[dict[str, int], Meta(description="Retrieved items that a filter took out, by filter.")]
+    removed: Annotated[dict[str, int], Meta(description="Retrieved items that were removed, by filter.")]
     num_ranked: int
-    seed: Annotated[int | None, Meta(description="Seed of the draws; null = nothing was left to chance.")]
+    seed: Annotated[int | None, Meta(description="Seed of the draws; null = the list is not random.")]
     stage_ms: Annotated[dict[str, float], Meta(description="Milliseconds of each stage for the whole batch.")]
 
 
 Attributes = dict[str, str | float | list[str]]
-"""Columns that the shop declares and an item has, by name."""
+"""Values of an item in the shop's declared columns, by name."""
 
 
 class Recommendation(Struct, frozen=True, omit_defaults=True):
@@ -65,22 +66,23 @@ class RecommendationResponse(Struct, frozen=True, omit_defaults=True):
     request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
     user_id: str | None
     bundle_version: str
-    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out in this answer.")]
     recommendations: list[Recommendation]
     explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
 
 
 class RankingResponse(Struct, frozen=True, omit_defaults=True):
-    """Given items, best first."""
+    """Provided items, best first."""
 
     request_id: Annotated[str, Meta(description="Events that follow from this answer name it.")]
     user_id: str | None
     bundle_version: str
-    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out for this answer.")]
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out in this answer.")]
     rankings: list[Recommendation]
-    unknown: Annotated[list[str], Meta(description="Given ids that the catalogue does not have.")]
+    unknown: Annotated[list[str], Meta(description="Provided ids that the catalogue does not have.")]
     ineligible: Annotated[
-        list[str], Meta(description="Given items that are not launched, withdrawn, excluded or outside of the filters.")
+        list[str],
+        Meta(description="Provided items that are not available, are excluded, or do not match the filters."),
     ]
     explanation: Annotated[Explanation | None, Meta(description="Only where it was asked for.")] = None
 
@@ -96,13 +98,13 @@ class Item(Struct, frozen=True, omit_defaults=True):
     gender: str | None
     price: float | None
     image_url: str | None
-    launched_at: Annotated[int | None, Meta(description="Unix seconds; null = it was always there.")]
+    launched_at: Annotated[int | None, Meta(description="Unix seconds; null = always there.")]
     available: Annotated[bool, Meta(description="Whether it is launched and not withdrawn.")]
     attributes: Annotated[Attributes, Meta(description="Columns that the shop shows; only those that it has.")] = {}
 
 
 class SimilarItems(Struct, frozen=True):
-    """Available items, most alike first; the score is the cosine in the space of candidate embeddings."""
+    """Available items, most similar first; scores are cosines of candidate embeddings."""
 
     item_id: str
     bundle_version: str
@@ -112,55 +114,55 @@ class SimilarItems(Struct, frozen=True):
 class ItemPage(Struct, frozen=True):
     """Available items in the order of the catalogue."""
 
-    total: Annotated[int, Meta(description="Items under the filter, on all pages.")]
+    total: Annotated[int, Meta(description="Items that match the query, on all pages.")]
     offset: int
     limit: int
     items: list[Item]
 
 
 class Picture(NamedTuple):
-    """An item's picture; no JSON, but its bytes."""
+    """An item's picture: its bytes, not JSON."""
 
     content: bytes
     media_type: str
 
 
 class BundleStatus(Struct, frozen=True):
-    """The bundle that answers."""
+    """The bundle in use."""
 
     version: str
     shop: str
     created: str
     first_day: str
     last_day: str
-    timezone: Annotated[str, Meta(description="The shop's (IANA): hours, weekdays and days are its own.")]
+    timezone: Annotated[str, Meta(description="The shop's, IANA; defines hours, weekdays and days.")]
     num_items: int
     missing: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 class Status(Struct, frozen=True):
-    """How the service does."""
+    """State of the service."""
 
     ready: bool
     bundle: BundleStatus
     placement: str
-    now: Annotated[int, Meta(description="The clock's now, Unix seconds.")]
+    now: Annotated[int, Meta(description="Current time of the clock, Unix seconds.")]
     stores: Annotated[dict[str, str], Meta(description="`ok`, or what is wrong, by store.")]
-    degraded: Annotated[tuple[str, ...], Meta(description="Parts replaced or left out in the last minute.")]
+    degraded: Annotated[tuple[str, ...], Meta(description="Parts that were replaced or left out in the last minute.")]
 
 
 class Ready(Struct, frozen=True):
-    """The service answers with everything warmed up."""
+    """Readiness: the service is warmed up."""
 
     ready: bool
     interactions: Annotated[
-        str, Meta(description="`ok`, or the code of the error with which the store refused events in the last minute.")
+        str, Meta(description="`ok`, or the error code with which the store refused events in the last minute.")
     ]
 
 
 class ErrorBody(Struct, frozen=True):
-    """What went wrong."""
+    """An error."""
 
     code: str
     message: str
@@ -168,7 +170,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 class ErrorResponse(Struct, frozen=True):
-    """Every answer that is no success."""
+    """Body of every answer that is not a success."""
 
     error: ErrorBody
 

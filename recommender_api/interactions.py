@@ -1,4 +1,4 @@
-"""What clients send about interactions and get about a user's data."""
+"""Interactions that clients send, and answers about a user's data."""
 
 from __future__ import annotations
 
@@ -13,41 +13,39 @@ MAX_EVENTS: Final = 100
 
 
 class InteractionEvent(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Something that a visitor did with an item; user_id or session_id must be there."""
+    """An interaction of a visitor with an item; needs a user_id or a session_id."""
 
     item_id: Annotated[Id, Meta(description="An item of the catalogue.")]
     event: Annotated[EventName, Meta(description="What was done.")]
-    user_id: Annotated[Id | None, Meta(description="The shop's user id; the history is the user's if it is there.")] = (
-        None
-    )
-    session_id: Annotated[Id | None, Meta(description="Whose history it is when there is no user id.")] = None
+    user_id: Annotated[
+        Id | None, Meta(description="The shop's user id; the event then belongs to the user's history.")
+    ] = None
+    session_id: Annotated[Id | None, Meta(description="Owner of the history when there is no user id.")] = None
     event_id: Annotated[
         Id | None,
         Meta(
-            description="Tells it from all others of the user or session: one that is sent again counts once. "
-            "Null = one is made."
+            description="Unique within the user or session; an event that is sent again counts once. "
+            "Null = the service makes one."
         ),
     ] = None
     timestamp: Annotated[
         Annotated[int, Meta(ge=0, le=2**53)] | None, Meta(description="Unix seconds; missing or 0 = now.")
     ] = None
     device_type: Annotated[Id | None, Meta(description="For example mobile, desktop or tablet.")] = None
-    request_id: Annotated[Id | None, Meta(description="The `request_id` in the recommendations that it answers.")] = (
-        None
-    )
+    request_id: Annotated[Id | None, Meta(description="The `request_id` of the recommendations that led to it.")] = None
     context: Annotated[
-        Context | None, Meta(description="Where and how, by the columns that the shop declares; null = not told.")
+        Context | None, Meta(description="Values of declared context columns, by name; null = unknown.")
     ] = None
 
 
 Interactions = Annotated[list[InteractionEvent], Meta(min_length=1, max_length=MAX_EVENTS)] | InteractionEvent
-"""Many events or one."""
+"""A list of events, or one event."""
 
 
 class RefusedEvent(Struct, frozen=True):
     """An event that was not accepted, and why."""
 
-    index: Annotated[int, Meta(description="Its place in the list, from 0.")]
+    index: Annotated[int, Meta(description="Index in the list, from 0.")]
     code: Annotated[
         Literal["invalid_event", "no_subject", "unknown_item", "in_the_future", "too_old", "too_many", "erased_user"],
         Meta(description="Stable name of the reason."),
@@ -56,10 +54,10 @@ class RefusedEvent(Struct, frozen=True):
 
 
 class InteractionsResponse(Struct, frozen=True):
-    """Accepted events are durable, and the next recommendation knows them."""
+    """Accepted events are durable and in the history of the next recommendation."""
 
     accepted: int
-    duplicates: Annotated[int, Meta(description="Events whose id was accepted before; nothing changed.")]
+    duplicates: Annotated[int, Meta(description="Events with an id that was accepted before; they change nothing.")]
     refused: list[RefusedEvent]
 
 
@@ -78,7 +76,7 @@ class TimedCategory(Struct, frozen=True):
 
 
 class SeenDay(Struct, frozen=True):
-    """A day of the seen filter, which can tell whether it holds an item and not which ones it holds."""
+    """A day of the seen filter; the filter can test items but not list them."""
 
     day: Annotated[str, Meta(description="YYYY-MM-DD, the shop's.")]
     num_items: int
@@ -95,14 +93,14 @@ class UserData(Struct, frozen=True):
     top_category_long: str | None
     recent_items: Annotated[list[TimedItem], Meta(description="Newest first.")]
     recent_categories: Annotated[
-        list[TimedCategory], Meta(description="Of the last event's 24 hours, newest first, 200 at most.")
+        list[TimedCategory], Meta(description="Of the 24 hours up to the last event, newest first, at most 200.")
     ]
     seen: list[SeenDay]
-    erased_at: Annotated[int | None, Meta(description="Unix seconds, 0 = not known when; null = never erased.")]
-    unreadable: Annotated[list[str], Meta(description="What is stored, too, and cannot be read any more.")]
+    erased_at: Annotated[int | None, Meta(description="Unix seconds, 0 = at an unknown time; null = never erased.")]
+    unreadable: Annotated[list[str], Meta(description="Stored parts that cannot be read.")]
     columns: Annotated[
         dict[str, str | float | list[str | float] | None] | UnsetType,
-        Meta(description="By name, what the shop's own columns of users say; left out by shops that have none."),
+        Meta(description="Values of the user columns that the shop declares, by name; absent if it declares none."),
     ] = UNSET
 
 
@@ -110,11 +108,11 @@ class FlushedSeen(Struct, frozen=True):
     """The user's seen filter is empty."""
 
     user_id: str
-    flushed: Annotated[bool, Meta(description="Whether there was anything to forget.")]
+    flushed: Annotated[bool, Meta(description="Whether the filter held anything.")]
 
 
 class ErasedUser(Struct, frozen=True):
-    """Nothing is left online; tables follow."""
+    """The online data of a user is erased; tables follow."""
 
     user_id: str
     erased_at: Annotated[int, Meta(description="Unix seconds.")]

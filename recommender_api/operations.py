@@ -1,7 +1,6 @@
-"""Every operation of the API, once. Routes, access, description, labels of metrics and the client derive from it.
+"""All operations of the API. Routes, access, OpenAPI, labels of metrics and the client derive from them.
 
-A path is split at its slashes while it is still percent-encoded, and what lies between two of them is decoded
-afterwards: `%2F` belongs to an id, `/` does not.
+A path is split at its slashes first; then the parts are percent-decoded. So `%2F` belongs to an id, `/` does not.
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Final, Generic, Literal, TypeVar, get_args
 from urllib.parse import quote, unquote_to_bytes
+
+from msgspec import Struct
 
 from recommender_api.answers import (
     Item,
@@ -29,7 +30,7 @@ from recommender_api.requests import ItemQuery, RankingRequest, RecommendationRe
 Permission = Literal["recommend", "write_events", "personal_data", "admin"]
 Needed = Permission | Literal["open"]
 OPEN: Final = "open"
-"""What everybody may call, whatever the settings."""
+"""Operations that need no permission under any settings."""
 _NEEDED: Final = frozenset({OPEN, *get_args(Permission)})
 _ID: Final = re.compile(r"\{(\w+)\}")
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -42,24 +43,24 @@ class Operation(Generic[_AnswerT_co]):
 
     Attributes:
         name: of the client's method and of the endpoint.
-        method: of HTTP.
+        method: HTTP method.
         path: a template; `{…}` is an id between two slashes.
-        permission: that a call needs.
-        request: type of the JSON body, or of the query of a GET; None = there is nothing to say.
+        permission: needed for a call.
+        request: type of the JSON body, or of the query of a GET; None = neither.
         answer: type of the answer.
-        statuses: of a success, and of the refusals beside those of access.
-        summary: what it does.
-        hot: whether there are many: the gateway answers them by hand.
+        statuses: of success first, then of errors other than refused access.
+        summary: short description.
+        hot: whether calls are so frequent that the gateway has a fast path for them.
 
     Raises:
-        ValueError: the permission is none.
+        ValueError: the permission does not exist.
     """
 
     name: str
     method: Literal["GET", "POST", "DELETE"]
     path: str
     permission: Needed
-    request: Any = None
+    request: object = None
     answer: type[_AnswerT_co]
     statuses: tuple[int, ...]
     summary: str
@@ -71,8 +72,15 @@ class Operation(Generic[_AnswerT_co]):
 
     @property
     def has_budget(self) -> bool:
-        """Whether the request may say how long it waits."""
+        """Whether a request may set its time budget."""
         return isinstance(self.request, type) and issubclass(self.request, Visit)
+
+    @property
+    def query(self) -> type[Struct] | None:
+        """Type of the query of a GET; None = there is none."""
+        if self.method != "GET" or not isinstance(self.request, type) or not issubclass(self.request, Struct):
+            return None
+        return self.request
 
     @property
     def ids(self) -> list[str]:
@@ -104,7 +112,7 @@ RANK: Final = Operation(
     request=RankingRequest,
     answer=RankingResponse,
     statuses=(200, *_POSTED),
-    summary="Given items, scored and ranked for a visitor",
+    summary="Provided items, scored and ranked for a visitor",
 )
 RECORD: Final = Operation(
     name="record",
@@ -114,7 +122,7 @@ RECORD: Final = Operation(
     request=Interactions,
     answer=InteractionsResponse,
     statuses=(202, *_POSTED),
-    summary="Events, durable once they are accepted",
+    summary="Records events; accepted events are durable",
     hot=True,
 )
 FLUSH_SEEN: Final = Operation(
@@ -124,7 +132,7 @@ FLUSH_SEEN: Final = Operation(
     permission="personal_data",
     answer=FlushedSeen,
     statuses=_PERSONAL,
-    summary="Forgets what the user saw",
+    summary="Empties the seen filter of a user",
 )
 ERASE_USER: Final = Operation(
     name="erase_user",
@@ -133,7 +141,7 @@ ERASE_USER: Final = Operation(
     permission="personal_data",
     answer=ErasedUser,
     statuses=_PERSONAL,
-    summary="Erases the user, for good",
+    summary="Erases a user permanently",
 )
 USER_DATA: Final = Operation(
     name="user_data",
@@ -171,7 +179,7 @@ SIMILAR: Final = Operation(
     request=SimilarQuery,
     answer=SimilarItems,
     statuses=(200, 404, 405, 422),
-    summary="Items that are like one",
+    summary="Items similar to an item",
 )
 PICTURE: Final = Operation(
     name="picture",
@@ -198,17 +206,17 @@ READY: Final = Operation(
     permission=OPEN,
     answer=Ready,
     statuses=(200, 405, 503),
-    summary="Whether it is warmed up",
+    summary="Whether the service is warmed up",
 )
-OPERATIONS: Final[tuple[Operation[Any], ...]] = (
+OPERATIONS: Final[tuple[Operation[object], ...]] = (
     *(RECOMMEND, RANK, RECORD, FLUSH_SEEN, ERASE_USER, USER_DATA, ITEMS, ITEM, SIMILAR, PICTURE, STATUS, READY),
 )
 
-ByMethod = Mapping[str, Operation[Any]]
+ByMethod = Mapping[str, Operation[object]]
 
 
-def _by_path() -> dict[str, dict[str, Operation[Any]]]:
-    found: defaultdict[str, dict[str, Operation[Any]]] = defaultdict(dict)
+def _by_path() -> dict[str, dict[str, Operation[object]]]:
+    found: defaultdict[str, dict[str, Operation[object]]] = defaultdict(dict)
     for operation in OPERATIONS:
         found[operation.path][operation.method] = operation
     return dict(found)
@@ -218,11 +226,11 @@ _BY_PATH: Final = _by_path()
 _WITH_IDS: Final = tuple(
     (re.compile(_ID.sub(r"(?P<\1>[^/]*)", path)), found) for path, found in _BY_PATH.items() if _ID.search(path)
 )
-_NOTHING: Final[dict[str, Operation[Any]]] = {}
+_NOTHING: Final[dict[str, Operation[object]]] = {}
 
 
 def operations_at(path: str) -> tuple[ByMethod, dict[str, str]]:
-    """The operations of a percent-encoded path by method, none for no path of the API, and its ids, still encoded."""
+    """Operations of a percent-encoded path by method, empty for unknown paths, and its ids, still encoded."""
     if (found := _BY_PATH.get(path)) is not None:
         return found, {}
     for pattern, found in _WITH_IDS:
@@ -232,33 +240,33 @@ def operations_at(path: str) -> tuple[ByMethod, dict[str, str]]:
 
 
 def encode_id(raw_id: str) -> str:
-    """An id as it is written in a path; the two names that programs take for folders are encoded as well.
+    """Percent-encodes an id for a path, including `.` and `..`.
 
     Raises:
-        UnicodeEncodeError: a lone surrogate, which no address can hold.
+        UnicodeEncodeError: the id holds a lone surrogate, which addresses cannot hold.
     """
     return raw_id.replace(".", "%2E") if raw_id in {".", ".."} else quote(raw_id, safe="")
 
 
 def picture_path(item_id: str) -> str:
-    """Where the picture of an item is."""
+    """Path of an item's picture."""
     return PICTURE.path.format(item_id=encode_id(item_id))
 
 
 def decode_id(encoded: str) -> str:
-    """The id that a path holds, of any form: whatever was accepted once can be asked about and erased.
+    """Decodes an id of a path. Illegal ids are decoded as well, so that any stored id can be exported and erased.
 
     Raises:
-        ValueError: it is empty, its escapes are broken, or they are no UTF-8.
+        ValueError: the id is empty, or its escapes are broken or not UTF-8.
     """
     if not encoded:
         raise ValueError("the path holds an empty id; expected at least one character between the slashes")
     if broken := _BROKEN_ESCAPE.search(encoded):
         raise ValueError(
-            f"the path holds {encoded[broken.start() :][:3]!r}, which is no escape; expected % and two hex digits, "
+            f"the path holds {encoded[broken.start() :][:3]!r}, which is not an escape; expected % and two hex digits, "
             "%25 for the sign itself"
         )
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"the escapes in the path are no UTF-8: {error.reason} at byte {error.start}") from None
+        raise ValueError(f"the escapes in the path are not UTF-8: {error.reason} at byte {error.start}") from None

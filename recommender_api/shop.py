@@ -1,11 +1,12 @@
-"""Types of requests and events of one shop: with the columns that it declares."""
+"""Types of requests and events with the columns that a shop declares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar, cast
+from types import GenericAlias
+from typing import Annotated, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,8 +33,8 @@ class ShopColumn:
 
     Attributes:
         name: of the column.
-        kind: what it holds.
-        length: of a vector.
+        kind: of its values.
+        length: of a vector, else 0.
     """
 
     name: str
@@ -46,8 +47,8 @@ class ShopTypes:
     """The types of a shop.
 
     Args:
-        context: columns of the context, beside `device_type`.
-        filters: columns of items that requests may filter by; those that `Filters` has are left out.
+        context: context columns other than `device_type`.
+        filters: item columns that requests may filter by; those that `Filters` has are ignored.
     """
 
     context: Sequence[ShopColumn] = ()
@@ -55,39 +56,40 @@ class ShopTypes:
 
     @cached_property
     def recommendation(self) -> type[RecommendationRequest]:
-        """A request for recommendations."""
+        """Type of a request for recommendations."""
         return self._with_columns(RecommendationRequest, filters=self.filters_struct)
 
     @cached_property
     def ranking(self) -> type[RankingRequest]:
-        """A request to rank given items."""
+        """Type of a request to rank items."""
         return self._with_columns(RankingRequest, filters=self.filters_struct)
 
     @cached_property
     def event(self) -> type[InteractionEvent]:
-        """An event."""
+        """Type of an event."""
         return self._with_columns(InteractionEvent)
 
     @cached_property
-    def events(self) -> Any:
-        """Many events or one."""
-        return Annotated[list[self.event], Meta(min_length=1, max_length=MAX_EVENTS)] | self.event  # type: ignore[name-defined]
+    def events(self) -> object:
+        """Type of a list of events or one event."""
+        several = GenericAlias(list, (self.event,))
+        return Annotated[several, Meta(min_length=1, max_length=MAX_EVENTS)] | self.event
 
     @cached_property
     def context_struct(self) -> type[Struct]:
-        """The context."""
+        """Type of the context."""
         fields = [(column.name, _context_type(column), None) for column in self.context]
-        return _struct("Context", fields, Struct, "Where and how; what is missing is not told.")
+        return _struct("Context", fields, Struct, "Values of the declared context columns; missing = unknown.")
 
     @cached_property
     def filters_struct(self) -> type[Filters]:
-        """The filters."""
+        """Type of the filters."""
         own = (column for column in self.filters if column.name not in Filters.__struct_fields__)
         fields = [(one.name, (NumberRange if one.kind == "number" else _Categories) | None, None) for one in own]
         return _struct("Filters", fields, Filters)
 
     def _with_columns(self, base: type[_StructT], **types: type[Struct]) -> type[_StructT]:
-        """A struct whose context, and some other fields, are of the shop's types."""
+        """Subclass of `base` in which the context, and the fields in `types`, have the shop's types."""
         told = {info.name: _description(info.type) for info in msgspec.structs.fields(base)}
         types["context"] = self.context_struct
         fields = [
@@ -96,7 +98,9 @@ class ShopTypes:
         return _struct(base.__name__, fields, base)
 
 
-def _struct(name: str, fields: Sequence[tuple[str, Any, None]], base: type[_StructT], doc: str = "") -> type[_StructT]:
+def _struct(
+    name: str, fields: Sequence[tuple[str, object, None]], base: type[_StructT], doc: str = ""
+) -> type[_StructT]:
     made = msgspec.defstruct(
         name,
         fields,
@@ -110,12 +114,12 @@ def _struct(name: str, fields: Sequence[tuple[str, Any, None]], base: type[_Stru
     return cast(type[_StructT], made)
 
 
-def _description(annotation: Any) -> str:
+def _description(annotation: object) -> str:
     metas = (meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta))
     return next((meta.description for meta in metas if meta.description), "")
 
 
-def _context_type(column: ShopColumn) -> Any:
+def _context_type(column: ShopColumn) -> object:
     match column.kind:
         case "category":
             return _Category | None

@@ -1,4 +1,4 @@
-"""Values that tables and the API share: the names of events, and what a legal raw id is."""
+"""Values that tables and the API share: names of events, and the rule for raw ids."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Final, Literal, get_args
 EventName = Literal["view", "click", "cart", "purchase"]
 """Legal values of `event`."""
 EVENTS: Final[tuple[EventName, ...]] = get_args(EventName)
-"""The same in their order, which is that of their codes; a missing event is the first."""
+"""The same in the order of their codes; a missing event counts as the first."""
 MAX_ID_CHARS: Final = 256
 ID_PATTERN: Final = r"^(?!\.\.?$)[^\u0000-\u001f\u007f-\u009f]+$(?!\n)"
-"""Of a legal raw id, beside its length, for Python and for the schema of the API: no control character, and neither of
-the two names that programs take for folders in a path."""
+"""Pattern of a raw id, for Python and JSON schema: no control characters, neither `.` nor `..`."""
 _CONTROL: Final = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def id_fault(text: str) -> str | None:
-    """Why a text is no legal raw id; None if it is one.
+    """Says why a text is not a legal raw id; None if it is.
 
-    Categories and device types keep to the same rule, so that requests can name whatever tables hold.
+    Categories and device types follow the same rule, so that requests can name every value of the tables.
     """
     if not text:
         return "it is empty"
@@ -31,5 +30,5 @@ def id_fault(text: str) -> str | None:
     if text in {".", ".."}:
         return "programs take it for a folder in a path"
     if _SURROGATE.search(text):
-        return "it has half of a surrogate pair, which is no Unicode"
+        return "it has half of a surrogate pair, which is not Unicode"
     return None

@@ -1,4 +1,4 @@
-"""A typed client of the HTTP API: `Client` and `AsyncClient`; needs httpx and msgspec, neither Ray nor torch."""
+"""Typed client of the HTTP API: `Client` and `AsyncClient`. Needs httpx and msgspec, but neither Ray nor torch."""
 
 from recommender_api.answers import (
     Explanation,

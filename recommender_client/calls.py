@@ -1,4 +1,4 @@
-"""Calls as plain data: what is sent and what comes back. Both clients send them."""
+"""Calls as data, shared by both clients: what to send and how to read the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import httpx
 import msgspec
@@ -19,6 +19,7 @@ from recommender_client.errors import BadAnswerError, RefusedError, error_of
 from recommender_client.retry import AGAIN
 
 _AnswerT = TypeVar("_AnswerT")
+_Query = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,27 @@ class Call(Generic[_AnswerT]):
 
     Attributes:
         operation: of the API.
-        read: the answer of a successful response.
-        parameters: of the path.
-        query: of the address.
-        body: JSON.
-        headers: beside those that every call has.
-        again: statuses that are worth another try.
+        read: reads the answer from a successful response.
+        parameters: ids in the path, by name.
+        query: parameters of the query.
+        body: JSON, or None.
+        headers: in addition to those of all calls.
+        again: statuses after which to retry.
     """
 
-    operation: Operation[Any]
+    operation: Operation[object]
     read: Callable[[httpx.Response], _AnswerT]
     parameters: dict[str, str] = field(default_factory=dict)
-    query: dict[str, Any] = field(default_factory=dict)
+    query: _Query = field(default_factory=dict)
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     again: frozenset[int] = AGAIN
 
     def request(self, client: httpx.Client | httpx.AsyncClient, request_id: str | None) -> httpx.Request:
-        """The HTTP request.
+        """Builds the HTTP request.
 
         Raises:
-            RefusedError: an id that no address can hold.
+            RefusedError: an id cannot be part of an address.
         """
         path = self.operation.path.format(**{name: _in_path(name, value) for name, value in self.parameters.items()})
         headers = {**self.headers, "content-type": "application/json"} if self.body is not None else self.headers
@@ -58,10 +59,10 @@ class Call(Generic[_AnswerT]):
         )
 
     def answer(self, response: httpx.Response) -> _AnswerT:
-        """The answer.
+        """Reads the answer.
 
         Raises:
-            ApiError: the response tells of an error or cannot be read.
+            ApiError: the response is an error or cannot be read.
         """
         request_id = response.headers.get("x-request-id")
         if not response.is_success:
@@ -80,38 +81,38 @@ class Call(Generic[_AnswerT]):
 def call(
     operation: Operation[_AnswerT], request: msgspec.Struct | None = None, *, budget_ms: int | None = None, **ids: str
 ) -> Call[_AnswerT]:
-    """Any operation.
+    """Makes a call.
 
     Args:
         operation: of the API.
-        request: its body, or its query where it gets something.
-        budget_ms: milliseconds that it may take, for those that have a budget.
-        ids: in its path.
+        request: body, or query of a GET.
+        budget_ms: time budget in milliseconds, for operations that have one.
+        ids: in the path, by name.
     """
     has_body = request is not None and operation.method != "GET"
     return Call(
         operation,
         _reader(operation.answer),
         ids,
-        query={} if request is None or has_body else _given(request),
+        query={} if request is None or has_body else msgspec.convert(_given(request), _Query),
         body=_json(_given(request)) if request is not None and has_body else None,
         headers=_budget(budget_ms),
     )
 
 
 def record(events: Sequence[InteractionEvent]) -> Call[InteractionsResponse]:
-    """Events, accepted or refused one by one; they get ids, so that an attempt that is repeated counts once."""
+    """Makes a call that records events; they get ids, so that retries count once."""
     named = [replace(event, event_id=event.event_id or uuid.uuid4().hex) for event in events]
     return dataclasses.replace(call(RECORD), body=_json([_given(event) for event in named]))
 
 
 def ready() -> Call[Ready]:
-    """Whether the service is warmed up; a 503 is an answer, too."""
+    """Makes a call that asks for readiness; a 503 is an answer and not retried."""
     return dataclasses.replace(call(READY), again=frozenset())
 
 
 def _reader(answer: type[_AnswerT]) -> Callable[[httpx.Response], _AnswerT]:
-    if answer is Picture:  # the one answer that is no JSON
+    if answer is Picture:  # the only answer that is not JSON
         return lambda response: cast(_AnswerT, Picture(response.content, response.headers.get("content-type", "")))
     return lambda response: msgspec.json.decode(response.content, type=answer)
 
@@ -120,7 +121,7 @@ def _budget(budget_ms: int | None) -> dict[str, str]:
     return {} if budget_ms is None else {"x-budget-ms": str(budget_ms)}
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError as error:
@@ -141,9 +142,9 @@ def _no_text(what: str, error: UnicodeEncodeError) -> RefusedError:
     return RefusedError(f"{what} holds {half!r}, half of a character; expected Unicode", code="invalid_request")
 
 
-def _given(value: msgspec.Struct) -> dict[str, Any]:
-    """What differs from the default: a service that is older than this client need not know the rest."""
-    given: dict[str, Any] = {}
+def _given(value: msgspec.Struct) -> dict[str, object]:
+    """Fields that differ from their defaults, so that an older service need not know the others."""
+    given: dict[str, object] = {}
     for info in msgspec.structs.fields(value):
         field_value = getattr(value, info.name)
         default = info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default

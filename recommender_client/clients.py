@@ -1,4 +1,4 @@
-"""The two clients: the same methods, once to be called and once to be awaited."""
+"""The synchronous and the asynchronous client, with the same methods."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -37,7 +37,8 @@ from recommender_api.operations import (
 from recommender_api.requests import ItemQuery, RankingRequest, RecommendationRequest, SimilarQuery
 from recommender_client import calls
 from recommender_client.calls import Call, call
-from recommender_client.errors import NoConnectionError, UnavailableError
+from recommender_client.connection import result, settings
+from recommender_client.errors import UnavailableError
 from recommender_client.retry import Outcome, Retry
 
 _AnswerT = TypeVar("_AnswerT")
@@ -46,27 +47,15 @@ _FIRST_PAGE: Final = ItemQuery()
 _SIMILAR: Final = SimilarQuery()
 
 
-def _settings(base_url: str, credential: str | None, timeout_s: float) -> dict[str, Any]:
-    headers = {} if credential is None else {"authorization": f"Bearer {credential}"}
-    return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
-
-
-def _result(call: Call[_AnswerT], outcome: Outcome, base_url: httpx.URL) -> _AnswerT:
-    if isinstance(outcome, httpx.TransportError):
-        code = "timeout" if isinstance(outcome, httpx.TimeoutException) else "no_connection"
-        raise NoConnectionError(f"no answer from {base_url}: {outcome!r}", code=code) from outcome
-    return call.answer(outcome)
-
-
 class Client:
     """Calls the API; safe to share between threads. Close it, or use it in a `with` block.
 
     Args:
-        base_url: address of the service, with the path that it is mounted at.
+        base_url: address of the service, including a path prefix.
         credential: API key or token.
-        timeout_s: longest that each attempt may take to connect, to send, and between two pieces of the answer.
-        retry: when a call is tried again: after 429, 503 and a connection that could not be made or broke.
-        transport: how requests travel; for tests.
+        timeout_s: limit of each attempt for connecting, for sending, and between two parts of the answer.
+        retry: how to retry after 429, 503, and connections that fail or break.
+        transport: replaces the network in tests.
 
     Every method raises an `ApiError`.
     """
@@ -80,7 +69,7 @@ class Client:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._http = httpx.Client(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._http = httpx.Client(transport=transport, **settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
     def call(
@@ -92,43 +81,43 @@ class Client:
         request_id: str | None = None,
         **ids: str,
     ) -> _AnswerT:
-        """Any operation of `recommender_api.operations`; the methods below have names of their own for it.
+        """Calls an operation of `recommender_api.operations`; the methods below do so by name.
 
         Args:
             operation: of the API.
-            request: its body, or its query where it gets something.
-            budget_ms: milliseconds that it may take, for those that have a budget.
-            request_id: finds the call in the service's logs.
-            ids: in its path.
+            request: body, or query of a GET.
+            budget_ms: time budget in milliseconds, for operations that have one.
+            request_id: identifies the call in the service's logs.
+            ids: in the path, by name.
         """
         return self._send(call(operation, request, budget_ms=budget_ms, **ids), request_id)
 
     def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        """Recommends items to a visitor, within a budget of milliseconds if given."""
         return self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
-        """Given items, scored and ranked for a visitor."""
+        """Scores and ranks items for a visitor."""
         return self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     def record(self, events: Sequence[InteractionEvent], *, request_id: str | None = None) -> InteractionsResponse:
-        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        """Records events; accepted events are durable. Retries count once."""
         return self._send(calls.record(events), request_id)
 
     def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
-        """Forgets what a user saw; everything may be recommended again."""
+        """Empties the seen filter of a user; all items may be recommended again."""
         return self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
-        """Erases a user, for good."""
+        """Erases a user permanently."""
         return self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
-        """What is stored about a user."""
+        """Exports what is stored about a user."""
         return self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
@@ -140,7 +129,7 @@ class Client:
         return self.call(ITEM, item_id=item_id, request_id=request_id)
 
     def similar(self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None) -> SimilarItems:
-        """Items that are like one."""
+        """Items similar to an item."""
         return self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
@@ -152,7 +141,7 @@ class Client:
         return self.call(STATUS, request_id=request_id)
 
     def ready(self, *, request_id: str | None = None) -> bool:
-        """Whether it is warmed up; False also while nobody answers for it."""
+        """Whether the service is warmed up; False also if it does not answer."""
         try:
             return self._send(calls.ready(), request_id).ready
         except UnavailableError:
@@ -169,7 +158,7 @@ class Client:
                 outcome = error
             wait_s = self._retry.wait_after(outcome, attempt, call.again)
             if wait_s is None:
-                return _result(call, outcome, self._http.base_url)
+                return result(call, outcome, self._http.base_url)
             time.sleep(wait_s)
 
     def close(self) -> None:
@@ -186,7 +175,7 @@ class Client:
 
 
 class AsyncClient:
-    """As `Client`, for one event loop. Close it, or use it in an `async with` block."""
+    """`Client` for asyncio. Use it within one event loop; close it, or use it in an `async with` block."""
 
     def __init__(
         self,
@@ -197,7 +186,7 @@ class AsyncClient:
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._http = httpx.AsyncClient(transport=transport, **_settings(base_url, credential, timeout_s))
+        self._http = httpx.AsyncClient(transport=transport, **settings(base_url, credential, timeout_s))
         self._retry = retry or Retry()
 
     async def call(
@@ -215,31 +204,31 @@ class AsyncClient:
     async def recommend(
         self, request: RecommendationRequest = _NOBODY, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RecommendationResponse:
-        """Ranked items for a visitor, within a budget of milliseconds if one is given."""
+        """Recommends items to a visitor, within a budget of milliseconds if given."""
         return await self.call(RECOMMEND, request, budget_ms=budget_ms, request_id=request_id)
 
     async def rank(
         self, request: RankingRequest, *, budget_ms: int | None = None, request_id: str | None = None
     ) -> RankingResponse:
-        """Given items, scored and ranked for a visitor."""
+        """Scores and ranks items for a visitor."""
         return await self.call(RANK, request, budget_ms=budget_ms, request_id=request_id)
 
     async def record(
         self, events: Sequence[InteractionEvent], *, request_id: str | None = None
     ) -> InteractionsResponse:
-        """Sends what visitors did; accepted events are durable. An attempt that is repeated counts once."""
+        """Records events; accepted events are durable. Retries count once."""
         return await self._send(calls.record(events), request_id)
 
     async def flush_seen(self, user_id: str, *, request_id: str | None = None) -> FlushedSeen:
-        """Forgets what a user saw; everything may be recommended again."""
+        """Empties the seen filter of a user; all items may be recommended again."""
         return await self.call(FLUSH_SEEN, user_id=user_id, request_id=request_id)
 
     async def erase_user(self, user_id: str, *, request_id: str | None = None) -> ErasedUser:
-        """Erases a user, for good."""
+        """Erases a user permanently."""
         return await self.call(ERASE_USER, user_id=user_id, request_id=request_id)
 
     async def user_data(self, user_id: str, *, request_id: str | None = None) -> UserData:
-        """What is stored about a user."""
+        """Exports what is stored about a user."""
         return await self.call(USER_DATA, user_id=user_id, request_id=request_id)
 
     async def items(self, query: ItemQuery = _FIRST_PAGE, *, request_id: str | None = None) -> ItemPage:
@@ -253,7 +242,7 @@ class AsyncClient:
     async def similar(
         self, item_id: str, query: SimilarQuery = _SIMILAR, *, request_id: str | None = None
     ) -> SimilarItems:
-        """Items that are like one."""
+        """Items similar to an item."""
         return await self.call(SIMILAR, query, item_id=item_id, request_id=request_id)
 
     async def picture(self, item_id: str, *, request_id: str | None = None) -> Picture:
@@ -265,7 +254,7 @@ class AsyncClient:
         return await self.call(STATUS, request_id=request_id)
 
     async def ready(self, *, request_id: str | None = None) -> bool:
-        """Whether it is warmed up; False also while nobody answers for it."""
+        """Whether the service is warmed up; False also if it does not answer."""
         try:
             return (await self._send(calls.ready(), request_id)).ready
         except UnavailableError:
@@ -282,7 +271,7 @@ class AsyncClient:
                 outcome = error
             wait_s = self._retry.wait_after(outcome, attempt, call.again)
             if wait_s is None:
-                return _result(call, outcome, self._http.base_url)
+                return result(call, outcome, self._http.base_url)
             await asyncio.sleep(wait_s)
 
     async def aclose(self) -> None:

@@ -1,8 +1,9 @@
-"""What can go wrong, by what the caller can do about it."""
+"""Errors, by what the caller can do about them."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -10,13 +11,13 @@ from recommender_api.answers import ErrorResponse
 
 
 class ApiError(Exception):
-    """Base of all errors of the client.
+    """Base of all errors of this client.
 
     Attributes:
-        code: stable name of what is wrong, from the answer.
-        details: values that belong to it, for example the legal ones.
+        code: stable name of the error, from the answer.
+        details: further values, for example the legal ones.
         status: HTTP status; None without an answer.
-        request_id: finds the request in the service's logs.
+        request_id: identifies the request in the service's logs.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class ApiError(Exception):
         code: str,
         status: int | None = None,
         request_id: str | None = None,
-        details: dict[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -36,11 +37,11 @@ class ApiError(Exception):
 
 
 class RefusedError(ApiError):
-    """The request is at fault; sending it again does not help."""
+    """The request is wrong; retries do not help."""
 
 
 class UnauthenticatedError(ApiError):
-    """No credential, or one that is not valid (401)."""
+    """The credential is missing or not valid (401)."""
 
 
 class ForbiddenError(ApiError):
@@ -52,19 +53,19 @@ class NotFoundError(ApiError):
 
 
 class OverloadedError(ApiError):
-    """Too many requests wait, and they did so on every attempt (429)."""
+    """The service was overloaded on every attempt (429)."""
 
 
 class UnavailableError(ApiError):
-    """The service could not answer, on any attempt (5xx)."""
+    """The service could not answer on any attempt (5xx)."""
 
 
 class NoConnectionError(ApiError):
-    """No answer came: no connection, or not in time."""
+    """No answer: the connection failed or timed out."""
 
 
 class BadAnswerError(ApiError):
-    """An answer came that this client cannot read: it or a proxy speaks another language."""
+    """The answer cannot be read; it may come from another version or from a proxy."""
 
 
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
@@ -76,7 +77,7 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 
 
 def error_of(status: int, content: bytes, request_id: str | None) -> ApiError:
-    """The error that an answer stands for."""
+    """Builds the error for an answer."""
     kind = _BY_STATUS.get(status, UnavailableError if status >= 500 else RefusedError)
     try:
         body = msgspec.json.decode(content, type=ErrorResponse).error

@@ -1,4 +1,4 @@
-"""When a call is tried again, and after how long."""
+"""When to retry a call, and how long to wait."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import httpx
 
 AGAIN: Final = frozenset({429, 503})
 Outcome = httpx.Response | httpx.TransportError
-"""What an attempt brought."""
+"""Result of an attempt."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Exponential waits with full jitter; a Retry-After of the service is a lower bound.
+    """Exponential backoff with full jitter; a Retry-After header is a lower bound.
 
     Attributes:
-        attempts: tries in all; 1 = never again.
-        first_s: longest wait before the second try; it doubles with each further one.
-        longest_s: no wait is longer; a service that asks for more is not asked again.
-        generator: draws the waits.
+        attempts: most attempts; 1 = no retry.
+        first_s: longest wait before the second attempt; doubles with each further attempt.
+        longest_s: upper bound of all waits; a longer Retry-After ends the retries.
+        generator: source of the jitter.
     """
 
     attempts: int = 3
@@ -36,14 +36,14 @@ class Retry:
             raise ValueError(f"first_s={self.first_s} is not within [0, longest_s={self.longest_s}]")
 
     def wait_after(self, outcome: Outcome, attempt: int, again: frozenset[int] = AGAIN) -> float | None:
-        """Seconds until the next attempt; None = the outcome is final.
+        """Seconds to wait before the next attempt; None = no further attempt.
 
-        A late answer is final: the service may still be at work on it.
+        A read timeout is final: the service may still be working on the call.
 
         Args:
-            outcome: what the attempt brought.
+            outcome: of the attempt.
             attempt: its number, from 1.
-            again: statuses that are worth another try.
+            again: statuses after which to retry.
         """
         if isinstance(outcome, httpx.TransportError):
             return None if isinstance(outcome, httpx.ReadTimeout) else self._wait_s(attempt, None)

@@ -157,7 +157,7 @@ def _read_manifest(source: Path) -> OldManifest:
     for name, entry in old.files.items():
         file = source / name
         if not is_path(name):
-            raise BundleError(f"bundle {old.version}: {name!r} is no path below the bundle's folder")
+            raise BundleError(f"bundle {old.version}: {name!r} is not a path below the bundle's folder")
         if not file.is_file() or file_entry(file) != entry:
             raise BundleError(f"bundle {old.version}: {name!r} is gone or does not match its checksum")
     return old

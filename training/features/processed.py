@@ -154,7 +154,9 @@ class Processed:
         return {
             feature.column_name: numbers_of(self.items[feature.column_name])
             if feature.kind is FeatureKind.NUMERIC
-            else Categories.of(self.items[feature.column_name].to_pylist(), feature.kind)
+            else (Categories.of_values if feature.kind is FeatureKind.CATEGORICAL else Categories.of_lists)(
+                self.items[feature.column_name].to_pylist()
+            )
             for feature in self.schema.shown
         }
 

@@ -57,7 +57,7 @@ class CandidateIndex:
         try:
             index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise BundleError(f"{index_file.name} is no index that can be read; build it anew") from error
+            raise BundleError(f"{index_file.name} is no index that can be read; rebuild it") from error
         if (index.ntotal, index.d) != candidates.shape:
             raise BundleError(
                 f"{index_file.name} holds {index.ntotal} embeddings of {index.d}, the candidates are "

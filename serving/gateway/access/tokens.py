@@ -14,7 +14,7 @@ import httpx
 import jwt
 
 from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
-from contracts.json_text import parse_json
+from contracts.json_text import parse_object
 from recommender_api.operations import Permission
 from serving.gateway.access.access import Caller
 from serving.gateway.access.config import JwtConfig
@@ -162,7 +162,7 @@ class TokenVerifier:
 
 def _keys_of(content: bytes) -> dict[str, jwt.PyJWK]:
     """Signing keys of a key set by their ids."""
-    keys = jwt.PyJWKSet.from_dict(parse_json(content)).keys
+    keys = jwt.PyJWKSet.from_dict(parse_object(content)).keys
     return {key.key_id or "": key for key in keys if key.public_key_use in {None, "sig"}}
 
 

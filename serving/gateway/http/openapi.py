@@ -99,8 +99,8 @@ def _described(operation: Operation[object], schema_of: Mapping[object, JsonObje
     if _has_body(operation):
         found["requestBody"] = {"required": True, "content": _json(schema_of[operation.request])}
         parameters += [_BUDGET] if operation.has_budget else []
-    elif operation.request is not None:
-        parameters += _query_parameters(operation.request)
+    elif operation.query is not None:
+        parameters += _query_parameters(operation.query)
     found["parameters"] = [*parameters, _REQUEST_ID]
     if operation.permission != OPEN:
         found["description"] = f"Where access is limited it needs the permission `{operation.permission}`."

@@ -76,7 +76,7 @@ def error_answer(error: Exception, request_id: str) -> tuple[int, bytes, Headers
     if error.http_status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodError):
-        headers.append((b"allow", b", ".join(method.encode() for method in error.details["allowed"])))
+        headers.append((b"allow", b", ".join(method.encode() for method in error.allowed)))
     return error.http_status, error_body(error.code, error.message, error.details), headers
 
 

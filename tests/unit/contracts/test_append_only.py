@@ -64,5 +64,5 @@ def test_the_end_of_a_line_that_was_cut_off_is_put_right(tmp_path: Path) -> None
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="is no regular file; lines that must not be lost need one"):
+    with pytest.raises(OSError, match="is not a regular file; lines that must not be lost need one"):
         append_whole(tmp_path / "pipe", b"one\n")

@@ -68,9 +68,12 @@ def test_fields_of_users_in_the_online_store() -> None:
     [
         (
             feature("words", "item", "categorical", column="description"),
-            "the column items.description is no feature; take",
+            "the column items.description is not a feature; remove",
         ),
-        (feature("picture", "item", "categorical", column="image_path"), "the column items.image_path is no feature"),
+        (
+            feature("picture", "item", "categorical", column="image_path"),
+            "the column items.image_path is not a feature",
+        ),
         (
             feature("x", "item", "numeric", column="category_l2"),
             "items.category_l2 is a string, not numeric; legal kinds: c",
@@ -80,12 +83,15 @@ def test_fields_of_users_in_the_online_store() -> None:
             "users.age is a float64, not categorical; legal kinds: numer",
         ),
         (feature("x", "query", "categories", column="gender"), "users.gender is a string, not categories"),
-        (feature("x", "query", "numeric", column="label", source="context"), "interactions.label is no feature"),
+        (feature("x", "query", "numeric", column="label", source="context"), "interactions.label is not a feature"),
         (
             feature("x", "query", "categorical", column="item_id", source="context"),
-            "interactions.item_id is no feature",
+            "interactions.item_id is not a feature",
         ),
-        (feature("x", "query", "categorical", column="clicked", source="context"), "impressions.clicked is no feature"),
+        (
+            feature("x", "query", "categorical", column="clicked", source="context"),
+            "impressions.clicked is not a feature",
+        ),
     ],
 )
 def test_a_fixed_column_that_is_something_else(one: Feature, says: str) -> None:

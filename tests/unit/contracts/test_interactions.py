@@ -38,11 +38,11 @@ def test_the_subject_is_the_user_or_else_the_session() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"view", "a stream entry is no interaction: JSON is malformed"),
-        (b'{"event_id":"e"}', "a stream entry is no interaction: Object missing required field `item_id`"),
+        (b"view", "a stream entry is not an interaction: JSON is malformed"),
+        (b'{"event_id":"e"}', "a stream entry is not an interaction: Object missing required field `item_id`"),
         (encode(LEAST).replace(b'"s1"', b"1"), "Expected `str | null`, got `int` - at `$.session_id`"),
         (encode(LEAST).replace(b"s1", b""), "interaction 'e2' has neither user_id nor session_id, expected one"),
-        (b'{"event_id":"\xff"}', "a stream entry is no interaction"),
+        (b'{"event_id":"\xff"}', "a stream entry is not an interaction"),
     ],
 )
 def test_other_entries_are_refused(content: bytes, message: str) -> None:
@@ -53,5 +53,5 @@ def test_other_entries_are_refused(content: bytes, message: str) -> None:
 def test_an_erasure_is_told_in_the_same_stream() -> None:
     erasure = Erasure(user_id="ü", erased_at=100)
     assert decode_erasure(encode_erasure(erasure)) == erasure
-    with pytest.raises(DataError, match="a stream entry is no erasure: Object missing required field `user_id`"):
+    with pytest.raises(DataError, match="a stream entry is not an erasure: Object missing required field `user_id`"):
         decode_erasure(encode(LEAST))

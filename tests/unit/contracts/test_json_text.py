@@ -31,9 +31,9 @@ def test_what_is_written_is_read(value: object) -> None:
         (b"[" * 100_000, "it is nested too deep"),
         (b'{"a":' * 100_000, "it is nested too deep"),
         (b"1" * 5_000, "Exceeds the limit"),
-        (b"[1e999]", "1e999 is no finite number"),
-        (b"[NaN]", "NaN is no finite number"),
-        (b"[-Infinity]", "-Infinity is no finite number"),
+        (b"[1e999]", "1e999 is not a finite number"),
+        (b"[NaN]", "NaN is not a finite number"),
+        (b"[-Infinity]", "-Infinity is not a finite number"),
         (b'{"a": {"b": 1, "b": 2}}', "the key 'b' is there twice"),
     ],
 )

@@ -109,7 +109,7 @@ def entry(action: str, version: str, previous: str | None) -> dict[str, Any]:
         (json.dumps({"production": "v1", "history": [entry("remove", "v1", None)]}), r"history\.0\.action: Input"),
         (json.dumps({"history": {"0": entry("promote", "v1", None)}}), "history: Input"),
         (json.dumps({"production": None, "other": 1}), "other: Extra"),
-        ('{"production": 1e999}', "1e999 is no finite number"),
+        ('{"production": 1e999}', "1e999 is not a finite number"),
         ('{"production": "\\ud800"}', "is in production, the history leads to None"),
         ("null", "Input should be"),
         (json.dumps({"production": 1}), "production: Input should be a valid string"),

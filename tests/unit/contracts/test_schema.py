@@ -112,9 +112,9 @@ def test_columns_that_a_feature_becomes() -> None:
         ),
         (
             [item("a"), item("b", encode={"share": "c"}), item("d", encode={"buckets": 5})],
-            "b: encode.share='c' is no feature with a vocabulary of its own; legal: a",
+            "b: encode.share='c' is not a feature with its own vocabulary; legal: a",
         ),
-        ([item("a", encode={"share": "a"}), item("b")], "a: encode.share='a' is no feature .*; legal: b"),
+        ([item("a", encode={"share": "a"}), item("b")], "a: encode.share='a' is not a feature .*; legal: b"),
     ],
 )
 def test_features_that_clash(features: list[Feature], message: str) -> None:
@@ -148,8 +148,8 @@ def test_two_sides_may_read_columns_of_one_name() -> None:
         ),
         ({"kind": "numeric", "encode": {"bins": 4, "missing_flag": True}}, "bins and missing_flag exclude each other"),
         ({"kind": "numeric", "encode": {"bins": 4, "fill": 1}}, "bins and fill exclude each other; a bin of its own"),
-        ({"kind": "numeric", "encode": {"bins": [1, 1]}}, r"bins=\[1.0, 1.0\] are no rising edges"),
-        ({"kind": "numeric", "encode": {"bins": []}}, r"bins=\[\] are no rising edges"),
+        ({"kind": "numeric", "encode": {"bins": [1, 1]}}, r"bins=\[1.0, 1.0\] are not ascending edges"),
+        ({"kind": "numeric", "encode": {"bins": []}}, r"bins=\[\] are not ascending edges"),
         ({"kind": "numeric", "encode": {"bins": 1}}, "bins=1; expected 2 or more, or the edges between them"),
         ({"kind": "numeric", "encode": {"clip": [2, 1]}}, r"clip=\[2.0, 1.0\] has its lowest number above its highest"),
         ({"kind": "numeric", "encode": {"log": "natural", "fill": 0}}, "fill=0.0 has no natural logarithm; expected"),
@@ -245,9 +245,12 @@ def test_a_range_of_names_is_a_feature_for_each_number(tmp_path: Path) -> None:
     [
         (
             "{name: I3..I1, side: pair, kind: numeric}",
-            "columns: 'I3..I1' is no range of names; expected for example I1..",
+            "columns: 'I3..I1' is not a range of names; expected for example I1..",
         ),
-        ("{name: I1..I3, side: pair, kind: numeric, column: x}", "'I1..I3' is no range of names; .*, and no column"),
+        (
+            "{name: I1..I3, side: pair, kind: numeric, column: x}",
+            "'I1..I3' is not a range of names; .* without a column",
+        ),
         ("{name: I1..J3, side: pair, kind: numeric}", r"columns.0.name: String should match .* \(got 'I1..J3'\)"),
         (
             "{name: x, side: itm, kind: numeric}",

@@ -254,7 +254,11 @@ def change(name: str, do: Callable[[Any], Any]) -> Callable[[Path], None]:
         (change("transforms.json", lambda values: values["numbers"].pop("age_norm")), ValueError, "the numbers are of"),
         (change("transforms.json", lambda values: values.update(timezone="Mars")), ConfigError, "unknown timezone"),
         (change("transforms.json", lambda v: v["numbers"]["age_norm"].update(std=0)), ValueError, "greater than 0"),
-        (change("transforms.json", lambda v: v["numbers"]["age_norm"].update(edges=[1, 1])), ValueError, "no rising"),
+        (
+            change("transforms.json", lambda v: v["numbers"]["age_norm"].update(edges=[1, 1])),
+            ValueError,
+            "not ascending",
+        ),
         (change("schema.json", lambda values: values[0].update(name="reader")), ValueError, "vocabulary .*reader'"),
         (
             lambda folder: (folder / "vocabularies/gender.data.npy").write_bytes(b"x"),

@@ -27,11 +27,11 @@ def test_ids_come_back_from_paths(raw_id: str) -> None:
     ("encoded", "says"),
     [
         ("", "the path holds an empty id; expected at least one character"),
-        ("a%", "the path holds '%', which is no escape; expected % and two hex digits, %25 for the sign itself"),
-        ("%zz1", "the path holds '%zz', which is no escape"),
-        ("%FF", "the escapes in the path are no UTF-8: invalid start byte at byte 0"),
-        ("%C3", "the escapes in the path are no UTF-8"),
-        ("%ED%A0%80", "the escapes in the path are no UTF-8"),
+        ("a%", "the path holds '%', which is not an escape; expected % and two hex digits, %25 for the sign itself"),
+        ("%zz1", "the path holds '%zz', which is not an escape"),
+        ("%FF", "the escapes in the path are not UTF-8: invalid start byte at byte 0"),
+        ("%C3", "the escapes in the path are not UTF-8"),
+        ("%ED%A0%80", "the escapes in the path are not UTF-8"),
     ],
 )
 def test_what_is_no_id_is_refused(encoded: str, says: str) -> None:

@@ -30,7 +30,7 @@ def test_most_texts_are_legal(text: str) -> None:
         ("a\x85", "it has the control character U+0085"),
         (".", "programs take it for a folder in a path"),
         ("..", "programs take it for a folder in a path"),
-        ("a\ud800", "it has half of a surrogate pair, which is no Unicode"),
+        ("a\ud800", "it has half of a surrogate pair, which is not Unicode"),
     ],
 )
 def test_some_are_not_and_the_reason_is_told(text: str, fault: str) -> None:

@@ -172,7 +172,7 @@ def damaged(name: str) -> Callable[[Path], Any]:
             lambda folder: rewrite(
                 folder, lambda values: values["files"].update({"../outside": {"sha256": "0" * 64, "size": 0}})
             ),
-            "'../outside' is no path below the bundle's folder",
+            "'../outside' is not a path below the bundle's folder",
         ),
         (
             lambda folder: rewrite(folder, lambda values: [values.pop(name) for name in ("shop", "dims", "files")]),

@@ -100,7 +100,7 @@ def test_a_renamed_folder_is_refused(bundle_dir: Path) -> None:
 
 
 def test_another_schema_version_is_refused(bundle_dir: Path) -> None:
-    for version, fix in ((99, "build it anew"), (1, "convert it by python -m ray_apps.jobs.convert_bundle --help")):
+    for version, fix in ((99, "rebuild it"), (1, "convert it by python -m ray_apps.jobs.convert_bundle --help")):
         _reseal(bundle_dir, schema_version=version)
         with pytest.raises(BundleError, match=f"has schema version {version}, this code reads 2; {fix}"):
             open_bundle(bundle_dir)

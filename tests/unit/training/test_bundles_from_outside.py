@@ -76,7 +76,7 @@ def check_refused(folder: Path, says: str) -> None:
 def test_a_path_that_leaves_the_folder(folder: Path, name: str) -> None:
     (folder.parent / "outside").write_bytes(b"secret")
     rewrite(folder, lambda values: values["files"].update({name: {"sha256": "0" * 64, "size": 6}}))
-    check_refused(folder, "is no path below the bundle's folder; expected one such as 'items/price.npy'")
+    check_refused(folder, "is not a path below the bundle's folder; expected one such as 'items/price.npy'")
 
 
 def test_a_link_in_a_bundle(folder: Path, tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_part_that_serving_needs_and_the_manifest_does_not_list(folder: Path, 
         (b'{"a":' * 50_000, "it is nested too deep"),
         (b'{"schema_version": ' + b"1" * 5_000 + b"}", "Exceeds the limit"),
         (b'{"schema_version": 2, "schema_version": 2}', "the key 'schema_version' is there twice"),
-        (b'{"schema_version": NaN}', "NaN is no finite number"),
+        (b'{"schema_version": NaN}', "NaN is not a finite number"),
         (b"[1]", "has schema version None"),
-        (b"\xff", "is no manifest of a bundle: .*invalid start byte"),
+        (b"\xff", "is not a bundle manifest: .*invalid start byte"),
     ],
 )
 def test_a_manifest_that_is_none(folder: Path, content: bytes, says: str) -> None:
@@ -143,7 +143,7 @@ def test_a_manifest_that_is_none(folder: Path, content: bytes, says: str) -> Non
 )
 def test_wrong_types_in_a_manifest(folder: Path, field: str, value: object) -> None:
     rewrite(folder, lambda values: values.update({field: value}))
-    check_refused(folder, f"manifest.json is no manifest of a bundle: {field}")
+    check_refused(folder, f"manifest.json is not a bundle manifest: {field}")
 
 
 TRANSFORMS: list[tuple[str, Callable[[Any], Any], str]] = [
@@ -151,7 +151,7 @@ TRANSFORMS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("transforms.json", lambda values: values.update(other=1), "other: Extra inputs are not permitted"),
     ("transforms.json", lambda values: values["numbers"]["age_norm"].update(std="ten"), "age_norm.std: .*valid number"),
     ("transforms.json", lambda values: values["numbers"]["age_norm"].update(std=0.0), "age_norm.std: .*greater than 0"),
-    ("transforms.json", lambda values: values["numbers"]["age_norm"].update(edges=[2, 1]), "no rising edges"),
+    ("transforms.json", lambda values: values["numbers"]["age_norm"].update(edges=[2, 1]), "not ascending edges"),
     ("transforms.json", lambda values: values["numbers"].pop("age_norm"), r"the numbers are of \['age_binned', 'price"),
     ("transforms.json", lambda values: values.update(timezone="Mars/North"), "unknown timezone 'Mars/North'"),
     ("transforms.json", lambda values: values.update(timezone="../../etc/passwd"), "unknown timezone '../../etc/passw"),
@@ -210,8 +210,8 @@ def test_a_model_whose_description_is_none(folder: Path, name: str, content: byt
         ("values/price", np.zeros(12, np.float32), "is float32 with 1 dimensions, expected float64 with 1"),
         ("two_tower/candidate", np.zeros(12, np.float32), "is float32 with 1 dimensions, expected float32 with 2"),
         ("popularity/global", np.array([12], np.int32), r"item rows span \[12, 12\], expected within \[0, 11\]"),
-        ("items/title.offsets", np.arange(13)[::-1].copy(), "'items/title' is no column of strings"),
-        ("items/title.offsets", np.arange(13, dtype=np.float64), "'items/title' is no column of strings"),
+        ("items/title.offsets", np.arange(13)[::-1].copy(), "'items/title' is not a string column"),
+        ("items/title.offsets", np.arange(13, dtype=np.float64), "'items/title' is not a string column"),
     ],
 )
 def test_arrays_of_another_type(folder: Path, name: str, array: np.ndarray[Any, Any], says: str) -> None:
@@ -223,10 +223,10 @@ def test_arrays_of_another_type(folder: Path, name: str, array: np.ndarray[Any, 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00\xff\xff{"])
 def test_a_file_that_is_no_array(folder: Path, content: bytes) -> None:
     replace(folder, "values/price.npy", content)
-    check_refused(folder, "'values/price.npy' is no array")
+    check_refused(folder, "'values/price.npy' is not an array")
 
 
 def test_an_array_of_objects_is_not_unpickled(folder: Path) -> None:
     np.save(folder / "values/price.npy", np.array([{}] * 12, dtype=object), allow_pickle=True)
     replace(folder, "values/price.npy", (folder / "values/price.npy").read_bytes())
-    check_refused(folder, "'values/price.npy' is no array")
+    check_refused(folder, "'values/price.npy' is not an array")

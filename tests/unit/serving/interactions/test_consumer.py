@@ -130,7 +130,9 @@ def test_poison_goes_to_the_dead_letters_and_stops_nobody(
     found = letters(client)
     assert len(found) == 4
     for message, part in zip(
-        found, ["is no interaction", "timestamp -5 is no time", "is no erasure", "kind 'other'; expected"], strict=True
+        found,
+        ["is not an interaction", "timestamp -5 is no time", "is not an erasure", "kind 'other'; expected"],
+        strict=True,
     ):
         assert part in message
     assert [fields[b"other"] for _, fields in client.xrange(KEYS.dead_letters) if b"other" in fields] == [b"x"]

@@ -7,7 +7,7 @@ import pytest
 
 from contracts import columns as c
 from contracts.encoders import Values
-from contracts.feature import FeatureKind, Side
+from contracts.feature import Side
 from contracts.item_values import Categories
 from contracts.options import ItemFilters, Ragged
 from contracts.user_records import RecentItems, UserFeatures, UserRecords
@@ -24,8 +24,8 @@ TAGS = (["new", "sale"], ["sale"], None, [], ["odd"], ["new"])
 LITRES = np.array([0.5, 1.0, np.nan, 2.0, 0.0, 1.5])
 ITEMS = ItemLookup(
     {
-        "brand": Categories.of(BRANDS, FeatureKind.CATEGORICAL),
-        "tags": Categories.of(TAGS, FeatureKind.CATEGORIES),
+        "brand": Categories.of_values(BRANDS),
+        "tags": Categories.of_lists(TAGS),
         "litres": LITRES,
     },
     len(BRANDS),
@@ -79,7 +79,7 @@ def test_requests_of_a_batch_keep_their_own_filters() -> None:
 
 
 def test_a_catalogue_in_which_no_item_has_a_tag() -> None:
-    empty = Categories.of([None] * 6, FeatureKind.CATEGORIES)
+    empty = Categories.of_lists([None] * 6)
     eligibility = Eligibility(np.zeros(6, dtype=np.int64), np.zeros(6, dtype=np.bool_), ItemLookup({"tags": empty}, 6))
     wanted = ItemFilters(np.array([0], dtype=np.int32), Ragged.of([[]]), {"tags": Ragged.of([[1]])}, {})
     assert not eligibility.of(np.array([NOW]), wanted).any()

@@ -77,7 +77,7 @@ def test_a_password_comes_from_its_file_or_from_the_environment(
     with pytest.raises(ConfigError, match="is empty; write it there"):
         config.password()
     file.write_bytes(b"\xff\n")
-    with pytest.raises(ConfigError, match="it is no UTF-8"):
+    with pytest.raises(ConfigError, match="it is not UTF-8"):
         config.password()
 
 

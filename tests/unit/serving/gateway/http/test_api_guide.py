@@ -20,6 +20,7 @@ from recommender_api.operations import Permission
 from serving.config import ServingConfig
 from tests.conftest import need_program
 from tests.fixtures.local_server import served_locally
+from tests.fixtures.served_bundle import write_served_bundle
 from tests.unit.serving.gateway.conftest import Shop
 
 GUIDE = Path(__file__).parents[5] / "docs" / "guides" / "api.md"
@@ -36,10 +37,31 @@ def address(shop: Shop) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("program", blocks("python"), ids=range(len(blocks("python"))))
-def test_programs_run(address: str, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def shop_with_brands(tmp_path: Path, raw_dir: Path) -> Iterator[str]:
+    with served_locally(Shop(write_served_bundle(tmp_path, brands=True), raw_dir).app) as address:
+        yield address
+
+
+def output(program: str, address: str, capsys: pytest.CaptureFixture[str]) -> str:
     exec(compile(program.replace("http://localhost:8000", address), str(GUIDE), "exec"), {})
-    assert capsys.readouterr().out.strip()
+    return capsys.readouterr().out
+
+
+PROGRAMS = [program for program in blocks("python") if "context=" not in program]
+WITH_DECLARED_COLUMNS = [program for program in blocks("python") if "context=" in program]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_programs_run(address: str, program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(program, address, capsys).strip()
+
+
+def test_the_program_with_declared_columns_runs(shop_with_brands: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = WITH_DECLARED_COLUMNS
+    lines = output(program, shop_with_brands, capsys).splitlines()
+    assert len(lines) == 3
+    assert all("'brand': 'acme'" in line for line in lines)
 
 
 def curl(command: str, address: str) -> Any:
