@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import ray
 
@@ -14,10 +14,10 @@ from contracts.cores import ThreadsByLoad
 from serving.deployments.ray_metrics import RayMetrics
 from serving.placing.config import StageConfig
 from serving.running.load import ComputeThread
-from serving.stores.broken import BROKEN
-from serving.stores.connection import StoreConnection
-from serving.stores.owner import resolve_address
 from serving.watching.metrics import BROKEN_KEYS, MetricSink, Snapshot
+
+if TYPE_CHECKING:
+    from serving.stores.connection import StoreConnection
 
 _PAUSE_S: Final = 1.0
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -58,6 +58,9 @@ async def connect_stores(config: StageConfig) -> StoreConnection:
     Raises:
         ConfigError: the server of the stores does not support the settings.
     """
+    from serving.stores.connection import StoreConnection  # most replicas read no stores
+    from serving.stores.owner import resolve_address
+
     threading.Thread(target=_report_broken_keys, args=(RayMetrics((BROKEN_KEYS,)),), name="keys", daemon=True).start()
     address = await asyncio.to_thread(resolve_address, config.stores)
     stores = StoreConnection.open(config.stores, address)
@@ -67,6 +70,8 @@ async def connect_stores(config: StageConfig) -> StoreConnection:
 
 def _report_broken_keys(sink: MetricSink) -> None:
     """Reports the number of broken keys once a second."""
+    from serving.stores.broken import BROKEN
+
     pause = threading.Event()
     while not pause.wait(_PAUSE_S):
         if found := BROKEN.take():

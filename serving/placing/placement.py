@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError
@@ -13,13 +13,15 @@ from serving.placing.config import StageConfig
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.calls import StageCall
 from serving.running.load import ComputeThread
-from serving.stores.connection import StoreConnection
+
+if TYPE_CHECKING:
+    from serving.stores.connection import StoreConnection
 
 PlacementName = Literal["staged", "tiered", "fused"]
 GATEWAY: Final = "Gateway"
 CONSUMER: Final = "Consumer"
 """Deployment of the consumer of interactions, in every placement unless disabled."""
-Opener = Callable[[str, Bundle, StageConfig, ComputeThread, StoreConnection | None], StageCall]
+Opener = Callable[[str, Bundle, StageConfig, ComputeThread, "StoreConnection | None"], StageCall]
 """Opens what a deployment holds by its name; the stores are None unless `Placement.reading` has the name."""
 
 

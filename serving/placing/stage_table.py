@@ -19,10 +19,10 @@ from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.placing.config import StageConfig
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
-from serving.stores.connection import StoreConnection
 
 if TYPE_CHECKING:
     from serving.stages.user_lookup import UserLookup
+    from serving.stores.connection import StoreConnection
 
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)

@@ -66,7 +66,7 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
         (["shop=My-Shop"], r"shop: String should match pattern"),
         (
             ["features.columns=[{name: d, side: item, kind: categorical, column: description}]"],
-            "description is no fea",
+            "description is not a feature",
         ),
         (
             ["features.columns=[{name: mask, side: query, kind: categorical, source: context}]"],
