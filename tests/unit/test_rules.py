@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "demo_page": {"recommender_client", "demo_page"},
 }
 HEAVY_IN_CONTRACTS = ("ray", "torch", "pyarrow", "pandas", "feast", "faiss")
-MAX_MODULE_LINES = 400
+MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 50
 MAX_FOLDER_MODULES = 12
 FORBIDDEN_AT_IMPORT = {"basicConfig", "mkdir", "makedirs", "getenv", "init", "connect", "urlopen"}

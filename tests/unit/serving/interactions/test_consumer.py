@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from contracts import records as r
 from contracts.config import validate
 from contracts.errors import ConfigError
 from contracts.interactions import ERASURE_FIELD, STREAM_FIELD, Erasure, Interaction, encode, encode_erasure
-from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
-from serving.interactions.consumer import FeatureConsumer
 from serving.interactions.meter import (
     BACKLOG,
     DEAD_LETTERS,
@@ -26,36 +23,21 @@ from serving.interactions.meter import (
     FAILURES,
     FEATURE_MS,
     LAG_S,
-    STALE_USERS,
     ConsumerMeter,
 )
 from serving.interactions.records import RecordWriter
 from serving.stores.config import StoreConfig
-from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import CONSUMERS, Keys
 from serving.stores.top_category import TopCategoryStore
 from serving.watching.metrics import Snapshot
 from tests.fixtures.streams import accept, event
+from tests.unit.serving.interactions.conftest import AT_ONCE, SHOP, Open
 from training.tables import find_table, read_files
 
 pytestmark = pytest.mark.redis
-SHOP = "toys"
 KEYS = Keys(SHOP)
 PATIENCE_S = 60.0
-AT_ONCE = ConsumerConfig(flush_interval_s=1e-9, claim_after_s=3_600, gather_ms=0)
 NEVER = ConsumerConfig(flush_interval_s=1_000, claim_after_s=3_600, gather_ms=0)
-Open = Callable[..., FeatureConsumer]
-
-
-@pytest.fixture
-def consumer(server: EmbeddedRedis, client: redis.Redis, stores: StoreConfig) -> Iterator[Open]:
-    with ExitStack() as stack:
-
-        def opened(config: ConsumerConfig = AT_ONCE, name: str = "one", meter: Any = None) -> FeatureConsumer:
-            meter = meter or ConsumerMeter()
-            return stack.enter_context(open_consumer(config, stores, server.address, "UTC", name, meter))
-
-        yield opened
 
 
 def recorded(stores: StoreConfig, schema: Any = r.INTERACTIONS) -> list[dict[str, Any]]:
@@ -211,99 +193,6 @@ def test_an_entry_that_kills_its_consumers_is_given_up_and_takes_no_other_along(
     assert deaths == hasty.max_deliveries
     assert letters(client) == ["handed out 6 times and never acknowledged, more than max_deliveries=5"]
     assert {row["event_id"] for row in recorded(stores)} == {f"e{number}" for number in range(40)} - {"e17"}
-
-
-def test_a_disk_that_fails_is_tried_until_it_works(consumer: Open, client: redis.Redis, stores: StoreConfig) -> None:
-    stores.records_dir.write_text("no folder")
-    accept(client, SHOP, [event(1)], ["shoes"])
-    patient = consumer()
-    thread = threading.Thread(target=patient.run)
-    thread.start()
-    until(lambda: client.exists(KEYS.features("u1")))
-    time.sleep(0.2)
-    assert client.xpending(KEYS.interactions, CONSUMERS)["pending"] == 1
-    stores.records_dir.unlink()
-    until(lambda: client.xlen(KEYS.interactions) == 0)
-    patient.stop()
-    thread.join()
-    assert len(recorded(stores)) == 1
-    assert letters(client) == []
-
-
-@pytest.fixture
-def full(server: EmbeddedRedis) -> Iterator[Callable[[bool], object]]:
-    """Fills the store, or gives it room again."""
-    admin = server.admin_client()
-    limit = admin.config_get("maxmemory")["maxmemory"]
-
-    def fill(is_full: bool) -> None:
-        admin.config_set("maxmemory", 1 if is_full else limit)
-
-    yield fill
-    fill(False)
-    admin.close()
-
-
-def test_a_full_store_is_recorded_and_emptied_and_its_features_follow(
-    consumer: Open, client: redis.Redis, stores: StoreConfig, full: Callable[[bool], object]
-) -> None:
-    taken: list[Snapshot] = []
-    counted = consumer(AT_ONCE, "one", ConsumerMeter(taken.append))
-    accept(client, SHOP, [event(1)], ["shoes"])
-    counted.step(0)
-    accept(client, SHOP, [event(2), event(3)], ["books", "books"])
-    before = client.hgetall(KEYS.features("u1"))
-    full(True)
-    assert counted.step(0) == 2
-    assert {row["event_id"] for row in recorded(stores)} == {"e1", "e2", "e3"}
-    assert client.xlen(KEYS.interactions) == 0
-    assert client.hgetall(KEYS.features("u1")) == before
-    time.sleep(1.1)  # until it tries again
-    counted.step(0)
-    assert taken[-1].current[STALE_USERS, ()] == 1
-    full(False)
-    time.sleep(1.1)
-    counted.step(0)
-    assert client.hgetall(KEYS.features("u1")) != before
-    assert sorted(row["top_category"] for row in recorded(stores, r.USER_ACTIVITY)) == ["books", "shoes"]
-    time.sleep(1.1)  # reports are a second apart
-    counted.step(0)
-    assert taken[-1].current[STALE_USERS, ()] == 0
-    assert letters(client) == []
-
-
-def test_a_consumer_that_dies_with_a_full_store_leaves_the_feature_to_the_users_next_event(
-    consumer: Open, client: redis.Redis, stores: StoreConfig, full: Callable[[bool], object]
-) -> None:
-    consumer(AT_ONCE, "killed").step(0)  # its groups are there
-    accept(client, SHOP, [event(1), event(2)], ["books", "books"])
-    full(True)
-    consumer(AT_ONCE, "killed").step(0)
-    full(False)
-    assert client.xlen(KEYS.interactions) == 0
-    accept(client, SHOP, [event(3, timestamp=1_000_001)], ["shoes"])
-    consumer(AT_ONCE, "heir").step(0)
-    assert [row["top_category"] for row in recorded(stores, r.USER_ACTIVITY)] == ["books"]  # of all three events
-    assert {row["event_id"] for row in recorded(stores)} == {"e1", "e2", "e3"}
-
-
-def test_a_consumer_that_stops_while_its_disk_fails_leaves_the_work_to_the_next(
-    consumer: Open, client: redis.Redis, stores: StoreConfig
-) -> None:
-    stores.records_dir.write_text("no folder")
-    accept(client, SHOP, [event(1)], ["shoes"])
-    first = consumer()
-    thread = threading.Thread(target=first.run)
-    thread.start()
-    until(lambda: client.exists(KEYS.features("u1")))
-    first.stop()
-    thread.join()
-    stores.records_dir.unlink()
-    assert recorded(stores) == []
-    heir = consumer(AT_ONCE.model_copy(update={"claim_after_s": 0.01}), "two")
-    time.sleep(0.02)
-    heir.step(0)
-    assert len(recorded(stores)) == 1
 
 
 def test_what_is_counted(consumer: Open, client: redis.Redis, stores: StoreConfig) -> None:

@@ -10,6 +10,7 @@ import redis.asyncio
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
 from serving.stores.embedded import EmbeddedRedis
+from serving.stores.interactions import InteractionStore
 
 FAKE_ADDRESS = "redis://fake"
 
@@ -45,3 +46,8 @@ async def client(request: pytest.FixtureRequest, config: StoreConfig) -> AsyncIt
         opened = async_client(config, request.getfixturevalue("server").address)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+def store(client: redis.asyncio.Redis, config: StoreConfig) -> InteractionStore:
+    return InteractionStore(config, "redis://test", client)

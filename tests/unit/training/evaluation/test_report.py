@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +15,9 @@ import pytest
 from contracts.bundle import Bundle, open_bundle
 from contracts.clock import DAY_S
 from contracts.errors import DataError
-from contracts.messages import Candidates, PipelineResult, QueryFeatures, SeenMask
+from contracts.messages import PipelineResult, QueryFeatures, SeenMask
 from contracts.presets import SHOP
+from tests.fixtures.report_pipelines import ByRow, KnowsAll, OneItemForAll, OnlyItem
 from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
 from training.bundle_writer import BundleInputs, write_bundle
 from training.evaluation import EvaluationConfig, evaluate, main_table
@@ -27,7 +26,6 @@ from training.evaluation.figures import FigureMaker
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
 from training.evaluation.ranked import Ranked
 from training.evaluation.test_day import test_day as collect
-from training.features.events import EventTable
 from training.features.processed import Processed, open_processed
 
 if TYPE_CHECKING:
@@ -58,49 +56,6 @@ def bundle(processed: Processed, tmp_path_factory: pytest.TempPathFactory) -> Bu
     return open_bundle(write_bundle(inputs, folder / "bundles", "v1"))
 
 
-class ByRow:
-    """Retrieves the last six launched items, best first by falling ItemRow; ranks them by rising ItemRow."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.launched_at = np.asarray(bundle.items.launched_at)
-        self.calls: list[QueryFeatures] = []
-
-    def __call__(self, queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
-        self.calls.append(queries)
-        lists = [np.flatnonzero(self.launched_at <= now)[-6:] for now in queries.now]
-        retrieved = self._candidates([rows[::-1] for rows in lists])
-        ranked = self._candidates(lists)
-        if seen is not None:
-            ranked = ranked.where(~seen(ranked))
-        return PipelineResult(ranked, np.ones(len(ranked.rows), np.float32), ranked, retrieved, ((),) * len(queries))
-
-    @staticmethod
-    def _candidates(lists: Sequence[np.ndarray]) -> Candidates:
-        rows = np.concatenate(lists).astype(np.int32)
-        lengths = np.array([len(part) for part in lists], dtype=np.int32)
-        return Candidates("v1", rows, np.zeros(len(rows), np.float32), lengths)
-
-
-class KnowsAll:
-    """An oracle whose full variant gives the chosen item the best score; its items are in reverse order."""
-
-    def __init__(self, processed: Processed) -> None:
-        self.item_ids = tuple(f"i{row}" for row in range(NUM_ITEMS, 0, -1))
-        self._items = dict(zip(processed.event_ids(), processed.events().item_row, strict=True))
-
-    def find(self, event_ids: Sequence[str], days: Sequence[str]) -> Any:
-        assert days == ("2026-01-14",)
-        return SimpleNamespace(items=np.array([self._items[event] for event in event_ids]))
-
-    def scores(self, events: Any, variant: str, train_end: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        assert train_end == "2026-01-13"
-        for places in np.array_split(np.arange(len(events.items)), 2):
-            scores = np.zeros((len(places), NUM_ITEMS), dtype=np.float32)
-            if variant == "full":
-                scores[np.arange(len(places)), NUM_ITEMS - 1 - events.items[places]] = 1
-            yield places, scores
-
-
 @pytest.fixture(scope="module")
 def simulated(processed: Processed, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("reports")
@@ -108,24 +63,6 @@ def simulated(processed: Processed, bundle: Bundle, tmp_path_factory: pytest.Tem
     report: dict[str, Any] = json.loads((folder / "v1/report.json").read_text())
     page = folder / "v1/report.html"
     return {**report, "page": page.read_text(), "address": page.as_uri()}
-
-
-class OneItemForAll(Processed):
-    """Everybody has bought item 0 again and again; every target had been seen."""
-
-    def events(self, partitions: Sequence[int] | None = None) -> EventTable:
-        events = super().events(partitions)
-        again = np.arange(len(events)) > events.offsets[events.subject]
-        return replace(events, item_row=np.zeros_like(events.item_row), positive=events.positive & again)
-
-
-class OnlyItem(ByRow):
-    """A catalogue of which one item can be had: lists of item 0 alone."""
-
-    def __call__(self, queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
-        retrieved = self._candidates([np.zeros(1, dtype=np.int32)] * len(queries.now))
-        ranked = retrieved if seen is None else retrieved.where(~seen(retrieved))
-        return PipelineResult(ranked, np.ones(len(ranked.rows), np.float32), ranked, retrieved, ((),) * len(queries))
 
 
 def test_a_figure_of_nothing_is_null_and_the_report_draws_what_it_has(
