@@ -84,12 +84,11 @@ async def opened(
         stages = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if alone:
             stages |= _on_the_loop(bundle, config)
-        seen: Any = SeenStore(config.stores, stores.address, stores.client)
+        seen: Any = SeenStore(stores)
         if remember:
             seen = Remembered(seen)
-            own = (config.stores, stores.address, stores.client)
-            features = Remembered(UserFeatureStore(*own, bundle.schema))
-            recents = Remembered(RecentItemStore(*own))
+            features = Remembered(UserFeatureStore(stores, bundle.schema))
+            recents = Remembered(RecentItemStore(stores))
             lookup = UserLookup(features, recents, config.pipeline)
             stages["query_features"] = AsyncCall(QueryFeatureStage(lookup, QueryFeatureBuilder.open(bundle)))
         reader = seen_reader(seen, bundle.transforms.calendar, bundle.array("bloom/hashes"))

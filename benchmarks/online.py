@@ -86,8 +86,8 @@ async def change_figures(shop: Shop, port: int, trials: int) -> dict[str, Figure
     """Whether the next request reads an interaction, and how long the new `top_category` takes to the online store."""
     assert shop.config.stores.address is not None
     stores = StoreConnection.open(shop.config.stores, shop.config.stores.address)
-    recents = RecentItemStore(stores.config, stores.address, stores.client)
-    features = UserFeatureStore(stores.config, stores.address, stores.client, shop.bundle.schema)
+    recents = RecentItemStore(stores)
+    features = UserFeatureStore(stores, shop.bundle.schema)
     users = list(dict.fromkeys(one["user_id"] for one in shop.asked if "user_id" in one))[:trials]
     known, times = 0, []
     for user in users:
@@ -174,7 +174,7 @@ async def seen_filter_figures(shop: Shop, trials: int) -> dict[str, Figure]:
     config = shop.config.stores.model_copy(update={"seen_backend": "bitmap"})
     assert config.address is not None
     stores = StoreConnection.open(config, config.address)
-    seen = SeenStore(config, stores.address, stores.client)
+    seen = SeenStore(StoreConnection(config, stores.address, stores.client))
     rng, bundle = np.random.default_rng(2), shop.bundle
     users, today = [f"benchmark-{number}" for number in range(32)], 20_000
     keys, hashes = [Keys(config.shop).seen(user_subject(user)) for user in users], bundle.array("bloom/hashes")

@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import torch
 
 from benchmarks.load import http_request
+from benchmarks.ten_columns import SETTINGS
 from benchmarks.training import REFERENCE_DLRM
 from contracts import columns as c
 from contracts.bundle import Bundle, open_bundle, seal
@@ -72,7 +73,9 @@ class Shop:
 
 
 @contextmanager
-def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = False) -> Iterator[Shop]:
+def open_shop(
+    *, quick: bool, num_requests: int, seed: int = 0, scratch: bool = False, ten_columns: bool = False
+) -> Iterator[Shop]:
     """Builds the shop if it is missing, starts its stores, and stops them at the end.
 
     Args:
@@ -80,14 +83,14 @@ def open_shop(*, quick: bool, num_requests: int, seed: int = 0, scratch: bool = 
         num_requests: visitors to draw.
         seed: of the draw.
         scratch: whether to copy stores and records, for a benchmark that writes to them.
+        ten_columns: whether the shop declares the ten columns of `benchmarks.ten_columns`.
     """
     size = "debug" if quick else "demo"
-    var_dir = ROOT / "var" / "benchmarks" / size
-    overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
+    var_dir = ROOT / "var" / "benchmarks" / (f"{size}-ten-columns" if ten_columns else size)
     registry = Registry.open(var_dir / "bundles")
     if not _is_usable(registry, var_dir):
         config_file = ROOT / "configs" / "jobs" / f"{size}.yaml"
-        overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}"]
+        overrides = [f"var_dir={var_dir}", f"simulator.start_date={START_DATE}", *(SETTINGS if ten_columns else ())]
         command = [sys.executable, "-m", "ray_apps.jobs.pipeline", "--config", str(config_file), *overrides]
         subprocess.run(command, cwd=ROOT, check=True)
         _stores_mark(var_dir).touch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,15 +12,18 @@ from contracts import columns as c
 from contracts.catalogue import ItemFeatures
 from contracts.encoded import EncodedColumns
 from contracts.encoders import NumberFit, Values
-from contracts.presets import AGE_EDGES, ITEM_GENDER, PRICE_LOG_NORM, SHOP
-from contracts.schema import SideLayout
-from contracts.transforms import FittedTransforms
+from contracts.feature import FeatureKind, Side
+from contracts.presets import ITEM_GENDER, FeaturesConfig
+from contracts.schema import FeatureSchema, SideLayout
+from contracts.transforms import FittedTransforms, vocabulary_names
 from contracts.vocabulary import Vocabulary
 from training.features.events import EventTable, context_of, profile_of
 from training.trainers.data import WorkerData
 
 FIRST_DAY, NUM_DAYS = 20_000, 9
 EMBEDDING_DIM = 64
+_CATEGORIES: Final = 20
+"""Of a declared column."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,21 @@ REFERENCE = Sizes(300_000)
 QUICK = Sizes(3_000, 500)
 
 
-def random_shop(sizes: Sizes, seed: int = 0) -> WorkerData:
-    """One worker's data: every event is a training row."""
+def random_shop(sizes: Sizes, seed: int = 0, *, columns: Sequence[Mapping[str, Any]] = ()) -> WorkerData:
+    """One worker's data: every event is a training row.
+
+    Args:
+        sizes: of the shop.
+        seed: of the draw.
+        columns: entries of `features.columns`.
+    """
     rng = np.random.default_rng(seed)
-    transforms = _transforms(sizes)
+    transforms = _transforms(sizes, FeaturesConfig.model_validate({"columns": columns}).to_schema())
     events = _events(sizes, rng, transforms)
     rows = events.rows_between(FIRST_DAY, FIRST_DAY + NUM_DAYS)
     return WorkerData(
         events=events,
-        items=_items(sizes, rng),
+        items=_items(sizes, rng, transforms),
         encoded_id=np.arange(1, sizes.num_items + 1, dtype=np.int32),
         transforms=transforms,
         first_day=FIRST_DAY,
@@ -53,25 +64,32 @@ def random_shop(sizes: Sizes, seed: int = 0) -> WorkerData:
     )
 
 
-def _transforms(sizes: Sizes) -> FittedTransforms:
+def _transforms(sizes: Sizes, schema: FeatureSchema) -> FittedTransforms:
     counts = {c.USER_ID: sizes.num_users, c.ITEM_ID: sizes.num_items, c.GENDER: 2, c.DEVICE_TYPE: 3}
     counts |= {c.CATEGORY_L1: 20, c.CATEGORY_L2: 84, ITEM_GENDER: 3}
-    vocabularies = {name: Vocabulary(tuple(map(str, range(count)))) for name, count in counts.items()}
-    numbers = {
-        "age_binned": NumberFit(edges=AGE_EDGES),
-        "age_norm": NumberFit(fill=35.0, mean=40.0, std=12.0),
-        PRICE_LOG_NORM: NumberFit(fill=3.0, mean=3.0),
+    vocabularies = {
+        name: Vocabulary(tuple(map(str, range(counts.get(name, _CATEGORIES))))) for name in vocabulary_names(schema)
     }
-    return FittedTransforms(SHOP, vocabularies, numbers, "UTC")
+    numbers = {
+        feature.name: NumberFit(edges=_edges(feature.encode.bins), fill=35.0, mean=40.0, std=12.0)
+        for feature in schema.features
+        if feature.kind is FeatureKind.NUMERIC
+    }
+    return FittedTransforms(schema, vocabularies, numbers, "UTC")
 
 
-def _items(sizes: Sizes, rng: np.random.Generator) -> ItemFeatures:
-    count = sizes.num_items
-    codes = np.stack([rng.integers(1, high, count) for high in (21, 85, 4)], axis=1)
-    numbers, text, image = (
-        rng.normal(size=(count, width)).astype(np.float32) for width in (1, EMBEDDING_DIM, EMBEDDING_DIM)
+def _edges(bins: int | tuple[float, ...] | None) -> tuple[float, ...]:
+    return tuple(map(float, range(1, bins))) if isinstance(bins, int) else bins or ()
+
+
+def _items(sizes: Sizes, rng: np.random.Generator, transforms: FittedTransforms) -> ItemFeatures:
+    count, layout = sizes.num_items, transforms.schema.layout(Side.ITEM)
+    codes = np.stack([rng.integers(1, transforms.cardinality(name), count) for name in layout.codes], axis=1)
+    numbers, *vectors = (
+        rng.normal(size=(count, width)).astype(np.float32)
+        for width in (len(layout.numbers), *(EMBEDDING_DIM for _ in layout.vectors))
     )
-    columns = EncodedColumns(SHOP.digest, codes.astype(np.int32), numbers, vectors=(text, image))
+    columns = EncodedColumns(transforms.schema.digest, codes.astype(np.int32), numbers, vectors=tuple(vectors))
     return ItemFeatures(columns, np.zeros(count, dtype=np.int64))
 
 
@@ -87,8 +105,9 @@ def _events(sizes: Sizes, rng: np.random.Generator, transforms: FittedTransforms
         c.GENDER: [genders[code] for code in rng.integers(0, 2, users).tolist()],
         c.AGE: rng.integers(16, 80, users).astype(np.float64),
     }
-    profile, context = profile_of(SHOP), context_of(SHOP)
-    context_codes = np.stack([rng.integers(low, high, total) for low, high in ((0, 21), (0, 21), (1, 4))], axis=1)
+    profile, context = profile_of(transforms.schema), context_of(transforms.schema)
+    names = SideLayout.of(context)
+    codes = np.stack([rng.integers(0, transforms.cardinality(name), total) for name in names.codes], axis=1)
     return EventTable(
         subject_ids=np.arange(users).astype(object),
         offsets=np.arange(users + 1, dtype=np.int64) * sizes.events_per_user,
@@ -98,8 +117,10 @@ def _events(sizes: Sizes, rng: np.random.Generator, transforms: FittedTransforms
         item_row=rng.choice(sizes.num_items, total, p=popularity / popularity.sum()).astype(np.int32),
         timestamp=timestamp,
         day=(timestamp // 86_400).astype(np.int32),
-        context=EncodedColumns(SHOP.digest, context_codes.astype(np.int32), np.zeros((total, 0), dtype=np.float32)),
-        context_names=SideLayout.of(context),
+        context=EncodedColumns(
+            transforms.schema.digest, codes.astype(np.int32), np.zeros((total, len(names.numbers)), dtype=np.float32)
+        ),
+        context_names=names,
         positive=yes,
         seen=yes,
         mask=np.where(rng.random(total) < 0.05, 2, 0).astype(np.uint8),

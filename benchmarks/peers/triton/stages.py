@@ -57,9 +57,8 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
     from serving.stores.user_features import UserFeatureStore
 
     stores = shop.stores
-    opened = (stores.config, stores.address, stores.client)
-    features = UserFeatureStore(*opened, shop.bundle.schema)
-    lookup = UserLookup(features, RecentItemStore(*opened), without_fallbacks(shop.config).pipeline)
+    features = UserFeatureStore(stores, shop.bundle.schema)
+    lookup = UserLookup(features, RecentItemStore(stores), without_fallbacks(shop.config).pipeline)
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
@@ -149,7 +148,7 @@ def filter_seen_items(shop: OpenedShop) -> Stage:
     from serving.stores.seen import SeenStore
 
     stores = shop.stores
-    store = SeenStore(stores.config, stores.address, stores.client)
+    store = SeenStore(stores)
     hashes = shop.bundle.array("bloom/hashes")
     read = seen_reader(store, shop.bundle.transforms.calendar, hashes)
 
