@@ -81,7 +81,11 @@ def validate(cls: type[ConfigT], values: Mapping[str, object], *, source: str) -
     try:
         return cls.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(cls, entry) for entry in error.errors()]
+        reasons: dict[str, list[str]] = {}
+        for entry in error.errors():
+            where, reason = _explain(cls, values, entry)
+            reasons.setdefault(where, []).append(reason)
+        lines = [f"{where}: {' or: '.join(said)}" if where else "; ".join(said) for where, said in reasons.items()]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 
@@ -144,15 +148,33 @@ def _yaml_value(text: str) -> object:
     return text if rest.strip() else yaml.safe_load(text)
 
 
-def _explain(cls: type[BaseModel], entry: ErrorDetails) -> str:
-    location = ".".join(str(part) for part in entry["loc"])
+def _explain(cls: type[BaseModel], values: Mapping[str, object], entry: ErrorDetails) -> tuple[str, str]:
+    """The key of an error, empty if the message names it, and the message."""
+    keys = _keys(values, entry["loc"])
+    location = ".".join(map(str, keys))
     if entry["type"] == "extra_forbidden":
-        legal = ", ".join(sorted(_fields_at(cls, entry["loc"][:-1])))
-        return f"unknown key {location!r}; legal keys: {legal}"
-    untold = entry["type"] == "missing" or isinstance(entry.get("input"), Mapping) or _is_hidden(cls, entry["loc"])
+        return "", f"unknown key {location!r}; legal keys: {', '.join(sorted(_fields_at(cls, keys[:-1])))}"
+    untold = entry["type"] == "missing" or isinstance(entry.get("input"), Mapping) or _is_hidden(cls, keys)
     got = "" if untold else f" (got {entry.get('input')!r})"
-    where = f"{location}: " if location else ""
-    return f"{where}{entry['msg'].removeprefix('Value error, ')}{got}"
+    return location, f"{entry['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _keys(values: object, location: Sequence[int | str]) -> tuple[int | str, ...]:
+    """A location without the names that pydantic gives to the members of a union."""
+    keys: list[int | str] = []
+    for number, part in enumerate(location):
+        if isinstance(values, Mapping):
+            if part not in values and number < len(location) - 1:
+                continue
+            values = values.get(part)
+        elif isinstance(values, Sequence) and isinstance(part, int):
+            if part >= len(values):  # a validator made several entries of one
+                return (*keys, *location[number:])
+            values = values[part]
+        elif isinstance(part, str):
+            continue
+        keys.append(part)
+    return tuple(keys)
 
 
 def _is_hidden(cls: type[BaseModel], location: Sequence[int | str]) -> bool:

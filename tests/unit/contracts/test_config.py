@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import model_validator
@@ -31,6 +32,8 @@ class Outer(StrictConfig):
     """Sizes."""
     other: Inner | None = None
     """Perhaps another one inside."""
+    rings: tuple[int | Literal["all"], ...] = ()
+    """Numbers of rings, or all."""
 
 
 def write(path: Path, text: str) -> Path:
@@ -72,11 +75,13 @@ def test_a_value_of_the_command_line_is_whole(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        ("nam: x\nname: y\n", [], r"a.yaml: unknown key 'nam'; legal keys: inner, name, other, sizes"),
+        ("nam: x\nname: y\n", [], r"a.yaml: unknown key 'nam'; legal keys: inner, name, other, rings, sizes"),
         ("name: y\ninner:\n  dept: 1\n", [], r"unknown key 'inner.dept'; legal keys: depth, width"),
         ("name: y\ninner:\n  depth: deep\n", [], r"inner.depth: .*integer.* \(got 'deep'\)"),
         ("name: y\nother:\n  dept: 1\n", [], r"unknown key 'other.dept'; legal keys: depth, width"),
         ("name: y\ninner:\n  width: 2\n", [], r"a.yaml: inner: width=2 is above depth=1$"),
+        ("name: y\nrings: [1, few]\n", [], r"a.yaml: rings.1: .*integer.* \(got 'few'\) or: .*'all' \(got 'few'\)$"),
+        ("name: y\nother: 5\n", [], r"a.yaml: other: .*Inner.* \(got 5\)$"),
         ("{}\n", [], r"name: Field required"),
         ("- a\n", [], r"holds a list, expected a mapping"),
         ("a: [\n", [], r"is not valid YAML"),
