@@ -19,6 +19,7 @@ from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.merge import TablesEnd
 from serving.stores.meta import BrokenMarkerError, StoreMeta, read_meta
 from serving.stores.owner import resolve_address
@@ -85,7 +86,7 @@ async def _marker(config: StoreConfig, address: str) -> StoreMeta | None:
     """The store's marker; None if there is none or it is broken."""
     async with async_client(config, address) as client:
         with suppress(BrokenMarkerError):
-            return await read_meta(config, address, client)
+            return await read_meta(StoreConnection(config, address, client))
     return None
 
 

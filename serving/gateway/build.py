@@ -68,8 +68,8 @@ class Surroundings:
         cls, bundle: Bundle, config: ServingConfig, stores: StoreConnection, metrics: MetricSink | None = None
     ) -> Surroundings:
         """Those of a server: the configured clock, and the stores."""
-        seen = seen_reader(SeenStore(*stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
-        return cls(stores, config.clock(), seen, UserFeatureStore(*stores, bundle.schema), metrics)
+        seen = seen_reader(SeenStore(stores), bundle.transforms.calendar, bundle.array("bloom/hashes"))
+        return cls(stores, config.clock(), seen, UserFeatureStore(stores, bundle.schema), metrics)
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ def build_gateway(
     impressions = ImpressionLog(bundle, clock, folder, config.impressions, telemetry.impressions)
     settings = (config.service, config.reranking, config.exploration)
     service = RecommendationService(bundle, pipeline, catalogue, clock, *settings, telemetry.batch, impressions.add)
-    writer = InteractionStore(*stores)
+    writer = InteractionStore(stores)
     interactions = InteractionService(
         bundle, types, writer, clock, stores.config, config.interactions, telemetry.events, service.until_idle
     )
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
-    users = UserDataEndpoints(UserDataStore(*stores), around.user_features, clock, audit)
+    users = UserDataEndpoints(UserDataStore(stores), around.user_features, clock, audit)
     bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
     browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
     address = ClientAddress(limits.proxies)

@@ -156,7 +156,7 @@ def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnectio
     from serving.stores.recent import RecentItemStore
     from serving.stores.user_features import UserFeatureStore
 
-    return UserLookup(UserFeatureStore(*stores, bundle.schema), RecentItemStore(*stores), config.pipeline)
+    return UserLookup(UserFeatureStore(stores, bundle.schema), RecentItemStore(stores), config.pipeline)
 
 
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import NamedTuple
 
 import redis
 import redis.asyncio
 
-from serving.stores.client import async_client
+from serving.stores.client import async_client, store_errors
 from serving.stores.config import StoreConfig
 from serving.stores.seen_backend import SeenBackend
 
 
 class StoreConnection(NamedTuple):
-    """Settings, address and client of the stores; every store class takes these three: `SeenStore(*connection)`.
+    """Settings, address and client of the stores.
 
     Attributes:
         config: settings.
@@ -30,6 +30,10 @@ class StoreConnection(NamedTuple):
     def open(cls, config: StoreConfig, address: str) -> StoreConnection:
         """A connection to an address."""
         return cls(config, address, async_client(config, address))
+
+    def errors(self) -> AbstractAsyncContextManager[None]:
+        """Turns errors of the client into a `StoreError` with the address."""
+        return store_errors(self.config, self.address)
 
     async def check(self) -> None:
         """Checks that the server supports the settings; one that does not answer is checked when it is used.

@@ -11,16 +11,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-import redis.asyncio
-
 from contracts.bloom_edit import RingEditor
 from contracts.clock import DAY_S, HOUR_S
 from contracts.errors import StoreError
 from contracts.ids import Words
 from contracts.interactions import STREAM_FIELD, Interaction, encode
 from serving.stores import recent
-from serving.stores.client import store_errors
-from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import Keys
 from serving.stores.seen import ring_layout
 from serving.stores.seen_backend import Backend, SeenBackend
@@ -118,20 +115,16 @@ class InteractionStore:
     """Writes interactions of any subjects.
 
     Args:
-        config: the store's settings.
-        address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        stores: the connection.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
-        self._config = config
-        self._address = address
-        self._client = client
-        self._keys = Keys(config.shop)
-        self._rings = RingEditor(ring_layout(config))
-        self._filters = FilterCommands(config)
-        self._backend = SeenBackend(config, address)
-        self._commit = client.register_script(_COMMIT)
+    def __init__(self, stores: StoreConnection) -> None:
+        self._stores = stores
+        self._keys = Keys(stores.config.shop)
+        self._rings = RingEditor(ring_layout(stores.config))
+        self._filters = FilterCommands(stores.config)
+        self._backend = SeenBackend(stores.config, stores.address)
+        self._commit = stores.client.register_script(_COMMIT)
 
     async def add(self, new: Sequence[NewInteraction]) -> list[Outcome]:
         """Writes a batch, all or nothing: ids, recent items, categories, seen items, popularity and the stream.
@@ -147,8 +140,8 @@ class InteractionStore:
         """
         if not new:
             return []
-        async with store_errors(self._config, self._address):
-            backend = await self._backend.ask(self._client)
+        async with self._stores.errors():
+            backend = await self._backend.ask(self._stores.client)
             keyed = [self._keyed(one) for one in new]
             for _ in range(_MAX_ATTEMPTS):
                 outcomes, states = await self._read(keyed)
@@ -166,7 +159,7 @@ class InteractionStore:
         ids = [one.key for one in keyed]
         subjects = list(dict.fromkeys(one.subject for one in keyed))
         users = list({user for one in keyed if (user := one.new.interaction.user_id) is not None})
-        async with self._client.pipeline(transaction=False) as pipe:
+        async with self._stores.client.pipeline(transaction=False) as pipe:
             pipe.mget(ids + [key for subject in subjects for key in self._state_keys(subject)])
             if users:
                 pipe.hmget(self._keys.erased, users)
@@ -184,7 +177,7 @@ class InteractionStore:
         changed, old, new, filters, filed = [], [], [], [], []
         for subject, some in of_subject.items():
             before, seen = states[subject], [one.seen for one in some if one.seen is not None]
-            lifetime_s = self._config.lifetime_s(subject, first=before.recent is None and len(some) == 1)
+            lifetime_s = self._stores.config.lifetime_s(subject, first=before.recent is None and len(some) == 1)
             if backend == "module":
                 for day, hashes in _by_day(seen).items():
                     filters.append(self._keys.seen_days(subject))
@@ -200,7 +193,7 @@ class InteractionStore:
         users = {one.interaction.user_id for one in written if one.interaction.user_id is not None}
         days, popular = _popular(written)
         keys = [self._keys.erased, self._keys.interactions, *ids, *changed, *filters, *map(self._keys.popular, days)]
-        lifetimes = self._config.event_memory_hours * HOUR_S, (self._config.seen_window_days + 1) * DAY_S
+        lifetimes = self._stores.config.event_memory_hours * HOUR_S, (self._stores.config.seen_window_days + 1) * DAY_S
         entries = [encode(one.interaction) for one in written]
         numbers = len(users), len(ids), len(changed), len(filters)
         return bool(await self._commit(keys, [*numbers, *lifetimes, *users, *old, *filed, *entries, *new, *popular]))
@@ -215,8 +208,8 @@ class InteractionStore:
         items = recent.decode_or_nothing(old.recent).with_newer(
             [one.interaction.item_id for one in some],
             times,
-            max_age_s=self._config.history_days * DAY_S,
-            length=self._config.history_length,
+            max_age_s=self._stores.config.history_days * DAY_S,
+            length=self._stores.config.history_length,
         )
         day = recent.decode_or_nothing(old.day)
         categories = recent.with_newer_categories(day, [one.category or "" for one in some], times)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import redis.asyncio
 from pydantic import ValidationError
 
 from contracts.config import StrictConfig
 from contracts.errors import StoreError
 from serving.stores.broken import read_strings
-from serving.stores.client import store_errors
-from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import Keys
 
 
@@ -34,15 +32,15 @@ class StoreMeta(StrictConfig):
     """Subjects with a seen ring."""
 
 
-async def read_meta(config: StoreConfig, address: str, client: redis.asyncio.Redis) -> StoreMeta | None:
+async def read_meta(stores: StoreConnection) -> StoreMeta | None:
     """The marker; None if nothing was materialized.
 
     Raises:
         BrokenMarkerError: the marker cannot be read.
         StoreError: the store does not answer in time.
     """
-    async with store_errors(config, address):
-        [text] = await read_strings(client, [Keys(config.shop).meta])
+    async with stores.errors():
+        [text] = await read_strings(stores.client, [Keys(stores.config.shop).meta])
     try:
         return None if text is None else StoreMeta.model_validate_json(text)
     except ValidationError as error:

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import redis.asyncio
 
 from contracts.errors import StoreError
 from contracts.features import TOP_CATEGORY_EVENTS, TOP_CATEGORY_WINDOW_S, top_category
 from contracts.ids import IntArray
 from contracts.user_records import RecentItems
 from serving.stores.broken import KeyKind, read_strings, readable
-from serving.stores.client import store_errors
-from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import Keys
 
 
@@ -26,16 +24,12 @@ class RecentItemStore:
     """Reads recent items of all subjects of a batch in one round trip.
 
     Args:
-        config: the store's settings.
-        address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        stores: the connection.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
-        self._config = config
-        self._address = address
-        self._client = client
-        self._keys = Keys(config.shop)
+    def __init__(self, stores: StoreConnection) -> None:
+        self._stores = stores
+        self._keys = Keys(stores.config.shop)
 
     async def read(self, subjects: Sequence[str]) -> list[RecentItems | None]:
         """Recent items of each subject; empty if the store does not know it, None if they cannot be read.
@@ -50,8 +44,8 @@ class RecentItemStore:
         return await self._read("categories", [self._keys.day(subject) for subject in subjects])
 
     async def _read(self, kind: KeyKind, keys: list[str]) -> list[RecentItems | None]:
-        async with store_errors(self._config, self._address):
-            return [readable(kind, value, decode) for value in await read_strings(self._client, keys)]
+        async with self._stores.errors():
+            return [readable(kind, value, decode) for value in await read_strings(self._stores.client, keys)]
 
 
 def with_newer_categories(day: RecentItems, categories: Sequence[str], timestamps: Sequence[int]) -> RecentItems:

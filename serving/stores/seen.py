@@ -16,8 +16,8 @@ from contracts.bloom import RingLayout, Rings
 from contracts.errors import StoreError
 from contracts.seen import SeenFilters
 from serving.stores.broken import read_strings, readable
-from serving.stores.client import store_errors
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import Keys
 from serving.stores.seen_backend import SeenBackend
 from serving.stores.seen_module import ModuleFilters, filed_days
@@ -32,18 +32,14 @@ class SeenStore:
     """Reads what the subjects of a batch have seen, all in one round trip.
 
     Args:
-        config: the store's settings.
-        address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        stores: the connection.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
-        self._config = config
-        self._address = address
-        self._client = client
-        self._keys = Keys(config.shop)
-        self._layout = ring_layout(config)
-        self._backend = SeenBackend(config, address)
+    def __init__(self, stores: StoreConnection) -> None:
+        self._stores = stores
+        self._keys = Keys(stores.config.shop)
+        self._layout = ring_layout(stores.config)
+        self._backend = SeenBackend(stores.config, stores.address)
 
     async def read(self, subjects: Sequence[str | None], today: int) -> SeenFilters:
         """What B subjects saw in the window that ends today, a shop-local day; None has seen nothing.
@@ -52,14 +48,14 @@ class SeenStore:
             ConfigError: the settings want a backend that the server lacks.
             StoreError: the store does not answer in time.
         """
-        async with store_errors(self._config, self._address):
-            if await self._backend.ask(self._client) == "module":
+        async with self._stores.errors():
+            if await self._backend.ask(self._stores.client) == "module":
                 return await self._read_days(subjects, today)
             return await self._read_rings(subjects, today)
 
     async def _read_rings(self, subjects: Sequence[str | None], today: int) -> Rings:
         keys = [self._keys.seen(subject) for subject in subjects if subject is not None]
-        values = iter(await read_strings(self._client, keys))
+        values = iter(await read_strings(self._stores.client, keys))
         rings = [None if subject is None else next(values) for subject in subjects]
         try:
             return self._layout.open(rings, today)
@@ -73,9 +69,9 @@ class SeenStore:
         known = [subject for subject in subjects if subject is not None]
         found = []
         if known:
-            async with self._client.pipeline(transaction=False) as pipe:
+            async with self._stores.client.pipeline(transaction=False) as pipe:
                 for subject in known:
-                    oldest = today - self._config.seen_window_days + 1
+                    oldest = today - self._stores.config.seen_window_days + 1
                     pipe.zrangebyscore(self._keys.seen_days(subject), oldest, today)
                 found = await pipe.execute(raise_on_error=False)
         replies = iter(found)
@@ -87,5 +83,5 @@ class SeenStore:
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[redis.asyncio.client.Pipeline]:
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
+        async with self._stores.errors(), self._stores.client.pipeline(transaction=False) as pipe:
             yield pipe

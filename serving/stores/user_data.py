@@ -17,8 +17,8 @@ from contracts.ids import user_subject
 from contracts.interactions import ERASURE_FIELD, Erasure, encode_erasure
 from contracts.user_records import RecentItems
 from serving.stores.broken import KeyKind, readable
-from serving.stores.client import is_socket, store_errors
-from serving.stores.config import StoreConfig
+from serving.stores.client import is_socket
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import ERASURES, Keys
 from serving.stores.recent import decode
 from serving.stores.seen import ring_layout
@@ -51,17 +51,13 @@ class UserDataStore:
     """Reads and removes the data of a user, with the seen items of both backends.
 
     Args:
-        config: the store's settings.
-        address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        stores: the connection.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis) -> None:
-        self._config = config
-        self._address = address
-        self._client = client
-        self._keys = Keys(config.shop)
-        self._rings = RingEditor(ring_layout(config))
+    def __init__(self, stores: StoreConnection) -> None:
+        self._stores = stores
+        self._keys = Keys(stores.config.shop)
+        self._rings = RingEditor(ring_layout(stores.config))
 
     async def read(self, user_id: str) -> UserState:
         """Everything except Feast's row.
@@ -70,7 +66,7 @@ class UserDataStore:
             StoreError: the store does not answer in time.
         """
         subject, keys = user_subject(user_id), self._keys
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+        async with self._stores.errors(), self._stores.client.pipeline(transaction=True) as pipe:
             pipe.get(keys.recent(subject)).get(keys.day(subject)).get(keys.seen(subject))
             pipe.zrange(keys.seen_days(subject), 0, -1).hget(keys.erased, user_id)
             replies = await pipe.execute(raise_on_error=False)
@@ -117,11 +113,11 @@ class UserDataStore:
         def note(pipe: redis.asyncio.client.Pipeline) -> None:
             pipe.hset(keys.erased, user_id, now)
             pipe.xadd(keys.interactions, {ERASURE_FIELD: encode_erasure(Erasure(user_id=user_id, erased_at=now))})
-            if is_socket(self._address):
+            if is_socket(self._stores.address):
                 pipe.incr(ERASURES)
 
-        async with store_errors(self._config, self._address):
-            await self._client.hexists(keys.erased, user_id)  # fails early if the erasure could not be noted
+        async with self._stores.errors():
+            await self._stores.client.hexists(keys.erased, user_id)  # fails early if the erasure could not be noted
         await self._remove(user_subject(user_id), partial(keys.user_keys, user_id), note)
 
     async def _remove(
@@ -138,7 +134,7 @@ class UserDataStore:
             also: adds commands to the step.
         """
         days = self._keys.seen_days(subject)
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=True) as pipe:
+        async with self._stores.errors(), self._stores.client.pipeline(transaction=True) as pipe:
             for _ in range(_MAX_ATTEMPTS):
                 await pipe.watch(days)
                 filed = await self._filed(pipe, subject)
@@ -156,6 +152,6 @@ class UserDataStore:
         with suppress(redis.ResponseError, ValueError):
             return filed_days(await pipe.zrange(self._keys.seen_days(subject), 0, -1))
         prefix = self._keys.seen_on(subject, "")
-        found = [key.decode() async for key in self._client.scan_iter(self._keys.seen_on("*", "*"), _SCANNED)]
+        found = [key.decode() async for key in self._stores.client.scan_iter(self._keys.seen_on("*", "*"), _SCANNED)]
         days = [key.removeprefix(prefix) for key in found if key.startswith(prefix)]
         return [int(day) for day in days if day.isdigit()]

@@ -17,8 +17,7 @@ from contracts.schema import FeatureSchema
 from contracts.user_records import UserFeatures
 from serving.stores import feast_rows
 from serving.stores.broken import readable
-from serving.stores.client import store_errors
-from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.keys import Keys
 
 
@@ -26,17 +25,13 @@ class UserFeatureStore:
     """Reads user features that Feast wrote, without Feast (`feast_rows`).
 
     Args:
-        config: the store's settings.
-        address: redis:// or rediss:// address, for messages.
-        client: connection of this event loop.
+        stores: the connection.
         schema: names the columns of users to read.
     """
 
-    def __init__(self, config: StoreConfig, address: str, client: redis.asyncio.Redis, schema: FeatureSchema) -> None:
-        self._config = config
-        self._address = address
-        self._client = client
-        self._keys = Keys(config.shop)
+    def __init__(self, stores: StoreConnection, schema: FeatureSchema) -> None:
+        self._stores = stores
+        self._keys = Keys(stores.config.shop)
         views = feature_views(schema)
         self._columns = [field for view in views for field in view.fields]
         self._times = [feast_rows.time_field(view) for view in views]
@@ -51,7 +46,7 @@ class UserFeatureStore:
         """
         if not user_ids:
             return UserFeatures(np.zeros(0, dtype=np.bool_), {})
-        async with store_errors(self._config, self._address), self._client.pipeline(transaction=False) as pipe:
+        async with self._stores.errors(), self._stores.client.pipeline(transaction=False) as pipe:
             for user in user_ids:
                 pipe.hmget(self._keys.features(user), self._fields)
             rows = await pipe.execute(raise_on_error=False)

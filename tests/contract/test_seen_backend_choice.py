@@ -30,9 +30,10 @@ def config_of(backend: Any) -> StoreConfig:
 async def test_auto_takes_the_module_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     client, config = fakeredis.FakeAsyncRedis(), config_of("auto")
-    await InteractionStore(config, "redis://has-it", client).add([view("u", "a")])
+    stores = StoreConnection(config, "redis://has-it", client)
+    await InteractionStore(stores).add([view("u", "a")])
     assert await client.exists(f"toys:v3:seen_on:u:u:{TODAY}", "toys:v3:seen:u:u") == 1
-    assert await are_seen(SeenStore(config, "redis://has-it", client), ["u:u"], ["a"], TODAY) == [True]
+    assert await are_seen(SeenStore(stores), ["u:u"], ["a"], TODAY) == [True]
     told = "seen items are kept by the backend 'module': the store at redis://has-it has RedisBloom"
     assert [record.message for record in caplog.records].count(told) == 1
 
@@ -41,7 +42,7 @@ async def test_an_answer_that_tells_nothing_about_the_module_is_passed_on() -> N
     client = fakeredis.FakeAsyncRedis()
     await client.set("toys:v3:seen_on::0", "no filter")
     with pytest.raises(StoreError, match="answered with an error"):
-        await SeenStore(config_of("auto"), "redis://odd", client).read(["u"], TODAY)
+        await SeenStore(StoreConnection(config_of("auto"), "redis://odd", client)).read(["u"], TODAY)
 
 
 @pytest.mark.redis
@@ -51,12 +52,13 @@ async def test_a_server_without_the_module(redis_address: str, caplog: pytest.Lo
     connection = StoreConnection.open(auto, redis_address)
     await connection.check()
     assert f"'bitmap': the store at {redis_address} has no RedisBloom for us" in caplog.text
-    assert isinstance(await SeenStore(auto, redis_address, connection.client).read(["u"], TODAY), Rings)
+    assert isinstance(await SeenStore(connection).read(["u"], TODAY), Rings)
+    wanting = connection._replace(config=module)
     lacking = "seen_backend is 'module', but the store at .* lacks RedisBloom .* set seen_backend: bitmap"
     for call in (
-        StoreConnection(module, redis_address, connection.client).check(),
-        SeenStore(module, redis_address, connection.client).read(["u"], TODAY),
-        InteractionStore(module, redis_address, connection.client).add([view("u", "a")]),
+        wanting.check(),
+        SeenStore(wanting).read(["u"], TODAY),
+        InteractionStore(wanting).add([view("u", "a")]),
     ):
         with pytest.raises(ConfigError, match=lacking):
             await call
@@ -69,7 +71,7 @@ async def test_a_server_that_does_not_answer_is_asked_when_it_is_used() -> None:
     connection = StoreConnection.open(config_of("module"), "redis://127.0.0.1:1")
     await connection.check()
     with pytest.raises(StoreError, match="no connection to the store"):
-        await SeenStore(connection.config, connection.address, connection.client).read(["u"], TODAY)
+        await SeenStore(connection).read(["u"], TODAY)
     await connection.client.aclose()
 
 

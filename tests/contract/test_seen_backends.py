@@ -20,6 +20,7 @@ from contracts.errors import DataError, StoreError
 from contracts.ids import user_subject
 from contracts.interactions import Interaction
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.fill_seen import seen_filler
 from serving.stores.fill_state import StateFiller
 from serving.stores.interactions import InteractionStore, NewInteraction
@@ -47,8 +48,8 @@ class Stores:
 
     def __init__(self, server: fakeredis.FakeServer, config: StoreConfig) -> None:
         self.client = fakeredis.FakeAsyncRedis(server=server)
-        opened = (config, "redis://test", self.client)
-        self.seen, self.events, self.data = SeenStore(*opened), InteractionStore(*opened), UserDataStore(*opened)
+        opened = StoreConnection(config, "redis://test", self.client)
+        self.seen, self.events, self.data = SeenStore(opened), InteractionStore(opened), UserDataStore(opened)
 
     async def saw(self, user: str, items: Sequence[str], today: int = TODAY) -> list[bool]:
         return await are_seen(self.seen, [user_subject(user)] * len(items), items, today)

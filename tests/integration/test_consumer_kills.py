@@ -22,8 +22,8 @@ from contracts.clock import DAY_S
 from contracts.errors import StoreError
 from contracts.features import top_category
 from contracts.interactions import Interaction
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.keys import CONSUMERS, Keys
@@ -84,10 +84,10 @@ def batches(rng: np.random.Generator) -> list[list[tuple[Interaction, str]]]:
 
 
 async def accept(config: StoreConfig, address: str, some: list[list[tuple[Interaction, str]]]) -> Counter[str]:
-    """Writes as the API does; a batch without an answer is sent again, as a client would. Counts the answers."""
+    """Writes as the API does; a batch without an answer is sent again, as a stores.client would. Counts the answers."""
     answers: Counter[str] = Counter()
-    client = async_client(config, address)
-    store = InteractionStore(config, address, client)
+    stores = StoreConnection.open(config, address)
+    store = InteractionStore(stores)
     seen = (item_hashes(["i1"])[0], NOW // DAY_S)
     for batch in some:
         while True:
@@ -98,7 +98,7 @@ async def accept(config: StoreConfig, address: str, some: list[list[tuple[Intera
                 answers["no answer"] += len(batch)
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.004)
-    await client.aclose()
+    await stores.client.aclose()
     return answers
 
 

@@ -22,8 +22,8 @@ from contracts.user_records import RecentItems
 from serving.interactions.build import open_consumer
 from serving.interactions.config import ConsumerConfig
 from serving.interactions.meter import ConsumerMeter
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import Keys
 from serving.stores.recent import RecentItemStore, top_category_of
@@ -112,10 +112,10 @@ async def test_kills_of_a_gateway_lose_nothing_and_count_nothing_twice(tmp_path:
             assert admin.xlen(keys.dead_letters) == 0
             popular = seen_today(admin, keys) - before
         users = sorted({event["user_id"] for call in work for event in call})
-        client = async_client(config, server.address)
-        online = (await UserFeatureStore(config, server.address, client, SHOP).read(users)).columns["top_category"]
-        recents = await RecentItemStore(config, server.address, client).read([user_subject(user) for user in users])
-        await client.aclose()
+        stores = StoreConnection.open(config, server.address)
+        online = (await UserFeatureStore(stores, SHOP).read(users)).columns["top_category"]
+        recents = await RecentItemStore(stores).read([user_subject(user) for user in users])
+        await stores.client.aclose()
     assert sum(done, Counter()).total() == NUM_CALLS * CALL
     compact(config.records_dir / config.shop, CompactConfig(), NOW + DAY_S)
     recorded = read_records(config.records_dir / config.shop, r.INTERACTIONS)["event_id"].to_pylist()

@@ -136,7 +136,7 @@ async def opened(folder: Path, server: EmbeddedRedis) -> AsyncIterator[Shop]:
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
         )
-        features = UserFeatureStore(config.stores, server.address, connection.client, SHOP)
+        features = UserFeatureStore(connection, SHOP)
         yield Shop(http, admin, server, config, features)
 
 

@@ -12,8 +12,8 @@ import pytest
 from contracts.clock import HOUR_S
 from contracts.features import TOP_CATEGORY_EVENTS
 from contracts.interactions import Interaction
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.recent import RecentItemStore, decode, top_category_of
@@ -33,8 +33,8 @@ def address(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.redis
 async def test_more_events_than_count(address: str) -> None:
     config = StoreConfig(shop="toys", read_timeout_ms=60_000)
-    client = async_client(config, address)
-    store, reader = InteractionStore(config, address, client), RecentItemStore(config, address, client)
+    stores = StoreConnection.open(config, address)
+    store, reader = InteractionStore(stores), RecentItemStore(stores)
     rng = np.random.default_rng(0)
     size = 3 * TOP_CATEGORY_EVENTS
     times = np.sort(rng.choice(30 * HOUR_S, size, replace=False)) + NOW - 30 * HOUR_S
@@ -63,7 +63,7 @@ async def test_more_events_than_count(address: str) -> None:
     )
     offline = {key: decode(value) for key, value in recent_lists(table, config)}
     assert offline == {"toys:v3:recent:u:u": (await reader.read(["u:u"]))[0], "toys:v3:day:u:u": day}
-    await client.aclose()
+    await stores.client.aclose()
 
 
 def posted_event(row: int, time: int, code: int) -> NewInteraction:

@@ -12,8 +12,8 @@ from contracts.bloom import item_hashes
 from contracts.ids import session_subject, user_subject
 from contracts.interactions import Interaction
 from serving.stages.history import HistoryBuilder
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.recent import RecentItemStore, decode, top_category_of
@@ -84,10 +84,10 @@ def names_of_subjects(shop: Processed) -> list[str]:
 
 
 async def test_recent_items_categories_and_seen_items(shop: Processed, config: StoreConfig, address: str) -> None:
-    client = async_client(config, address)
+    stores = StoreConnection.open(config, address)
     events = shop.events()
     new = posted(shop, events, np.arange(len(events)))
-    store = InteractionStore(config, address, client)
+    store = InteractionStore(stores)
     for start in range(0, len(new), BATCH):
         assert set(await store.add(new[start : start + BATCH])) == {"accepted"}
 
@@ -97,7 +97,7 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
         for table in recent_interactions(shop, config.history_length)
         for key, value in recent_lists(table, config)
     }
-    recents = RecentItemStore(config, address, client)
+    recents = RecentItemStore(stores)
     online, days = await recents.read(subjects), await recents.read_day(subjects)
     assert online == [offline[f"tiny:v3:recent:{subject}"] for subject in subjects]
     assert days == [offline[f"tiny:v3:day:{subject}"] for subject in subjects]
@@ -107,7 +107,7 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     assert {user: online_categories[user] for user in activity} == activity
 
     today = shop.info.last_day
-    filters = await SeenStore(config, address, client).read(subjects, today)
+    filters = await SeenStore(stores).read(subjects, today)
     window = np.flatnonzero(events.day > today - config.seen_window_days)
     hashes = item_hashes(shop.items["item_id"].to_pylist())
     asked = events.item_row[window], events.subject[window].astype(np.int64)
@@ -117,14 +117,14 @@ async def test_recent_items_categories_and_seen_items(shop: Processed, config: S
     owners, rows = np.nonzero(~before)
     answers = await filters.about(hashes, rows.astype(np.int32), owners)
     assert answers.seen(hashes[rows], owners).mean() <= config.seen_error_rate
-    await client.aclose()
+    await stores.client.aclose()
 
 
 async def test_the_history_before_each_subjects_last_event(shop: Processed, config: StoreConfig, address: str) -> None:
-    client = async_client(config, address)
+    stores = StoreConnection.open(config, address)
     events = shop.events()
     last = events.offsets[1:] - 1
-    store = InteractionStore(config, address, client)
+    store = InteractionStore(stores)
     new = posted(shop, events, np.setdiff1d(np.arange(len(events)), last))
     for start in range(0, len(new), BATCH):
         await store.add(new[start : start + BATCH])
@@ -132,11 +132,11 @@ async def test_the_history_before_each_subjects_last_event(shop: Processed, conf
     offline = events.history(last, config.history_length, config.history_days)
     item_rows = {item: row for row, item in enumerate(shop.items["item_id"].to_pylist())}
     build = HistoryBuilder(item_rows, config.history_length, config.history_days)
-    recents = await RecentItemStore(config, address, client).read(names_of_subjects(shop))
+    recents = await RecentItemStore(stores).read(names_of_subjects(shop))
     for subject, recent in enumerate(recents):
         now = int(events.timestamp[last[subject]])
         online = build(request_batch(1, now=now), [recent])
         np.testing.assert_array_equal(online.rows[0], offline.rows[subject])
         np.testing.assert_array_equal(online.age_s[0], offline.age_s[subject])
         np.testing.assert_array_equal(online.same_session[0], offline.same_session[subject])
-    await client.aclose()
+    await stores.client.aclose()

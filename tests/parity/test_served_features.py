@@ -24,6 +24,7 @@ from serving.interactions.meter import ConsumerMeter
 from serving.interactions.records import RecordWriter
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.materialize import StoreTables, materialize
@@ -142,9 +143,9 @@ async def test_what_was_served_is_what_is_trained_on(tmp_path: Path, monkeypatch
         await asyncio.to_thread(fill_stores, stores, server.address)
         client = async_client(stores, server.address)
         await client.flushall()  # of what was served before there were records nothing is known
-        users = UserFeatureStore(stores, server.address, client, SHOP)
+        users = UserFeatureStore(StoreConnection(stores, server.address, client), SHOP)
         consumer = stack.enter_context(open_consumer(settings, stores, server.address, "UTC", "one", ConsumerMeter()))
-        store = InteractionStore(stores, server.address, client)
+        store = InteractionStore(StoreConnection(stores, server.address, client))
         shop = Shop(tmp_path, stores, server.address, store, users, consumer)
         first = await shop.play(5, USERS[:-1])
         await asyncio.to_thread(shop.materialize, shop.preprocess("tables"))

@@ -114,7 +114,7 @@ class Monitor:
 
     async def _store_state(self) -> str:
         try:
-            meta = await read_meta(*self._stores)
+            meta = await read_meta(self._stores)
         except StoreError as error:
             return error.message
         return "ok" if meta is not None else "empty; run the materialize job"

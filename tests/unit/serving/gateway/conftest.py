@@ -60,7 +60,7 @@ class Shop:
         around = replace(around, clock=self.clock, user_features=self.users)
         recent: RecentItemReader = self.recent
         if online:
-            recent = RecentItemStore(*opened)
+            recent = RecentItemStore(opened)
         else:
             around = replace(around, seen=self.rings)
         thread = ComputeThread()

@@ -9,6 +9,7 @@ import redis.asyncio
 
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore
 
@@ -50,4 +51,4 @@ async def client(request: pytest.FixtureRequest, config: StoreConfig) -> AsyncIt
 
 @pytest.fixture
 def store(client: redis.asyncio.Redis, config: StoreConfig) -> InteractionStore:
-    return InteractionStore(config, "redis://test", client)
+    return InteractionStore(StoreConnection(config, "redis://test", client))

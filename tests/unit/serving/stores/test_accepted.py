@@ -15,8 +15,8 @@ from contracts.clock import ShopCalendar
 from contracts.interactions import STREAM_FIELD, Interaction
 from serving.stores import accepted as module
 from serving.stores.accepted import ACCEPTED, AcceptedEvents, AcceptedSource
-from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.materialize import StoreTables, materialize
@@ -54,10 +54,10 @@ async def buy(config: StoreConfig, address: str, *, subject: str = "u1", item: s
     event = Interaction(
         event_id="e1", item_id=item, event="purchase", timestamp=BOUGHT_AT, accepted_at=BOUGHT_AT, user_id=subject
     )
-    client = async_client(config, address)
+    stores = StoreConnection.open(config, address)
     new = NewInteraction(event, "shoes", (item_hashes([item])[0], TODAY))
-    assert await InteractionStore(config, address, client).add([new]) == ["accepted"]
-    await client.aclose()
+    assert await InteractionStore(stores).add([new]) == ["accepted"]
+    await stores.client.aclose()
 
 
 MORNING = row("old", NOON - 9_000)
@@ -84,14 +84,14 @@ async def test_a_purchase_between_export_and_materialize(
     await asyncio.to_thread(
         materialize, config, server.address, tables(rows, end), bundle_version="b1", written_at=NOON + 7_200
     )
-    client = async_client(config, server.address)
-    store = RecentItemStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    store = RecentItemStore(stores)
     (recent,), (day,) = await store.read(["u:u1"]), await store.read_day(["u:u1"])
     told = Counter(item["item_id"] for item in rows if item["subject_id"] == "u:u1") | Counter(["bought"])
     assert Counter(recent.item_ids) == told, "nothing is lost, and what both have counts once"
     assert len(day.item_ids) == sum(time > day.timestamps[0] - 86_400 for time in recent.timestamps)
-    assert await are_seen(SeenStore(config, server.address, client), ["u:u1"], ["bought"], TODAY) == [True]
-    await client.aclose()
+    assert await are_seen(SeenStore(stores), ["u:u1"], ["bought"], TODAY) == [True]
+    await stores.client.aclose()
 
 
 async def test_the_category_follows_a_purchase_in_the_tables_period(

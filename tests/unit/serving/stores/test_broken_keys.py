@@ -19,8 +19,8 @@ from serving.running.steps import PipelineConfig
 from serving.stages.user_lookup import UserLookup
 from serving.stores.broken import BROKEN
 from serving.stores.check import Sample, what_is_missing
-from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore
 from serving.stores.keys import Keys
@@ -111,15 +111,15 @@ async def test_a_broken_key_costs_its_own_user_only(
 ) -> None:
     for key in EVERY:
         harm(bulk, key)
-    client = async_client(config, server.address)
-    features = await UserFeatureStore(config, server.address, client, SHOP).read(["u3", USER])
+    stores = StoreConnection.open(config, server.address)
+    features = await UserFeatureStore(stores, SHOP).read(["u3", USER])
     assert features.known.tolist() == [True, False]
     assert features.unreadable == {1}
-    recents = await RecentItemStore(config, server.address, client).read(["s:s9", f"u:{USER}"])
+    recents = await RecentItemStore(stores).read(["s:s9", f"u:{USER}"])
     assert recents[0] is not None
     assert recents[0].item_ids == ("c",)
     assert not recents[1] or not recents[1].item_ids
-    await client.aclose()
+    await stores.client.aclose()
 
 
 @pytest.mark.parametrize("harm", BREAKS)
@@ -128,17 +128,17 @@ async def test_events_of_a_user_with_broken_keys_are_accepted_and_replace_them(
 ) -> None:
     for key in EVERY:
         harm(bulk, key)
-    client = async_client(config, server.address)
-    store = InteractionStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    store = InteractionStore(stores)
     accepted = await store.add([event("e1", "a", USER), event("e2", "a", OTHER)])
     assert accepted == ["accepted", "accepted"]
-    recents = await RecentItemStore(config, server.address, client).read([f"u:{USER}", f"u:{OTHER}"])
+    recents = await RecentItemStore(stores).read([f"u:{USER}", f"u:{OTHER}"])
     assert [one and one.item_ids for one in recents] == [("a",), ("a",)]
     refreshed = TopCategoryStore(config, server.address)
     assert await asyncio.to_thread(refreshed.refresh, [USER, OTHER]) == {}
     refreshed.close()
     assert bulk.type(KEYS.features(USER)) == b"hash"
-    await client.aclose()
+    await stores.client.aclose()
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ async def test_a_broken_marker_is_told_as_such(
 ) -> None:
     harm: Any = of_another_type if value is None else lambda client, key: client.set(key, value)
     harm(bulk, KEYS.meta)
-    client = async_client(config, server.address)
+    stores = StoreConnection.open(config, server.address)
     with pytest.raises(BrokenMarkerError, match=r"(?s)marker cannot be read: .*; run the materialize job"):
-        await read_meta(config, server.address, client)
-    await client.aclose()
+        await read_meta(stores)
+    await stores.client.aclose()
 
 
 @pytest.mark.parametrize("harm", BREAKS)
@@ -211,17 +211,16 @@ async def test_the_lookup_names_what_each_user_lacks(
     harm(bulk, KEYS.features(USER))
     harm(bulk, KEYS.recent("s:s9"))
     BROKEN.take()
-    client = async_client(config, server.address)
-    stores = UserFeatureStore(config, server.address, client, SHOP), RecentItemStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
     batch = request_batch(
         3, user_ids=("u3", USER, None), session_ids=(None, None, "s9"), budget_ms=np.full(3, 60_000, np.float32)
     )
-    records = await UserLookup(*stores, PipelineConfig())(batch)
+    records = await UserLookup(UserFeatureStore(stores, SHOP), RecentItemStore(stores), PipelineConfig())(batch)
     assert records.degraded == ((), ("user_features",), ("recent_items",))
     assert records.known.tolist() == [True, False, False]
     assert records.recent[1].item_ids == ("b", "a")
     assert BROKEN.take() == {(BROKEN_KEYS, ("user_features",)): 1, (BROKEN_KEYS, ("recent_items",)): 1}
-    await client.aclose()
+    await stores.client.aclose()
 
 
 @pytest.mark.parametrize("how", ["of another type", "a count", "a name"])
@@ -229,8 +228,8 @@ async def test_popular_items_of_one_day_cannot_be_read(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig, how: str
 ) -> None:
     seen = {"seen": (item_hashes(["a"])[0], TODAY)}
-    client = async_client(config, server.address)
-    events = InteractionStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    events = InteractionStore(stores)
     await events.add([event("e1", "a", USER)._replace(**seen)])
     if how == "of another type":
         of_another_type(bulk, KEYS.popular(TODAY))
@@ -244,28 +243,28 @@ async def test_popular_items_of_one_day_cannot_be_read(
     assert await events.add([event("e2", "a", USER)._replace(**seen)]) == ["accepted"]
     if how != "a name":
         assert (await store.read(TODAY))["a"] == 1.0
-    await client.aclose()
+    await stores.client.aclose()
 
 
 async def test_a_broken_memory_of_an_event_does_not_keep_it_out(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     of_another_type(bulk, KEYS.event(f"u:{USER}", "e1"))
-    client = async_client(config, server.address)
-    events = InteractionStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    events = InteractionStore(stores)
     assert await events.add([event("e1", "a", USER)]) == ["accepted"]
     assert await events.add([event("e1", "a", USER)]) == ["duplicate"]
-    await client.aclose()
+    await stores.client.aclose()
 
 
 async def test_an_event_is_not_remembered_where_the_stream_takes_none(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     bulk.set(KEYS.interactions, "no stream")
-    client = async_client(config, server.address)
-    events = InteractionStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    events = InteractionStore(stores)
     with pytest.raises(StoreError, match="WRONGTYPE"):
         await events.add([event("e1", "a", USER)])
     bulk.delete(KEYS.interactions)
     assert await events.add([event("e1", "a", USER)]) == ["accepted"]
-    await client.aclose()
+    await stores.client.aclose()

@@ -15,6 +15,7 @@ from contracts.features import TOP_CATEGORY_EVENTS
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from contracts.user_records import RecentItems
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.keys import Keys
 from serving.stores.recent import RecentItemStore, encode
@@ -47,8 +48,8 @@ class Reader:
 
     def __init__(self, client: redis.asyncio.Redis, config: StoreConfig) -> None:
         self._client = client
-        self._recent = RecentItemStore(config, "redis://test", client)
-        self._seen = SeenStore(config, "redis://test", client)
+        self._recent = RecentItemStore(StoreConnection(config, "redis://test", client))
+        self._seen = SeenStore(StoreConnection(config, "redis://test", client))
 
     async def recent(self, subject: str = "u:u") -> RecentItems:
         return (await self._recent.read([subject]))[0]
@@ -136,7 +137,7 @@ async def test_ids_are_forgotten_after_their_time_and_keys_after_theirs(
 
 async def test_recent_items_and_categories_are_trimmed(client: redis.asyncio.Redis, config: StoreConfig) -> None:
     few = config.model_copy(update={"history_length": 2, "history_days": 2})
-    store, reader = InteractionStore(few, "redis://test", client), Reader(client, few)
+    store, reader = InteractionStore(StoreConnection(few, "redis://test", client)), Reader(client, few)
     await store.add([event("e1", "a", ago=DAY_S, category="out"), event("e2", "b", ago=DAY_S - 1, category="in")])
     await store.add([event("e3", "c", category="now")])
     assert (await reader.recent()).item_ids == ("c", "b")
@@ -214,7 +215,7 @@ def interrupted(client: redis.asyncio.Redis, between: Callable[[], Any], times: 
 async def test_two_writers_of_one_subject_lose_nothing(
     store: InteractionStore, reader: Reader, client: redis.asyncio.Redis, config: StoreConfig
 ) -> None:
-    other = InteractionStore(config, "redis://test", client)
+    other = InteractionStore(StoreConnection(config, "redis://test", client))
     interrupted(client, lambda: other.add([event("e1", "theirs"), event("e3", "both")]))
     assert await store.add([event("e2", "ours"), event("e3", "both")]) == ["accepted", "duplicate"]
     assert sorted((await reader.recent()).item_ids) == ["both", "ours", "theirs"]

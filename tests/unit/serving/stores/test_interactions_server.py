@@ -12,6 +12,7 @@ from contracts.errors import StoreAccessError, StoreError
 from contracts.interactions import STREAM_FIELD, decode
 from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore
 from serving.stores.recent import RecentItemStore
@@ -23,7 +24,7 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     clients = [async_client(config, server.address) for _ in range(4)]
-    stores = [InteractionStore(config, server.address, client) for client in clients]
+    stores = [InteractionStore(StoreConnection(config, server.address, client)) for client in clients]
     batches = [
         [event(f"e{(number * 7 + at) % 60}", f"i{at}", subject=f"u{at % 3}") for at in range(5)] for number in range(40)
     ]
@@ -42,7 +43,7 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
     ids = [(one.subject, one.event_id) for one in accepted]
     assert len(ids) == len(set(ids)) == outcomes.count("accepted")
     assert set(ids) == {(one.interaction.subject, one.interaction.event_id) for batch in batches for one in batch}
-    recents = await RecentItemStore(config, server.address, clients[0]).read(["u:u0", "u:u1", "u:u2"])
+    recents = await RecentItemStore(StoreConnection(config, server.address, clients[0])).read(["u:u0", "u:u1", "u:u2"])
     kept = sum(min(config.history_length, sum(one.subject == f"u:u{user}" for one in accepted)) for user in range(3))
     assert sum(len(one.item_ids) for one in recents) == kept
     for client in clients:
@@ -53,8 +54,8 @@ async def test_many_writers_of_few_subjects_count_every_event_once(
 async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
     bulk: redis.Redis, server: EmbeddedRedis, config: StoreConfig
 ) -> None:
-    client = async_client(config, server.address)
-    store = InteractionStore(config, server.address, client)
+    stores = StoreConnection.open(config, server.address)
+    store = InteractionStore(stores)
     await store.add([event("e1")])
     before = {key: bulk.dump(key) for key in bulk.scan_iter()}
     admin = server.admin_client()
@@ -68,7 +69,7 @@ async def test_a_full_store_refuses_with_the_fix_and_nothing_is_half_written(
         admin.close()
     assert {key: bulk.dump(key) for key in bulk.scan_iter()} == before
     assert await store.add([event("e2")]) == ["accepted"]
-    await client.aclose()
+    await stores.client.aclose()
 
 
 @pytest.mark.redis
@@ -76,17 +77,17 @@ async def test_a_replica_a_wrong_password_and_a_dead_store_are_told_apart(
     tmp_path_factory: pytest.TempPathFactory, config: StoreConfig
 ) -> None:
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path_factory.mktemp("own"))) as own:
-        client = async_client(config, own.address)
-        store = InteractionStore(config, own.address, client)
+        stores = StoreConnection.open(config, own.address)
+        store = InteractionStore(stores)
         with own.admin_client() as admin:
             admin.execute_command("REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(StoreError, match=r"is a read-only replica: .*set the address of the primary"):
                 await store.add([event("another")])
             admin.execute_command("REPLICAOF", "NO", "ONE")
             admin.acl_setuser("default", enabled=True, reset_passwords=True, passwords=["+secret"])
-            await client.connection_pool.disconnect()
+            await stores.client.connection_pool.disconnect()
             with pytest.raises(StoreAccessError, match="wants credentials"):
                 await store.add([event("another")])
     with pytest.raises(StoreError, match=r"no connection to the store|did not answer"):
         await store.add([event("another")])
-    await client.aclose()
+    await stores.client.aclose()

@@ -15,8 +15,8 @@ from contracts.errors import DataError, SchemaError, StoreError
 from contracts.presets import SHOP
 from contracts.user_records import RecentItems
 from serving.stores.accepted import AcceptedSource
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.materialize import StoreTables, materialize
 from serving.stores.merge import TablesEnd
@@ -88,7 +88,7 @@ def state(client: redis.Redis) -> dict[bytes, object]:
 async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
     meta = await asyncio.to_thread(fill, config, server.address, FIRST)
     assert meta == StoreMeta(shop="toys", bundle_version="b1", written_at=NOW, num_users=4, num_recent=2, num_seen=2)
-    client = async_client(config, server.address)
+    stores = StoreConnection.open(config, server.address)
     found = await user_features(config, server.address, ["u3", "u1", "nobody", "u4", "u2", "u1"])
     assert found.known.tolist() == [True, True, False, True, True, True]
     np.testing.assert_array_equal(found.columns["age"], [44.0, 31.0, np.nan, np.nan, np.nan, 31.0])
@@ -98,13 +98,13 @@ async def test_what_is_materialized_is_read(server: EmbeddedRedis, bulk: redis.R
     nobody = await user_features(config, server.address, [])
     assert nobody.known.shape == (0,)
 
-    recent = await RecentItemStore(config, server.address, client).read(["u:u1", "s:s9", "u:u2"])
+    recent = await RecentItemStore(stores).read(["u:u1", "s:s9", "u:u2"])
     assert recent == [RecentItems(("b", "a"), (NOW - 10, NOW - 20)), RecentItems(("c",), (NOW - 30,)), RecentItems()]
-    seen = SeenStore(config, server.address, client)
+    seen = SeenStore(stores)
     assert await are_seen(seen, ["u:u1", "s:s9", "u:u2"], ["a"] * 3, TODAY) == [True, False, False]
-    assert await read_meta(config, server.address, client) == meta
-    assert (await RecentItemStore(config, server.address, client).read_day(["u:u1"]))[0].item_ids == ("of-b", "of-a")
-    await client.aclose()
+    assert await read_meta(stores) == meta
+    assert (await RecentItemStore(stores).read_day(["u:u1"]))[0].item_ids == ("of-b", "of-a")
+    await stores.client.aclose()
 
 
 def test_a_second_run_leaves_the_same_state(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
@@ -171,8 +171,8 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
     patient = config.model_copy(update={"read_timeout_ms": 20_000})
     with EmbeddedRedis(config.embedded) as server:
         await asyncio.to_thread(fill, config, server.address, FIRST)
-        client = async_client(patient, server.address)
-        users = UserFeatureStore(patient, server.address, client, SHOP)
+        stores = StoreConnection.open(patient, server.address)
+        users = UserFeatureStore(stores, SHOP)
         assert (await users.read(["u1"])).columns["top_category"] == ("shoes",)
         hasty = config.model_copy(update={"read_timeout_ms": 100})
         assert server.pid is not None
@@ -185,16 +185,16 @@ async def test_user_features_of_a_killed_server(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         found = await users.read(["u1"])  # the lost connection is opened anew
         assert found.columns["top_category"] == ("shoes",)
-        await client.aclose()
+        await stores.client.aclose()
 
 
 async def test_a_damaged_marker(server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig) -> None:
-    client = async_client(config, server.address)
-    assert await read_meta(config, server.address, client) is None
+    stores = StoreConnection.open(config, server.address)
+    assert await read_meta(stores) is None
     bulk.set("toys:v3:meta", "{}")
     with pytest.raises(StoreError, match=r"(?s)the store's marker cannot be read: .* run the materialize job"):
-        await read_meta(config, server.address, client)
-    await client.aclose()
+        await read_meta(stores)
+    await stores.client.aclose()
 
 
 def test_a_store_that_is_full_refuses(tmp_path: Path) -> None:

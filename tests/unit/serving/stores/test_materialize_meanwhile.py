@@ -14,8 +14,8 @@ from contracts.bloom import item_hashes
 from contracts.interactions import Interaction
 from contracts.user_records import RecentItems
 from serving.stores import feast_repo
-from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.merge import Merge
@@ -48,19 +48,19 @@ def clicked(subject: str, item: str, after_s: int, *, session: bool = False) -> 
 
 
 async def click(config: StoreConfig, address: str, *new: NewInteraction) -> None:
-    client = async_client(config, address)
-    assert set(await InteractionStore(config, address, client).add(new)) == {"accepted"}
-    await client.aclose()
+    stores = StoreConnection.open(config, address)
+    assert set(await InteractionStore(stores).add(new)) == {"accepted"}
+    await stores.client.aclose()
 
 
 async def read_state(config: StoreConfig, address: str, subject: str, *items: str) -> tuple[Any, Any, list[bool]]:
     """Recent items, categories, and whether items are seen."""
-    client = async_client(config, address)
-    store = RecentItemStore(config, address, client)
+    stores = StoreConnection.open(config, address)
+    store = RecentItemStore(stores)
     named = f"{subject[0]}:{subject}"
-    seen = await are_seen(SeenStore(config, address, client), [named] * len(items), items, TODAY)
+    seen = await are_seen(SeenStore(stores), [named] * len(items), items, TODAY)
     found = (await store.read([named]))[0], (await store.read_day([named]))[0], seen
-    await client.aclose()
+    await stores.client.aclose()
     return found
 
 

@@ -11,6 +11,7 @@ from contracts.bloom import item_hashes
 from contracts.interactions import Interaction
 from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.popular import PopularityStore
@@ -30,7 +31,7 @@ async def test_interactions_count_half_after_three_days_and_nothing_after_the_wi
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     client = async_client(config, server.address)
-    store = InteractionStore(config, "redis://test", client)
+    store = InteractionStore(StoreConnection(config, "redis://test", client))
     days = [20_000, 20_000, 19_997, 19_994, 19_993]
     await store.add([view("a" if number else "b", number, day) for number, day in enumerate(days)])
     await store.add([view("b", 0, 20_000), view("a", 9, 20_000, seen=False)])

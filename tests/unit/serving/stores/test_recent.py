@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from contracts.errors import SchemaError, StoreError
 from contracts.user_records import RecentItems
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.recent import RecentItemStore, decode, encode
 from serving.stores.table_values import recent_lists
 
@@ -45,7 +46,7 @@ def test_other_values_are_refused(value: bytes) -> None:
 async def test_reads_of_a_batch_are_newest_first_with_repeats(client: redis.asyncio.Redis, config: StoreConfig) -> None:
     rows = table(("u", "a", 10, None), ("v", "b", 5, None), ("u", "c", 30, None), ("u", "a", 20, None))
     await fill(client, rows, config)
-    store = RecentItemStore(config, "redis://test", client)
+    store = RecentItemStore(StoreConnection(config, "redis://test", client))
     assert await store.read(["u", "nobody", "v", "u"]) == [
         RecentItems(("c", "a", "a"), (30, 20, 10)),
         RecentItems(),

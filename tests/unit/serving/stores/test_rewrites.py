@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from serving.stores.client import async_client
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.keys import ERASURES, REWRITTEN, Keys
 from serving.stores.rewrites import ErasureRewriter
@@ -27,10 +27,10 @@ def append_only_file(folder: Path) -> bytes:
 
 
 async def act_and_erase(config: StoreConfig, server: EmbeddedRedis, user: str) -> None:
-    client = async_client(config, server.address)
-    await client.set(Keys(config.shop).recent(f"u:{user}"), TOLD)
-    await UserDataStore(config, server.address, client).erase(user, 7)
-    await client.aclose()
+    stores = StoreConnection.open(config, server.address)
+    await stores.client.set(Keys(config.shop).recent(f"u:{user}"), TOLD)
+    await UserDataStore(stores).erase(user, 7)
+    await stores.client.aclose()
 
 
 async def test_erased_data_leaves_the_append_only_file_by_itself(tmp_path: Path, config: StoreConfig) -> None:

@@ -9,6 +9,7 @@ from contracts.bloom import item_hashes
 from contracts.bloom_edit import RingEditor
 from serving.stores.broken import BROKEN
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.seen import SeenStore, ring_layout
 from serving.stores.table_values import seen_rings
 from serving.watching.metrics import BROKEN_KEYS
@@ -19,7 +20,7 @@ TODAY = 20_000
 
 @pytest.fixture
 def store(client: redis.asyncio.Redis, config: StoreConfig) -> SeenStore:
-    return SeenStore(config, "redis://test", client)
+    return SeenStore(StoreConnection(config, "redis://test", client))
 
 
 async def ask(store: SeenStore, subjects: list[str | None], item: str, today: int = TODAY) -> list[bool]:

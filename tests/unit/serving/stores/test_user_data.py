@@ -13,8 +13,8 @@ from contracts.errors import StoreError
 from contracts.interactions import ERASURE_FIELD, Erasure, Interaction, decode_erasure
 from contracts.presets import SHOP
 from contracts.user_records import RecentItems
-from serving.stores.client import async_client
 from serving.stores.config import StoreConfig
+from serving.stores.connection import StoreConnection
 from serving.stores.embedded import EmbeddedRedis
 from serving.stores.interactions import InteractionStore, NewInteraction
 from serving.stores.recent import RecentItemStore
@@ -35,12 +35,12 @@ def view(user: str, item: str, event_id: str, day: int = 20_000) -> NewInteracti
 
 @pytest.fixture
 def data(client: redis.asyncio.Redis, config: StoreConfig) -> UserDataStore:
-    return UserDataStore(config, "redis://test", client)
+    return UserDataStore(StoreConnection(config, "redis://test", client))
 
 
 @pytest.fixture
 def events(client: redis.asyncio.Redis, config: StoreConfig) -> InteractionStore:
-    return InteractionStore(config, "redis://test", client)
+    return InteractionStore(StoreConnection(config, "redis://test", client))
 
 
 async def test_everything_that_interactions_left_is_told(data: UserDataStore, events: InteractionStore) -> None:
@@ -80,30 +80,30 @@ async def test_the_row_of_the_feature_store_goes_too(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
     await asyncio.to_thread(fill_stores, config, server.address)
-    client = async_client(config, server.address)
-    features = UserFeatureStore(config, server.address, client, SHOP)
+    stores = StoreConnection.open(config, server.address)
+    features = UserFeatureStore(stores, SHOP)
     assert (await features.read(["u1", "u2"])).known.tolist() == [True, True]
-    await UserDataStore(config, server.address, client).erase("u1", NOW)
+    await UserDataStore(stores).erase("u1", NOW)
     assert (await features.read(["u1", "u2"])).known.tolist() == [False, True]
-    assert (await RecentItemStore(config, server.address, client).read(["u:u1"]))[0] == RecentItems()
+    assert (await RecentItemStore(stores).read(["u:u1"]))[0] == RecentItems()
     assert not [key for key in bulk.scan_iter() if b"u1" in key]
-    await client.aclose()
+    await stores.client.aclose()
 
 
 @pytest.mark.redis
 async def test_a_store_without_room_erases_nothing(
     server: EmbeddedRedis, bulk: redis.Redis, config: StoreConfig
 ) -> None:
-    client = async_client(config, server.address)
-    await InteractionStore(config, server.address, client).add([view("u", "a", "1")])
+    stores = StoreConnection.open(config, server.address)
+    await InteractionStore(stores).add([view("u", "a", "1")])
     admin = server.admin_client()
     limit = admin.config_get("maxmemory")["maxmemory"]
     admin.config_set("maxmemory", 1)
     try:
         with pytest.raises(StoreError, match=r"is full and takes no writes"):
-            await UserDataStore(config, server.address, client).erase("u", NOW)
+            await UserDataStore(stores).erase("u", NOW)
     finally:
         admin.config_set("maxmemory", limit)
         admin.close()
-    assert (await UserDataStore(config, server.address, client).read("u")).recent.item_ids == ("a",)
-    await client.aclose()
+    assert (await UserDataStore(stores).read("u")).recent.item_ids == ("a",)
+    await stores.client.aclose()

@@ -12,6 +12,7 @@ from contracts.bundle import Bundle
 from contracts.ids import user_subject
 from contracts.interactions import STREAM_FIELD, Interaction, decode
 from contracts.user_records import RecentItems
+from serving.stores.connection import StoreConnection
 from serving.stores.recent import RecentItemStore
 from serving.watching.metrics import EVENTS
 from tests.fixtures.fake_stores import TODAY
@@ -35,7 +36,9 @@ async def stream(shop: Shop) -> list[Interaction]:
 
 
 async def recent(shop: Shop, user: str = "u3") -> RecentItems:
-    [found] = await RecentItemStore(shop.config.stores, "redis://x", shop.redis).read([user_subject(user)])
+    [found] = await RecentItemStore(StoreConnection(shop.config.stores, "redis://x", shop.redis)).read(
+        [user_subject(user)]
+    )
     return found
 
 
