@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from recommender_api.values import EVENTS as EVENTS
+from recommender_api.values import MAX_NUMBER
 from recommender_api.values import EventName as EventName
 
 USER_ID: Final = "user_id"
@@ -101,10 +102,11 @@ class Range:
 
 UNIX_SECONDS: Final = Range(-62_135_596_800, 253_402_300_799)
 """Seconds of the years 1 to 9999."""
-NOT_NEGATIVE: Final = Range(0, 2**53 - 1)
+NOT_NEGATIVE: Final = Range(0, MAX_NUMBER)
 _RANGES: Final = {
     Kind.INT: Range(-(2**63), 2**63 - 1),
-    Kind.FLOAT: Range(-(2**53) + 1, 2**53 - 1),  # beyond it floats cannot hold every whole number
+    Kind.FLOAT: Range(-MAX_NUMBER, MAX_NUMBER),
+    Kind.VECTOR: Range(-MAX_NUMBER, MAX_NUMBER),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ Values = Sequence[Any] | AnyArray
 """Raw values of a column [n]: strings, None = missing; numbers, NaN = missing; lists of strings; vectors [n, D]."""
 Encode = Callable[[Values], AnyArray]
 """Encodes raw values of a column."""
+_FARTHEST: Final = 1e6
+"""Standard deviations from the mean; no row of a table with fewer than 10^12 rows lies farther out. A request's number
+beyond it would make logits infinite."""
 
 
 class NumberFit(StrictConfig):
@@ -112,5 +115,7 @@ class NumberEncoder:
         if encode.bins is not None:
             return np.where(missing, 0, np.digitize(numbers, fit.edges) + 1).astype(np.int32)
         filled = np.where(missing, fit.fill, numbers)
-        scaled = ((filled - fit.mean) / fit.std if encode.standardise else filled).astype(np.float32)
+        if encode.standardise:
+            filled = np.minimum(np.maximum((filled - fit.mean) / fit.std, -_FARTHEST), _FARTHEST)
+        scaled = filled.astype(np.float32)
         return np.stack([scaled, missing], axis=1, dtype=np.float32) if encode.missing_flag else scaled[:, None]

@@ -22,7 +22,8 @@ MAX_BUDGET_MS: Final = 60_000
 MAX_BODY_BYTES: Final = 4_096 + (MAX_CANDIDATES + MAX_EXCLUDED + MAX_RECENT_ITEMS + 3 * MAX_NAMES + 3) * (
     4 * MAX_ID_CHARS + 3
 )
-"""Size of the longest legal request: all lists full of the longest ids, in UTF-8."""
+"""Size of the longest request without declared columns: all lists full of the longest ids, in UTF-8. Requests with
+declared columns have the same limit."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, pattern=ID_PATTERN)]
 Names = Annotated[list[Id], Meta(min_length=1, max_length=MAX_NAMES)]

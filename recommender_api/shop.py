@@ -21,8 +21,10 @@ from recommender_api.requests import (
     RankingRequest,
     RecommendationRequest,
 )
+from recommender_api.values import MAX_NUMBER
 
-_Category = Id | int | bool
+_Category = Id | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | bool
+_Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 _Categories = Annotated[list[_Category], Meta(min_length=1, max_length=MAX_NAMES)]
 _StructT = TypeVar("_StructT", bound=Struct)
 
@@ -126,6 +128,6 @@ def _context_type(column: ShopColumn) -> object:
         case "categories":
             return Annotated[list[_Category], Meta(max_length=MAX_CONTEXT)] | None
         case "vector":
-            return Annotated[list[float], Meta(min_length=column.length, max_length=column.length)] | None
+            return Annotated[list[_Number], Meta(min_length=column.length, max_length=column.length)] | None
         case _:
-            return float | None
+            return _Number | None

@@ -12,6 +12,8 @@ EVENTS: Final[tuple[EventName, ...]] = get_args(EventName)
 MAX_ID_CHARS: Final = 256
 ID_PATTERN: Final = r"^(?!\.\.?$)[^\u0000-\u001f\u007f-\u009f]+$(?!\n)"
 """Pattern of a raw id, for Python and JSON schema: no control characters, neither `.` nor `..`."""
+MAX_NUMBER: Final = 2**53 - 1
+"""Largest legal number: beyond it floats cannot hold every whole number. Embeddings of numbers within it are finite."""
 _CONTROL: Final = re.compile(r"[\u0000-\u001f\u007f-\u009f]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 

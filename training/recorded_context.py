@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ from training.tables import arrow_type
 
 
 def with_context(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
-    """Recorded rows with the values of their context; a value of another kind than its column's is missing.
+    """Recorded rows with the values of their context; a value that the column cannot have is missing.
 
     Args:
         rows: with `CONTEXT`, and the columns.
@@ -38,7 +38,7 @@ def _category(value: ContextValue | None, column: Column) -> str | None:
 
 
 def _number(value: ContextValue | None, column: Column) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if _is_legal(value, column) else None
 
 
 def _strings(value: ContextValue | None, column: Column) -> list[str] | None:
@@ -48,8 +48,12 @@ def _strings(value: ContextValue | None, column: Column) -> list[str] | None:
 def _vector(value: ContextValue | None, column: Column) -> list[float] | None:
     if not isinstance(value, tuple) or len(value) != column.length:
         return None
-    numbers = [one for one in value if isinstance(one, int | float)]
+    numbers = [float(one) for one in value if _is_legal(one, column)]
     return numbers if len(numbers) == len(value) else None
+
+
+def _is_legal(value: ContextValue | None, column: Column) -> TypeGuard[float]:
+    return isinstance(value, int | float) and (column.range is None or value in column.range)
 
 
 _READERS: Final[Mapping[Kind, Callable[[ContextValue | None, Column], object]]] = {

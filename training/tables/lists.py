@@ -55,9 +55,10 @@ def vectors(values: pa.Array, column: Column, source: str, path: Path, first_row
         first_row: row of the first value in the file.
 
     Raises:
-        SchemaError: a row of another length, or a number that is null, NaN, or infinite as a float32.
+        SchemaError: a row of another length, or a number that is null, NaN, or out of the column's range.
     """
     assert column.length is not None
+    assert column.range is not None
     lengths, given = pc.list_value_length(values), values.is_valid().to_numpy(zero_copy_only=False)
     or_null = ", or null where they are not known" if column.nullable else ""
     wrong = np.flatnonzero(pc.fill_null(pc.not_equal(lengths, column.length), False))
@@ -70,14 +71,14 @@ def vectors(values: pa.Array, column: Column, source: str, path: Path, first_row
         )
     numbers = pc.list_flatten(values)
     floats = pc.fill_null(numbers.cast(pa.float32(), safe=False), float("nan")).to_numpy()
-    broken = np.flatnonzero(~np.isfinite(floats))
+    broken = np.flatnonzero(~(np.abs(floats) <= column.range.high))
     if len(broken):
         number, (vector, component) = numbers[int(broken[0])], divmod(int(broken[0]), column.length)
         or_left_out = ", or leave the whole vector out (null)" if column.nullable else ""
         raise SchemaError(
             f"{path}: column {source!r} is {number if number.is_valid else 'null'} in row "
-            f"{first_row + np.flatnonzero(given)[vector]}, component {component}; expected numbers that are finite as "
-            f"float32; correct the value{or_left_out}"
+            f"{first_row + np.flatnonzero(given)[vector]}, component {component}; expected numbers from "
+            f"{column.range}; correct the value{or_left_out}"
         )
     rows = np.zeros((len(values), column.length), np.float32)
     rows[given] = floats.reshape(-1, column.length)

@@ -95,6 +95,12 @@ def test_numbers_are_clipped() -> None:
     assert number([-5.0, 9.0], clip=(0, None), **plain) == [[0.0], [9.0]]
 
 
+def test_a_number_far_beyond_those_of_training_stays_small() -> None:
+    fit = NumberFit(mean=1.0, std=1e-3)
+    assert number([9e15, -9e15, 1.0], fit) == [[1e6], [-1e6], [0.0]]
+    assert number([9e15], fit, standardise=False) == [[pytest.approx(9e15)]]
+
+
 def test_logarithms() -> None:
     values = number([math.e, 1.0, 0.0, -4.0, math.nan], NumberFit(fill=7.0), log="natural", standardise=False)
     assert values == [[1.0], [0.0], [7.0], [7.0], [7.0]]
