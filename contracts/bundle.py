@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from contracts import columns as c
 from contracts.bundle_layout import MODELS, NEEDED, POPULAR, POPULARITY, STRING_COLUMNS, VALUES, per_item_arrays
 from contracts.catalogue import ItemFeatures
 from contracts.encoded import EncodedColumns
@@ -134,6 +135,10 @@ class Bundle:
             else:
                 found[feature.column_name] = Categories(self._vocabulary(name), self.array(f"{name}.codes"))
         return found
+
+    def has_values(self, column: str) -> bool:
+        """Whether the shop's items have a column for filters and answers."""
+        return column in self.values and f"{c.ITEMS.name}.{column}" not in self.manifest.missing
 
     def _vocabulary(self, name: str) -> Vocabulary:
         try:

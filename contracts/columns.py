@@ -41,6 +41,8 @@ SUBJECT_ID: Final = "subject_id"
 DAY: Final = "day"
 """Partition key `day=YYYY-MM-DD`, a shop-local day."""
 
+EVENT_TIMESTAMP: Final = "event_timestamp"
+"""Time of a row of a feature view, as Feast names it."""
 TOP_CATEGORY: Final = "top_category"
 TOP_CATEGORY_LONG: Final = "top_category_long"
 

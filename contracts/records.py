@@ -22,8 +22,6 @@ LATE_S: Final = "late_s"
 """Seconds from the event to its acceptance, by the clock of the server that accepted it."""
 SERVED_MS: Final = "served_ms"
 """When a value was first served, Unix milliseconds of the store's clock."""
-EVENT_TIMESTAMP: Final = "event_timestamp"
-"""Unix seconds of the last event that went into a value."""
 ERASED_AT: Final = "erased_at"
 """Unix seconds; earlier rows of the user are removed."""
 
@@ -50,7 +48,7 @@ USER_ACTIVITY: Final = TableSchema(
     (
         Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
         Column(c.TOP_CATEGORY, Kind.STRING, required=True),
-        Column(EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
+        Column(c.EVENT_TIMESTAMP, Kind.INT, required=True, nullable=False, legal=UNIX_SECONDS),
         Column(SERVED_MS, Kind.INT, required=True, nullable=False),
     ),
     partitioned=True,

@@ -89,7 +89,7 @@ _INTERACTIONS: Final = _Table(
     (_SUBJECT, c.EVENT_ID, c.ITEM_ID, c.EVENT, c.TIMESTAMP),  # the same key as in `training.features.repeats`
     (c.TIMESTAMP, c.EVENT_ID, r.ACCEPTED_MS),
 )
-_ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, r.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
+_ACTIVITY: Final = _Table(r.USER_ACTIVITY, (c.USER_ID, r.SERVED_MS, c.EVENT_TIMESTAMP), (c.USER_ID, r.SERVED_MS))
 _SNAPSHOTS: Final = _Table(r.SNAPSHOTS, (c.USER_ID, r.SERVED_MS), (r.SERVED_MS, c.USER_ID))
 _IMPRESSIONS: Final = _Table(
     r.IMPRESSIONS, (_SUBJECT, c.REQUEST_ID, c.ITEM_ID, c.POSITION), (c.TIMESTAMP, c.REQUEST_ID, c.POSITION)

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from contracts.clock import Clock, ShopCalendar, SystemClock, day_to_name
-from contracts.columns import INTERACTIONS
+from contracts.columns import INTERACTIONS, ITEMS, USERS
 from contracts.config import ShopName, StrictConfig, load_config, merge
 from contracts.declared import declared_columns, unknown_renames
 from contracts.feature import Side
@@ -124,11 +124,19 @@ class JobConfig(StrictConfig):
         schema = self.features.to_schema()
         if fault := unknown_renames(self.preprocess.columns, schema):
             raise ValueError(f"preprocess.columns: {fault}")
-        INTERACTIONS.with_columns(declared_columns(schema).get(INTERACTIONS.name, ()), taken_names())
+        declared = declared_columns(schema)
+        for table in (USERS, ITEMS, INTERACTIONS):
+            table.with_columns(declared.get(table.name, ()), taken_names(table.name))
         if of_pairs := schema.of(Side.PAIR):
             raise ValueError(
                 f"features: {of_pairs[0].name} has side=pair, but raw tables hold no features of pairs; take it out of "
                 "features.columns"
+            )
+        numbers = [list(schema.layout(side).numbers) for side in (Side.QUERY, Side.ITEM)]
+        if self.ranker.model.price_in_bottom and not all(numbers):
+            raise ValueError(
+                "ranker.model.price_in_bottom=true mixes the numbers of query and item, the features have "
+                f"{numbers[0]} and {numbers[1]}; set it to false"
             )
         if not schema.of(Side.ITEM) or not schema.of(Side.QUERY):
             raise ValueError(

@@ -61,7 +61,7 @@ class RecordWriter:
         columns: Columns = {
             c.USER_ID: [value.user_id for value, _ in values],
             c.TOP_CATEGORY: [value.top_category for value, _ in values],
-            r.EVENT_TIMESTAMP: [value.event_timestamp for value, _ in values],
+            c.EVENT_TIMESTAMP: [value.event_timestamp for value, _ in values],
             r.SERVED_MS: [served_ms for _, served_ms in values],
         }
         self._write_days(r.USER_ACTIVITY, columns, [served_ms // 1000 for _, served_ms in values])

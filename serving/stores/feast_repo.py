@@ -19,13 +19,12 @@ import pyarrow.parquet as pq
 import redis
 import typeguard
 
-from contracts.columns import USER_ID
+from contracts.columns import EVENT_TIMESTAMP, USER_ID
 from contracts.features import FeatureViewSpec, feature_views
 from contracts.files import make_private, private_folder
 from contracts.schema import FeatureSchema
 from serving.stores.client import connection_options
 from serving.stores.config import StoreConfig
-from serving.stores.table_values import EVENT_TIMESTAMP
 
 
 @contextlib.contextmanager

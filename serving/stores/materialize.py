@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import redis
 
 from contracts.clock import DAY_S
-from contracts.columns import TOP_CATEGORY, USER_ID
+from contracts.columns import EVENT_TIMESTAMP, TOP_CATEGORY, USER_ID
 from contracts.features import USER_ACTIVITY, FeatureViewSpec, user_profile
 from contracts.ids import user_of_subject, user_subject
 from contracts.presets import SHOP
@@ -33,13 +33,7 @@ from serving.stores.merge import TablesEnd
 from serving.stores.meta import StoreMeta
 from serving.stores.popular import broken_counts
 from serving.stores.recent import decode_or_nothing, top_category_of
-from serving.stores.table_values import (
-    EVENT_TIMESTAMP,
-    feature_rows,
-    items_by_day,
-    recent_lists,
-    with_all_users,
-)
+from serving.stores.table_values import feature_rows, items_by_day, recent_lists, with_all_users
 from serving.stores.top_category import TopCategoryStore
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from serving.stores.keys import Keys
 from serving.stores.recent import encode
 from serving.stores.seen import ring_layout
 
-EVENT_TIMESTAMP = "event_timestamp"
 _TYPES = {
     "float": pa.float64(),
     "string": pa.string(),
@@ -37,15 +36,15 @@ def feature_rows(view: FeatureViewSpec, table: pa.Table) -> pa.Table:
         SchemaError: a column is missing or of a wrong type.
     """
     types = {view.entity_key: pa.string(), **{field.name: _TYPES[field.dtype] for field in view.fields}}
-    rows = _select(table, {**types, EVENT_TIMESTAMP: pa.timestamp("s", tz="UTC")}, view.name)
-    return rows.cast(rows.schema.set(rows.num_columns - 1, pa.field(EVENT_TIMESTAMP, _TIME)))
+    rows = _select(table, {**types, c.EVENT_TIMESTAMP: pa.timestamp("s", tz="UTC")}, view.name)
+    return rows.cast(rows.schema.set(rows.num_columns - 1, pa.field(c.EVENT_TIMESTAMP, _TIME)))
 
 
 def with_all_users(rows: pa.Table, users: set[str], stamp: pa.Scalar) -> pa.Table:
     """Adds empty rows for users without one, so that older values do not stay online."""
     absent = sorted(users - set(rows[c.USER_ID].to_pylist()))
     empty = {name: pa.nulls(len(absent), rows.schema.field(name).type) for name in rows.column_names}
-    empty |= {c.USER_ID: pa.array(absent, pa.string()), EVENT_TIMESTAMP: pa.array([stamp] * len(absent), _TIME)}
+    empty |= {c.USER_ID: pa.array(absent, pa.string()), c.EVENT_TIMESTAMP: pa.array([stamp] * len(absent), _TIME)}
     return pa.concat_tables([rows, pa.table(empty, schema=rows.schema)])
 
 

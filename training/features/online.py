@@ -18,7 +18,6 @@ from training.features.events import EventTable
 from training.features.point_in_time import last_window_mode, window_mode
 from training.features.processed import USERS, Processed
 
-EVENT_TIMESTAMP = "event_timestamp"
 _SOME: Final = 5_000
 
 
@@ -26,7 +25,7 @@ def final_profiles(processed: Processed) -> pa.Table:
     """Profiles of all users, with or without events: user_id, age, gender, event_timestamp (start of the window)."""
     users = pq.read_table(processed.path / USERS)
     start = ShopCalendar(processed.info.timezone).start_of_day(processed.info.first_day)
-    return users.append_column(EVENT_TIMESTAMP, pa.array(np.full(len(users), start)))
+    return users.append_column(c.EVENT_TIMESTAMP, pa.array(np.full(len(users), start)))
 
 
 def final_activity(processed: Processed) -> pa.Table:
@@ -92,7 +91,7 @@ def _activity(processed: Processed, number: int) -> pa.Table:
         c.USER_ID: pa.array(events.subject_ids, pa.string()),
         c.TOP_CATEGORY: _names(processed, day),
         c.TOP_CATEGORY_LONG: _names(processed, long),
-        EVENT_TIMESTAMP: events.timestamp[last],
+        c.EVENT_TIMESTAMP: events.timestamp[last],
     }
     return pa.table(columns).filter(pa.array(processed.is_user([number])))
 

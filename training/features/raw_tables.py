@@ -13,10 +13,12 @@ from contracts import columns as c
 from contracts import records as r
 from contracts.clock import Clock, SystemClock, day_to_name
 from contracts.errors import DataError, SchemaError
+from contracts.features import USER_ACTIVITY
+from recommender_api.requests import Filters
 from training.features.config import PreprocessConfig
 from training.features.days import complete_days
-from training.features.encode import encoded_schema
-from training.features.partition import SUBJECT
+from training.features.encode import USER_ROW, encoded_schema
+from training.features.partition import NUM_EVENTS, SUBJECT
 from training.features.processed import EVENT_COLUMNS
 from training.records import erased_users, find_records
 from training.splits import make_split
@@ -54,8 +56,7 @@ class RawTables:
         self.extra = {name: tuple(given[name]) for name in names if given.get(name)}
 
         def extended(schema: c.TableSchema) -> c.TableSchema:
-            taken = taken_names() if schema.name == c.INTERACTIONS.name else ()
-            return schema.with_columns(self.extra.get(schema.name, ()), taken)
+            return schema.with_columns(self.extra.get(schema.name, ()), taken_names(schema.name))
 
         def find(schema: c.TableSchema) -> RawTable:
             return find_table(raw_dir, extended(schema), config.columns.get(schema.name))
@@ -92,9 +93,14 @@ class RawTables:
         )
 
 
-def taken_names() -> set[str]:
-    """Names that preprocessing itself uses for columns of events: declared columns cannot have them."""
-    return {*r.INTERACTIONS.names, *encoded_schema().names, *EVENT_COLUMNS, SUBJECT}
+def taken_names(table: str) -> set[str]:
+    """Names of ours that declared columns of a table cannot have: columns that are derived, and fields of filters."""
+    if table == c.INTERACTIONS.name:
+        return {*r.INTERACTIONS.names, *encoded_schema().names, *EVENT_COLUMNS, SUBJECT}
+    if table == c.USERS.name:
+        activity = {field.name for field in USER_ACTIVITY.fields}
+        return {c.SUBJECT_ID, USER_ROW, NUM_EVENTS, c.EVENT_TIMESTAMP, *activity}
+    return {*Filters.__struct_fields__} - {*c.ITEMS.names} if table == c.ITEMS.name else set()
 
 
 def _joined_days(recorded: RawTable, first_day: int, end: int) -> list[int]:

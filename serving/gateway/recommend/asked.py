@@ -13,7 +13,7 @@ from contracts.clock import DAY_S, Clock, name_to_day
 from contracts.errors import RequestError
 from contracts.ids import subject_of
 from contracts.messages import ContextValue, RequestBatch
-from contracts.options import Ragged
+from contracts.options import CAPPED_COLUMNS, Ragged
 from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
 from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.config import ExplorationConfig
@@ -76,7 +76,7 @@ class RequestReader:
         self._clock = clock
         self._filters = FilterReader(bundle)
         self.context = ContextReader(bundle.schema)
-        self._reranking = RerankingReader(reranking)
+        self._reranking = RerankingReader(reranking, [one for one in CAPPED_COLUMNS if not bundle.has_values(one)])
         self._explores = Explorer(exploration)
         self._first_time = bundle.transforms.calendar.start_of_day(name_to_day(bundle.manifest.first_day))
 

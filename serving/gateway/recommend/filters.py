@@ -42,7 +42,8 @@ class FilterReader:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._legal = [feature.column_name for feature in bundle.schema.filters]
+        names = (feature.column_name for feature in bundle.schema.filters)
+        self._legal = [name for name in names if bundle.has_values(name)]
 
     def __call__(self, request: RecommendationRequest | RankingRequest) -> RequestFilters | None:
         """The filters of a request; None if it has none.

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from contracts.errors import ConfigError, RequestError
 from contracts.options import NO_CAP, Order, RerankingOptions
 from recommender_api.requests import Diversity, RankingRequest, RecommendationRequest
 from serving.stages.reranking import RerankingConfig
@@ -35,22 +36,39 @@ class RerankingReader:
 
     Args:
         config: the defaults.
+        lacking: those of `CAPPED_COLUMNS` that the shop's items lack.
+
+    Raises:
+        ConfigError: the defaults cap a column that the items lack.
     """
 
-    def __init__(self, config: RerankingConfig) -> None:
+    def __init__(self, config: RerankingConfig, lacking: Sequence[str] = ()) -> None:
+        self._lacking = [f"max_per_{column}" for column in lacking]
+        if fault := self._fault(config):
+            raise ConfigError(f"reranking.{fault}; take it out")
         self._config = config
         self._greedy = _options(config, 0) == _GREEDY
 
     def __call__(self, request: RecommendationRequest | RankingRequest, request_id: str) -> RequestReranking | None:
-        """The options of a request; None = highest score first."""
+        """The options of a request; None = highest score first.
+
+        Raises:
+            RequestError: it caps a column that the items lack.
+        """
         if request.diversity is None:
             if self._greedy:
                 return None
             config = self._config
         else:
+            if fault := self._fault(request.diversity):
+                raise RequestError(f"diversity.{fault}")
             config = _overridden(self._config, request.diversity)
         seed = seed_of(request_id) if request.seed is None else request.seed
         return _options(config, seed)
+
+    def _fault(self, options: RerankingConfig | Diversity) -> str | None:
+        caps = ((name, getattr(options, name)) for name in self._lacking)
+        return next((f"{name}={cap}: this shop's items have no such category" for name, cap in caps if cap), None)
 
 
 def seed_of(request_id: str) -> int:

@@ -77,6 +77,22 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
             "pair has side=pair, but raw tables hold no",
         ),
         (
+            ["features.columns=[{name: max_price, side: item, kind: numeric, filter: true}]"],
+            "items.max_price: the name is taken by another column",
+        ),
+        (
+            ["features.preset=none", "features.columns=[{name: top_category, side: query, kind: categorical}]"],
+            "users.top_category: the name is taken by another column",
+        ),
+        (
+            [
+                "features={preset: none, columns: [{name: a, side: query, kind: categorical}, "
+                "{name: b, side: item, kind: numeric}]}",
+                "ranker.model.price_in_bottom=true",
+            ],
+            r"price_in_bottom=true mixes the numbers of query and item, the features have \[\] and \['b'\]; set it",
+        ),
+        (
             ["features.preset=none"],
             "features: two-tower and ranker need features of items and of queries; take",
         ),

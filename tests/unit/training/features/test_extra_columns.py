@@ -18,7 +18,7 @@ from contracts import records as r
 from contracts.columns import Column, Kind
 from contracts.encoders import hashed
 from contracts.errors import SchemaError
-from contracts.feature import Encoding, Feature, Side
+from contracts.feature import Encoding, Feature, FeatureKind, Side
 from contracts.item_values import Categories
 from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
@@ -234,6 +234,14 @@ def test_a_name_of_processed_events_is_taken(without_ray: None, tmp_path: Path, 
     write_shop(tmp_path / "raw")
     with pytest.raises(ValueError, match=rf"interactions.{name}: the name is taken by another column"):
         run(tmp_path / "raw", context(name))
+
+
+@pytest.mark.parametrize("name", ["user_row", "num_events", "subject_id", "event_timestamp"])
+def test_a_name_of_processed_users_is_taken(without_ray: None, tmp_path: Path, name: str) -> None:
+    write_shop(tmp_path / "raw")
+    own = Feature(name="own", side=Side.QUERY, kind=FeatureKind.CATEGORICAL, column=name)
+    with pytest.raises(ValueError, match=rf"users.{name}: the name is taken by another column"):
+        run(tmp_path / "raw", FeatureSchema((*SHOP.features, own)))
 
 
 def test_encoded_rows_carry_them_and_illegal_ones_are_kept_out(encode_rows: Encode) -> None:

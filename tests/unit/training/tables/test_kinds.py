@@ -144,8 +144,8 @@ MANY = [f"t{number}" for number in range(MAX_LIST + 1)]
         (
             STYLE,
             pa.array([None, [1.0, 2.0], [1.0, float("nan")]]),
-            r"column 'style' is nan in row 2, component 1; expected numbers from -9007199254740991 to 9007199254740991; "
-            r"correct the v",
+            r"column 'style' is nan in row 2, component 1; expected numbers from -9007199254740991 to "
+            r"9007199254740991; correct the v",
         ),
         (STYLE, pa.array([[1.0, 2.0], [-float("inf"), 0]]), "is -inf in row 1, component 0; expected"),
         (STYLE, pa.array([[1, 2], [3, None]], pa.list_(pa.int32(), 2)), "is null in row 1, component 1; expected num"),

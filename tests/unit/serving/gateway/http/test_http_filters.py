@@ -124,6 +124,15 @@ def test_a_filter_that_the_shop_does_not_have_is_refused(
         FilterReader(bundle)(RecommendationRequest(filters=filters))
 
 
+def test_a_filter_on_a_column_that_the_tables_lacked_is_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = bundle.manifest.model_copy(update={"missing": ("items.price", "users.gender")})
+    monkeypatch.setattr(bundle, "manifest", lacking)
+    with pytest.raises(RequestError, match="filtered by price; legal: category_l1, category_l2, gender"):
+        FilterReader(bundle)(RecommendationRequest(filters=Filters(max_price=3.0)))
+
+
 def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contracts.vocabulary.SMALL", 50)
     monkeypatch.setitem(bundle.values, "category_l1", named(["toys", *(f"{number:03}" for number in range(60))]))

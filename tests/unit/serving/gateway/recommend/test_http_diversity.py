@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
+from contracts.errors import ConfigError, RequestError
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import Diversity, RecommendationRequest
 from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking, seed_of
@@ -102,6 +103,16 @@ def test_wishes_lie_over_the_setting() -> None:
     assert reader(RecommendationRequest(diversity=weighted), "r") == plain._replace(
         order=Order.WEIGHTED, temperature=0.05
     )
+
+
+def test_caps_of_a_category_that_the_items_lack_are_refused() -> None:
+    reader = RerankingReader(RerankingConfig(max_per_category_l1=2), ["category_l2"])
+    assert reader(RecommendationRequest(diversity=Diversity(max_per_category_l1=3)), "r") is not None
+    message = r"diversity.max_per_category_l2=3: this shop's items have no such category"
+    with pytest.raises(RequestError, match=message):
+        reader(RecommendationRequest(diversity=Diversity(max_per_category_l2=3)), "r")
+    with pytest.raises(ConfigError, match=r"reranking.max_per_category_l1=2: .*; take it out"):
+        RerankingReader(RerankingConfig(max_per_category_l1=2), ["category_l1"])
 
 
 def test_a_batch_of_greedy_requests_carries_nothing() -> None:
