@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts import columns as c
+from contracts import features
 from contracts.columns import UNIX_SECONDS, Column, Kind, TableSchema
 
 ACCEPTED_MS: Final = "accepted_ms"
@@ -57,8 +58,7 @@ SNAPSHOTS: Final = TableSchema(
     "snapshots",
     (
         Column(c.USER_ID, Kind.STRING, required=True, nullable=False),
-        Column(c.TOP_CATEGORY, Kind.STRING, required=True),
-        Column(c.TOP_CATEGORY_LONG, Kind.STRING, required=True),
+        *(Column(field.name, Kind.STRING, required=True) for field in features.USER_ACTIVITY.fields),
         Column(SERVED_MS, Kind.INT, required=True, nullable=False),  # the same in all rows of a snapshot
     ),
     partitioned=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from contracts import columns as c
 from contracts import records as r
 from contracts.columns import TableSchema
+from contracts.features import USER_ACTIVITY
 from contracts.ids import IntArray, LongArray
 from contracts.vocabulary import Vocabulary
 from training.subjects import subjects_of
@@ -105,16 +106,14 @@ class ValueLog:
 
 @dataclass(frozen=True)
 class ServedValues:
-    """Both top categories of users, as written by serving.
+    """Derived features of users, as written by serving.
 
     Attributes:
-        top: `top_category`, of the consumer and of snapshots.
-        long: `top_category_long`, of snapshots.
+        logs: by name of a field of `USER_ACTIVITY`: values of snapshots, and what the consumer wrote between them.
         snapshots: [S] int64 ascending times of snapshots; users that a snapshot lacks had no value then.
     """
 
-    top: ValueLog
-    long: ValueLog
+    logs: Mapping[str, ValueLog]
     snapshots: LongArray
 
     @classmethod
@@ -126,29 +125,26 @@ class ServedValues:
             user_ids: raw ids by user row.
             categories: codes of category_l1.
         """
-        snapshots = read_records(folder, r.SNAPSHOTS)
-        times = np.unique(snapshots[r.SERVED_MS].to_numpy())
-        updates = read_records(folder, r.USER_ACTIVITY)
-        names = [c.USER_ID, c.TOP_CATEGORY, r.SERVED_MS]
-        both = pa.concat_tables([snapshots.select(names), updates.select(names)])
+        snapshots, updates = read_records(folder, r.SNAPSHOTS), read_records(folder, r.USER_ACTIVITY)
         known = pa.array(user_ids, pa.string())
-        return cls(
-            _log(both, c.TOP_CATEGORY, known, categories),
-            _log(snapshots, c.TOP_CATEGORY_LONG, known, categories),
-            times,
-        )
+        logs = {}
+        for name in (field.name for field in USER_ACTIVITY.fields):
+            tables = [table for table in (snapshots, updates) if name in table.column_names]
+            values = pa.concat_tables([table.select([c.USER_ID, name, r.SERVED_MS]) for table in tables])
+            logs[name] = _log(values, name, known, categories)
+        return cls(logs, np.unique(snapshots[r.SERVED_MS].to_numpy()))
 
-    def as_of(self, user_row: IntArray, time_ms: LongArray) -> tuple[IntArray, IntArray]:
+    def as_of(self, user_row: IntArray, time_ms: LongArray) -> dict[str, IntArray]:
         """What was served to users [Q] just before times [Q], on the clock of `served_ms`.
 
         Returns:
-            Codes of `top_category` and `top_category_long` [Q] each; -1 where serving had written nothing yet.
+            Codes [Q] by name; -1 where serving had written nothing yet.
         """
         number = np.searchsorted(self.snapshots, time_ms, side="left")
         since = np.concatenate([[0], self.snapshots])[number]
-        top, long = (log.as_of(user_row, time_ms, since) for log in (self.top, self.long))
         missing = np.where(number > 0, 0, -1)
-        return np.where(top < 0, missing, top).astype(np.int32), np.where(long < 0, missing, long).astype(np.int32)
+        found = {name: log.as_of(user_row, time_ms, since) for name, log in self.logs.items()}
+        return {name: np.where(codes < 0, missing, codes).astype(np.int32) for name, codes in found.items()}
 
 
 def _log(table: pa.Table, field: str, users: pa.Array, categories: Vocabulary) -> ValueLog:

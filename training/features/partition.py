@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -183,7 +184,7 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
     item_row, timestamp = rows[ITEM_ROW].to_numpy(), rows[c.TIMESTAMP].to_numpy()
     day = ShopCalendar(config.timezone).day(timestamp).astype(np.int32)
     top, top_long = top_categories(spec.item_category[item_row], timestamp, day, offsets)
-    top, top_long = _as_served(top, top_long, rows, spec.served)
+    activity = _as_served({c.TOP_CATEGORY: top, c.TOP_CATEGORY_LONG: top_long}, rows, spec.served)
     event = rows[c.EVENT].to_numpy()
     positive = _is_one_of(event, config.positive_events)
     early = _before_launch(rows, spec)
@@ -193,8 +194,7 @@ def _features(rows: pa.Table, offsets: LongArray, partition: int, spec: Partitio
         c.TIMESTAMP: timestamp,
         c.DAY: day,
         c.DEVICE_TYPE: rows[c.DEVICE_TYPE].combine_chunks().dictionary_encode(),
-        c.TOP_CATEGORY: top,
-        c.TOP_CATEGORY_LONG: top_long,
+        **activity,
         "positive": positive & ~early,
         "seen": _is_one_of(event, config.seen_events),
         "mask": mask,
@@ -218,20 +218,18 @@ def _before_launch(rows: pa.Table, spec: PartitionSpec) -> BoolArray:
     return early
 
 
-def _as_served(
-    top: IntArray, top_long: IntArray, rows: pa.Table, served: ServedValues | None
-) -> tuple[IntArray, IntArray]:
-    """Both top categories [E]: the value that serving had written before the event, otherwise the computed one.
+def _as_served(computed: Mapping[str, IntArray], rows: pa.Table, served: ServedValues | None) -> dict[str, IntArray]:
+    """Derived features [E] by name: the value that serving had written before the event, otherwise the computed one.
 
     Sessions have none, as online, where only users have features.
     """
     is_user = rows[USER_ROW].to_numpy() >= 0
-    top, top_long = (np.where(is_user, codes, 0).astype(np.int32) for codes in (top, top_long))
+    known = {name: np.where(is_user, codes, 0).astype(np.int32) for name, codes in computed.items()}
     accepted = rows[HAPPENED_MS].is_valid().to_numpy() & is_user
     if served is None or not accepted.any():
-        return top, top_long
+        return known
     found = served.as_of(rows[USER_ROW].to_numpy()[accepted], rows[HAPPENED_MS].filter(pa.array(accepted)).to_numpy())
-    return _replaced(top, accepted, found[0]), _replaced(top_long, accepted, found[1])
+    return {name: _replaced(codes, accepted, found[name]) for name, codes in known.items()}
 
 
 def _replaced(codes: IntArray, where: BoolArray, found: IntArray) -> IntArray:

@@ -33,6 +33,7 @@ from contracts.encoded import EncodedColumns
 from contracts.encoders import Values
 from contracts.errors import ConfigError, DataError
 from contracts.feature import Feature, FeatureKind, Side
+from contracts.features import USER_ACTIVITY
 from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from contracts.item_values import Categories, ItemValues
 from contracts.schema import FeatureSchema, SideLayout
@@ -51,7 +52,7 @@ USERS: Final = "users.parquet"
 REPORT: Final = "report.json"
 
 _EVENT_ARRAYS: Final = (ITEM_ROW, c.TIMESTAMP, c.DAY, "positive", "seen", "mask", "mask_device", "mask_item")
-_CODED: Final = (c.TOP_CATEGORY, c.TOP_CATEGORY_LONG)
+_CODED: Final = tuple(field.name for field in USER_ACTIVITY.fields)
 """Features derived while partitions are written, as codes of `Processed.categories`."""
 EVENT_COLUMNS: Final = (*_EVENT_ARRAYS, c.DEVICE_TYPE, *_CODED)
 """Columns of events of every shop."""

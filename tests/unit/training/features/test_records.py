@@ -214,21 +214,24 @@ def log(*rows: tuple[int, int, int]) -> ValueLog:
 
 
 def test_values_by_user_and_time() -> None:
-    served = ServedValues(log((5, 150, 9), (2, 200, 8), (2, 100, 7)), log(), np.zeros(0, dtype=np.int64))
+    logs = {"top_category": log((5, 150, 9), (2, 200, 8), (2, 100, 7)), "top_category_long": log()}
+    served = ServedValues(logs, np.zeros(0, dtype=np.int64))
     users = np.array([2, 2, 2, 2, 2, 5, 5, 0, 9], dtype=np.int32)
     times = np.array([0, 100, 101, 200, 10**15, 150, 151, 160, 160])
-    top, long = served.as_of(users, times)
-    assert top.tolist() == [-1, -1, 7, 7, 8, -1, 9, -1, -1]
+    found = served.as_of(users, times)
+    assert found["top_category"].tolist() == [-1, -1, 7, 7, 8, -1, 9, -1, -1]
+    assert found["top_category_long"].tolist() == [-1] * 9
     nothing = ServedValues.read(None, ["u1"], Vocabulary(()))
-    assert [column.tolist() for column in nothing.as_of(users, times)] == [[-1] * 9] * 2
-    assert long.tolist() == [-1] * 9
+    assert [codes.tolist() for codes in nothing.as_of(users, times).values()] == [[-1] * 9] * 2
 
 
 def test_who_is_not_in_the_last_snapshot_had_no_value() -> None:
     """Snapshots at 100 (users 1 and 2) and 200 (user 1 only); the consumer wrote 3 at 150 and 2 at 250."""
     served = ServedValues(
-        log((1, 100, 4), (2, 100, 5), (1, 200, 6), (3, 150, 7), (2, 250, 8)),
-        log((1, 100, 40), (2, 100, 50), (1, 200, 60)),
+        {
+            "top_category": log((1, 100, 4), (2, 100, 5), (1, 200, 6), (3, 150, 7), (2, 250, 8)),
+            "top_category_long": log((1, 100, 40), (2, 100, 50), (1, 200, 60)),
+        },
         np.array([100, 200]),
     )
     times = [100, 101, 151, 200, 201, 251]
@@ -239,7 +242,7 @@ def test_who_is_not_in_the_last_snapshot_had_no_value() -> None:
     }
     for user, both in expected.items():
         found = served.as_of(np.full(len(times), user, dtype=np.int32), np.array(times))
-        assert tuple(column.tolist() for column in found) == both
+        assert tuple(codes.tolist() for codes in found.values()) == both
 
 
 def test_snapshots_are_joined(folder: Path) -> None:
