@@ -11,9 +11,10 @@ import pytest
 
 from contracts import columns as c
 from contracts.encoded import EncodedColumns
-from contracts.feature import Side
+from contracts.feature import Feature, FeatureKind, Side
 from contracts.features import user_profile
-from contracts.schema import SideLayout
+from contracts.presets import SHOP
+from contracts.schema import FeatureSchema, SideLayout
 from contracts.user_records import UserRecords
 from serving.stages.query_features import user_values
 from serving.stores.config import EmbeddedRedisConfig, StoreConfig
@@ -92,7 +93,14 @@ async def test_users_are_encoded_alike(tmp_path: Path, monkeypatch: pytest.Monke
     config = StoreConfig(shop="tiny", feast_dir=tmp_path / "feast", read_timeout_ms=20_000)
     with EmbeddedRedis(EmbeddedRedisConfig(data_dir=tmp_path / "redis")) as server:
         online = await served(processed, config, server.address, users)
+        more = FeatureSchema((*SHOP.features, Feature(name="club", side=Side.QUERY, kind=FeatureKind.CATEGORICAL)))
+        of_schema = [await user_features(config, server.address, users, schema) for schema in (SCHEMA, SHOP, more)]
 
+    for found in of_schema:  # bundles of other schemas read the same rows
+        assert found.known.all()
+        for name in set(found.columns) & set(of_schema[0].columns):
+            np.testing.assert_equal(list(found.columns[name]), list(of_schema[0].columns[name]))
+    assert of_schema[2].columns["club"] == (None, None)
     offline = events.profile.take(np.array(rows))
     for ours, theirs in zip(arrays_of(online), arrays_of(offline), strict=True):
         np.testing.assert_array_equal(ours, theirs)
