@@ -22,7 +22,7 @@ class Route(NamedTuple):
     Attributes:
         operation: of the API; None = no operation.
         encoded_ids: in its path, by name, still percent-encoded.
-        permission: needed for the call; other calls than operations need `admin`.
+        permission: needed for the call; `admin` if it is neither an operation nor a page.
         is_page: whether the path is a page of the description.
         there: the operations of the path by method.
     """
