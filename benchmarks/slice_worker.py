@@ -27,7 +27,7 @@ from training.models.two_tower import TwoTowerConfig
 from training.trainers.loop import keep_freed_memory
 
 NUM_REQUESTS: Final = 640
-PATH: Final = "/v1/recommendations"
+PATH: Final = "/v1/recommendations"  # written out: older checkouts lack the table of operations
 _PATIENT: Final = {"service": {"budget_ms": 5_000}, "stores": {"read_timeout_ms": 5_000}}
 _UNITS: Final = {1: 40, 32: 8}
 """Calls of a slice by size of the batch."""

@@ -127,7 +127,7 @@ def serving_cluster(config: ClusterConfig, var_dir: Path, ports: Mapping[str, st
     Args:
         config: sizes of the cluster.
         var_dir: the folder that it works in.
-        ports: environment variables of `port_block`, which must stay open as long as this one.
+        ports: environment variables from a `port_block` that stays open as long as the cluster.
 
     Yields:
         Address of the dashboard.

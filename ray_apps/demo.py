@@ -26,7 +26,9 @@ from ray_apps.lock import JOBS_LOCK, folder_lock
 from ray_apps.page import DemoPage, page_beside
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from recommender_api.operations import RECOMMEND
 from recommender_api.requests import RecommendationRequest
+from serving.gateway.http.routes import DOCS
 from serving.placing.placement import PLACEMENTS, PlacementName
 from training.evaluation import main_table
 from training.features.online import final_profiles
@@ -107,9 +109,9 @@ def present(workspace: Workspace, server: Server, dashboard: str, page: DemoPage
     body = json.dumps({"user_id": user, "device_type": "mobile", "k": 5})
     print(
         f"""
-recommendations  curl -s {server.url}/v1/recommendations -H 'content-type: application/json' -d '{body}'
+recommendations  curl -s {server.url}{RECOMMEND.path} -H 'content-type: application/json' -d '{body}'
 demo page        {shown}
-documentation    {server.url}/docs
+documentation    {server.url}{DOCS}
 Ray dashboard    {dashboard}  (asks for a token: .venv/bin/ray get-auth-token)
 report           {(report / "report.html").as_uri()}
 """

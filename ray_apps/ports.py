@@ -1,4 +1,6 @@
-"""Ports of one Serve instance: if two on a machine share one, a proxy may pass its clients to the other's shop.
+"""Ports of one Serve instance.
+
+If two instances on a machine share a port, a proxy may pass its clients to the other's shop.
 
 By default Serve gives the replicas of every instance the same ports, and opens some of them so that two processes may
 listen. So each instance takes a block of its own. Blocks are below 32,768, because the kernel gives higher ports to
@@ -57,7 +59,7 @@ def port_block() -> Iterator[dict[str, str]]:
                     return
         if owner is not None or first in users:  # otherwise the block belongs to another server
             port, last = min(users), first + SIZE - 1
-            _log.warning("port %d is used by %s; ports %d to %d are passed over", port, users[port], first, last)
+            _log.warning("port %d is used by %s; ports %d to %d are skipped", port, users[port], first, last)
     raise ConfigError(f"{NUM_BLOCKS} blocks of ports from {FIRST} on are all in use; stop servers that nobody needs")
 
 

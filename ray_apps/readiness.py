@@ -12,6 +12,7 @@ from typing import Final
 from urllib.error import HTTPError
 
 from contracts.errors import NotReadyError
+from recommender_api.operations import READY, RECOMMEND
 from serving.gateway.watch.monitor import WARM_TIMEOUT_S, WHOLE_IN_A_ROW
 from serving.placing.placement import GATEWAY
 
@@ -36,10 +37,10 @@ def wait_until_ready(url: str, timeout_s: float) -> None:
                 reasons = [application.message, *(part.message for part in application.deployments.values())]
                 raise NotReadyError(f"the application {name!r} did not start: {' '.join(filter(None, reasons))}")
         if all(application.status == "RUNNING" for application in applications.values()):
-            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=5):
+            with suppress(OSError), urllib.request.urlopen(f"{url}{READY.path}", timeout=5):
                 return
         time.sleep(0.2)
-    raise NotReadyError(f"{url}/v1/ready did not answer 200 within {timeout_s:.0f} s: {serve.status()}")
+    raise NotReadyError(f"{url}{READY.path} did not answer 200 within {timeout_s:.0f} s: {serve.status()}")
 
 
 def num_gateways(application: str) -> int:
@@ -84,13 +85,13 @@ def wait_until_warm(url: str, gateways: int) -> bool:
 
 def _lacking(url: str) -> tuple[str, ...]:
     """Degraded parts of an answer with the usual budget; if access is denied, whether the gateway is ready."""
-    call = urllib.request.Request(f"{url}/v1/recommendations", b"{}", {"content-type": "application/json"})
+    call = urllib.request.Request(f"{url}{RECOMMEND.path}", b"{}", {"content-type": "application/json"})
     try:
         with urllib.request.urlopen(call, timeout=WARM_TIMEOUT_S) as answer:
             return tuple(json.load(answer)["degraded"])
     except HTTPError as error:
         if error.code in (401, 403):
-            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/ready", timeout=WARM_TIMEOUT_S):
+            with suppress(OSError), urllib.request.urlopen(f"{url}{READY.path}", timeout=WARM_TIMEOUT_S):
                 return ()
     except OSError:
         pass

@@ -1,8 +1,8 @@
 """The Serve application: typed arguments → `build_app` → deployments.
 
 Start it with `serve run configs/serving/staged.yaml` (or another one there). Ray Serve turns a file's `args` into
-`RecommenderArgs` only where the annotation of `build_app` is a real class: keep `from __future__ import annotations`
-out of this module, it would turn them into an unchecked dict.
+`RecommenderArgs` only if the annotation of `build_app` is a real class. So this module must do without
+`from __future__ import annotations`, with which the `args` would stay an unchecked dict.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ class RecommenderArgs(ServingConfig):
     """Arguments of the application."""
 
     placement: str = "staged"
-    """`staged`: every stage in a deployment of its own; `tiered`: retrieval and ranking, where models run, apart;
-    `fused`: everything in one; `module:ATTRIBUTE`: a `serving.placing.placement.Placement` of your own."""
+    """`staged`: every stage in a deployment of its own; `tiered`: retrieval and ranking, which run models, in
+    separate ones; `fused`: all stages in one; `module:ATTRIBUTE`: your own `serving.placing.placement.Placement`."""
 
     @field_validator("placement")
     @classmethod

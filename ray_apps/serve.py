@@ -20,6 +20,8 @@ from ray_apps.console import EXIT_OK, configure_logging, report_error
 from ray_apps.haproxy.config import HAProxyConfig
 from ray_apps.ports import port_block
 from ray_apps.server import Server, stop_on_signals, wait_until_stopped
+from recommender_api.operations import RECOMMEND
+from serving.gateway.http.routes import DOCS
 from serving.placing.placement import PLACEMENTS, PlacementName
 
 OBJECT_STORE_MB = 200
@@ -76,7 +78,7 @@ def serve(
     ):
         stop_on_signals()
         server = Server.start(placement, port, var_dir, settings)
-        print(f"API {server.url}/v1/recommendations, documentation {server.url}/docs, Ray dashboard {dashboard}")
+        print(f"API {server.url}{RECOMMEND.path}, documentation {server.url}{DOCS}, Ray dashboard {dashboard}")
         print(f"READY {server.url}", flush=True)
         wait_until_stopped()
 

@@ -19,6 +19,7 @@ from ray_apps.cluster import lost_processes
 from ray_apps.ports import check_port, check_proxy_ports
 from ray_apps.readiness import num_gateways, wait_until_ready, wait_until_warm
 from recommender_api.answers import RecommendationResponse
+from recommender_api.operations import RECOMMEND
 from recommender_api.requests import RecommendationRequest
 from serving.placing.placement import PlacementName
 
@@ -78,10 +79,10 @@ class Server:
         return cls(url, time.perf_counter() - started)
 
     def recommend(self, request: RecommendationRequest) -> RecommendationResponse:
-        """The answer of POST /v1/recommendations."""
+        """The answer of the operation `recommend`."""
         body = msgspec.json.encode(request)
         headers = {"content-type": "application/json"}
-        call = urllib.request.Request(f"{self.url}/v1/recommendations", body, headers)
+        call = urllib.request.Request(f"{self.url}{RECOMMEND.path}", body, headers)
         with urllib.request.urlopen(call, timeout=ANSWER_TIMEOUT_S) as answer:
             return msgspec.json.decode(answer.read(), type=RecommendationResponse)
 

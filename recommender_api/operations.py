@@ -50,7 +50,7 @@ class Operation(Generic[_AnswerT_co]):
         answer: type of the answer.
         statuses: of success first, then of errors other than refused access.
         summary: short description.
-        hot: whether calls are so frequent that the gateway has a fast path for them.
+        hot: whether calls are so frequent that Serve does not watch them.
 
     Raises:
         ValueError: the permission does not exist.

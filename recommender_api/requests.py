@@ -67,7 +67,7 @@ else:
 
 
 class Diversity(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the list is drawn; missing fields take the service's defaults."""
+    """Reranking options; missing fields take the service's defaults."""
 
     order: Annotated[
         Literal["greedy", "sampled", "weighted"] | None,
@@ -110,9 +110,7 @@ class Visit(Struct, frozen=True, forbid_unknown_fields=True):
         list[Id], Meta(max_length=MAX_EXCLUDED, description="Ids of items to leave out; unknown ids are ignored.")
     ] = []
     filters: Annotated[AnyFilters | None, Meta(description="Filters on items; null = all items.")] = None
-    diversity: Annotated[
-        Diversity | None, Meta(description="How the list is drawn; null = the service's defaults.")
-    ] = None
+    diversity: Annotated[Diversity | None, Meta(description="Reranking options; null = the service's defaults.")] = None
     seed: Annotated[
         Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
         Meta(description="The same seed gives the same draws; null = derived from the request id."),

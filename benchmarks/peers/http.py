@@ -23,6 +23,7 @@ from benchmarks.items import FeastItems
 from benchmarks.peers.fastapi_models import Answer, Item, Question
 from contracts.bundle import Bundle, open_bundle
 from ray_apps.recommender import find_bundle
+from recommender_api.operations import RECOMMEND
 from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
 from serving.gateway.build import Surroundings, build_gateway, build_pipeline
@@ -149,7 +150,7 @@ def fastapi_application(
     service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
     app = FastAPI()
 
-    @app.post("/v1/recommendations")
+    @app.post(RECOMMEND.path)
     async def recommend(question: Question) -> Answer:
         request = RecommendationRequest(**question.model_dump())
         result = await service.run(

@@ -71,7 +71,7 @@ def run(workspace: Workspace, _: Path) -> str:
 
 
 def _problem(workspace: Workspace, address: str, meta: StoreMeta, version: str) -> str | None:
-    """Why a store with a marker must be filled again; "" for no reason to show, None if it need not."""
+    """Reason to fill a marked store again: None = not needed, '' = needed, nothing to report."""
     from serving.stores.check import Sample, what_is_missing
 
     if workspace.force or meta.bundle_version != version:

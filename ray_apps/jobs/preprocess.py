@@ -64,7 +64,7 @@ def unfinished(workspace: Workspace) -> list[Path]:
 
 
 def recorded(config: JobConfig, clock: Clock) -> list[Path]:
-    """Recorded files that can change the output by themselves; snapshots matter to later events only."""
+    """Recorded files whose change alone changes the output; a new snapshot affects only events after it."""
     folder, end = records(config), records_end(config, clock)
     if folder is None:
         return []

@@ -90,7 +90,7 @@ class Workspace:
 
     Args:
         config: the job config.
-        force: whether jobs run again that are finished.
+        force: whether finished jobs run again.
         clock: gives the present time; None means the machine's clock.
     """
 
@@ -195,7 +195,7 @@ class Workspace:
         return self.config.raw_dir.resolve()
 
     def _files_of(self, job: Job) -> list[str]:
-        """Cached, because a server may add files meanwhile: they are for the next run."""
+        """Cached: files that a server adds meanwhile are for the next run."""
         if job.name not in self._files:
             self._files[job.name] = [files_identity(path) for path in job.files(self)]
         return self._files[job.name]

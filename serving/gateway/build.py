@@ -115,7 +115,7 @@ def build_gateway(
     Raises:
         ConfigError: the keys of tokens cannot be read, or traces are wanted without their extra.
     """
-    clock, stores, limits = around.clock, around.stores, config.gateway
+    clock, stores, gateway_config = around.clock, around.stores, config.gateway
     types = shop_types(bundle.schema)
     telemetry = Telemetry(config.request_log, around.metrics)
     pipeline = build_pipeline(stages, bundle, config, telemetry.watch(around.seen))
@@ -131,15 +131,15 @@ def build_gateway(
     monitor = Monitor(bundle, placement, service, interactions, clock, stores)
     audit = AuditLog(config.audit_file, config.access.max_audited_refusals_per_s)
     users = UserDataEndpoints(UserDataStore(stores), around.user_features, clock, audit)
-    bodies = Bodies(limits.max_body_bytes, limits.max_held_body_mb * 2**20)
-    browser = Browser(limits.max_browsing, limits.browse_timeout_ms / 1000)
-    address = ClientAddress(limits.proxies)
+    bodies = Bodies(gateway_config.max_body_bytes, gateway_config.max_held_body_mb * 2**20)
+    browser = Browser(gateway_config.max_browsing, gateway_config.browse_timeout_ms / 1000)
+    address = ClientAddress(gateway_config.proxies)
     decode = RequestDecoder(types)
     endpoints = Endpoints(service, interactions, catalogue, users, clock, monitor, bodies, browser, address, decode)
     access = Access.open(config.access, audit, address)
-    guard = PageGuard(limits.hosts, limits.cors_origins) if access is None else None
+    guard = PageGuard(gateway_config.hosts, gateway_config.cors_origins) if access is None else None
     gateway = Gateway(endpoints.by_operation(), description_pages(types), guard, access, telemetry)
-    app = with_traces(with_cors(gateway, limits), limits.tracing)
+    app = with_traces(with_cors(gateway, gateway_config), gateway_config.tracing)
     lately = PopularityStore(stores.config, stores.address, bulk_client(stores.config, stores.address))
     popularity = FreshPopularity(lately, pipeline.fallbacks.popular, bundle, clock)
     return BuiltGateway(app, endpoints, access, telemetry, popularity, impressions)

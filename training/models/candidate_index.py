@@ -14,7 +14,7 @@ from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.top_k import sort_keys, top_k
 
 _FETCH_FACTORS: Final = (4, 16)
-"""The approximate index fetches k times the first factor; if too few are left, the next; then search is exact."""
+"""Multiples of k that the approximate index fetches, tried in turn; then search is exact."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class CandidateIndex:
         """As `_search_exactly`, over what the FAISS index fetches and all items with a bias above the usual.
 
         The index knows products only, so an item that its bias lifts might never be fetched: those items are scored
-        beside it. A query is done when as many items as wanted score at least what anything not fetched could; the
-        others fetch more, at last everything.
+        beside it. A query is done when enough found items score at least the bound of everything that was not fetched.
+        The others fetch more, at last everything.
         """
         size = min(k, len(self))
         rows = np.zeros((len(queries), size), dtype=np.int32)

@@ -6,7 +6,6 @@ A placement for comparisons only.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
@@ -20,6 +19,7 @@ from benchmarks.peers.per_model.parts import (
     StoredItems,
     Unroll,
     UserInputTransform,
+    fill_context,
     join_query,
 )
 from contracts.bundle import Bundle
@@ -32,7 +32,7 @@ from serving.placing.stage_table import open_stage, open_user_lookup
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.query_features import LookedUp, request_times
+from serving.stages.query_features import LookedUp
 from serving.stages.reranking import Reranking
 from serving.stages.retrieval import Retrieval
 from serving.stores.connection import StoreConnection
@@ -98,11 +98,6 @@ def open_model(
     if name == "context_preprocessor":
         return ThreadCall(fill_context, thread)
     return open_stage(name, bundle, config, thread, stores)
-
-
-def fill_context(batch: RequestBatch) -> RequestBatch:
-    """Model 0: a request without a time gets the present one; other values stay missing."""
-    return dataclasses.replace(batch, context_time=request_times(batch))
 
 
 def composed_stages(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:

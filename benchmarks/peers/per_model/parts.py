@@ -16,7 +16,7 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.encoded import EncodedColumns, joined
 from contracts.feature import Feature, Side
-from contracts.features import History, item_age_bucket
+from contracts.features import History
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from contracts.options import ItemFilters, Ragged
@@ -24,11 +24,11 @@ from contracts.schema import FeatureSchema, SideLayout
 from contracts.transforms import FittedTransforms
 from contracts.user_records import UserRecords
 from serving.stages.history import HistoryBuilder
-from serving.stages.query_features import LookedUp, context_values, user_values
+from serving.stages.query_features import LookedUp, context_values, request_times, user_values
 from serving.stages.retrieval import Retrieval
 from serving.stages.version import refuse_other_version
 from training.features.events import time_of
-from training.models.item_popularity import ItemPopularity
+from training.models.item_popularity import ItemPopularity, pairs_of
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,11 @@ def content_features(schema: FeatureSchema) -> tuple[Feature, ...]:
     return tuple(one for one in schema.of(Side.ITEM) if one.origin == "derived")
 
 
+def fill_context(batch: RequestBatch) -> RequestBatch:
+    """Model 0: a request without a time gets the present one; other values stay missing."""
+    return replace(batch, context_time=request_times(batch))
+
+
 class ContextTransform:
     """Context and time as model inputs; our stages compute them with the query features."""
 
@@ -146,8 +151,11 @@ class UserInputTransform:
             BundleError: the batch is of another bundle version.
         """
         refuse_other_version(batch.bundle_version, self._version)
-        part = QueryPart.of(self._transforms, self._features, user_values(batch, records), len(batch))
-        return UserInputs(part, self._history(batch, records.recent))
+        return UserInputs(self.columns(batch, records), self._history(batch, records.recent))
+
+    def columns(self, batch: RequestBatch, records: UserRecords) -> QueryPart:
+        """The columns alone, without the history."""
+        return QueryPart.of(self._transforms, self._features, user_values(batch, records), len(batch))
 
 
 def join_query(batch: RequestBatch, records: UserRecords, user: UserInputs, context: QueryPart) -> LookedUp:
@@ -214,8 +222,12 @@ class ItemTransform:
     def __call__(self, rows: IntArray, columns: ItemColumns) -> ItemInputs:
         """Inputs of ItemRows [U] and their columns."""
         numbers = columns.encoded.numbers.copy()
-        numbers[:, self._places] = self._transforms.columns(self._features, columns.numbers, len(rows)).numbers
+        numbers[:, self._places] = self.numbers(columns.numbers, len(rows))
         return ItemInputs(self._encoded_id[rows], replace(columns.encoded, numbers=numbers))
+
+    def numbers(self, values: Mapping[str, AnyArray], size: int) -> FloatArray:
+        """Encoded numbers [U, N] of the features with raw values in the bundle, from those values [U] by column."""
+        return self._transforms.columns(self._features, values, size).numbers
 
 
 class Unroll:
@@ -230,11 +242,8 @@ class Unroll:
 
     def __call__(self, queries: QueryFeatures, candidates: Candidates) -> Unrolled:
         """One entry per candidate [T]."""
-        owners = candidates.owners
-        ages = item_age_bucket(self._launched_at[candidates.rows], queries.now[owners])
-        table = self._popularity
-        popularity = None if table is None else table.of(candidates.rows, owners, queries.now)
-        return Unrolled(owners, ages, popularity)
+        pairs = pairs_of(queries, candidates, self._launched_at, self._popularity)
+        return Unrolled(pairs.owners, pairs.age_bucket, pairs.popularity)
 
 
 class ItemDecoder:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.per_model.parts import ContextTransform, user_features
+from benchmarks.peers.per_model.parts import ContextTransform, ItemTransform, UserInputTransform, fill_context
 from benchmarks.peers.triton.shop import (
     OpenedShop,
     bytes_of,
@@ -27,10 +27,9 @@ from contracts.encoded import EncodedColumns
 from contracts.features import item_age_bucket
 from contracts.ids import PAD_ROW, AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, Pairs
-from contracts.presets import PRICE_LOG_NORM
 from contracts.user_records import UserRecords
+from serving.placing.stage_table import open_user_lookup
 from serving.stages.item_lookup import ItemLookup
-from serving.stages.query_features import request_times, user_values
 from training.models.item_popularity import ItemPopularity
 
 Outputs = dict[str, AnyArray]
@@ -44,7 +43,7 @@ def context_preprocessor(shop: OpenedShop) -> Stage:
     def run(device_type: AnyArray, timestamp: LongArray) -> Outputs:
         batch = request_batch(shop, len(timestamp), context_time=timestamp[:, 0])
         now = np.full_like(timestamp, batch.now)
-        return {"device": device_type, "time": request_times(batch)[:, None], "now": now}
+        return {"device": device_type, "time": fill_context(batch).context_time[:, None], "now": now}
 
     return run
 
@@ -52,13 +51,8 @@ def context_preprocessor(shop: OpenedShop) -> Stage:
 def feast_user_lookup(shop: OpenedShop) -> Stage:
     """Model 1a: user features from Feast, and the history from Redis."""
     from serving.stages.history import HistoryBuilder
-    from serving.stages.user_lookup import UserLookup
-    from serving.stores.recent import RecentItemStore
-    from serving.stores.user_features import UserFeatureStore
 
-    stores = shop.stores
-    features = UserFeatureStore(stores, shop.bundle.schema)
-    lookup = UserLookup(features, RecentItemStore(stores), without_fallbacks(shop.config).pipeline)
+    lookup = open_user_lookup(shop.bundle, without_fallbacks(shop.config), shop.stores)
     build_history = HistoryBuilder.open(shop.bundle)
 
     def run(user_id: AnyArray, session_id: AnyArray) -> Outputs:
@@ -81,8 +75,7 @@ def feast_user_lookup(shop: OpenedShop) -> Stage:
 
 def nvt_user_transform(shop: OpenedShop) -> Stage:
     """Model 1b: codes of the user's features and the age."""
-    transforms = shop.bundle.transforms
-    features = user_features(transforms.schema)
+    transform = UserInputTransform(shop.bundle)
 
     def run(user_id: AnyArray, known: BoolArray, age: AnyArray, *texts: AnyArray) -> Outputs:
         size = len(user_id)
@@ -91,8 +84,7 @@ def nvt_user_transform(shop: OpenedShop) -> Stage:
             **{name: tuple(texts_of(values)) for name, values in zip(TEXTS, texts, strict=True)},
         }
         records = replace(UserRecords.anonymous(size), known=known[:, 0], columns=told)
-        values = user_values(request_batch(shop, size, user_ids=tuple(texts_of(user_id))), records)
-        columns = transforms.columns(features, values, size)
+        columns = transform.columns(request_batch(shop, size, user_ids=tuple(texts_of(user_id))), records).columns
         return {"user_codes": columns.codes, "age_norm": columns.numbers}
 
     return run
@@ -174,11 +166,11 @@ def feast_item_lookup(shop: OpenedShop) -> Stage:
 
 def nvt_item_transform(shop: OpenedShop) -> Stage:
     """Model 5b: price and age as model inputs."""
-    transforms = shop.bundle.transforms
+    transform = ItemTransform(shop.bundle)
 
     def run(price: AnyArray, launched_at: LongArray, now: LongArray) -> Outputs:
-        numbers = transforms.encode(PRICE_LOG_NORM, price.ravel()).reshape(price.shape)
-        return {"price_log_norm": numbers, "age_bucket": item_age_bucket(launched_at, now)}
+        numbers = transform.numbers({c.PRICE: price.ravel()}, price.size)
+        return {"price_log_norm": numbers.reshape(price.shape), "age_bucket": item_age_bucket(launched_at, now)}
 
     return run
 

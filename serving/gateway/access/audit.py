@@ -64,7 +64,8 @@ class AuditLog:
             self._write(name, fields, durable=True)
         except OSError as error:
             raise AuditError(
-                f"the audit log {self._path} takes no lines: {error}; make room on its disk, or mend its place and mode"
+                f"the audit log {self._path} cannot be written: {error}; "
+                "free disk space, or correct its path and permissions"
             ) from error
 
     def _write(self, name: str, fields: Mapping[str, str | int | None], *, durable: bool) -> None:

@@ -68,7 +68,7 @@ class PageGuard:
         if is_foreign if origin is None else origin.partition(b"://")[2].decode("latin-1").lower() != hosts[0].lower():
             raise PageError(
                 f"a page of {(origin or b'another site')[:100].decode('latin-1')} sent this; "
-                "pages that may are named in gateway.cors_origins"
+                "to allow it, add its origin to gateway.cors_origins"
             )
 
     def _is_ours(self, host: str) -> bool:

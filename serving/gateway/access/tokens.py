@@ -117,7 +117,7 @@ class TokenVerifier:
         if name in self._keys:
             return self._keys[name]
         if self._failure is not None:
-            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be had: {self._failure}")
+            raise KeysUnavailableError(f"the keys at {self._config.jwks} cannot be fetched: {self._failure}")
         raise UnauthenticatedError(f"the token is signed with a key {key_id!r} that the issuer does not have")
 
     def _fetch_is_due(self, name: str) -> bool:

@@ -36,7 +36,7 @@ class ClientAddress:
         self.is_proxy = lru_cache(_CACHED)(self._is_proxy)
 
     def __call__(self, scope: Scope) -> str:
-        """The nearest address that is no proxy; the farthest proxy if there is none, '' without any address."""
+        """The last hop that is not a known proxy; if all are proxies, the first hop; '' if there is none."""
         client = scope.get("client")
         address = (client and _normal(client[0])) or ""
         if not self.is_proxy(address):

@@ -18,7 +18,7 @@ from contracts.errors import ConfigError
 from recommender_api.shop import ShopTypes
 from serving.gateway.http.openapi import openapi_document
 from serving.gateway.http.request_ids import request_id_of
-from serving.gateway.http.routes import no_operation
+from serving.gateway.http.routes import ASSETS, DOCS, OPENAPI, no_operation
 from serving.gateway.http.wire import error_answer, path_of
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
@@ -50,9 +50,9 @@ def description_pages(shop: ShopTypes) -> Starlette:
 
     application = Starlette(
         routes=[
-            Route("/openapi.json", description),
-            Route("/docs", docs),
-            Mount("/docs/assets", StaticFiles(directory=swagger_folder())),
+            Route(OPENAPI, description),
+            Route(DOCS, docs),
+            Mount(ASSETS, StaticFiles(directory=swagger_folder())),
         ],
         exception_handlers={HTTPException: _refuse, Exception: _refuse},
     )
@@ -68,7 +68,7 @@ def swagger_folder() -> Path:
     """
     package = find_spec(_SWAGGER_PACKAGE)
     if package is None or package.origin is None:
-        raise ConfigError(f"the package {_SWAGGER_PACKAGE!r} is missing; install it for /docs, it carries Swagger UI")
+        raise ConfigError(f"the package {_SWAGGER_PACKAGE!r} is missing; install it for {DOCS}, it carries Swagger UI")
     return Path(package.origin).parent / "static"
 
 

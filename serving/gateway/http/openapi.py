@@ -17,16 +17,16 @@ from recommender_api.shop import ShopTypes
 JsonObject: TypeAlias = dict[str, Any]
 _REASONS: Final = {
     400: "The body is not JSON.",
-    401: "No credential, or one that is not valid; only where access is limited.",
-    403: "The credential lacks the permission; only where access is limited.",
+    401: "No credential, or one that is not valid; only with access control.",
+    403: "The credential lacks the permission; only with access control.",
     404: "No such item, or it has no picture.",
     405: "The path has no such method.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "Unknown field, wrong type or value out of range; events that are all refused.",
     429: "Too many requests wait; see Retry-After.",
-    503: "Not ready, a stage failed whose policy is to fail, the store takes no events, or the keys of tokens are out "
-    "of reach.",
+    503: "Not ready, a stage failed whose policy is to fail, the store takes no events, or the keys of tokens "
+    "cannot be fetched.",
 }
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JSON Web Token."},
@@ -103,7 +103,7 @@ def _described(operation: Operation[object], schema_of: Mapping[object, JsonObje
         parameters += _query_parameters(operation.query)
     found["parameters"] = [*parameters, _REQUEST_ID]
     if operation.permission != OPEN:
-        found["description"] = f"Where access is limited it needs the permission `{operation.permission}`."
+        found["description"] = f"With access control it needs the permission `{operation.permission}`."
         found["security"] = [{}, *({name: []} for name in _SECURITY)]
         refusals += _ACCESS
     for status in refusals:

@@ -28,7 +28,10 @@ class RequestId(NamedTuple):
 
 
 def request_id_of(scope: Scope) -> RequestId:
-    """The ids of a request, the same at every call; ignores a client's id with other characters or too many."""
+    """The ids of a request, the same at every call.
+
+    Ignores a client's id that has illegal characters or is too long.
+    """
     noted: RequestId | None = scope.get(_SCOPE_KEY)
     if noted is None:
         noted = scope[_SCOPE_KEY] = _named(header(scope, REQUEST_ID))

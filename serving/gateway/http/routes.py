@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Final, NamedTuple, NoReturn
 
 from contracts.errors import MethodError, NotFoundError, RequestError
 from recommender_api.operations import OPEN, ByMethod, Needed, Operation, decode_id, operations_at
 
-_PAGES: Final = re.compile(r"/docs|/docs/assets/.*|/openapi\.json")
+OPENAPI: Final = "/openapi.json"
+"""Path of the description for programs."""
+DOCS: Final = "/docs"
+"""Path of the description for people."""
+ASSETS: Final = f"{DOCS}/assets"
+"""Folder of what the page for people loads."""
 
 
 class Route(NamedTuple):
@@ -18,7 +22,7 @@ class Route(NamedTuple):
     Attributes:
         operation: of the API; None = no operation.
         encoded_ids: in its path, by name, still percent-encoded.
-        permission: needed for the call; other calls than operations need `admin`.
+        permission: needed for the call; `admin` if it is neither an operation nor a page.
         is_page: whether the path is a page of the description.
         there: the operations of the path by method.
     """
@@ -58,7 +62,7 @@ class Route(NamedTuple):
 def no_operation(method: str, path: str, allowed: Collection[str]) -> NotFoundError | MethodError:
     """The error of a path that does not exist, or has only the `allowed` methods."""
     if not allowed:
-        return NotFoundError(f"no path {path!r}; see /docs for those that exist")
+        return NotFoundError(f"no path {path!r}; see {DOCS} for those that exist")
     return MethodError(f"{method} {path} does not exist, use {', '.join(sorted(allowed))}", allowed=sorted(allowed))
 
 
@@ -69,5 +73,5 @@ def find_route(method: str, path: str) -> Route:
     operation = there.get(wanted)
     if operation is not None:
         return Route(operation, encoded_ids, operation.permission, False, there)
-    is_page = not there and _PAGES.fullmatch(path) is not None
+    is_page = not there and (path in {OPENAPI, DOCS} or path.startswith(f"{ASSETS}/"))
     return Route(None, encoded_ids, OPEN if is_page and wanted == "GET" else "admin", is_page, there)

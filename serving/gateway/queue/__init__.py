@@ -1,1 +1,1 @@
-"""Queues: batches requests and refuses those that are too many."""
+"""Queues: batches requests and refuses requests under overload."""

@@ -1,4 +1,4 @@
-"""Paces refusals: a refused request is answered at once while refusals are few, and later under many.
+"""Paces refusals: answers at once while there are few, delays them when there are many.
 
 Some clients retry at once, whatever Retry-After says. A few hundred of them would keep the event loop busy with
 refusals, while accepted requests wait.

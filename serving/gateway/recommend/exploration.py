@@ -1,7 +1,7 @@
 """Exploration: a share of the visitors gets randomly sampled lists with known propensities.
 
-Off-policy evaluation learns from what they do what another ranker would have earned. Their lists are sampled in one
-seeded step that nothing follows.
+Off-policy evaluation estimates from their behaviour the reward of another ranker. Their lists are sampled in one
+seeded step and not changed afterwards.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Explorer:
         self._config = config
 
     def __call__(self, request: RecommendationRequest, request_id: str) -> RequestReranking | None:
-        """Reranking options of a visitor who explores, None for others; those of the request do not count.
+        """Reranking options of a visitor who explores; None for others.
 
-        Nor does its seed: a shop that always sends the same one would sample one list for everybody. A request without
-        user and session is a visitor of its own.
+        Options and seed in the request are ignored: a shop that always sends the same seed would sample one list for
+        everybody. A request without user and session is a visitor of its own.
         """
         config = self._config
         if config.share == 0:

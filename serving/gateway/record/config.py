@@ -32,7 +32,7 @@ class QuotaConfig(StrictConfig):
     events_per_min: float = Field(default=60.0, gt=0)
     """Events a minute of one user or session, on average."""
     events_at_once: int = Field(default=600, ge=1)
-    """Events at once of one user or session that had none before."""
+    """Largest burst of one user or session."""
     visitors_per_address_h: int | None = Field(default=20_000, ge=1)
     """New users and sessions an hour from one client address (for IPv6 one /64 network); unset = no limit. Addresses of
     `gateway.proxies`, with loopback, are not counted, because many clients may be behind them."""

@@ -74,7 +74,7 @@ class InteractionService:
 
         Raises:
             RequestError: the body is malformed, or all events are refused.
-            TooManyEventsError: all events are refused as too many.
+            TooManyEventsError: all events are above the quotas.
             OverloadedError: too many requests wait.
             StoreError: the store fails; nothing is written.
         """

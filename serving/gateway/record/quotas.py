@@ -81,7 +81,7 @@ class _Known:
 
 
 class EventQuotas:
-    """Refuses events that are too many.
+    """Refuses events above the quotas.
 
     Args:
         config: the limits.
@@ -98,7 +98,7 @@ class EventQuotas:
     def __call__(
         self, checked: Sequence[NewInteraction | RefusedEvent], sender: Sender
     ) -> tuple[list[NewInteraction | RefusedEvent], float]:
-        """The events, with those that are too many refused, and the seconds until all of them would be accepted."""
+        """The events, those above a quota replaced by refusals, and the seconds until all would be accepted."""
         now, longest_s = self._clock(), 0.0
         bounds = self._bounds(sender)
         answer: list[NewInteraction | RefusedEvent] = []

@@ -99,9 +99,7 @@ def test_a_foreign_program_in_a_block_is_named_and_the_next_block_taken(
         foreign.listen()
         with port_block() as taken:
             assert not set(taken.values()) & set(free.values())
-    told = (
-        rf"port {first + place} is used by .+ \(process {os.getpid()}\); ports {first} to {first + 149} are passed over"
-    )
+    told = rf"port {first + place} is used by .+ \(process {os.getpid()}\); ports {first} to {first + 149} are skipped"
     assert re.search(told, caplog.text)
 
 

@@ -62,7 +62,7 @@ def test_an_event_that_cannot_be_noted_is_an_error_of_its_own(tmp_path: Path, ki
     else:
         path.write_text("")
         path /= "audit.jsonl"
-    with pytest.raises(AuditError, match=r"the audit log .* takes no lines: .*; make room on its disk"):
+    with pytest.raises(AuditError, match=r"the audit log .* cannot be written: .*; free disk space"):
         AuditLog(path).event("erase", user_id="u1")
 
 

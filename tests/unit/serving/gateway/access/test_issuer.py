@@ -140,7 +140,7 @@ async def test_without_any_key_the_service_is_not_available(fetching: Shop, issu
         ({"moved_to": "/other"}, "307 Temporary Redirect"),
         ({"page": b"[" * 100_000}, "nested too deep"),
         ({"page": b"<html>"}, "Expecting value"),
-        ({"page": b"[]"}, "cannot be had: "),
+        ({"page": b"[]"}, "cannot be fetched: "),
     ],
 )
 async def test_an_issuer_that_answers_with_anything_else_is_left_in_bounded_time_and_memory(

@@ -19,16 +19,13 @@ from contracts.config import validate
 from recommender_api.operations import Permission
 from serving.config import ServingConfig
 from tests.conftest import need_program
+from tests.fixtures.guides import blocks, curl_calls, read_guide
 from tests.fixtures.local_server import served_locally
 from tests.fixtures.served_bundle import write_served_bundle
 from tests.unit.serving.gateway.conftest import Shop
 
-GUIDE = Path(__file__).parents[5] / "docs" / "guides" / "api.md"
-TEXT = GUIDE.read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+GUIDE = "docs/guides/api.md"
+TEXT = read_guide("api.md")
 
 
 @pytest.fixture
@@ -44,12 +41,12 @@ def shop_with_brands(tmp_path: Path, raw_dir: Path) -> Iterator[str]:
 
 
 def output(program: str, address: str, capsys: pytest.CaptureFixture[str]) -> str:
-    exec(compile(program.replace("http://localhost:8000", address), str(GUIDE), "exec"), {})
+    exec(compile(program.replace("http://localhost:8000", address), GUIDE, "exec"), {})
     return capsys.readouterr().out
 
 
-PROGRAMS = [program for program in blocks("python") if "context=" not in program]
-WITH_DECLARED_COLUMNS = [program for program in blocks("python") if "context=" in program]
+PROGRAMS = [program for program in blocks(TEXT, "python") if "context=" not in program]
+WITH_DECLARED_COLUMNS = [program for program in blocks(TEXT, "python") if "context=" in program]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
@@ -64,30 +61,30 @@ def test_the_program_with_declared_columns_runs(shop_with_brands: str, capsys: p
     assert all("'brand': 'acme'" in line for line in lines)
 
 
-def curl(command: str, address: str) -> Any:
-    arguments = shlex.split(command.replace("localhost:8000", address))
+def curl(call: list[str], address: str) -> Any:
+    arguments = [one.replace("localhost:8000", address) for one in call]
     return json.loads(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
 
 
 def test_the_calls_answer(address: str) -> None:
     need_program("curl")
-    ask, tell = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("curl")]
+    ask, tell = curl_calls(TEXT)
     answer = curl(ask, address)
     assert (answer["request_id"].split(".")[0], len(answer["recommendations"])) == ("visit-17", 3)
     assert curl(tell, address) == {"accepted": 2, "duplicates": 0, "refused": []}
 
 
 def test_a_key_is_made_with_its_hash() -> None:
-    (command,) = [line for line in "".join(blocks("bash")).splitlines() if line.startswith("python3")]
+    (command,) = [line for line in "".join(blocks(TEXT, "bash")).splitlines() if line.startswith("python3")]
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
     key, hashed = done.stdout.split()
     assert len(key) >= 43
     assert re.fullmatch("[0-9a-f]{64}", hashed)
 
 
-@pytest.mark.parametrize("settings", blocks("yaml"), ids=range(len(blocks("yaml"))))
+@pytest.mark.parametrize("settings", blocks(TEXT, "yaml"), ids=range(len(blocks(TEXT, "yaml"))))
 def test_settings_load(settings: str) -> None:
-    validate(ServingConfig, yaml.safe_load(settings), source=str(GUIDE))
+    validate(ServingConfig, yaml.safe_load(settings), source=GUIDE)
 
 
 def test_every_permission_and_error_is_told() -> None:

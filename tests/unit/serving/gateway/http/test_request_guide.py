@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -12,9 +9,10 @@ from contracts.presets import SHOP
 from recommender_api.requests import Diversity
 from serving.gateway.http.decoding import RequestDecoder
 from serving.gateway.shop.types import shop_types
+from tests.fixtures.guides import blocks, read_guide
 
-GUIDE = (Path(__file__).parents[5] / "docs/guides/requests.md").read_text(encoding="utf-8")
-REQUESTS = re.findall(r"```json\n(.*?)\n```", GUIDE, flags=re.DOTALL)
+GUIDE = read_guide("requests.md")
+REQUESTS = blocks(GUIDE, "json")
 
 
 @pytest.mark.parametrize("text", REQUESTS)
