@@ -24,9 +24,9 @@ from ray_apps.recommender import find_bundle
 from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
 from serving.gateway.catalogue.catalogue import Catalogue
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.asked import Asked
 from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.request_ids import RequestId
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.calls import AsyncCall, DirectCall, StageCall

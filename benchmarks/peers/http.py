@@ -28,8 +28,8 @@ from recommender_api.requests import RecommendationRequest
 from serving.config import ServingConfig
 from serving.gateway.build import Surroundings, build_gateway, build_pipeline
 from serving.gateway.catalogue.catalogue import Catalogue
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.request_ids import RequestId
 from serving.placing.stage_table import STAGES, open_stage, warm_up
 from serving.running.calls import StageCall
 from serving.running.load import ComputeThread

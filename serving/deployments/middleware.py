@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recommender_api.operations import OPERATIONS
-from serving.gateway.http.wire import REQUEST_ID
+from serving.gateway.wire import REQUEST_ID
 
 _HOT: Final = frozenset(one.path for one in OPERATIONS if one.hot)
 _ADDED: Final = ((b"x-request-disconnect-disabled", b"?1"), (b"x-request-timeout-seconds", b"0"))

@@ -16,10 +16,10 @@ from serving.gateway.access.audit import AuditLog
 from serving.gateway.access.pages import PageGuard
 from serving.gateway.catalogue.browser import Browser
 from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.decoding import RequestDecoder
 from serving.gateway.http.asgi import Gateway, with_cors
 from serving.gateway.http.bodies import Bodies
 from serving.gateway.http.clients import ClientAddress
-from serving.gateway.http.decoding import RequestDecoder
 from serving.gateway.http.description import description_pages
 from serving.gateway.http.endpoints import Endpoints
 from serving.gateway.recommend.service import RecommendationService

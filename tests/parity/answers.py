@@ -16,9 +16,9 @@ from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.config import ServingConfig
 from serving.gateway.build import Surroundings, build_pipeline
 from serving.gateway.catalogue.catalogue import Catalogue
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.answers import write_answers
 from serving.gateway.recommend.service import RecommendationService
+from serving.gateway.request_ids import RequestId
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.load import ComputeThread
 from serving.stores.connection import StoreConnection

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,33 @@ def test_imports_follow_the_arrow(path: Path) -> None:
         legal = any(imported == base or imported.startswith(base + ".") for base in MAY_IMPORT[package])
         leads_there = any(base.startswith(imported + ".") for base in MAY_IMPORT[package])
         assert legal or leads_there, f"{name_of(path)} imports {imported}; {package} may import {MAY_IMPORT[package]}"
+
+
+def imported_modules() -> dict[str, set[str]]:
+    """The modules of ours that each module imports, also within functions."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+    graph = {}
+    for name, path in names.items():
+        found = set(imports_of(ast.parse(path.read_text()))) & set(names)
+        # of `from package import module` the module counts, not the package's __init__
+        graph[name] = {one for one in found if not any(other.startswith(f"{one}.") for other in found)} - {name}
+    return graph
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    TopologicalSorter(imported_modules()).prepare()
+
+
+def test_rooms_of_the_gateway_do_not_import_each_other_in_a_circle() -> None:
+    def room(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    rooms: dict[str, set[str]] = {}
+    for module, imported in imported_modules().items():
+        if module.startswith("serving.gateway."):
+            others = {room(one) for one in imported if one.startswith("serving.gateway.")}
+            rooms.setdefault(room(module), set()).update(others - {room(module)})
+    TopologicalSorter(rooms).prepare()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "contracts").rglob("*.py")), ids=name_of)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from starlette.types import Scope
 
 from contracts.errors import ForbiddenError, UnauthenticatedError
 from recommender_api.operations import OPEN, Needed
 from serving.gateway.access.audit import AuditLog
+from serving.gateway.access.caller import Caller
 from serving.gateway.access.config import AccessConfig, ApiKey
-from serving.gateway.http.wire import header
-
-
-class Caller(NamedTuple):
-    """The name and permissions of a caller."""
-
-    name: str
-    permissions: frozenset[str]
+from serving.gateway.wire import header
 
 
 class Authenticator(Protocol):

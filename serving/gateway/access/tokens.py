@@ -16,7 +16,7 @@ import jwt
 from contracts.errors import ConfigError, KeysUnavailableError, UnauthenticatedError
 from contracts.json_text import parse_object
 from recommender_api.operations import Permission
-from serving.gateway.access.access import Caller
+from serving.gateway.access.caller import Caller
 from serving.gateway.access.config import JwtConfig
 
 _MAX_REMEMBERED: Final = 4_096

@@ -15,9 +15,10 @@ from serving.gateway.access.access import Access
 from serving.gateway.access.pages import PageGuard
 from serving.gateway.http.config import GatewayConfig
 from serving.gateway.http.endpoints import Endpoint
-from serving.gateway.http.request_ids import RequestId, request_id_of
 from serving.gateway.http.routes import Route, find_route
-from serving.gateway.http.wire import (
+from serving.gateway.request_ids import RequestId, request_id_of
+from serving.gateway.watch.telemetry import Telemetry
+from serving.gateway.wire import (
     ANSWER_KEY,
     CALLER_KEY,
     REQUEST_ID,
@@ -28,7 +29,6 @@ from serving.gateway.http.wire import (
     send_json,
     template_of,
 )
-from serving.gateway.watch.telemetry import Telemetry
 
 _NO_ROUTE: Final = "none"
 

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import Receive, Scope
 
 from contracts.errors import BodyTooLargeError, OverloadedError, SlowBodyError
-from serving.gateway.http.wire import ClientGoneError, header
+from serving.gateway.wire import ClientGoneError, header
 
 BODY_TIMEOUT_S: Final = 10.0
 """Longest time for a body to arrive, so that stalled clients do not hold a place."""

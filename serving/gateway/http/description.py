@@ -17,9 +17,9 @@ from starlette.staticfiles import StaticFiles
 from contracts.errors import ConfigError
 from recommender_api.shop import ShopTypes
 from serving.gateway.http.openapi import openapi_document
-from serving.gateway.http.request_ids import request_id_of
 from serving.gateway.http.routes import ASSETS, DOCS, OPENAPI, no_operation
-from serving.gateway.http.wire import error_answer, path_of
+from serving.gateway.request_ids import request_id_of
+from serving.gateway.wire import error_answer, path_of
 
 _SWAGGER_PACKAGE: Final = "fastapi_offline"
 _DOCS_PAGE: Final = """<!doctype html>

@@ -16,16 +16,16 @@ from recommender_api.operations import OPERATIONS
 from recommender_api.requests import MAX_BUDGET_MS, ItemQuery, SimilarQuery
 from serving.gateway.catalogue.browser import Browser
 from serving.gateway.catalogue.catalogue import Catalogue
+from serving.gateway.decoding import RequestDecoder, decode_query
 from serving.gateway.http.bodies import Bodies
 from serving.gateway.http.clients import ClientAddress
-from serving.gateway.http.decoding import RequestDecoder, decode_query
-from serving.gateway.http.request_ids import RequestId, request_id_of
-from serving.gateway.http.wire import ANSWER_KEY, CALLER_KEY, check_json, header
 from serving.gateway.recommend.service import Answer, RecommendationService
 from serving.gateway.record.interactions import InteractionService
 from serving.gateway.record.quotas import Sender, countable
 from serving.gateway.record.users import UserDataEndpoints
+from serving.gateway.request_ids import RequestId, request_id_of
 from serving.gateway.watch.monitor import Monitor
+from serving.gateway.wire import ANSWER_KEY, CALLER_KEY, check_json, header
 
 Ids = Mapping[str, str]
 """Ids in a path by name."""

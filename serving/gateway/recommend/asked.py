@@ -15,12 +15,12 @@ from contracts.ids import subject_of
 from contracts.messages import ContextValue, RequestBatch
 from contracts.options import CAPPED_COLUMNS, Ragged
 from recommender_api.requests import MAX_CANDIDATES, RankingRequest, RecommendationRequest
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend.config import ExplorationConfig
 from serving.gateway.recommend.exploration import Explorer
 from serving.gateway.recommend.filters import FilterReader, RequestFilters, gather_filters
 from serving.gateway.recommend.provided import ProvidedCandidates
 from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking
+from serving.gateway.request_ids import RequestId
 from serving.gateway.shop.context import ContextReader
 from serving.stages.reranking import RerankingConfig
 

@@ -13,13 +13,13 @@ from contracts.errors import OverloadedError
 from contracts.messages import PipelineResult
 from recommender_api.requests import RankingRequest, RecommendationRequest
 from serving.gateway.catalogue.catalogue import Catalogue
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.queue.batcher import Batcher
 from serving.gateway.queue.lanes import BudgetLanes
 from serving.gateway.queue.refusals import RefusalPace
 from serving.gateway.recommend.answers import write_answers
 from serving.gateway.recommend.asked import Asked, RequestReader, batch_of
 from serving.gateway.recommend.config import ExplorationConfig, ServiceConfig
+from serving.gateway.request_ids import RequestId
 from serving.pipeline import RecommenderPipeline
 from serving.running.load import LoadMeter
 from serving.stages.reranking import RerankingConfig

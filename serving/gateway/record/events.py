@@ -19,7 +19,7 @@ from contracts.ids import subject_of
 from contracts.interactions import Interaction
 from recommender_api.interactions import MAX_EVENTS, InteractionEvent, RefusedEvent
 from recommender_api.shop import ShopTypes
-from serving.gateway.http.decoding import refusal
+from serving.gateway.decoding import refusal
 from serving.gateway.shop.context import ContextReader
 from serving.stores.config import StoreConfig
 from serving.stores.interactions import NewInteraction

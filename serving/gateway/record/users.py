@@ -16,8 +16,8 @@ from contracts.clock import Clock, day_to_name
 from recommender_api.answers import encode
 from recommender_api.interactions import ErasedUser, FlushedSeen, SeenDay, TimedCategory, TimedItem, UserData
 from serving.gateway.access.audit import AuditLog
-from serving.gateway.http.request_ids import request_id_of
-from serving.gateway.http.wire import CALLER_KEY
+from serving.gateway.request_ids import request_id_of
+from serving.gateway.wire import CALLER_KEY
 from serving.stages.user_lookup import UserFeatureReader
 from serving.stores.user_data import UserDataStore
 

@@ -16,10 +16,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.http.request_ids import request_id_of
-from serving.gateway.http.wire import ANSWER_KEY, header, template_of
 from serving.gateway.recommend.service import Answer
+from serving.gateway.request_ids import request_id_of
 from serving.gateway.watch.config import TracingConfig
+from serving.gateway.wire import ANSWER_KEY, header, template_of
 from serving.placing.stage_table import SEQUENCE
 
 _CARRIED: Final = ("traceparent", "tracestate")

@@ -12,7 +12,7 @@ from contracts.config import validate
 from contracts.errors import BodyTooLargeError, ConfigError, OverloadedError, SlowBodyError
 from serving.gateway.http.bodies import FREE_BYTES, Bodies
 from serving.gateway.http.config import GatewayConfig
-from serving.gateway.http.wire import ClientGoneError
+from serving.gateway.wire import ClientGoneError
 
 SCOPE: Scope = {"type": "http", "headers": []}
 LARGE = b"x" * (FREE_BYTES + 600)

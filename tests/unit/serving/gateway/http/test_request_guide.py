@@ -7,7 +7,7 @@ import pytest
 
 from contracts.presets import SHOP
 from recommender_api.requests import Diversity
-from serving.gateway.http.decoding import RequestDecoder
+from serving.gateway.decoding import RequestDecoder
 from serving.gateway.shop.types import shop_types
 from tests.fixtures.guides import blocks, read_guide
 

@@ -10,7 +10,7 @@ from contracts.errors import MethodError, NotFoundError, RequestError
 from recommender_api.operations import OPERATIONS
 from serving.gateway.http.endpoints import Endpoints
 from serving.gateway.http.routes import find_route
-from serving.gateway.http.wire import path_of
+from serving.gateway.wire import path_of
 from tests.unit.serving.gateway.conftest import Shop
 
 

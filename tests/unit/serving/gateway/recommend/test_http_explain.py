@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from recommender_api.requests import Filters, RecommendationRequest
-from serving.gateway.http.request_ids import RequestId
 from serving.gateway.recommend import answers
 from serving.gateway.recommend.asked import Asked
+from serving.gateway.request_ids import RequestId
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from starlette.types import Scope
 
-from serving.gateway.http.wire import REQUEST_ID, header
+from serving.gateway.wire import REQUEST_ID, header
 
 _SCOPE_KEY: Final = "recommender.request_id"
 _SENT: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
