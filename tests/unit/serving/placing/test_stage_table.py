@@ -21,7 +21,7 @@ def test_stages_without_stores_open_without_a_connection(bundle: Bundle) -> None
     with ComputeThread() as thread:
         for name in STAGES:
             if name == "query_features":
-                with pytest.raises(ConfigError, match="query_features reads stores and got no connection"):
+                with pytest.raises(ConfigError, match="the user lookup reads stores and got no connection"):
                     open_stage(name, bundle, ServingConfig(), thread, None)
             else:
                 open_stage(name, bundle, ServingConfig(), thread, None)
