@@ -16,6 +16,7 @@ import numpy as np
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, StoreError
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from contracts.user_records import UserRecords
 from serving.placing.config import StageConfig
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
@@ -37,7 +38,6 @@ _log = logging.getLogger(__name__)
 class MadeUp:
     """Made-up messages for warm-up."""
 
-    config: StageConfig
     batch: RequestBatch
     queries: QueryFeatures
     candidates: Candidates
@@ -81,10 +81,10 @@ def _seen_filter(bundle: Bundle, config: StageConfig, stores: StoreConnection | 
 
 
 def _made_up_seen(made_up: MadeUp) -> tuple[object, ...]:
-    from serving.stores.seen import ring_layout
+    from contracts.bloom import RingLayout
 
     nobody = [None] * len(made_up.batch)
-    return made_up.candidates, ring_layout(made_up.config.stores).open(nobody, today=0)
+    return made_up.candidates, RingLayout(error_rate=0.01, window_days=7).open(nobody, today=0)
 
 
 def _ranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> Ranking:
@@ -154,16 +154,17 @@ def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnectio
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
     """Sends made-up batches through opened stages, so that lazy loading does not delay the first request.
 
-    Parts of stages are warmed up by the gateway's probe.
+    Calls that are no stages, in a placement of your own, are warmed up by the gateway's probe.
     """
-    from serving.pipeline import Fallbacks
+    from serving.stages.popular import PopularItems
+    from serving.stages.query_features import QueryFeatureBuilder
 
     stages = {name: call for name, call in calls.items() if name in STAGES}
-    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    features, popular = QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, config.retrieval.retrieval_k)
     for size in _WARM_UP_SIZES:
         batch = _made_up_batch(bundle, config, size)
-        queries = fallbacks.anonymous(batch).features
-        made_up = MadeUp(config, batch, queries, fallbacks.popular(queries))
+        queries = features(batch, UserRecords.anonymous(size)).features
+        made_up = MadeUp(batch, queries, popular(queries))
         for name, call in stages.items():
             try:
                 await call(*STAGES[name].made_up(made_up), timeout_s=float("inf"))
