@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -22,14 +22,11 @@ from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
 
 if TYPE_CHECKING:
-    from serving.stages.query_features import QueryFeatureStage
-    from serving.stages.ranking import Ranking
-    from serving.stages.reranking import Reranking
-    from serving.stages.retrieval import Retrieval
-    from serving.stages.seen_filter import SeenFilter
     from serving.stages.user_lookup import UserLookup
     from serving.stores.connection import StoreConnection
 
+LocalStage: TypeAlias = Callable[..., Any]
+"""A stage of any type in this process."""
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
 
@@ -55,26 +52,26 @@ class StageEntry:
         makes_ready: whether a gateway becomes ready only if it answers.
     """
 
-    open: Callable[[Bundle, StageConfig, StoreConnection | None], Callable[..., Any]]
+    open: Callable[[Bundle, StageConfig, StoreConnection | None], LocalStage]
     made_up: Callable[[MadeUp], tuple[object, ...]]
     beside: str | None = None
     reads_stores: bool = False
     makes_ready: bool = True
 
 
-def _query_features(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> QueryFeatureStage:
+def _query_features(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 
     return QueryFeatureStage(open_user_lookup(bundle, config, stores), QueryFeatureBuilder.open(bundle))
 
 
-def _retrieval(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> Retrieval:
+def _retrieval(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.retrieval import Retrieval
 
     return Retrieval.open(bundle, config.retrieval, config.device)
 
 
-def _seen_filter(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> SeenFilter:
+def _seen_filter(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.seen_filter import SeenFilter
 
     return SeenFilter.open(bundle)
@@ -87,13 +84,13 @@ def _made_up_seen(made_up: MadeUp) -> tuple[object, ...]:
     return made_up.candidates, RingLayout(error_rate=0.01, window_days=7).open(nobody, today=0)
 
 
-def _ranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> Ranking:
+def _ranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.ranking import Ranking
 
     return Ranking.open(bundle, config.device)
 
 
-def _reranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> Reranking:
+def _reranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.reranking import Reranking
 
     return Reranking.open(bundle)
