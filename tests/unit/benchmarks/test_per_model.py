@@ -1,4 +1,4 @@
-"""Groups made of single models answer as the groups themselves."""
+"""Stages made of single models answer as the stages themselves."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_stages_without_stores_open_without_a_connection(bundle: Bundle) -> None
                 open_stage(name, bundle, ServingConfig(), thread, None)
 
 
-async def test_warming_up_runs_every_group_at_the_smallest_and_the_largest_batch(bundle: Bundle) -> None:
+async def test_warming_up_runs_every_stage_at_the_smallest_and_the_largest_batch(bundle: Bundle) -> None:
     sizes: dict[str, list[int]] = {}
     with ComputeThread() as thread:
         opened: dict[str, Any] = {

@@ -78,7 +78,7 @@ async def test_the_story_of_a_degraded_answer(client: httpx.AsyncClient, shop: S
     assert answer["explanation"]["removed"] == {}
 
 
-async def test_given_items_are_explained_too(client: httpx.AsyncClient) -> None:
+async def test_provided_candidates_are_explained_too(client: httpx.AsyncClient) -> None:
     answer = await explained(client, "/v1/rankings", user_id="u1", candidate_ids=["i1", "i2", "x"])
     assert {item["explanation"]["source"] for item in answer["rankings"]} == {"given"}
     assert {item["explanation"]["filters"]["seen"] for item in answer["rankings"]} == {"not_asked"}
