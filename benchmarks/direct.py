@@ -29,13 +29,10 @@ from serving.gateway.recommend.service import RecommendationService
 from serving.gateway.request_ids import RequestId
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.placing.stage_table import STAGES, open_stage
-from serving.running.calls import AsyncCall, DirectCall, StageCall
+from serving.running.calls import AsyncCall, DirectCall
 from serving.running.load import ComputeThread
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
-from serving.stages.ranking import Ranking
-from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval
-from serving.stages.seen_filter import SeenFilter, seen_reader
+from serving.stages.seen_filter import seen_reader
 from serving.stages.user_lookup import UserLookup
 from serving.stores.connection import StoreConnection
 from serving.stores.recent import RecentItemStore
@@ -83,7 +80,8 @@ async def opened(
     with ComputeThread() as thread, threadpool_limits(1):
         stages = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
         if alone:
-            stages |= _on_the_loop(bundle, config)
+            computing = [name for name, entry in STAGES.items() if not entry.reads_stores]
+            stages |= {name: DirectCall(STAGES[name].open(bundle, config, None)) for name in computing}
         seen: Any = SeenStore(stores)
         if remember:
             seen = Remembered(seen)
@@ -120,16 +118,6 @@ class Remembered:
         if question not in self._answers:
             self._answers[question] = await self._store.read(subjects, *others)
         return self._answers[question]
-
-
-def _on_the_loop(bundle: Bundle, config: ServingConfig) -> dict[str, StageCall]:
-    """The stages that compute, called on the pipeline's event loop."""
-    return {
-        "retrieval": DirectCall(Retrieval.open(bundle, config.retrieval)),
-        "seen_filter": DirectCall(SeenFilter.open(bundle)),
-        "ranking": DirectCall(Ranking.open(bundle)),
-        "reranking": DirectCall(Reranking.open(bundle)),
-    }
 
 
 def expected_answers(values: dict[str, Any], asked: Sequence[dict[str, Any]]) -> list[Ranked]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from contracts.presets import SHOP
 from contracts.schema import SideLayout
 from recommender_api.operations import OPERATIONS
+from recommender_client import Client
 from serving.watching.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parent
@@ -92,7 +93,7 @@ def feature_table() -> str:
     for one in SHOP.features:
         layout = SideLayout.of([one])
         inputs = [f"{kind}: {', '.join(names)}" for kind, names in vars(layout).items() if names]
-        uses = [use for use, given in (("filter", one.filter), ("answer", one.answer)) if given]
+        uses = [use for use in ("filter", "answer") if getattr(one, use)]
         in_api = f"`{one.column_name}`: {', '.join(uses)}" if uses else ""
         cells = (one.name, one.side, f"{one.origin}.{one.column_name}", one.kind, "; ".join(inputs))
         lines.append(f"| {' | '.join(cells)} | {one.hidden_with or ''} | {in_api} |")
@@ -118,9 +119,9 @@ def metric_table() -> str:
 def operation_table() -> str:
     """A Markdown table of all operations."""
     lines = ["| call | effect | permission | client |", "|---|---|---|---|"]
-    lines += [
-        f"| `{one.method} {one.path}` | {one.summary} | `{one.permission}` | `{one.name}` |" for one in OPERATIONS
-    ]
+    for one in OPERATIONS:
+        method = one.name if hasattr(Client, one.name) else f"call({one.name.upper()})"
+        lines.append(f"| `{one.method} {one.path}` | {one.summary} | `{one.permission}` | `{method}` |")
     return "\n".join(lines) + "\n"
 
 

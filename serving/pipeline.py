@@ -63,9 +63,9 @@ class Fallbacks:
         """Query features without stored data: from the context and recent items in the requests."""
         return self.query_features(batch, UserRecords.anonymous(len(batch)))
 
-    def unranked(self, queries: QueryFeatures, retrieved: Candidates) -> Candidates:
-        """The candidates in the order of retrieval."""
-        return retrieved
+    def unchanged(self, queries: QueryFeatures, candidates: Candidates) -> Candidates:
+        """The candidates as they are: for ranking, in the order of retrieval."""
+        return candidates
 
 
 class RecommenderPipeline:
@@ -133,7 +133,7 @@ class RecommenderPipeline:
         # Ranking and the seen filter run at the same time: scoring a few seen items costs less than waiting for the
         # filter. Ranking needs retrieval because it reads its scores, which popular items do not have.
         scored, filtered = await together(
-            steps.run("ranking", stages.ranking, queries, retrieved, fallback=fallbacks.unranked, needs="retrieval"),
+            steps.run("ranking", stages.ranking, queries, retrieved, fallback=fallbacks.unchanged, needs="retrieval"),
             steps.run("seen_filter", filter_seen, retrieved, fallback=FilterResult.unfiltered, affects=has_subject),
         )
         lists = Lists(filtered, scored)
@@ -167,7 +167,7 @@ class RecommenderPipeline:
         refill = Refill(
             retrieval=steps.once_more("retrieval", stages.retrieval, fallback=fallbacks.popular),
             filter_seen=filter_seen,
-            ranking=steps.once_more("ranking", stages.ranking, fallback=fallbacks.unranked),
+            ranking=steps.once_more("ranking", stages.ranking, fallback=fallbacks.unchanged),
             queries=queries,
             filters=batch.filters,
             min_kept=min_kept,

@@ -2,14 +2,14 @@
 
 A test class inherits it, opens the stage and makes its messages:
 
-    from serving.testing import StageContract, candidates
+    from serving.testing import StageContract, candidates, queries
 
     class TestFreshness(StageContract):
         def stage(self, bundle):
             return Freshness.open(bundle)
 
         def messages(self, bundle, *places):
-            return (candidates(bundle, *places),)
+            return queries(bundle, *places), candidates(bundle, *places)
 
 The tests need a fixture `bundle`, an opened bundle of any shop. `requests`, `queries` and `candidates` make messages
 for it: a test picks some of `BATCH` different requests by their places.

@@ -100,7 +100,7 @@ class FeatureConsumer:
             if self._stale:
                 self._catch_up()
         except StoppedError:
-            logger.warning("stopped with %d entries not acknowledged; they are handed out again", len(self._taken.ids))
+            logger.warning("stopped; %d unacknowledged entries will be delivered again", len(self._taken.ids))
 
     def stop(self) -> None:
         """Ends `run` after the current batch."""
@@ -290,7 +290,7 @@ class FeatureConsumer:
 
 
 def _tells_of(users: Set[str], kind: str, body: bytes) -> bool:
-    """Whether an entry is about one of some users; one that is no interaction, whether it contains their ids."""
+    """Whether an entry concerns one of these users or, if it cannot be decoded, contains one of their ids."""
     with suppress(DataError):
         if kind == _EVENT_KIND:
             return decode(body).user_id in users

@@ -125,10 +125,10 @@ class RedisStreamSource:
                 self._client.xgroup_delconsumer(self._stream, self._group, consumer["name"])
 
     def _trim(self) -> None:
-        """Forgets what every group has acknowledged.
+        """Removes the entries that every group has acknowledged.
 
-        What a group was handed by now and does not hold a moment later is acknowledged; what it is handed in between
-        comes after it.
+        Entries that were delivered before the first look and are not pending at the second are acknowledged; later
+        deliveries have higher ids.
         """
         groups = self._client.xinfo_groups(self._stream)
         bounds = []

@@ -1,4 +1,4 @@
-"""How many replicas each deployment should have, by the time that requests spend in queues.
+"""Chooses numbers of replicas from the time that requests wait in queues.
 
 Queues show that something is short, not what: a slow ranker makes requests wait in the gateway. So the queues of all
 deployments count together, and the busiest deployment grows. It shrinks when its work fits on fewer replicas.
@@ -80,11 +80,11 @@ def replicas_wanted(loads: Mapping[_KeyT, DeploymentLoad], config: QueueTimeConf
 
 
 def handle_queue_ms(queued: float, rate: float, longest_ms: float) -> float:
-    """Milliseconds that calls wait at their callers, by Little's law; the longest that counts where nothing moves.
+    """Estimated wait at the callers in milliseconds (Little's law); `longest_ms` if no calls finish.
 
     Args:
         queued: calls that wait.
-        rate: calls that get done a second.
+        rate: calls that finish a second.
         longest_ms: cap.
     """
     if queued <= 0:

@@ -1,4 +1,4 @@
-"""Placements: which deployment holds which stages. Others than these are named `module:ATTRIBUTE`."""
+"""Placements: which deployment holds which stages. A placement of your own is named `module:ATTRIBUTE`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Placement:
     """Stages by deployment; all others run in the gateway.
 
     Attributes:
-        deployments: names of the stages, or parts of stages, that each deployment holds.
+        deployments: names of what each deployment holds: stages, or what `compose` makes stages from.
         open: opens what a deployment holds.
         compose: makes stages of calls to deployments.
         reading: names of what needs the stores.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.errors import ConfigError, StoreError
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
+from contracts.user_records import UserRecords
 from serving.placing.config import StageConfig
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
@@ -24,23 +25,16 @@ if TYPE_CHECKING:
     from serving.stages.user_lookup import UserLookup
     from serving.stores.connection import StoreConnection
 
+LocalStage: TypeAlias = Callable[..., Any]
+"""A stage of any type in this process."""
 _WARM_UP_SIZES: Final = (1, 32)
 _log = logging.getLogger(__name__)
-
-
-class Opener(Protocol):
-    """Opens a stage for a bundle."""
-
-    def __call__(
-        self, bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None, /
-    ) -> StageCall: ...
 
 
 @dataclass(frozen=True)
 class MadeUp:
     """Made-up messages for warm-up."""
 
-    config: StageConfig
     batch: RequestBatch
     queries: QueryFeatures
     candidates: Candidates
@@ -54,56 +48,52 @@ class StageEntry:
         open: opens it for a bundle; the stores are None if it reads none.
         made_up: picks its messages for warm-up.
         beside: the stage that it runs at the same time as.
-        reads_stores: whether it needs the stores.
+        reads_stores: whether it waits for the stores, so that it runs on the event loop; the others compute.
         makes_ready: whether a gateway becomes ready only if it answers.
     """
 
-    open: Opener
+    open: Callable[[Bundle, StageConfig, StoreConnection | None], LocalStage]
     made_up: Callable[[MadeUp], tuple[object, ...]]
     beside: str | None = None
     reads_stores: bool = False
     makes_ready: bool = True
 
 
-def _query_features(
-    bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
-) -> StageCall:
+def _query_features(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 
-    return AsyncCall(QueryFeatureStage(open_user_lookup(bundle, config, stores), QueryFeatureBuilder.open(bundle)))
+    return QueryFeatureStage(open_user_lookup(bundle, config, stores), QueryFeatureBuilder.open(bundle))
 
 
-def _retrieval(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+def _retrieval(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.retrieval import Retrieval
 
-    return ThreadCall(Retrieval.open(bundle, config.retrieval, config.device), thread)
+    return Retrieval.open(bundle, config.retrieval, config.device)
 
 
-def _seen_filter(
-    bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None
-) -> StageCall:
+def _seen_filter(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.seen_filter import SeenFilter
 
-    return ThreadCall(SeenFilter.open(bundle), thread)
+    return SeenFilter.open(bundle)
 
 
 def _made_up_seen(made_up: MadeUp) -> tuple[object, ...]:
-    from serving.stores.seen import ring_layout
+    from contracts.bloom import RingLayout
 
     nobody = [None] * len(made_up.batch)
-    return made_up.candidates, ring_layout(made_up.config.stores).open(nobody, today=0)
+    return made_up.candidates, RingLayout(error_rate=0.01, window_days=7).open(nobody, today=0)
 
 
-def _ranking(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+def _ranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.ranking import Ranking
 
-    return ThreadCall(Ranking.open(bundle, config.device), thread)
+    return Ranking.open(bundle, config.device)
 
 
-def _reranking(bundle: Bundle, config: StageConfig, thread: ComputeThread, stores: StoreConnection | None) -> StageCall:
+def _reranking(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> LocalStage:
     from serving.stages.reranking import Reranking
 
-    return ThreadCall(Reranking.open(bundle), thread)
+    return Reranking.open(bundle)
 
 
 STAGES: Final[Mapping[str, StageEntry]] = {
@@ -135,13 +125,12 @@ def open_stage(
         stores: the stores; may be None for a stage that reads none.
 
     Raises:
-        ConfigError: there is no such stage, or it reads stores and got none.
+        ConfigError: there is no such stage, or it reads the stores and there are none.
     """
     if name not in STAGES:
         raise ConfigError(f"there is no stage {name!r}; legal names: {', '.join(STAGES)}")
-    if STAGES[name].reads_stores and stores is None:
-        raise ConfigError(f"{name} reads stores and got no connection; open one with StoreConnection.open")
-    return STAGES[name].open(bundle, config, thread, stores)
+    stage = STAGES[name].open(bundle, config, stores)
+    return AsyncCall(stage) if STAGES[name].reads_stores else ThreadCall(stage, thread)
 
 
 def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnection | None) -> UserLookup:
@@ -162,16 +151,17 @@ def open_user_lookup(bundle: Bundle, config: StageConfig, stores: StoreConnectio
 async def warm_up(calls: Mapping[str, StageCall], bundle: Bundle, config: StageConfig) -> None:
     """Sends made-up batches through opened stages, so that lazy loading does not delay the first request.
 
-    Parts of stages are warmed up by the gateway's probe.
+    Calls that are no stages, in a placement of your own, are warmed up by the gateway's probe.
     """
-    from serving.pipeline import Fallbacks
+    from serving.stages.popular import PopularItems
+    from serving.stages.query_features import QueryFeatureBuilder
 
     stages = {name: call for name, call in calls.items() if name in STAGES}
-    fallbacks = Fallbacks.open(bundle, config.retrieval.retrieval_k)
+    features, popular = QueryFeatureBuilder.open(bundle), PopularItems.open(bundle, config.retrieval.retrieval_k)
     for size in _WARM_UP_SIZES:
         batch = _made_up_batch(bundle, config, size)
-        queries = fallbacks.anonymous(batch).features
-        made_up = MadeUp(config, batch, queries, fallbacks.popular(queries))
+        queries = features(batch, UserRecords.anonymous(size)).features
+        made_up = MadeUp(batch, queries, popular(queries))
         for name, call in stages.items():
             try:
                 await call(*STAGES[name].made_up(made_up), timeout_s=float("inf"))

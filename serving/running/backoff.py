@@ -12,7 +12,7 @@ FREE_FAILURES: Final = 3
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.0
 SHORTEST_PATIENCE_S: Final = 0.02
-"""A caller that gives up sooner says nothing about the store."""
+"""Time-outs shorter than this do not count as failures of the store."""
 _AnswerT = TypeVar("_AnswerT")
 _MessagesT = TypeVarTuple("_MessagesT")
 

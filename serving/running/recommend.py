@@ -13,16 +13,14 @@ from contracts.cores import ThreadsByLoad
 from contracts.messages import Candidates, FilterResult, PipelineResult, QueryFeatures, RequestBatch, SeenMask
 from contracts.recommend import LIST_K, Recommend
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
-from serving.running.calls import DirectCall
+from serving.placing.config import StageConfig
+from serving.placing.stage_table import STAGES
+from serving.running.calls import DirectCall, StageCall
 from serving.running.steps import OnError, PipelineConfig
-from serving.stages.ranking import Ranking
-from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import RetrievalConfig
 from serving.stages.seen_filter import SEEN
 
-NO_FALLBACK: Final = OnError(
-    query_features="fail", retrieval="fail", seen_filter="fail", ranking="fail", reranking="fail"
-)
+NO_FALLBACK: Final = OnError.model_validate(dict.fromkeys(OnError.model_fields, "fail"))
 """Policies of a measurement: a failing stage fails it."""
 
 
@@ -39,12 +37,14 @@ def local_recommend(bundle: Bundle, config: RetrievalConfig | None = None) -> Re
     async def not_here(*_: object, timeout_s: float = 0.0) -> NoReturn:
         raise AssertionError("a measurement brings its features and seen items; nothing is read from stores")
 
-    retrieval = DirectCall(Retrieval.open(bundle, config or RetrievalConfig()))
-    ranking, reranking = DirectCall(Ranking.open(bundle)), DirectCall(Reranking.open(bundle))
-    stages = Stages(not_here, retrieval, not_here, ranking, reranking)
+    settings = StageConfig(retrieval=config or RetrievalConfig())
+    stages: dict[str, StageCall] = {
+        name: not_here if entry.reads_stores else DirectCall(entry.open(bundle, settings, None))
+        for name, entry in STAGES.items()
+    }
     policies = PipelineConfig(on_error=NO_FALLBACK, reserve_ms=0)
     threads = _threads_by_load()
-    pipeline = RecommenderPipeline(stages, not_here, Fallbacks.open(bundle, 1), policies)
+    pipeline = RecommenderPipeline(Stages(**stages), not_here, Fallbacks.open(bundle, 1), policies)
 
     def recommend(queries: QueryFeatures, *, k: int, seen: SeenMask | None) -> PipelineResult:
         threads.follow()

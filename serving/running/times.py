@@ -10,9 +10,9 @@ WINDOW: Final = 64
 MIN_CALLS: Final = 20
 """With fewer calls nothing is known yet."""
 MIN_SLOW: Final = 3
-"""Slow calls that are fewer are outliers, such as the first call of a process."""
+"""Fewer slow calls than this are treated as outliers, such as the first call of a process."""
 TRY_EVERY: Final = 10
-"""Of calls that would be late, the first and then every tenth is tried, so that a slow stage can recover."""
+"""Every tenth call that would be late is started anyway, the first one included, so that a slow stage can recover."""
 _SHARE: Final = 0.95
 
 
@@ -21,7 +21,7 @@ class UsualTime:
 
     Attributes:
         median_s: the median; 0 = not known yet.
-        p95_s: the 95th percentile, or less, so that at least `MIN_SLOW` calls took that long; 0 = not known yet.
+        p95_s: the 95th percentile, lowered until at least `MIN_SLOW` calls took that long; 0 = not known yet.
     """
 
     def __init__(self) -> None:

@@ -9,23 +9,23 @@ import numpy as np
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from serving.stages.sampling import Doubles, Drawn, Pool, gumbel_noise, log_probabilities, log_sum
 
-Likeness = Callable[[LongArray], FloatArray]
+Similarity = Callable[[LongArray], FloatArray]
 """Cosines [F, N] of all candidates to the ones in columns [F]."""
 
 
-def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None) -> Drawn:
+def draw_in_turn(pool: Pool, width: int, codes: IntArray, similar_to: Similarity | None) -> Drawn:
     """Picks lists item by item, for all requests at once.
 
-    A pick maximises (1 - λ) · relevance - λ · likeness, where relevance is the utility scaled to [0, 1] among the
-    request's candidates and likeness the highest cosine to an earlier pick (Carbonell and Goldstein, "The use of MMR",
-    1998). In units of utility this is utility - penalty · likeness with penalty = λ / (1 - λ) · range, from which
-    lists are sampled. Items whose category has reached its cap cannot be picked.
+    A pick maximises (1 - λ) · relevance - λ · similarity, where relevance is the utility scaled to [0, 1] among the
+    request's candidates and similarity the highest cosine to an earlier pick (Carbonell and Goldstein, "The use of
+    MMR", 1998). In units of utility this is utility - penalty · similarity with penalty = λ / (1 - λ) · range, from
+    which lists are sampled. Items whose category has reached its cap cannot be picked.
 
     Args:
         pool: the candidates.
         width: K.
         codes: [F, N, 2] encoded categories; 0 = none, never capped.
-        like: cosines; None if no request uses MMR.
+        similar_to: cosines; None if no request uses MMR.
     """
     size, everyone = len(pool.k), np.arange(len(pool.k))
     columns = np.full((size, width), -1, dtype=np.int64)
@@ -34,10 +34,10 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None)
     left = pool.valid.copy()
     noise = None if pool.greedy.all() else gumbel_noise(pool.options.seeds, pool.rows)
     same = np.zeros(codes.shape, dtype=np.int32)
-    likeness: AnyArray = np.zeros(pool.rows.shape)
+    similarity: AnyArray = np.zeros(pool.rows.shape)
     for turn in range(width):
         legal = left & (same < pool.options.caps[:, None]).all(axis=2) & (turn < pool.k)[:, None]
-        utilities = pool.utilities - penalty[:, None] * likeness
+        utilities = pool.utilities - penalty[:, None] * similarity
         if noise is None:
             pick, chance = _best(pool.rows, utilities, legal), np.ones(size)
         else:
@@ -49,14 +49,14 @@ def draw_in_turn(pool: Pool, width: int, codes: IntArray, like: Likeness | None)
         propensities[:, turn] = chance
         left[everyone, pick] = False
         same += (codes == codes[everyone, pick][:, None]) & (codes > 0)
-        if like is not None:
-            like_this = like(pick)
-            likeness = like_this if turn == 0 else np.maximum(likeness, like_this)
+        if similar_to is not None:
+            to_this = similar_to(pick)
+            similarity = to_this if turn == 0 else np.maximum(similarity, to_this)
     return Drawn(columns, propensities)
 
 
 def _penalty(pool: Pool) -> Doubles:
-    """[F]: the penalty of a likeness of 1, in units of utility."""
+    """[F]: the penalty of a similarity of 1, in units of utility."""
     highest = np.where(pool.valid, pool.utilities, -np.inf).max(axis=1, initial=-np.inf)
     lowest = np.where(pool.valid, pool.utilities, np.inf).min(axis=1, initial=np.inf)
     spread = np.where(highest > lowest, highest - lowest, 1.0)

@@ -14,7 +14,7 @@ from contracts.messages import Candidates, Reranked
 from contracts.options import CAPPED_COLUMNS, Order, RerankingOptions
 from contracts.top_k import from_keys, sort_keys
 from serving.stages.content_lookup import ContentLookup
-from serving.stages.diversity import Likeness, draw_in_turn
+from serving.stages.diversity import Similarity, draw_in_turn
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.sampling import Drawn, Pool, draw_at_once
 from serving.stages.version import refuse_other_version
@@ -54,7 +54,7 @@ class Reranking:
     Args:
         bundle_version: the version that it serves.
         items: categories, for the caps.
-        content: embeddings, for likeness.
+        content: embeddings, for similarity.
     """
 
     def __init__(self, bundle_version: str, items: ItemLookup, content: ContentLookup) -> None:
@@ -96,19 +96,19 @@ class Reranking:
 
     def _draw_in_turn(self, pool: Pool, width: int) -> Drawn:
         codes = np.stack([self._items.codes(column)[pool.rows] for column in CAPPED_COLUMNS], axis=-1)
-        return draw_in_turn(pool, width, codes, self._likeness(pool.rows) if pool.options.mmr.any() else None)
+        return draw_in_turn(pool, width, codes, self._similarity(pool.rows) if pool.options.mmr.any() else None)
 
-    def _likeness(self, rows: IntArray) -> Likeness:
+    def _similarity(self, rows: IntArray) -> Similarity:
         """Cosines of candidates [F, N]; looks up each item once."""
         used, inverse = np.unique(rows, return_inverse=True)
         place = inverse.reshape(rows.shape)
         directions, everyone = self._content.directions(used), np.arange(len(rows))
 
-        def like(columns: LongArray) -> FloatArray:
+        def similar_to(columns: LongArray) -> FloatArray:
             cosines = directions[place[everyone, columns]] @ directions.T
             return np.take_along_axis(cosines, place, axis=1)
 
-        return like
+        return similar_to
 
 
 def _greedy(candidates: Candidates, k: IntArray) -> Reranked:

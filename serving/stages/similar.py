@@ -13,7 +13,7 @@ from serving.stages.eligibility import Eligibility
 
 
 class Neighbours:
-    """Finds the available items whose candidate embeddings point most nearly the same way.
+    """Finds the available items whose candidate embeddings have the highest cosine to that of an item.
 
     Args:
         candidates: [I, E] float32, may be memory-mapped.

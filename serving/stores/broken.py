@@ -74,9 +74,9 @@ def readable(kind: KeyKind, reply: _ReplyT | redis.RedisError, read: Callable[[_
 
 
 async def read_strings(client: redis.asyncio.Redis, keys: list[str]) -> list[bytes | None]:
-    """Values of string keys; None for a missing key and b"", which is never a value here, for one of another type.
+    """Values of string keys: None = missing, b"" = a key of another type (no value is empty).
 
-    MGET answers nil in both cases, so existing keys are counted as well.
+    MGET answers nil for both, so existing keys are counted as well.
 
     Raises:
         RedisError: the store does not answer.

@@ -42,7 +42,7 @@ class ErasureRewriter:
             try:
                 self.look()
             except redis.RedisError as error:
-                logger.warning("no look for erasures, the next one is in %g s: %s", self._look_s, error)
+                logger.warning("could not check for erasures, next check in %g s: %s", self._look_s, error)
 
     def look(self) -> None:
         """Rewrites the file if the last check found an erasure that is still in it.

@@ -77,5 +77,5 @@ def _is_something_else(error: redis.ResponseError) -> bool:
 @cache
 def _tell(address: str, backend: Backend) -> None:
     """Logs the backend once a process."""
-    why = "has RedisBloom" if backend == "module" else "has no RedisBloom for us"
+    why = "has RedisBloom" if backend == "module" else "lacks RedisBloom (or forbids its commands)"
     _log.info("seen items are kept by the backend %r: the store at %s %s", backend, address, why)

@@ -51,7 +51,7 @@ async def test_a_server_without_the_module(redis_address: str, caplog: pytest.Lo
     auto, module = config_of("auto"), config_of("module")
     connection = StoreConnection.open(auto, redis_address)
     await connection.check()
-    assert f"'bitmap': the store at {redis_address} has no RedisBloom for us" in caplog.text
+    assert f"'bitmap': the store at {redis_address} lacks RedisBloom (or forbids its commands)" in caplog.text
     assert isinstance(await SeenStore(connection).read(["u"], TODAY), Rings)
     wanting = connection._replace(config=module)
     lacking = "seen_backend is 'module', but the store at .* lacks RedisBloom .* set seen_backend: bitmap"

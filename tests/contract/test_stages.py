@@ -59,23 +59,23 @@ class TestRetrieval(StageContract):
         return (queries(bundle, *places),)
 
 
-class TestLimitedRetrieval(TestRetrieval):
-    """Every second request limits itself to some items."""
+class TestFilteredRetrieval(TestRetrieval):
+    """Every second request has filters."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
         return *super().messages(bundle, *places), filters_of(*places)
 
 
-class TestGivenItems(TestRetrieval):
+class TestProvidedCandidates(TestRetrieval):
     """Retrieval scores provided candidates."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
-        given = Ragged.of([candidates(bundle, place).rows for place in places])
-        return *super().messages(bundle, *places), filters_of(*places), given
+        provided = Ragged.of([candidates(bundle, place).rows for place in places])
+        return *super().messages(bundle, *places), filters_of(*places), provided
 
 
-class TestPopularItems(TestLimitedRetrieval):
-    """The stand-in of retrieval."""
+class TestPopularItems(TestFilteredRetrieval):
+    """The fallback of retrieval."""
 
     def stage(self, bundle: Bundle) -> PopularItems:
         return PopularItems.open(bundle, 20)
@@ -113,7 +113,7 @@ class TestReranking(StageContract):
 
 
 class TestRerankingOfAllKinds(TestReranking):
-    """Greedy, sampled and weighted lists, with and without likeness and caps, in one batch."""
+    """Greedy, sampled and weighted lists, with and without diversity and caps, in one batch."""
 
     def messages(self, bundle: Bundle, *places: int) -> tuple[Any, ...]:
         options = RerankingOptions(

@@ -67,8 +67,8 @@ async def called_directly(
     catalogue = Catalogue(bundle)
     answers: list[Answer] = []
     with ComputeThread() as thread:
-        groups = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
-        pipeline = build_pipeline(groups, bundle, config, Surroundings.of(bundle, config, stores).seen)
+        stages = {name: open_stage(name, bundle, config, thread, stores) for name in STAGES}
+        pipeline = build_pipeline(stages, bundle, config, Surroundings.of(bundle, config, stores).seen)
         service = RecommendationService(bundle, pipeline, catalogue, config.clock(), config.service)
         for path, asking in groupby(asked, key=lambda one: one[0]):  # rankings and recommendations share no batch
             kind = RankingRequest if path == RANK else RecommendationRequest

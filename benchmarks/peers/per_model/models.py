@@ -28,7 +28,7 @@ from contracts.ids import IntArray
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from serving.placing.config import StageConfig
 from serving.placing.placement import Placement, deployment_of
-from serving.placing.stage_table import open_stage, open_user_lookup
+from serving.placing.stage_table import STAGES, open_stage, open_user_lookup
 from serving.running.calls import AsyncCall, StageCall, ThreadCall
 from serving.running.load import ComputeThread
 from serving.stages.content_lookup import ContentLookup
@@ -101,10 +101,9 @@ def open_model(
 
 
 def composed_stages(calls: Mapping[str, StageCall]) -> dict[str, StageCall]:
-    """The stages by name; four of them call models."""
+    """The stages by name; all but the `WHOLE` ones call models."""
     composed = ComposedStages(calls)
-    made = {name: getattr(composed, name) for name in ("query_features", "retrieval", "ranking", "reranking")}
-    return made | {"seen_filter": calls["seen_filter"]}
+    return {name: calls[name] if name in WHOLE else getattr(composed, name) for name in STAGES}
 
 
 class ComposedStages:
@@ -168,8 +167,10 @@ def _used_rows(queries: QueryFeatures, candidates: Candidates) -> IntArray:
     return np.unique(np.concatenate([candidates.rows, past[past >= 0]]))
 
 
+WHOLE: Final = tuple(name for name in STAGES if not hasattr(ComposedStages, name))
+"""The stages that are not made of models: the seen filter, which is model 4 itself."""
 PER_MODEL: Final = Placement(
-    {deployment_of(name): (name,) for name in (*MODELS, "seen_filter")},
+    {deployment_of(name): (name,) for name in (*MODELS, *WHOLE)},
     open=open_model,
     compose=composed_stages,
     reading=frozenset({"user_lookup"}),

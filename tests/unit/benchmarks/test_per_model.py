@@ -1,4 +1,4 @@
-"""Groups made of single models answer as the groups themselves."""
+"""Stages made of single models answer as the stages themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.peers.per_model.models import MODELS, PER_MODEL, composed_stages, fill_context, open_model
+from benchmarks.peers.per_model.models import MODELS, PER_MODEL, WHOLE, composed_stages, fill_context, open_model
 from benchmarks.peers.per_model.parts import ItemDecoder
 from contracts.bundle import Bundle
 from contracts.errors import StageError
@@ -44,7 +44,7 @@ def composed(bundle: Bundle, thread: Any, lookup: UserLookup) -> dict[str, Any]:
 
     calls: dict[Any, Any] = {
         name: open_model(name, bundle, ServingConfig(), thread, None)
-        for name in (*MODELS, "seen_filter")
+        for name in (*MODELS, *WHOLE)
         if name != "user_lookup"
     }
     return dict(composed_stages(calls | {"user_lookup": look_up}))
@@ -87,7 +87,7 @@ async def test_nothing_to_rank_asks_nobody(bundle: Bundle, composed: dict[str, A
     assert await composed["ranking"](queries, nothing, timeout_s=INF) is nothing
 
 
-async def test_a_group_keeps_its_time(composed: dict[str, Any]) -> None:
+async def test_a_composed_stage_keeps_its_time(composed: dict[str, Any]) -> None:
     with pytest.raises(TimeoutError):
         await composed["query_features"](request_batch(), timeout_s=0)
 
@@ -96,7 +96,7 @@ async def test_lost_ids_are_noticed(bundle: Bundle, thread: Any) -> None:
     async def forgetful(*messages: Any, timeout_s: float) -> Any:
         return []
 
-    calls: dict[Any, Any] = dict.fromkeys((*MODELS, "seen_filter"), forgetful)
+    calls: dict[Any, Any] = dict.fromkeys((*MODELS, *WHOLE), forgetful)
     calls["sampling"] = open_model("sampling", bundle, ServingConfig(), thread, None)
     candidates = Candidates(
         bundle.version, np.arange(3, dtype=np.int32), np.ones(3, np.float32), np.array([3], np.int32)
@@ -110,9 +110,9 @@ def test_a_request_without_a_time_is_of_now() -> None:
     assert fill_context(batch).context_time.tolist() == [NOW, NOW - 5]
 
 
-def test_every_model_has_a_deployment_and_all_make_the_groups() -> None:
+def test_every_model_has_a_deployment_and_all_make_the_stages() -> None:
     held = [name for names in PER_MODEL.deployments.values() for name in names]
-    assert (len(held), set(held)) == (14, {*MODELS, "seen_filter"})
+    assert sorted(held) == sorted((*MODELS, *WHOLE))
     assert [name for name, held in PER_MODEL.deployments.items() if not PER_MODEL.reading.isdisjoint(held)] == [
         "UserLookup"
     ]

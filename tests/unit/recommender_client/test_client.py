@@ -23,6 +23,7 @@ from tests.unit.serving.gateway.conftest import PIXEL, Shop
 
 DOCUMENT = openapi_document(shop_types(SHOP))
 NAMED = {one.name: one for one in OPERATIONS}
+METHODS = sorted(name for name in vars(Client) if not name.startswith("_") and name not in ("call", "close"))
 FEW = rc.ItemQuery(limit=2)
 
 
@@ -30,10 +31,9 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
 
 
-def test_every_operation_has_a_method_and_every_method_an_operation() -> None:
-    for kind in (Client, AsyncClient):
-        methods = {name for name in vars(kind) if not name.startswith("_")} - {"call", "close", "aclose"}
-        assert methods == set(NAMED)
+def test_every_method_is_of_an_operation() -> None:
+    """An operation without a method is called by `call`."""
+    assert set(METHODS) <= set(NAMED)
 
 
 async def test_any_operation_can_be_called(client: Client, async_client: AsyncClient) -> None:
@@ -43,7 +43,7 @@ async def test_any_operation_can_be_called(client: Client, async_client: AsyncCl
     assert client.call(PICTURE, item_id="i1", request_id="r1") == (PIXEL, "image/png")
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMED) - {"picture", "ready"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"picture", "ready"}))
 def test_types_have_the_fields_that_are_described(name: str) -> None:
     operation = DOCUMENT["paths"][NAMED[name].path][NAMED[name].method.lower()]
     hints = get_type_hints(getattr(Client, name))
@@ -59,7 +59,8 @@ def test_types_have_the_fields_that_are_described(name: str) -> None:
 
 
 def test_both_clients_take_and_give_the_same() -> None:
-    for name in NAMED:
+    assert {*METHODS, "call", "aclose"} == {name for name in vars(AsyncClient) if not name.startswith("_")}
+    for name in METHODS:
         one, other = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
         assert one == other, name
         assert inspect.iscoroutinefunction(getattr(AsyncClient, name))

@@ -1,4 +1,4 @@
-"""The pipeline: order, conservation, and what happens when each part fails."""
+"""The pipeline: order, conservation, and what happens when a stage fails."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from contracts.bundle import Bundle
 from contracts.errors import BundleError, StageError
 from contracts.messages import PipelineResult, RequestBatch
 from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
-from serving.running.calls import AsyncCall, ThreadCall
+from serving.placing.config import StageConfig
+from serving.placing.stage_table import STAGES, open_stage
+from serving.running.calls import AsyncCall
 from serving.running.load import ComputeThread
 from serving.running.steps import OnError, PipelineConfig
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
-from serving.stages.ranking import Ranking
-from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval, RetrievalConfig
-from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures, Fault
 from tests.fixtures.served_bundle import request_batch
@@ -30,7 +28,7 @@ USERS = {"u1": (30.0, "F", "books", "shoes"), "u2": (None, None, "toys", None)}
 
 
 class Kitchen:
-    """A pipeline whose every part can be made to fail."""
+    """A pipeline whose stages and stores can be made to fail."""
 
     def __init__(self, bundle: Bundle, config: PipelineConfig | None = None) -> None:
         config = config or PipelineConfig()
@@ -39,21 +37,17 @@ class Kitchen:
         self.rings = FakeSeenRings(SEEN, TODAY)
         self.thread = ComputeThread()
         features = QueryFeatureStage(UserLookup(self.users, self.recent, config), QueryFeatureBuilder.open(bundle))
-        self.groups = Stages(
-            query_features=AsyncCall(features),
-            retrieval=ThreadCall(Retrieval.open(bundle, RetrievalConfig()), self.thread),
-            seen_filter=ThreadCall(SeenFilter.open(bundle), self.thread),
-            ranking=ThreadCall(Ranking.open(bundle), self.thread),
-            reranking=ThreadCall(Reranking.open(bundle), self.thread),
-        )
+        computing = [name for name, entry in STAGES.items() if not entry.reads_stores]
+        opened = {name: open_stage(name, bundle, StageConfig(), self.thread, None) for name in computing}
+        self.stages = Stages(query_features=AsyncCall(features), **opened)
         self.fallbacks = Fallbacks.open(bundle, 300)
         self.config = config
 
-    def breaks(self, **parts: Any) -> None:
-        self.groups = replace(self.groups, **parts)
+    def breaks(self, **stages: Any) -> None:
+        self.stages = replace(self.stages, **stages)
 
     def run(self, batch: RequestBatch) -> PipelineResult:
-        pipeline = RecommenderPipeline(self.groups, self.rings, self.fallbacks, self.config)
+        pipeline = RecommenderPipeline(self.stages, self.rings, self.fallbacks, self.config)
         return asyncio.run(pipeline.run(batch))
 
 
@@ -83,7 +77,7 @@ def test_it_runs_all_stages_and_counts(kitchen: Kitchen) -> None:
     assert result.retrieved.lengths.tolist() == [39, 39, 39]
     assert result.degraded == ((), (), ())
     assert result.removed == {"seen": 2}
-    assert set(result.stage_ms) == {"query_features", "retrieval", "seen_filter", "ranking", "reranking"}
+    assert set(result.stage_ms) == set(STAGES)
     assert all(milliseconds >= 0 for milliseconds in result.stage_ms.values())
     assert ((result.ranked.scores > 0) & (result.ranked.scores < 1)).all()
 
@@ -205,10 +199,10 @@ def test_reranking_down_is_done_by_the_gateway(kitchen: Kitchen) -> None:
 def test_nothing_left_of_the_budget_still_answers(kitchen: Kitchen) -> None:
     result = kitchen.run(three_visitors(budget_ms=np.zeros(3, dtype=np.float32)))
     assert result.ranked.lengths.tolist() == [5, 5, 5]
-    assert result.degraded[2] == ("query_features", "retrieval", "ranking", "reranking")
+    assert result.degraded[2] == tuple(name for name in STAGES if name != "seen_filter")
 
 
-@pytest.mark.parametrize("stage", ["query_features", "retrieval", "seen_filter", "ranking", "reranking"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_policy_fail_fails_the_request(bundle: Bundle, stage: str) -> None:
     kitchen = Kitchen(bundle, PipelineConfig(on_error=OnError(**{stage: "fail"})))
     kitchen.breaks(**{stage: broken})

@@ -77,7 +77,7 @@ def test_popular_items_are_refilled_too(bundle: Bundle) -> None:
 
 def test_a_list_stays_short_when_there_is_no_second_answer(bundle: Bundle) -> None:
     kitchen = ActiveUser(bundle)
-    first = kitchen.groups.retrieval
+    first = kitchen.stages.retrieval
 
     async def once(*messages: Any, timeout_s: float) -> Any:
         if len(messages[0]) == 1:

@@ -1,4 +1,4 @@
-"""Settings across parts."""
+"""Settings across components."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_the_clock_is_the_machines_or_stands_still() -> None:
     assert clock.now() == 1_700_000_000
 
 
-def test_no_placement_has_a_part_twice_and_names_are_its_own() -> None:
+def test_no_placement_has_a_stage_twice_and_names_are_its_own() -> None:
     for name, placement in PLACEMENTS.items():
-        held = [group for groups in placement.deployments.values() for group in groups]
+        held = [stage for stages in placement.deployments.values() for stage in stages]
         assert len(set(held)) == len(held), name
         assert set(held) <= set(STAGES)
         assert GATEWAY not in placement.deployments
-    assert sorted(group for groups in PLACEMENTS["staged"].deployments.values() for group in groups) == sorted(STAGES)
+    assert sorted(stage for stages in PLACEMENTS["staged"].deployments.values() for stage in stages) == sorted(STAGES)
 
 
 OWN = Placement({"Filters": ("seen_filter", "reranking")})

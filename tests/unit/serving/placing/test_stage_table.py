@@ -21,13 +21,13 @@ def test_stages_without_stores_open_without_a_connection(bundle: Bundle) -> None
     with ComputeThread() as thread:
         for name in STAGES:
             if name == "query_features":
-                with pytest.raises(ConfigError, match="query_features reads stores and got no connection"):
+                with pytest.raises(ConfigError, match="the user lookup reads stores and got no connection"):
                     open_stage(name, bundle, ServingConfig(), thread, None)
             else:
                 open_stage(name, bundle, ServingConfig(), thread, None)
 
 
-async def test_warming_up_runs_every_group_at_the_smallest_and_the_largest_batch(bundle: Bundle) -> None:
+async def test_warming_up_runs_every_stage_at_the_smallest_and_the_largest_batch(bundle: Bundle) -> None:
     sizes: dict[str, list[int]] = {}
     with ComputeThread() as thread:
         opened: dict[str, Any] = {

@@ -32,7 +32,7 @@ async def test_a_store_that_answers_is_always_asked() -> None:
         assert await store.backoff.ask(store.call) == 7
 
 
-async def test_a_dead_store_is_asked_ever_more_seldom_and_used_again_when_it_is_back() -> None:
+async def test_a_dead_store_is_asked_less_and_less_often_and_used_again_when_it_is_back() -> None:
     store = Store()
     store.up = False
     for _ in range(FREE_FAILURES):

@@ -113,7 +113,7 @@ async def test_async_call_keeps_its_time() -> None:
         await AsyncCall(forever)(timeout_s=0.01)
 
 
-async def test_remote_call_names_the_group() -> None:
+async def test_remote_call_names_the_stage() -> None:
     handle = Handle()
     assert await RemoteCall(handle, "ranking")("queries", "candidates", timeout_s=INF) == (
         "ranking",

@@ -1,4 +1,4 @@
-"""Sampling, likeness and caps: hand-worked lists and propensities, frequencies, and what always holds."""
+"""Sampling, similarity and caps: hand-worked lists and propensities, frequencies, and what always holds."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ TWINS = ContentLookup(
 )
 
 
-def test_likeness_by_hand() -> None:
+def test_similarity_by_hand() -> None:
     np.testing.assert_allclose(TWINS.directions(np.array([0, 3]))[0], np.array([1, 0, 1, 0]) / np.sqrt(2), rtol=1e-6)
     directions = TWINS.directions(np.arange(5, dtype=np.int32))
     # Half of item 3, its picture, is like that of item 0; item 4 has neither text nor picture.
@@ -152,17 +152,17 @@ def test_mmr_by_hand() -> None:
     assert lists_of(rerank(equal, 3, reranking_options(mmr=0.5), stage)) == [[0, 2, 1]]
 
 
-def test_sampling_with_likeness_draws_each_pick_from_what_the_last_one_left() -> None:
-    """Utilities 1, 0, 0 and λ = 0.5: a likeness of 1 takes 1 from the utility."""
+def test_sampling_with_similarity_draws_each_pick_from_what_the_last_one_left() -> None:
+    """Utilities 1, 0, 0 and λ = 0.5: a similarity of 1 takes 1 from the utility."""
     draws = 20_000
     stage = Reranking("v", ITEMS, TWINS)
     options = reranking_options(draws, Order.SAMPLED, mmr=0.5)
     result = rerank(candidates(*[[1.0, 0.0, 0.0]] * draws), 2, options, stage)
     rows, chances = result.items.rows.reshape(draws, 2), result.propensities.reshape(draws, 2)
-    utilities, likeness = np.array([1.0, 0.0, 0.0]), np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    utilities, similarity = np.array([1.0, 0.0, 0.0]), np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
     for first, second in permutations(range(3), 2):
         drawn = (rows == (first, second)).all(axis=1)
-        before, after = np.exp(utilities), np.exp(utilities - likeness[first])
+        before, after = np.exp(utilities), np.exp(utilities - similarity[first])
         after[first] = 0
         expected = [before[first] / before.sum(), after[second] / after.sum()]
         np.testing.assert_allclose(chances[drawn], [expected] * drawn.sum(), rtol=1e-5)

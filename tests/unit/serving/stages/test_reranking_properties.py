@@ -85,8 +85,8 @@ def narrowest_lead(order: list[int], picked: list[int], mmr: float, cap: int) ->
     leads = []
     for turn, row in enumerate(picked):
         before = np.array(picked[:turn], dtype=np.int64)
-        likeness = cosines[:, before - 100].max(axis=1, initial=-np.inf) if turn else np.zeros(20)
-        utilities = np.array(order) / 4 - penalty * likeness
+        similarity = cosines[:, before - 100].max(axis=1, initial=-np.inf) if turn else np.zeros(20)
+        utilities = np.array(order) / 4 - penalty * similarity
         of_category = (CODES[rows, :1] == CODES[before, 0]).sum(axis=1)
         others = (of_category < cap) & ~np.isin(rows, picked[: turn + 1])
         leads.append(utilities[row - 100] - utilities[others].max(initial=-np.inf))
@@ -101,7 +101,7 @@ def narrowest_lead(order: list[int], picked: list[int], mmr: float, cap: int) ->
     st.sampled_from([(NO_CAP, NO_CAP), (2, NO_CAP)]),
 )
 def test_sampling_without_temperature_is_greedy(order: list[int], seed: int, mmr: float, caps: tuple[int, int]) -> None:
-    """Where likeness brings no two items as near to each other as the noise that is left."""
+    """Where similarity brings no two items as near to each other as the noise that is left."""
     given = candidates([place / 4 for place in order], rows=[list(range(100, 120))])
     cold = reranking_options(1, Order.SAMPLED, temperature=1e-4, mmr=mmr, caps=caps, seeds=[seed])
     greedy = reranking_options(mmr=mmr, caps=caps)

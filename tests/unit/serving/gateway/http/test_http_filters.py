@@ -17,6 +17,7 @@ from contracts.schema import FeatureSchema
 from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway.recommend.filters import FilterReader
+from serving.placing.stage_table import STAGES
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
@@ -57,18 +58,18 @@ async def test_excluded_items_do_not_come_back(client: httpx.AsyncClient) -> Non
     ) - numbered(9)  # i3 was seen
 
 
-@pytest.mark.parametrize("part", ["retrieval", "ranking", "seen_filter", "reranking", "query_features"])
-async def test_filters_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, shop: Shop, part: str) -> None:
+@pytest.mark.parametrize("name", STAGES)
+async def test_filters_hold_when_a_stage_is_replaced(client: httpx.AsyncClient, shop: Shop, name: str) -> None:
     async def broken(*_: Any, timeout_s: float) -> Any:
         raise TimeoutError
 
-    shop.stages[part].stage = broken
+    shop.stages[name].stage = broken
     answer = (
         await client.post(
             PATH, json={"user_id": "u2", "k": 100, "exclude": ["i9"], "filters": {"category_l1": ["toys"]}}
         )
     ).json()
-    assert part in answer["degraded"]
+    assert name in answer["degraded"]
     assert {item["item_id"] for item in answer["recommendations"]} == numbered(*range(3, 40, 3)) - numbered(9)
 
 

@@ -14,6 +14,7 @@ import pytest
 from contracts.errors import ConfigError
 from contracts.messages import PipelineResult
 from recommender_api import answers, requests
+from recommender_api.operations import OPERATIONS
 from serving.gateway.http import description
 from serving.gateway.recommend.asked import Asked
 from serving.gateway.watch import monitor
@@ -224,20 +225,7 @@ def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 async def test_the_description_is_made_from_the_structs(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert document["openapi"] == "3.1.0"
-    assert set(document["paths"]) == {
-        "/v1/recommendations",
-        "/v1/status",
-        "/v1/ready",
-        "/v1/items",
-        "/v1/items/{item_id}",
-        "/v1/items/{item_id}/similar",
-        "/v1/rankings",
-        "/v1/interactions",
-        "/v1/users/{user_id}",
-        "/v1/users/{user_id}/seen",
-        "/v1/users/{user_id}/data",
-        "/v1/items/{item_id}/image",
-    }
+    assert set(document["paths"]) == {one.path for one in OPERATIONS}
     operation = document["paths"]["/v1/recommendations"]["post"]
     body = resolve(document, operation["requestBody"]["content"]["application/json"]["schema"])
     assert set(body["properties"]) == set(requests.RecommendationRequest.__struct_fields__)

@@ -43,7 +43,7 @@ async def test_the_first_goes_at_once_the_next_wait_for_their_turn(monkeypatch: 
     assert pace.num_held == 0, "clients that leave are not counted"
 
 
-async def test_seldom_refusals_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusals_below_the_rate_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     time = Time(monkeypatch)
     pace = RefusalPace(RefusalConfig(per_s=10), time)
     for _ in range(5):

@@ -48,7 +48,7 @@ async def test_the_seed_decides_and_else_the_request_id(client: httpx.AsyncClien
     assert len(set(await ids(client, k=100, diversity={"order": "weighted"}))) == 39
 
 
-async def test_caps_and_likeness_change_the_list(client: httpx.AsyncClient) -> None:
+async def test_caps_and_diversity_change_the_list(client: httpx.AsyncClient) -> None:
     capped = await shown(client, k=9, diversity={"max_per_category_l1": 2})
     assert Counter(item["category_l1"] for item in capped) == {"books": 2, "shoes": 2, "toys": 2}
     finer = await shown(client, k=9, diversity={"max_per_category_l1": 2, "max_per_category_l2": 2})

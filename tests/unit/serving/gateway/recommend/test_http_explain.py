@@ -13,6 +13,7 @@ from recommender_api.requests import Filters, RecommendationRequest
 from serving.gateway.recommend import answers
 from serving.gateway.recommend.asked import Asked
 from serving.gateway.request_ids import RequestId
+from serving.placing.stage_table import STAGES
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
@@ -33,7 +34,7 @@ async def test_an_answer_tells_how_it_came_about(client: httpx.AsyncClient) -> N
     story = answer["explanation"]
     assert (story["num_retrieved"], story["removed"], story["num_ranked"]) == (39, {"seen": 2}, 37)
     assert story["seed"] is None
-    assert set(story["stage_ms"]) == {"query_features", "retrieval", "seen_filter", "ranking", "reranking"}
+    assert set(story["stage_ms"]) == set(STAGES)
     items = answer["recommendations"]
     told = [item["explanation"] for item in items]
     assert {one["source"] for one in told} == {"retrieval"}
@@ -77,7 +78,7 @@ async def test_the_story_of_a_degraded_answer(client: httpx.AsyncClient, shop: S
     assert answer["explanation"]["removed"] == {}
 
 
-async def test_given_items_are_explained_too(client: httpx.AsyncClient) -> None:
+async def test_provided_candidates_are_explained_too(client: httpx.AsyncClient) -> None:
     answer = await explained(client, "/v1/rankings", user_id="u1", candidate_ids=["i1", "i2", "x"])
     assert {item["explanation"]["source"] for item in answer["rankings"]} == {"given"}
     assert {item["explanation"]["filters"]["seen"] for item in answer["rankings"]} == {"not_asked"}

@@ -27,13 +27,13 @@ def scores_of(items: list[dict[str, Any]]) -> dict[str, float]:
     return {item["item_id"]: item["score"] for item in items}
 
 
-async def test_given_items_get_the_scores_that_recommendations_have(client: httpx.AsyncClient) -> None:
+async def test_provided_candidates_get_the_scores_that_recommendations_have(client: httpx.AsyncClient) -> None:
     visitor = {"user_id": "u3", "device_type": "mobile", "recent_items": ["i9"]}
     everything = (await client.post("/v1/recommendations", json={**visitor, "k": 100})).json()["recommendations"]
-    given = ["i30", "i2", "i17", "i2"]
-    answer = await ranked(client, **visitor, candidate_ids=given)
+    provided = ["i30", "i2", "i17", "i2"]
+    answer = await ranked(client, **visitor, candidate_ids=provided)
     assert [item["item_id"] for item in answer["rankings"]] == [
-        item["item_id"] for item in everything if item["item_id"] in given
+        item["item_id"] for item in everything if item["item_id"] in provided
     ]
     expected = scores_of(everything)
     for item, score in scores_of(answer["rankings"]).items():
@@ -42,7 +42,7 @@ async def test_given_items_get_the_scores_that_recommendations_have(client: http
     assert (answer["unknown"], answer["ineligible"], answer["degraded"]) == ([], [], [])
 
 
-async def test_every_given_item_is_accounted_for(client: httpx.AsyncClient, shop: Shop) -> None:
+async def test_every_provided_candidate_is_accounted_for(client: httpx.AsyncClient, shop: Shop) -> None:
     shop.rings.fault = Fault(fails=True)  # nobody asks for seen items
     answer = await ranked(
         client,
@@ -57,30 +57,30 @@ async def test_every_given_item_is_accounted_for(client: httpx.AsyncClient, shop
 
 
 async def test_k_cuts_and_options_hold(client: httpx.AsyncClient) -> None:
-    given = [f"i{number}" for number in range(1, 40)]
-    assert len((await ranked(client, candidate_ids=given))["rankings"]) == 39
-    assert len((await ranked(client, candidate_ids=given, k=4))["rankings"]) == 4
-    capped = await ranked(client, candidate_ids=given, diversity={"max_per_category_l1": 1})
+    provided = [f"i{number}" for number in range(1, 40)]
+    assert len((await ranked(client, candidate_ids=provided))["rankings"]) == 39
+    assert len((await ranked(client, candidate_ids=provided, k=4))["rankings"]) == 4
+    capped = await ranked(client, candidate_ids=provided, diversity={"max_per_category_l1": 1})
     assert {item["category_l1"] for item in capped["rankings"]} == {"books", "shoes", "toys"}
     assert len(capped["rankings"]) == 3
     unknown = await ranked(client, candidate_ids=["x", "y"])
     assert (unknown["rankings"], unknown["unknown"]) == ([], ["x", "y"])
 
 
-@pytest.mark.parametrize("part", ["retrieval", "ranking", "reranking"])
-async def test_every_given_item_comes_back_when_a_stage_does_not_answer(
-    client: httpx.AsyncClient, shop: Shop, part: str
+@pytest.mark.parametrize("name", ["retrieval", "ranking", "reranking"])
+async def test_every_provided_candidate_comes_back_when_a_stage_does_not_answer(
+    client: httpx.AsyncClient, shop: Shop, name: str
 ) -> None:
     async def broken(*_: Any, timeout_s: float) -> Any:
         raise TimeoutError
 
-    shop.stages[part].stage = broken
+    shop.stages[name].stage = broken
     answer = await ranked(client, candidate_ids=["i7", "i2", "i40"])
-    assert part in answer["degraded"]
+    assert name in answer["degraded"]
     assert set(scores_of(answer["rankings"])) == {"i7", "i2"}
     assert answer["ineligible"] == ["i40"]
-    if part == "retrieval":
-        assert [item["item_id"] for item in answer["rankings"]] == ["i7", "i2"]  # as they were given
+    if name == "retrieval":
+        assert [item["item_id"] for item in answer["rankings"]] == ["i7", "i2"]  # as they were provided
 
 
 @pytest.mark.parametrize(

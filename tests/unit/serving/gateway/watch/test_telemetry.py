@@ -18,6 +18,7 @@ from contracts.errors import ConfigError
 from serving.gateway.recommend.service import Answer, BatchFacts
 from serving.gateway.watch.config import SUBJECT_KEY_VARIABLE, RequestLogConfig
 from serving.gateway.watch.request_log import RequestLog
+from serving.placing.stage_table import STAGES
 from serving.watching import metrics as m
 from serving.watching.metrics import Metric, Snapshot
 from tests.fixtures.fake_stores import Fault
@@ -56,7 +57,7 @@ async def test_a_batch_is_measured_stage_by_stage(shop: Shop) -> None:
     assert observed(snapshot, m.BATCH_SIZE) == {"": [3]}
     assert len(observed(snapshot, m.WAITED_MS)[""]) == 3
     stages = observed(snapshot, m.STAGE_MS)
-    assert set(stages) == {"query_features", "retrieval", "seen_filter", "ranking", "reranking"}
+    assert set(stages) == set(STAGES)
     assert all(len(values) == 1 and values[0] > 0 for values in stages.values())
     (milliseconds,) = observed(snapshot, m.REQUEST_MS).values()
     assert list(observed(snapshot, m.REQUEST_MS)) == [f"{PATH},200"]
@@ -179,7 +180,7 @@ async def test_a_request_has_one_line_without_its_body(bundle: Bundle, raw_dir: 
     assert line["request_id"].startswith("r1.")
     assert (line["method"], line["route"], line["status"], line["batch_size"]) == ("POST", PATH, 200, 1)
     assert (line["bundle_version"], line["degraded"], line["removed"]) == ("tiny-1", [], {"seen": 2})
-    assert set(line["stage_ms"]) == {"query_features", "retrieval", "seen_filter", "ranking", "reranking"}
+    assert set(line["stage_ms"]) == set(STAGES)
     assert line["ms"] > line["waited_ms"] >= 0
     assert "u1" not in log_file.read_text()
     assert "i2" not in log_file.read_text()

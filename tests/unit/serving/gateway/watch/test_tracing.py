@@ -21,11 +21,12 @@ from contracts.errors import ConfigError
 from serving.gateway.watch.config import TracingConfig
 from serving.gateway.watch.spans import TracedApp, exporting, sampling
 from serving.gateway.watch.tracing import with_traces
+from serving.placing.stage_table import SEQUENCE
 from tests.fixtures.local_server import served_locally
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
-STAGES = ["queue", "query_features", "retrieval", "ranking", "seen_filter", "reranking"]
+SPANS = ["queue", *(name for together in SEQUENCE for name in together)]
 TRACE, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0x00F067AA0BA902B7
 CLIENT = f"00-{TRACE:032x}-{PARENT:016x}"
 
@@ -77,7 +78,7 @@ async def test_a_request_is_a_span_of_the_clients_trace_with_its_stages_below(tr
         "recommender.degraded": (),
     }
     assert request.resource.attributes["service.name"] == "recommender"
-    assert [stage.name for stage in stages] == STAGES
+    assert [stage.name for stage in stages] == SPANS
     queue, features, retrieval, ranking, seen_filter, reranking = stages
     assert queue.start_time == request.start_time
     assert (features.start_time, retrieval.start_time) == (queue.end_time, features.end_time)
@@ -91,7 +92,7 @@ async def test_a_request_is_a_span_of_the_clients_trace_with_its_stages_below(tr
 async def test_rankings_have_stages_too(traced: Traced) -> None:
     *stages, request = await traced.ask("/v1/rankings", {"candidate_ids": ["i1"]})
     assert request.name == "POST /v1/rankings"
-    assert [stage.name for stage in stages] == [name for name in STAGES if name != "seen_filter"]
+    assert [stage.name for stage in stages] == [name for name in SPANS if name != "seen_filter"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ async def test_spans_are_sent_to_the_collector(shop: Shop) -> None:
     (resource,) = received.get(timeout=30).resource_spans
     attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
     assert attributes["service.name"] == "shop"
-    assert [span.name for scope in resource.scope_spans for span in scope.spans] == [*STAGES, f"POST {PATH}"]
+    assert [span.name for scope in resource.scope_spans for span in scope.spans] == [*SPANS, f"POST {PATH}"]
 
 
 def test_without_an_endpoint_nothing_is_between_client_and_gateway(shop: Shop) -> None:
