@@ -13,10 +13,11 @@ from contracts.bundle import Bundle
 from contracts.errors import BundleError
 from contracts.registry import Registry, RegistryEntry
 from serving.gateway.access.audit import AuditLog
+from serving.stages.config import RetrievalConfig
 from serving.stages.query_features import QueryFeatureBuilder
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter
 
 

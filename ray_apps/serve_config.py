@@ -15,7 +15,7 @@ from contracts.errors import ConfigError
 from contracts.secrets import refuse_secret_variables
 from ray_apps.recommender import RecommenderArgs
 from serving.config import SECRET_VARIABLES, ServingConfig
-from serving.placing.autoscaling import QueueTimeConfig
+from serving.placing.config import QueueTimeConfig
 from serving.placing.placement import CONSUMER, GATEWAY, find_placement
 from serving.queue_time_policy import QueueTimePolicy
 

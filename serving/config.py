@@ -1,4 +1,4 @@
-"""Settings of serving; each package has its own in `config.py` or beside the component."""
+"""Settings of serving; each package has its own in `config.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.gateway.record.config import ImpressionConfig, InteractionConfig
 from serving.gateway.watch.config import SUBJECT_KEY_VARIABLE, RequestLogConfig
 from serving.interactions.config import ConsumerConfig
 from serving.placing.config import StageConfig
-from serving.stages.reranking import RerankingConfig
+from serving.stages.config import RerankingConfig
 from serving.stores.config import PASSWORD_VARIABLE
 
 SECRET_VARIABLES: Final = (PASSWORD_VARIABLE, SUBJECT_KEY_VARIABLE, "OTEL_EXPORTER_OTLP_HEADERS")

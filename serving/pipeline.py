@@ -17,9 +17,10 @@ from contracts.seen import SeenAnswers
 from contracts.user_records import UserRecords
 from serving.running.beside import together
 from serving.running.calls import Stage
+from serving.running.config import PipelineConfig
 from serving.running.refill import Lists, Refill
 from serving.running.seen import EarlySeen, FilterSeen
-from serving.running.steps import PipelineConfig, Steps
+from serving.running.steps import Steps
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder
 from serving.stages.reranking import Reranking

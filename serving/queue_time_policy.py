@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from contracts.config import validate
-from serving.placing.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
+from serving.placing.autoscaling import DeploymentLoad, handle_queue_ms, replicas_wanted
+from serving.placing.config import QueueTimeConfig
 from serving.running.load import BUSY, QUEUE_MS, RATE
 
 if TYPE_CHECKING:

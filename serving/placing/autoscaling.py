@@ -12,22 +12,9 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import Field
-
-from contracts.config import StrictConfig
+from serving.placing.config import QueueTimeConfig
 
 _KeyT = TypeVar("_KeyT", bound=Hashable)
-
-
-class QueueTimeConfig(StrictConfig):
-    """Settings of the autoscaling policy."""
-
-    target_ms: float = Field(default=20.0, gt=0)
-    """Milliseconds that a request may spend in queues, all deployments together, before the busiest one grows."""
-    max_growth: float = Field(default=2.0, gt=1)
-    """Most that a deployment grows in one step, as a factor; it grows by one replica at least."""
-    busy_after: float = Field(default=0.6, gt=0, lt=1)
-    """A deployment shrinks to as many replicas as would then be busy for this share of the time."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pydantic import Field
 from contracts.clock import Clock, SimulatedClock, SystemClock
 from contracts.config import StrictConfig
 from serving.placing.device import Device
-from serving.running.steps import PipelineConfig
-from serving.stages.retrieval import RetrievalConfig
+from serving.running.config import PipelineConfig
+from serving.stages.config import RetrievalConfig
 from serving.stores.config import StoreConfig
 
 
@@ -29,3 +29,14 @@ class StageConfig(StrictConfig):
     def clock(self) -> Clock:
         """The clock that tells now."""
         return SystemClock() if self.simulated_now is None else SimulatedClock(self.simulated_now)
+
+
+class QueueTimeConfig(StrictConfig):
+    """Settings of the autoscaling policy."""
+
+    target_ms: float = Field(default=20.0, gt=0)
+    """Milliseconds that a request may spend in queues, all deployments together, before the busiest one grows."""
+    max_growth: float = Field(default=2.0, gt=1)
+    """Most that a deployment grows in one step, as a factor; it grows by one replica at least."""
+    busy_after: float = Field(default=0.6, gt=0, lt=1)
+    """A deployment shrinks to as many replicas as would then be busy for this share of the time."""

@@ -16,8 +16,8 @@ from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.placing.config import StageConfig
 from serving.placing.stage_table import STAGES
 from serving.running.calls import DirectCall, StageCall
-from serving.running.steps import OnError, PipelineConfig
-from serving.stages.retrieval import RetrievalConfig
+from serving.running.config import OnError, PipelineConfig
+from serving.stages.config import RetrievalConfig
 from serving.stages.seen_filter import SEEN
 
 NO_FALLBACK: Final = OnError.model_validate(dict.fromkeys(OnError.model_fields, "fail"))

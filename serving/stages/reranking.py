@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
-from pydantic import Field
 
 from contracts.bundle import Bundle
-from contracts.config import StrictConfig
 from contracts.ids import AnyArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates, Reranked
 from contracts.options import CAPPED_COLUMNS, Order, RerankingOptions
@@ -21,24 +19,6 @@ from serving.stages.version import refuse_other_version
 
 WEIGHTED_POOL: Final = 100
 """`Order.WEIGHTED` samples from this many of the best, as the reference does, or from k if that is more."""
-
-
-class RerankingConfig(StrictConfig):
-    """Default reranking options."""
-
-    order: Literal["greedy", "sampled", "weighted"] = "greedy"
-    """`greedy`: highest score first; `sampled`: without replacement by softmax(logit / temperature); `weighted`: as the
-    reference, by softmax(score / temperature) among the 100 best."""
-    temperature: float | None = Field(default=None, ge=0.0001)
-    """Divisor of logits or scores; unset = 1 for `sampled`, 0.05 for `weighted`."""
-    epsilon: float = Field(default=0.0, ge=0, le=1)
-    """Share of uniform picks among all ranked items; not for `greedy`."""
-    mmr: float = Field(default=0.0, ge=0, lt=1)
-    """Maximal marginal relevance: weight of similarity to earlier picks; 0 = relevance alone."""
-    max_per_category_l1: int | None = Field(default=None, ge=1)
-    """Most items of one category in a list; unset = no limit. Items without a category are not limited."""
-    max_per_category_l2: int | None = Field(default=None, ge=1)
-    """The same for the finer categories."""
 
 
 class Reranking:

@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from contracts.bundle import Bundle
 from contracts.bundle_layout import INDEX
-from contracts.config import StrictConfig
 from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, QueryFeatures
 from contracts.options import ItemFilters, Ragged
 from serving.placing.device import Device
+from serving.stages.config import RetrievalConfig
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.version import refuse_other_schema, refuse_other_version
 
 if TYPE_CHECKING:
     from training.models.candidate_index import CandidateIndex
-
-
-class RetrievalConfig(StrictConfig):
-    """Settings of retrieval."""
-
-    retrieval_k: int = Field(default=300, ge=1, le=10_000)
-    """Candidates of a request; not fewer than the largest k that a request may ask for."""
 
 
 class Retrieval:

@@ -14,7 +14,7 @@ from contracts.errors import StoreError
 from contracts.messages import RequestBatch
 from contracts.user_records import RecentItems, UserFeatures, UserRecords
 from serving.running.backoff import Backoff
-from serving.running.steps import PipelineConfig
+from serving.running.config import PipelineConfig
 from serving.watching.rate_limited import RateLimitedLogger
 
 USER_FEATURES: Final = "user_features"

@@ -10,12 +10,13 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.messages import Candidates, QueryFeatures, RequestBatch
 from contracts.options import NO_CAP, ItemFilters, Ragged, RerankingOptions
-from serving.running.steps import PipelineConfig
+from serving.running.config import PipelineConfig
+from serving.stages.config import RetrievalConfig
 from serving.stages.popular import PopularItems
 from serving.stages.query_features import LookedUp, QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter
 from serving.stages.user_lookup import UserLookup
 from serving.testing import BATCH, StageContract, candidates, queries, requests

@@ -97,6 +97,12 @@ def test_rooms_of_the_gateway_do_not_import_each_other_in_a_circle() -> None:
     TopologicalSorter(rooms).prepare()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "serving").rglob("*.py")), ids=name_of)
+def test_settings_of_serving_stand_in_the_config_of_their_package(path: Path) -> None:
+    classes = re.findall(r"^class (\w+Config)\(", path.read_text(), re.MULTILINE)
+    assert not classes or path.name == "config.py", f"{name_of(path)} defines {classes}: move them to config.py"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "contracts").rglob("*.py")), ids=name_of)
 def test_contracts_import_nothing_heavy(path: Path) -> None:
     for imported in imports_of(ast.parse(path.read_text())):

@@ -22,7 +22,7 @@ from serving.gateway.recommend.provided import ProvidedCandidates
 from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking
 from serving.gateway.request_ids import RequestId
 from serving.gateway.shop.context import ContextReader
-from serving.stages.reranking import RerankingConfig
+from serving.stages.config import RerankingConfig
 
 
 class Asked(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from contracts.errors import ConfigError, RequestError
 from contracts.options import NO_CAP, Order, RerankingOptions
 from recommender_api.requests import Diversity, RankingRequest, RecommendationRequest
-from serving.stages.reranking import RerankingConfig
+from serving.stages.config import RerankingConfig
 
 _TEMPERATURE_OF: Final = {"greedy": 1.0, "sampled": 1.0, "weighted": 0.05}
 _FIELDS: Final = ("order", "temperature", "epsilon", "mmr", "max_per_category_l1", "max_per_category_l2")

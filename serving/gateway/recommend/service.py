@@ -22,7 +22,7 @@ from serving.gateway.recommend.config import ExplorationConfig, ServiceConfig
 from serving.gateway.request_ids import RequestId
 from serving.pipeline import RecommenderPipeline
 from serving.running.load import LoadMeter
-from serving.stages.reranking import RerankingConfig
+from serving.stages.config import RerankingConfig
 
 _DEGRADED_WINDOW_S: Final = 60.0
 

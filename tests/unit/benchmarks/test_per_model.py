@@ -15,8 +15,8 @@ from contracts.messages import Candidates
 from serving.config import ServingConfig
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.calls import AsyncCall
+from serving.running.config import PipelineConfig
 from serving.running.load import ComputeThread
-from serving.running.steps import PipelineConfig
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.user_lookup import UserLookup
 from tests.fixtures.fake_stores import RECENT, FakeRecentItems, FakeUserFeatures

@@ -17,8 +17,8 @@ from serving.pipeline import Fallbacks, RecommenderPipeline, Stages
 from serving.placing.config import StageConfig
 from serving.placing.stage_table import STAGES, open_stage
 from serving.running.calls import AsyncCall
+from serving.running.config import OnError, PipelineConfig
 from serving.running.load import ComputeThread
-from serving.running.steps import OnError, PipelineConfig
 from serving.stages.query_features import QueryFeatureBuilder, QueryFeatureStage
 from serving.stages.user_lookup import UserLookup
 from tests.fixtures.fake_stores import RECENT, SEEN, TODAY, FakeRecentItems, FakeSeenRings, FakeUserFeatures, Fault

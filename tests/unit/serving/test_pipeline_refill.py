@@ -11,7 +11,8 @@ from contracts.messages import RequestBatch
 from contracts.options import ItemFilters, Ragged
 from serving.pipeline import Fallbacks
 from serving.running.calls import ThreadCall
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.config import RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from tests.fixtures.fake_stores import TODAY, FakeSeenRings
 from tests.fixtures.served_bundle import request_batch
 from tests.unit.serving.test_pipeline import Kitchen, broken

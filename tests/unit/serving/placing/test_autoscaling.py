@@ -13,7 +13,8 @@ from ray.serve import autoscaling_policy as serve_policies
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
 from contracts.errors import ConfigError
-from serving.placing.autoscaling import DeploymentLoad, QueueTimeConfig, handle_queue_ms, replicas_wanted
+from serving.placing.autoscaling import DeploymentLoad, handle_queue_ms, replicas_wanted
+from serving.placing.config import QueueTimeConfig
 from serving.queue_time_policy import QueueTimePolicy
 from serving.running.load import ComputeThread, LoadMeter
 

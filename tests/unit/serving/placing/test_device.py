@@ -17,9 +17,10 @@ from serving.config import ServingConfig
 from serving.deployments.replica import with_device
 from serving.pipeline import Fallbacks
 from serving.placing.device import Device, model_device
+from serving.stages.config import RetrievalConfig
 from serving.stages.query_tower import QueryTower
 from serving.stages.ranking import Ranking
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from tests.fixtures.served_bundle import request_batch
 
 NO_GPU = r"device is 'cuda' and torch finds no GPU; give the replica one \(ray_actor_options: \{num_gpus: …\}\)"

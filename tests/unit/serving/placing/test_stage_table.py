@@ -13,8 +13,8 @@ from contracts.errors import ConfigError, StoreError
 from serving.config import ServingConfig
 from serving.pipeline import Stages
 from serving.placing.stage_table import SEQUENCE, STAGES, open_stage, warm_up
+from serving.running.config import OnError
 from serving.running.load import ComputeThread
-from serving.running.steps import OnError
 
 
 def test_stages_without_stores_open_without_a_connection(bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from contracts.errors import StageError
 from contracts.messages import Candidates, QueryFeatures
 from serving.pipeline import Fallbacks
 from serving.running.recommend import local_recommend
-from serving.stages.retrieval import RetrievalConfig
+from serving.stages.config import RetrievalConfig
 from tests.fixtures.served_bundle import DAY_S, NOW, request_batch
 
 

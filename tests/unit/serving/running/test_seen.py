@@ -13,8 +13,9 @@ from contracts.bloom import item_hashes
 from contracts.ids import BoolArray
 from contracts.messages import Candidates, FilterResult, RequestBatch
 from contracts.options import Ragged
+from serving.running.config import PipelineConfig
 from serving.running.seen import EarlySeen
-from serving.running.steps import PipelineConfig, Steps
+from serving.running.steps import Steps
 from serving.stages.seen_filter import SeenEarly
 from serving.watching.rate_limited import RateLimitedLogger
 

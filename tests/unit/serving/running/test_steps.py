@@ -10,7 +10,8 @@ import pytest
 
 from contracts.errors import ConfigError, StageError, StoreError
 from contracts.messages import Candidates, FilterResult
-from serving.running.steps import OnError, PipelineConfig, Steps
+from serving.running.config import OnError, PipelineConfig
+from serving.running.steps import Steps
 from serving.watching.rate_limited import RateLimitedLogger
 
 LOG = logging.getLogger("test")

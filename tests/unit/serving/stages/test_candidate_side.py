@@ -18,12 +18,13 @@ from contracts.encoded import EncodedColumns
 from contracts.errors import BundleError, StageError
 from contracts.features import NUM_ITEM_AGE_BUCKETS, History
 from contracts.messages import Candidates, Pairs, QueryFeatures
+from serving.stages.config import RetrievalConfig
 from serving.stages.content_lookup import ContentLookup
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.popular import PopularItems
 from serving.stages.ranking import Ranking
 from serving.stages.reranking import Reranking, sigmoid
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from serving.stages.seen_filter import SeenFilter
 from tests.fixtures.item_lookup import item_lookup
 from tests.fixtures.served_bundle import DAY_S

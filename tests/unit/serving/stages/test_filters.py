@@ -16,10 +16,11 @@ from contracts.clock import ShopCalendar
 from contracts.features import NUM_ITEM_AGE_BUCKETS
 from contracts.messages import Candidates
 from contracts.options import ItemFilters, Ragged
+from serving.stages.config import RetrievalConfig
 from serving.stages.eligibility import AgeBias, Eligibility
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.popular import PopularItems
-from serving.stages.retrieval import Retrieval, RetrievalConfig
+from serving.stages.retrieval import Retrieval
 from tests.fixtures.item_lookup import item_lookup
 from tests.fixtures.served_bundle import DAY_S
 from tests.unit.serving.stages.test_candidate_side import queries_at

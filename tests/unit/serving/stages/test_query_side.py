@@ -12,7 +12,7 @@ from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.errors import StoreError
 from contracts.user_records import RecentItems, UserRecords
-from serving.running.steps import OnError, PipelineConfig
+from serving.running.config import OnError, PipelineConfig
 from serving.stages.history import HistoryBuilder
 from serving.stages.query_features import QueryFeatureBuilder, context_values, user_values
 from serving.stages.user_lookup import UserLookup

@@ -15,7 +15,7 @@ from contracts.bloom import item_hashes
 from contracts.errors import StoreError
 from contracts.features import feature_views
 from contracts.presets import SHOP
-from serving.running.steps import PipelineConfig
+from serving.running.config import PipelineConfig
 from serving.stages.user_lookup import UserLookup
 from serving.stores.broken import BROKEN
 from serving.stores.check import Sample, what_is_missing

@@ -15,7 +15,7 @@ from contracts.errors import ConfigError, RequestError
 from contracts.options import NO_CAP, Order
 from recommender_api.requests import Diversity, RecommendationRequest
 from serving.gateway.recommend.reranking import RequestReranking, RerankingReader, gather_reranking, seed_of
-from serving.stages.reranking import RerankingConfig
+from serving.stages.config import RerankingConfig
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
