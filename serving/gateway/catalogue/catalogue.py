@@ -21,6 +21,7 @@ from recommender_api.answers import Attributes, Item, ItemExplanation, ItemPage,
 from recommender_api.operations import picture_path
 from recommender_api.requests import ItemQuery
 from serving.gateway.catalogue.browser import Deadline
+from serving.gateway.shop.filters import check_filters, legal_filters
 from serving.stages.eligibility import Eligibility
 from serving.stages.item_lookup import ItemLookup
 from serving.stages.similar import Neighbours
@@ -63,6 +64,7 @@ class Catalogue:
         self._price = self._items.numbers(c.PRICE)
         answered = (feature.column_name for feature in bundle.schema.shown if feature.answer)
         self._attributes = [name for name in answered if name not in _OWN_FIELDS]
+        self._legal = legal_filters(bundle)
         self._has_image = bundle.array("items/has_image")
         self._eligibility = Eligibility.open(bundle)
         self._similar = Neighbours.open(bundle)
@@ -89,7 +91,7 @@ class Catalogue:
         """A page of the available items that match a query; scans the whole catalogue.
 
         Raises:
-            RequestError: the text has too many words.
+            RequestError: the text has too many words, or the shop has no such filter.
             SlowBrowseError: the deadline has passed.
         """
         words = set((query.text or "").split())
@@ -106,11 +108,15 @@ class Catalogue:
 
     def _wanted(self, query: ItemQuery, now: int) -> BoolArray:
         mask = self._eligibility.at(now).copy()
-        for column, wanted in ((c.CATEGORY_L1, query.category_l1), (c.CATEGORY_L2, query.category_l2)):
-            if wanted is not None:
-                values = self._items.values.get(column)
-                code = values.vocabulary.encode_one(wanted) if isinstance(values, Categories) else 0
-                mask &= (self._items.codes(column) == code) & (code > 0)
+        categories = {c.CATEGORY_L1: query.category_l1, c.CATEGORY_L2: query.category_l2}
+        named = {column: name for column, name in categories.items() if name is not None}
+        prices = (query.min_price, query.max_price) != (None, None)
+        check_filters((*named, c.PRICE) if prices else named, self._legal)
+        for column, name in named.items():
+            values = self._items.values[column]
+            assert isinstance(values, Categories)
+            code = values.vocabulary.encode_one(name)
+            mask &= (values.codes == code) & (code > 0)
         if query.min_price is not None:
             mask &= self._price >= query.min_price
         if query.max_price is not None:

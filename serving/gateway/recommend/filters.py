@@ -16,6 +16,7 @@ from contracts.item_values import Categories
 from contracts.options import ItemFilters, Ragged
 from contracts.vocabulary import Vocabulary
 from recommender_api.requests import Filters, NumberRange, RankingRequest, RecommendationRequest
+from serving.gateway.shop.filters import check_filters, legal_filters
 
 _MAX_LISTED: Final = 50
 _MAX_COMPARED: Final = 100
@@ -42,8 +43,7 @@ class FilterReader:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        names = (feature.column_name for feature in bundle.schema.filters)
-        self._legal = [name for name in names if bundle.has_values(name)]
+        self._legal = legal_filters(bundle)
 
     def __call__(self, request: RecommendationRequest | RankingRequest) -> RequestFilters | None:
         """The filters of a request; None if it has none.
@@ -60,16 +60,11 @@ class FilterReader:
         if prices != NumberRange():
             both = (_bounds(c.PRICE, prices, "min_price", "max_price"), ranges.get(c.PRICE, _ANY))
             ranges[c.PRICE] = max(low for low, _ in both), min(high for _, high in both)
-        codes = {name: self._codes(name, value) for name, value in values.items() if isinstance(value, list)}
+        named = {name: value for name, value in values.items() if isinstance(value, list)}
+        check_filters((*named, *ranges), self._legal)
+        codes = {name: self._codes(name, value) for name, value in named.items()}
         rows = self._bundle.rows_of(request.exclude)
-        self._check((*codes, *ranges))
         return RequestFilters(rows[rows >= 0], codes, ranges)
-
-    def _check(self, columns: Sequence[str]) -> None:
-        for column in columns:
-            if column not in self._legal:
-                legal = ", ".join(self._legal) or "none"
-                raise RequestError(f"filters: this shop's items cannot be filtered by {column}; legal: {legal}")
 
     def _codes(self, column: str, names: Sequence[str]) -> list[int]:
         values = self._bundle.values.get(column)

@@ -15,9 +15,12 @@ from contracts.item_values import Categories
 from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
 from contracts.vocabulary import Vocabulary
-from recommender_api.requests import Filters, RecommendationRequest
+from recommender_api.requests import Filters, ItemQuery, RecommendationRequest
+from serving.gateway.catalogue.browser import Deadline
+from serving.gateway.catalogue.catalogue import Catalogue
 from serving.gateway.recommend.filters import FilterReader
 from serving.placing.stage_table import STAGES
+from tests.fixtures.served_bundle import NOW
 from tests.unit.serving.gateway.conftest import Shop
 
 PATH = "/v1/recommendations"
@@ -130,8 +133,19 @@ def test_a_filter_on_a_column_that_the_tables_lacked_is_refused(
 ) -> None:
     lacking = bundle.manifest.model_copy(update={"missing": ("items.price", "users.gender")})
     monkeypatch.setattr(bundle, "manifest", lacking)
-    with pytest.raises(RequestError, match="filtered by price; legal: category_l1, category_l2, gender"):
+    legal = "filtered by price; legal: category_l1, category_l2, gender"
+    with pytest.raises(RequestError, match=legal):
         FilterReader(bundle)(RecommendationRequest(filters=Filters(max_price=3.0)))
+    with pytest.raises(RequestError, match=legal):
+        Catalogue(bundle).page(ItemQuery(min_price=3.0), NOW, Deadline(60.0))
+
+
+def test_a_category_of_a_column_that_is_no_filter_is_refused_as_that(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(bundle), "schema", FeatureSchema((SHOP["gender"],)))
+    with pytest.raises(RequestError, match="items cannot be filtered by category_l1; legal: none"):
+        FilterReader(bundle)(RecommendationRequest(filters=Filters(category_l1=["nothing"])))
 
 
 def test_near_names_are_not_looked_for_in_a_large_vocabulary(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
