@@ -138,17 +138,17 @@ class FittedTransforms:
         return {side: self._plan(self.schema.of(side)) for side in Side}
 
     def without(self, columns: EncodedColumns, features: Sequence[Feature], rows: BoolArray) -> EncodedColumns:
-        """Replaces some features of some rows of query columns by missing values.
+        """Replaces some features of some rows by missing values.
 
         Args:
-            columns: of the query side, [n].
-            features: to hide.
+            columns: of one side, [n].
+            features: of that side, to hide.
             rows: rows to change, [n].
         """
         places = np.flatnonzero(rows)
         if len(places) == 0 or not features:
             return columns
-        layout, unknown = self.schema.layout(Side.QUERY), self.columns(features, {}, 1)
+        layout, unknown = self.schema.layout(features[0].side), self.columns(features, {}, 1)
         names = SideLayout.of(features)
         codes, numbers = columns.codes.copy(), columns.numbers.copy()
         codes[places[:, None], [layout.codes.index(name) for name in names.codes]] = unknown.codes

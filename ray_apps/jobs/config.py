@@ -133,7 +133,7 @@ class JobConfig(StrictConfig):
                 "features.columns"
             )
         numbers = [list(schema.layout(side).numbers) for side in (Side.QUERY, Side.ITEM)]
-        if self.ranker.model.price_in_bottom and not all(numbers):
+        if self.ranker.model.lacks_numbers(*numbers):
             raise ValueError(
                 "ranker.model.price_in_bottom=true mixes the numbers of query and item, the features have "
                 f"{numbers[0]} and {numbers[1]}; set it to false"

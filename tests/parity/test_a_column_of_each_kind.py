@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ from training.models.loading import build_model
 from training.models.schema import ModelSchema
 from training.reference_stats import reference_stats
 
+InputsT = TypeVar("InputsT", QueryFeatures, ItemFeatures)
 _ITEM = "side: item, filter: true, answer: true"
 _CONTEXT = "side: query, source: context"
 LINES: dict[str, tuple[str, Any]] = {
@@ -84,22 +85,10 @@ def processed_of(folder: Path, feature: Feature, values: list[Any], schema: Feat
     return open_processed(folder / "run")
 
 
-def without(processed: Processed, feature: Feature, inputs: Any) -> Any:
+def without(processed: Processed, feature: Feature, inputs: InputsT) -> InputsT:
     """Queries or items of which nobody knows the feature's values."""
-    if isinstance(inputs, QueryFeatures):
-        everywhere = np.ones(len(inputs), dtype=bool)
-        return replace(inputs, columns=processed.transforms.without(inputs.columns, [feature], everywhere))
-    layout, names = processed.schema.layout(Side.ITEM), SideLayout.of([feature])
-    unknown = processed.transforms.columns([feature], {}, len(inputs))
-    codes, numbers, vectors = inputs.columns.codes.copy(), inputs.columns.numbers.copy(), list(inputs.columns.vectors)
-    codes[:, [layout.codes.index(name) for name in names.codes]] = unknown.codes
-    numbers[:, [layout.numbers.index(name) for name in names.numbers]] = unknown.numbers
-    for name, zeros in zip(names.vectors, unknown.vectors, strict=True):
-        vectors[layout.vectors.index(name)] = zeros
-    lists = unknown.lists or inputs.columns.lists
-    return replace(
-        inputs, columns=replace(inputs.columns, codes=codes, numbers=numbers, lists=lists, vectors=tuple(vectors))
-    )
+    everywhere = np.ones(len(inputs), dtype=bool)
+    return replace(inputs, columns=processed.transforms.without(inputs.columns, [feature], everywhere))
 
 
 def scores(processed: Processed, queries: QueryFeatures, items: ItemFeatures) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def test_imports_follow_the_arrow(path: Path) -> None:
         assert legal or leads_there, f"{name_of(path)} imports {imported}; {package} may import {MAY_IMPORT[package]}"
 
 
+@cache
 def imported_modules() -> dict[str, set[str]]:
     """The modules of ours that each module imports, also within functions."""
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}

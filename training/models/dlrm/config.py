@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import Field
 
 from contracts.config import StrictConfig
@@ -40,6 +42,10 @@ class DLRMConfig(StrictConfig):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the top's hidden layers."""
 
+    def lacks_numbers(self, query: Collection[str], item: Collection[str]) -> bool:
+        """Whether `price_in_bottom` has to mix numbers of which a side has none."""
+        return self.price_in_bottom and not (query and item)
+
 
 def check_config(config: DLRMConfig, schema: ModelSchema, *, has_items: bool) -> None:
     """Refuses a config that reads inputs that the schema lacks.
@@ -47,7 +53,7 @@ def check_config(config: DLRMConfig, schema: ModelSchema, *, has_items: bool) ->
     Raises:
         ConfigError: names the settings.
     """
-    if config.price_in_bottom and not (schema.query.numbers and schema.item.numbers):
+    if config.lacks_numbers(schema.query.numbers, schema.item.numbers):
         raise ConfigError(
             f"price_in_bottom=true mixes the numbers of query and item, the schema has "
             f"{list(schema.query.numbers)} and {list(schema.item.numbers)}; set price_in_bottom to false"
