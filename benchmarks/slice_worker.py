@@ -24,7 +24,7 @@ from benchmarks.training_data import QUICK, REFERENCE, random_shop
 from contracts.config import merge
 from serving.config import ServingConfig
 from training.models.two_tower import TwoTowerConfig
-from training.trainers.loop import keep_freed_memory
+from training.trainers.steps.loop import keep_freed_memory
 
 NUM_REQUESTS: Final = 640
 PATH: Final = "/v1/recommendations"  # written out: older checkouts lack the table of operations

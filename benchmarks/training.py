@@ -31,10 +31,11 @@ from training.models.two_tower import TwoTower, TwoTowerConfig
 from training.negatives import in_batch_negatives
 from training.simulator import SimulatorConfig, simulate
 from training.trainers.config import TrainerConfig
-from training.trainers.data import Batch, WorkerData, epoch_batches
-from training.trainers.loop import Optimizers, Task, keep_freed_memory, use_sparse_gradients
+from training.trainers.data import Batch, WorkerData
 from training.trainers.ranking import RankerLossConfig, RankingTask
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
+from training.trainers.steps.batches import epoch_batches
+from training.trainers.steps.loop import Optimizers, Task, keep_freed_memory, use_sparse_gradients
 
 THREADS = 2
 BATCH = 1_024
@@ -198,9 +199,9 @@ def ratio(rates: list[float], others: list[float]) -> Figure:
 
 
 def _endless(task: Task, batch_size: int) -> Iterator[Batch]:
-    rng, num_batches = np.random.default_rng(0), -(-len(task.train_rows) // batch_size)
+    rng, num_batches = np.random.default_rng(0), -(-task.units.num_rows // batch_size)
     while True:
-        yield from epoch_batches(task.build, task.train_rows, num_batches, rng)
+        yield from epoch_batches(task.build, task.units, num_batches, rng)
 
 
 def _two_tower(data: WorkerData, config: TwoTowerConfig) -> TwoTower:

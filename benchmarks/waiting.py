@@ -35,7 +35,7 @@ from benchmarks.training import (
 )
 from benchmarks.training_data import QUICK, REFERENCE, random_shop
 from contracts.cores import ThreadsByLoad
-from training.trainers.loop import keep_freed_memory
+from training.trainers.steps.loop import keep_freed_memory
 
 BY_LOAD: Final = "by_load"
 FIXED: Final = "fixed"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.ids import AnyArray, BoolArray
-from training.evaluation.ranges import expand
+from training.ranges import expand
 
 _TAIL: Final = 0.025
 Replicates = NDArray[np.float64]

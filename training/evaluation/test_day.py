@@ -11,8 +11,8 @@ from contracts.errors import DataError
 from contracts.ids import AnyArray, BoolArray, FloatArray, IntArray, LongArray
 from contracts.messages import Candidates
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ranges import expand
 from training.features.events import EventTable
+from training.ranges import expand
 
 _DAY_KEY = np.int64(1 << 32)
 

@@ -12,7 +12,7 @@ from training.models.inputs import ItemTensors, QueryTensors
 from training.models.layers import FieldEmbeddings, content_scales, embedding, unique_rows
 from training.models.schema import ModelSchema
 
-_AGE_BUCKETS: Final = 24
+AGE_BUCKETS: Final = 24
 _SHORTEST_AGE_S: Final = 60.0
 _BUCKETS_PER_DOUBLING: Final = 1.5
 _EXCLUDED: Final = -1e9
@@ -57,7 +57,7 @@ class HistoryEncoder(nn.Module):
         self.num_vectors = num_heads + 2
         self.encoder = ItemEncoder(schema, items, dim, id_dropout)
         self.item_weight = nn.Linear(dim, num_heads)
-        self.age_weight = embedding(_AGE_BUCKETS, num_heads)
+        self.age_weight = embedding(AGE_BUCKETS, num_heads)
         self.session_weight = nn.Parameter(torch.zeros(num_heads))
         self._prepared: tuple[ItemTensors, Tensor, Tensor] | None = None
 
@@ -87,4 +87,4 @@ class HistoryEncoder(nn.Module):
 def age_bucket(age_s: Tensor) -> Tensor:
     """Bucket of the age of an interaction, any shape: from a minute to a month in steps of a factor of 1.6."""
     steps = torch.log2(age_s.clamp(min=_SHORTEST_AGE_S) / _SHORTEST_AGE_S) * _BUCKETS_PER_DOUBLING
-    return steps.long().clamp(max=_AGE_BUCKETS - 1)
+    return steps.long().clamp(max=AGE_BUCKETS - 1)

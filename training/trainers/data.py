@@ -1,13 +1,9 @@
-"""Builds batches of tensors from event rows, in a thread ahead of the training steps."""
+"""Data of a training worker, and its batches of tensors."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Generator
-from contextlib import suppress
-from dataclasses import dataclass, fields
-from typing import Final
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,17 +13,17 @@ from contracts.catalogue import ItemFeatures
 from contracts.clock import DAY_S
 from contracts.errors import ConfigError
 from contracts.features import ITEM_AGE_EDGES_DAYS, NUM_ITEM_AGE_BUCKETS, item_age_bucket
-from contracts.ids import IntArray, LongArray
+from contracts.ids import PAD_ROW, IntArray, LongArray
 from contracts.transforms import FittedTransforms
 from training.features.events import EventTable
+from training.features.masking import MASK_ALL
 from training.features.processed import Processed
+from training.features.windows import EventWindows
 from training.models.inputs import QueryTensors
+from training.models.windows import Windows
 from training.popularity import counts_by_day, relative_popularity
 from training.trainers.workers import total
 
-_CHUNK_ROWS: Final = 16_384
-_CHUNKS_AHEAD: Final = 2
-_POLL_S: Final = 0.1
 NOT_LAUNCHED: Final = NUM_ITEM_AGE_BUCKETS
 """Age bucket of items that are not launched yet."""
 
@@ -43,6 +39,7 @@ class Batch:
         day: shop-local day after the first day of the data [B] int64.
         hidden: [B] bool, positives whose id becomes out of vocabulary.
         label: [B] float32; 1 if the tables have no labels.
+        windows: the rows' histories, as windows of events; None = the queries have histories of their own.
     """
 
     queries: QueryTensors
@@ -51,16 +48,27 @@ class Batch:
     day: Tensor
     hidden: Tensor
     label: Tensor
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         return len(self.positives)
 
-    def __getitem__(self, part: slice) -> Batch:
-        return Batch(*(getattr(self, field.name)[part] for field in fields(self)))
+    def units(self, part: slice) -> Batch:
+        """Some of the training rows, or the rows of some of the windows."""
+        if self.windows is None:
+            return self._of_rows(part)
+        return replace(self._of_rows(self.windows.training_rows(part)), windows=self.windows[part])
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        windows = None if self.windows is None else self.windows.map(lambda tensor: tensor.to(device))
+        return replace(self, windows=windows, **{name: value.to(device) for name, value in self._by_row().items()})
+
+    def _of_rows(self, part: slice) -> Batch:
+        return Batch(**{name: value[part] for name, value in self._by_row().items()})
+
+    def _by_row(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "windows"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,20 @@ class WorkerData:
             torch.from_numpy(self.events.mask_item[rows]),
             torch.from_numpy(label),
         )
+
+    def batch_of_windows(self, windows: EventWindows, chosen: LongArray, *, masked: bool) -> Batch:
+        """As `batch`, of the training rows of some windows, by number."""
+        rows, owners, places = windows.training_rows(chosen)
+        events, length = windows.event_rows(chosen)
+        inside = np.arange(events.shape[1]) < length[:, None]
+        found = Windows(
+            torch.from_numpy(np.where(inside, self.events.item_row[events], PAD_ROW).astype(np.int64)),
+            torch.from_numpy(self.events.timestamp[events].astype(np.int64)),
+            torch.from_numpy(owners),
+            torch.from_numpy(places),
+            torch.from_numpy(masked & (self.events.mask[rows] >= MASK_ALL)),
+        )
+        return replace(self.batch(rows, history_length=0, history_days=1, masked=masked), windows=found)
 
     def counts(self, device: torch.device) -> Tensor:
         """Training positives of each item over all workers, [I] int64."""
@@ -174,53 +196,3 @@ def age_buckets(launched_at: Tensor, now: Tensor) -> Tensor:
     days = (now - launched_at).clamp(min=0) // DAY_S
     edges = torch.tensor(ITEM_AGE_EDGES_DAYS, device=days.device)
     return torch.bucketize(days, edges, right=True)
-
-
-def epoch_batches(
-    build: Callable[[LongArray], Batch], rows: LongArray, num_batches: int, rng: np.random.Generator, first: int = 0
-) -> Generator[Batch]:
-    """All rows in random order, in batches of nearly equal size, from batch number `first` on.
-
-    The same generator gives the same batches. A thread that works ahead builds tensors in chunks of many batches.
-    """
-    order = rows[rng.permutation(len(rows))]
-    ends = np.linspace(0, len(order), num_batches + 1).astype(np.int64)
-    chunk = max(1, _CHUNK_ROWS * num_batches // len(order))
-    starts = range(first, num_batches, chunk)
-    parts = _ahead(lambda start: build(order[ends[start] : ends[min(start + chunk, num_batches)]]), starts)
-    for start, part in zip(starts, parts, strict=True):
-        for number in range(start, min(start + chunk, num_batches)):
-            yield part[ends[number] - ends[start] : ends[number + 1] - ends[start]]
-
-
-def _ahead(build: Callable[[int], Batch], arguments: range) -> Generator[Batch]:
-    """Yields build(argument) in order; a thread computes a few results ahead."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
-    stop = threading.Event()
-
-    def put(result: Batch | BaseException | None) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                ready.put(result, timeout=_POLL_S)
-                return
-
-    def work() -> None:
-        try:
-            for argument in arguments:
-                if stop.is_set():
-                    return
-                put(build(argument))
-            put(None)
-        except BaseException as error:  # the consumer raises it
-            put(error)
-
-    thread = threading.Thread(target=work, name="input-path", daemon=True)
-    thread.start()
-    try:
-        while (result := ready.get()) is not None:
-            if isinstance(result, BaseException):
-                raise result
-            yield result
-    finally:
-        stop.set()
-        thread.join()

@@ -18,9 +18,9 @@ from training.models.loading import build_model, load_weights, open_two_tower
 from training.models.schema import ModelSchema
 from training.trainers.config import TrainerConfig
 from training.trainers.data import load_worker_data
-from training.trainers.loop import use_sparse_gradients
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
 from training.trainers.ray_run import TrainJob, TrainSummary, run_training
+from training.trainers.steps.loop import use_sparse_gradients
 
 
 class RankerTrainConfig(TrainerConfig):

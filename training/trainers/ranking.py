@@ -20,8 +20,9 @@ from training.models.ranker import Ranker
 from training.models.two_tower import TwoTower
 from training.negatives import ItemSampler, draw_rows, in_batch_negatives
 from training.trainers.data import Batch, WorkerData, age_buckets
-from training.trainers.loop import Metrics
 from training.trainers.retrieval_scores import RetrievalScores
+from training.trainers.steps.batches import Units
+from training.trainers.steps.loop import Metrics
 from training.trainers.tied_ranks import TiedRanks, are_broken, averages
 
 _RETRIEVED: Final = 300
@@ -77,11 +78,11 @@ class RankingTask:
         self._sampler = ItemSampler(data.counts(device), config.uniform_share)
 
     @property
-    def train_rows(self) -> LongArray:
-        return self.data.train_rows
+    def units(self) -> Units:
+        return Units.of_rows(self.data.train_rows)
 
-    def build(self, rows: LongArray) -> Batch:
-        return self._inputs(rows, masked=True)
+    def build(self, ids: LongArray) -> Batch:
+        return self._inputs(ids, masked=True)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         positives, queries = batch.positives[:, None], self._retrieval_queries(batch)
@@ -200,8 +201,8 @@ class LabelTask(RankingTask):
     """Trains a ranker to predict the label of every labelled event."""
 
     @property
-    def train_rows(self) -> LongArray:
-        return self.data.labelled_rows
+    def units(self) -> Units:
+        return Units.of_rows(self.data.labelled_rows)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         queries, hidden = self._retrieval_queries(batch), batch.hidden[:, None]

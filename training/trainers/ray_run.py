@@ -23,7 +23,7 @@ from contracts.cores import ThreadsByLoad
 from contracts.files import atomic_dir
 from training.models.loading import save_model
 from training.trainers.config import TrainerConfig
-from training.trainers.loop import Metrics, Progress, Task, TrainState, fit, keep_freed_memory
+from training.trainers.steps.loop import Metrics, Progress, Task, TrainState, fit, keep_freed_memory
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -11,11 +12,13 @@ from torch.nn import functional as F
 
 from contracts.config import StrictConfig
 from contracts.ids import LongArray
+from training.features.windows import EventWindows
 from training.losses import EXCLUDED, OwnPositives, accidental_hits, product_softmax_loss
 from training.models.two_tower import TwoTower
 from training.negatives import log_relative
 from training.trainers.data import Batch, WorkerData
-from training.trainers.loop import Metrics
+from training.trainers.steps.batches import Units
+from training.trainers.steps.loop import Metrics
 from training.trainers.tied_ranks import TiedRanks, are_broken, averages
 
 _CUTOFFS: Final = (10, 100, 300)
@@ -45,7 +48,8 @@ class RetrievalTask:
     """Trains the two-tower by softmax over candidates.
 
     In-batch negatives with accidental hits masked are the reference's loss; the correction is that of
-    `training.losses`. For the uniform draws see `training.negatives.ItemSampler`.
+    `training.losses`. For the uniform draws see `training.negatives.ItemSampler`. A transformer is trained on windows
+    of events, all positions of a window at once.
     """
 
     def __init__(self, model: TwoTower, data: WorkerData, negatives: NegativesConfig, batch_size: int) -> None:
@@ -57,13 +61,20 @@ class RetrievalTask:
         drawn = batch_size + negatives.num_uniform
         mixed = (batch_size * probs + negatives.num_uniform / len(probs)) / drawn
         self._log_q = log_relative(mixed) if negatives.logq_correction else None
+        self._windows: EventWindows | None = None
+        if model.config.history == "transformer":
+            self._windows = EventWindows.cut(data.events, data.train_rows, model.config.history_length + 1)
 
     @property
-    def train_rows(self) -> LongArray:
-        return self.data.train_rows
+    def units(self) -> Units:
+        if self._windows is None:
+            return Units.of_rows(self.data.train_rows)
+        return Units(np.arange(len(self._windows)), self._windows.num_rows)
 
-    def build(self, rows: LongArray) -> Batch:
-        return self._inputs(rows, masked=True)
+    def build(self, ids: LongArray) -> Batch:
+        if self._windows is None:
+            return self._inputs(ids, masked=True)
+        return self.data.batch_of_windows(self._windows, ids, masked=True)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         if self.negatives.source == "catalogue":
@@ -129,6 +140,6 @@ class RetrievalTask:
 
         The bias of an item's age depends on the query's day only: it is one more component of the product per day.
         """
-        queries, candidates = self.model.query(batch.queries), self.model.candidate(rows, hidden)
+        queries, candidates = self.model.query(batch.queries, batch.windows), self.model.candidate(rows, hidden)
         days = F.one_hot(batch.day, len(self._age_buckets)).to(queries.dtype)
         return torch.cat([queries, days], dim=1), torch.cat([candidates, self._day_bias()[:, rows].T], dim=1)

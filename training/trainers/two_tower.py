@@ -15,9 +15,9 @@ from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
 from training.trainers.config import TrainerConfig
 from training.trainers.data import load_worker_data
-from training.trainers.loop import use_sparse_gradients
 from training.trainers.ray_run import TrainJob, TrainSummary, run_training
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
+from training.trainers.steps.loop import use_sparse_gradients
 
 
 class TwoTowerTrainConfig(TrainerConfig):
@@ -62,7 +62,9 @@ def build_task(
     schema = ModelSchema.of(processed.transforms, items)
     model = build_model(TWO_TOWER, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
     assert isinstance(model, TwoTower)
-    if config.init_from is not None:
+    if config.init_from is None:
+        model.start_from_counts(data.counts(device).cpu())
+    else:
         load_weights(model, config.init_from)
     use_sparse_gradients(model, config.sparse_above)
     return RetrievalTask(model.to(device), data, config.negatives, config.batch_size)

@@ -12,10 +12,10 @@ from contracts.errors import DataError
 from contracts.messages import Candidates
 from tests.fixtures.events import event_table
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ranges import expand
 from training.evaluation.test_day import Seen, TestDay
 from training.evaluation.test_day import test_day as collect
 from training.features.events import EventTable
+from training.ranges import expand
 
 DAY = 20
 T = DAY * DAY_S

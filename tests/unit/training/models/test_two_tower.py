@@ -172,6 +172,36 @@ def test_prepared_scoring_equals_unprepared(
     torch.testing.assert_close(model.query(queries), expected)
 
 
+def test_an_id_vector_is_added_to_the_content(toy_schema: ModelSchema, toy_tensors: ItemTensors) -> None:
+    model, rows = build(toy_schema, toy_tensors, id_vector=True, output_dim=5), torch.tensor([4, 5])
+    before = model.candidate(rows)
+    with torch.no_grad():
+        model.candidate_tower.item_id.weight[5] += torch.arange(5)  # encoded id of ItemRow 4
+
+    moved = model.candidate(rows) - before
+
+    torch.testing.assert_close(moved, torch.stack([torch.arange(5.0), torch.zeros(5)]))
+
+
+def test_a_bias_is_the_last_component_and_neither_normalised_nor_divided(
+    toy_schema: ModelSchema, toy_tensors: ItemTensors, queries: QueryTensors
+) -> None:
+    model = build(toy_schema, toy_tensors, item_bias=True, output_dim=5, normalise=True, temperature=0.05)
+    counts = torch.arange(30)
+
+    model.start_from_counts(counts)
+
+    # log((1 + count) / 15.5); the last two items have no id, so they share the mean of log 29 and log 30
+    logs = torch.log((counts + 1) / 15.5)
+    logs[28:] = logs[28:].mean()
+    candidates = model.candidate(torch.arange(30))
+    torch.testing.assert_close(candidates[:, 5], logs)
+    torch.testing.assert_close(candidates[:, :5].norm(dim=1), torch.ones(30))
+    assert (model.query(queries)[:, 5] == 1).all()
+    hidden = model.candidate(torch.tensor([0, 1]), torch.tensor([True, False]))
+    torch.testing.assert_close(hidden[:, 5], logs[[28, 1]])
+
+
 def test_encoded_ids_of_another_catalogue_are_refused(toy_data: WorkerData) -> None:
     with pytest.raises(ValueError, match=r"encoded_id has shape \[3\], expected one id for 30 items"):
         ItemTensors(toy_data.items, np.zeros(3, dtype=np.int32))

@@ -8,8 +8,9 @@ import torch
 
 from contracts.features import NUM_ITEM_AGE_BUCKETS, item_age_bucket
 from contracts.ids import LongArray
-from training.trainers import data as data_module
-from training.trainers.data import NOT_LAUNCHED, Batch, WorkerData, age_buckets, epoch_batches
+from training.trainers.data import NOT_LAUNCHED, Batch, WorkerData, age_buckets
+from training.trainers.steps import batches as batches_module
+from training.trainers.steps.batches import Units, epoch_batches
 
 
 def build(data: WorkerData, rows: LongArray, masked: bool = False) -> Batch:
@@ -40,7 +41,7 @@ def test_no_tensor_operation_computes_in_the_input_thread(toy_data: WorkerData) 
 def test_slices_of_a_batch_are_batches(toy_data: WorkerData) -> None:
     rows = np.arange(20)
 
-    part = build(toy_data, rows)[5:8]
+    part = build(toy_data, rows).units(slice(5, 8))
 
     expected = build(toy_data, rows[5:8])
     torch.testing.assert_close(part.queries.columns.numbers, expected.queries.columns.numbers)
@@ -59,7 +60,9 @@ def test_masks_are_for_training_only(toy_data: WorkerData) -> None:
 def test_every_row_comes_once_an_epoch_in_batches_of_nearly_one_size(toy_data: WorkerData, num_batches: int) -> None:
     rows = toy_data.train_rows[:103]
 
-    batches = list(epoch_batches(lambda part: build(toy_data, part), rows, num_batches, np.random.default_rng(0)))
+    batches = list(
+        epoch_batches(lambda part: build(toy_data, part), Units.of_rows(rows), num_batches, np.random.default_rng(0))
+    )
 
     sizes = [len(batch) for batch in batches]
     assert len(sizes) == num_batches
@@ -69,11 +72,11 @@ def test_every_row_comes_once_an_epoch_in_batches_of_nearly_one_size(toy_data: W
 
 
 def test_an_epoch_can_start_in_its_middle(toy_data: WorkerData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_module, "_CHUNK_ROWS", 50)  # three batches a chunk
+    monkeypatch.setattr(batches_module, "_CHUNK_ROWS", 50)  # three batches a chunk
 
     def positives(first: int) -> list[list[int]]:
         batches = epoch_batches(
-            lambda part: build(toy_data, part), toy_data.train_rows, 61, np.random.default_rng(3), first
+            lambda part: build(toy_data, part), Units.of_rows(toy_data.train_rows), 61, np.random.default_rng(3), first
         )
         return [batch.positives.tolist() for batch in batches]
 
@@ -86,11 +89,13 @@ def test_an_error_of_the_input_thread_reaches_the_trainer(toy_data: WorkerData) 
         raise KeyError("no such feature")
 
     with pytest.raises(KeyError, match="no such feature"):
-        next(epoch_batches(broken, toy_data.train_rows, 16, np.random.default_rng(0)))
+        next(epoch_batches(broken, Units.of_rows(toy_data.train_rows), 16, np.random.default_rng(0)))
 
 
 def test_the_input_thread_ends_when_the_trainer_stops_early(toy_data: WorkerData) -> None:
-    batches = epoch_batches(lambda part: build(toy_data, part), toy_data.train_rows, 16, np.random.default_rng(0))
+    batches = epoch_batches(
+        lambda part: build(toy_data, part), Units.of_rows(toy_data.train_rows), 16, np.random.default_rng(0)
+    )
     next(batches)
 
     batches.close()

@@ -14,9 +14,9 @@ from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
 from training.trainers.config import TrainerConfig
 from training.trainers.data import WorkerData
-from training.trainers.loop import fit, use_sparse_gradients
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
 from training.trainers.retrieval_scores import RetrievalScores
+from training.trainers.steps.loop import fit, use_sparse_gradients
 
 CONFIG = TrainerConfig(epochs=4, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
 REFERENCE = {"history_length": 0, "item_age": False, "retrieval_score": False, "price_in_bottom": True}

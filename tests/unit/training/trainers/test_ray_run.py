@@ -16,9 +16,9 @@ from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
 from training.trainers.config import TrainerConfig
 from training.trainers.data import WorkerData
-from training.trainers.loop import Task, fit, use_sparse_gradients
 from training.trainers.ray_run import BuildTask, TrainJob, run_training
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
+from training.trainers.steps.loop import Task, fit, use_sparse_gradients
 
 pytestmark = [
     pytest.mark.ray,

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from contracts.ids import LongArray
-from tests.unit.training.trainers.test_loop import CONFIG, SHAPE, make_task
+from tests.unit.training.trainers.steps.test_loop import CONFIG, SHAPE, make_task
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower
 from training.trainers.data import WorkerData
-from training.trainers.loop import Metrics
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
+from training.trainers.steps.loop import Metrics, fit
 
 
 def test_draws_beside_the_whole_catalogue_are_refused() -> None:
@@ -59,9 +59,10 @@ def test_weights_of_zero_get_the_expectation_of_a_random_order(toy_data: WorkerD
 def test_a_hidden_positive_trains_the_row_of_unknown_ids(
     toy_data: WorkerData, toy_schema: ModelSchema, source: str
 ) -> None:
-    task = make_task(toy_data, toy_schema, CONFIG, source=source)
+    shape = SHAPE.model_copy(update={"id_dropout": 0.0})
+    model = TwoTower(shape, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id))
+    task = RetrievalTask(model, toy_data, NegativesConfig(source=source), CONFIG.batch_size)
     tower = task.model.candidate_tower
-    tower.id_dropout = 0.0
     hidden = toy_data.train_rows[toy_data.events.mask_item[toy_data.train_rows]]
     shown = toy_data.train_rows[~toy_data.events.mask_item[toy_data.train_rows]]
 
@@ -109,8 +110,46 @@ def test_items_that_are_not_launched_are_no_negatives(
 
     assert (queries @ candidates.T)[0, 1] < -1e8
     assert (queries @ candidates.T)[1, 1] > -1e8
-    gradient = torch.autograd.grad(task.loss(batch[:1], torch.Generator()), model.query_tower.mlp[0].weight)[0]
+    gradient = torch.autograd.grad(
+        task.loss(batch.units(slice(1)), torch.Generator()), model.query_tower.mlp[0].weight
+    )[0]
     assert gradient.isfinite().all()
     if source == "in_batch":
         alone = -torch.log_softmax((queries @ candidates.T), dim=1)[0, 0]
         assert alone.item() == 0.0  # the other row's item does not count before its launch
+
+
+def test_windows_train_each_row_once_with_the_loss_of_its_own_history(
+    toy_data: WorkerData, toy_schema: ModelSchema
+) -> None:
+    shape = SHAPE.model_copy(update={"history": "transformer", "history_length": 28})  # windows of whole subjects
+    model = TwoTower(shape, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id)).eval()
+    shown = replace(toy_data, events=replace(toy_data.events, mask=np.zeros(len(toy_data.events), dtype=np.uint8)))
+    task = RetrievalTask(model, shown, NegativesConfig(), CONFIG.batch_size)
+    rows = toy_data.train_rows[:48]  # of two users
+
+    windows = task.build(np.arange(2))
+
+    assert len(task.units) == 40
+    assert task.units.num_rows == len(toy_data.train_rows) == 960
+    assert windows.positives.tolist() == toy_data.events.item_row[rows].tolist()
+    alone = shown.batch(rows, history_length=28, history_days=shape.history_days, masked=True)
+    torch.testing.assert_close(task.loss(windows, torch.Generator()), task.loss(alone, torch.Generator()))
+    one = windows.units(slice(1, 2))
+    assert one.positives.tolist() == toy_data.events.item_row[rows[24:]].tolist()
+    torch.testing.assert_close(
+        model.query(one.queries, one.windows), model.query(windows.queries, windows.windows)[24:], atol=1e-5, rtol=0
+    )
+
+
+def test_a_transformer_learns_what_the_shop_does(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    shape = SHAPE.model_copy(update={"history": "transformer", "id_vector": True, "item_bias": True})
+    model = TwoTower(shape, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id))
+    task = RetrievalTask(model, toy_data, NegativesConfig(), CONFIG.batch_size)
+    before = fit(task, CONFIG.model_copy(update={"epochs": 1, "learning_rate": 1e-9}))
+
+    after = fit(task, CONFIG)
+
+    # every user keeps to one of three categories, ten items each
+    assert before["recall@10"] < 0.6
+    assert after["recall@10"] > 0.9

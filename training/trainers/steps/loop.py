@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from contracts.errors import DataError, TrainingError
 from contracts.ids import LongArray
 from training.trainers.config import TrainerConfig
-from training.trainers.data import Batch, epoch_batches
-from training.trainers.finite import FIX, Losses, check_weights
+from training.trainers.data import Batch
+from training.trainers.steps.batches import Units, epoch_batches
+from training.trainers.steps.finite import FIX, Losses, check_weights
 from training.trainers.workers import average_gradients, largest, num_workers, smallest, total
 
 _LAST_RATE: Final = 0.01
@@ -36,12 +37,12 @@ class Task(Protocol):
         ...
 
     @property
-    def train_rows(self) -> LongArray:
-        """This worker's training rows."""
+    def units(self) -> Units:
+        """What this worker trains on."""
         ...
 
-    def build(self, rows: LongArray) -> Batch:
-        """Inputs of training rows; runs in the input thread."""
+    def build(self, ids: LongArray) -> Batch:
+        """Inputs of some units; runs in the input thread."""
         ...
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -192,15 +193,18 @@ def fit(
 
 
 def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
-    """Steps that every worker takes, enough for the worker with most rows: workers exchange gradients at each step."""
-    device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
+    """Steps that every worker takes, enough for the worker with most rows: workers exchange gradients at each step.
+
+    A step has at least one unit of every worker.
+    """
+    device, num_rows = next(task.model.parameters()).device, task.units.num_rows
     fewest = smallest(num_rows, device)
     if fewest < config.batch_size:
         raise DataError(
             f"a worker has {fewest} training rows, fewer than a batch of {config.batch_size}; "
             "lower batch_size or num_workers"
         )
-    return math.ceil(largest(num_rows, device) / config.batch_size)
+    return min(math.ceil(largest(num_rows, device) / config.batch_size), smallest(len(task.units), device))
 
 
 def _evaluated(task: Task, place: str) -> Metrics:
@@ -234,13 +238,13 @@ def _train_epoch(
 ) -> Metrics:
     """Runs the steps of one epoch; `place` = (epoch, first step, number of steps)."""
     epoch, first, num_steps = place
-    device, num_rows = next(task.model.parameters()).device, len(task.train_rows)
+    device, num_rows = next(task.model.parameters()).device, task.units.num_rows
     rng = np.random.default_rng([config.seed, epoch, worker])
     losses = Losses(epoch * num_steps, num_steps, device)
     share = num_rows * num_workers() / int(total(torch.tensor(num_rows, device=device)))
     task.model.train()
     started, rows_done = time.perf_counter(), 0
-    with closing(epoch_batches(task.build, task.train_rows, num_steps, rng, first)) as batches:
+    with closing(epoch_batches(task.build, task.units, num_steps, rng, first)) as batches:
         for step, batch in enumerate(batches, first + 1):
             before_step()
             generator = _step_generator(config.seed, epoch, step, worker, device)

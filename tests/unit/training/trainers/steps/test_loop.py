@@ -13,11 +13,11 @@ from contracts.errors import DataError, TrainingError
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
-from training.trainers import loop
 from training.trainers.config import TrainerConfig
 from training.trainers.data import Batch, WorkerData
-from training.trainers.loop import Optimizers, fit, use_sparse_gradients
 from training.trainers.retrieval import NegativesConfig, RetrievalTask
+from training.trainers.steps import loop
+from training.trainers.steps.loop import Optimizers, fit, use_sparse_gradients
 
 CONFIG = TrainerConfig(epochs=2, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1)
 
@@ -38,7 +38,7 @@ class BrokenTask:
     """A task whose loss is NaN at one step."""
 
     def __init__(self, task: RetrievalTask, broken_step: int) -> None:
-        self.model, self.train_rows, self.build, self.evaluate = task.model, task.train_rows, task.build, task.evaluate
+        self.model, self.units, self.build, self.evaluate = task.model, task.units, task.build, task.evaluate
         self._task, self._broken_step, self._step = task, broken_step, 0
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
@@ -258,7 +258,7 @@ def test_scores_that_are_not_finite_end_training(
     task = make_task(toy_data, toy_schema, CONFIG)
     query = task.model.query
     monkeypatch.setattr(
-        task.model, "query", lambda queries: query(queries) if task.model.training else query(queries) * torch.nan
+        task.model, "query", lambda *batch: query(*batch) if task.model.training else query(*batch) * torch.nan
     )
 
     with pytest.raises(TrainingError, match=r"after step 15: the scores of 80 validation rows are NaN or infinite"):
