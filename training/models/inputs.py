@@ -14,6 +14,7 @@ from contracts.catalogue import ItemFeatures
 from contracts.encoded import EncodedColumns
 from contracts.ids import AnyArray, IntArray
 from contracts.messages import Pairs, QueryFeatures
+from training.models.item_counts import ItemCounts
 
 
 def as_tensor(array: AnyArray) -> Tensor:
@@ -132,6 +133,7 @@ class CandidateGroup:
             where the ranker does not read it.
         hidden: [B, C] bool, candidates whose id is to be out of vocabulary, in training only; None = none.
         columns: of the pair side, [B, C, …]; None where the schema has none.
+        counts: of an earlier time, in training only; None = the ranker's own.
     """
 
     rows: Tensor
@@ -140,14 +142,19 @@ class CandidateGroup:
     popularity: Tensor | None = None
     hidden: Tensor | None = None
     columns: ColumnTensors | None = None
+    counts: ItemCounts | None = None
 
     def __getitem__(self, part: slice) -> CandidateGroup:
         """The candidates of some of the queries."""
+        return self.take(part)
+
+    def take(self, part: slice | Tensor) -> CandidateGroup:
+        """The candidates of some of the queries, by slice or places [n]."""
         rows = self.rows if len(self.rows) == 1 else self.rows[part]
         popularity = None if self.popularity is None else self.popularity[part]
         hidden = None if self.hidden is None else self.hidden[part]
         columns = None if self.columns is None else self.columns.map(lambda tensor: tensor[part])
-        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity, hidden, columns)
+        return CandidateGroup(rows, self.scores[part], self.age_bucket[part], popularity, hidden, columns, self.counts)
 
 
 @dataclass(frozen=True)

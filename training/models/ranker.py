@@ -11,6 +11,7 @@ from contracts.config import ConfigT, validate
 from contracts.errors import ConfigError
 from training.models.dlrm import DLRM, DLRMConfig
 from training.models.inputs import CandidateGroup, ItemTensors, PairTensors, QueryTensors
+from training.models.mlp import MLPConfig, MLPRanker
 from training.models.schema import ModelSchema
 
 
@@ -74,7 +75,10 @@ def builder(
     return build
 
 
-RANKERS: Final[Mapping[str, Builder]] = {"dlrm": builder("dlrm", DLRMConfig, DLRM)}
+RANKERS: Final[Mapping[str, Builder]] = {
+    "dlrm": builder("dlrm", DLRMConfig, DLRM),
+    "mlp": builder("mlp", MLPConfig, MLPRanker),
+}
 """Builder of each ranker, by its name in the config. Add a ranker here."""
 
 

@@ -65,7 +65,7 @@ class Batch:
         return replace(self, windows=windows, **{name: value.to(device) for name, value in self._by_row().items()})
 
     def _of_rows(self, part: slice) -> Batch:
-        return Batch(**{name: value[part] for name, value in self._by_row().items()})
+        return type(self)(**{name: value[part] for name, value in self._by_row().items()})
 
     def _by_row(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "windows"}
@@ -154,7 +154,13 @@ class WorkerData:
 
 
 def load_worker_data(
-    processed: Processed, items: ItemFeatures, *, worker: int, num_workers: int, validation_rows: int
+    processed: Processed,
+    items: ItemFeatures,
+    *,
+    worker: int,
+    num_workers: int,
+    validation_rows: int,
+    last_day: int | None = None,
 ) -> WorkerData:
     """The part of a processed run that one worker trains on: whole partitions of subjects.
 
@@ -164,6 +170,7 @@ def load_worker_data(
         worker: this worker's number.
         num_workers: all workers.
         validation_rows: most validation events of all workers together, spread evenly over the day.
+        last_day: last day to train on; None = the last training day.
 
     Raises:
         ConfigError: there are more workers than partitions.
@@ -174,6 +181,7 @@ def load_worker_data(
             "lower num_workers or raise preprocess.num_partitions"
         )
     info = processed.info
+    end = info.train_end_day if last_day is None else last_day
     events = processed.events(range(worker, processed.num_partitions, num_workers))
     validation = events.rows_between(info.validation_day, info.validation_end_day)
     labelled = np.zeros(len(events), dtype=bool) if events.label is None else ~np.isnan(events.label)
@@ -185,8 +193,8 @@ def load_worker_data(
         transforms=processed.transforms,
         first_day=info.first_day,
         num_days=info.last_day - info.first_day + 1,
-        train_rows=events.rows_between(info.first_day, info.train_end_day),
-        labelled_rows=np.flatnonzero(labelled & (events.day >= info.first_day) & (events.day <= info.train_end_day)),
+        train_rows=events.rows_between(info.first_day, end),
+        labelled_rows=np.flatnonzero(labelled & (events.day >= info.first_day) & (events.day <= end)),
         validation_rows=validation[np.linspace(0, len(validation), wanted, endpoint=False).astype(np.int64)],
     )
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
+from torch import nn
 
-from contracts.errors import DataError
+from contracts.catalogue import ItemFeatures
+from contracts.errors import ConfigError, DataError
 from training.embeddings import open_embeddings
-from training.features.processed import open_processed
+from training.features.processed import Processed, open_processed
+from training.features.session_counts import SessionCounts
 from training.models.dlrm import DLRMConfig
 from training.models.inputs import ItemTensors
+from training.models.item_counts import ItemCounts
 from training.models.loading import build_model, load_weights, open_two_tower
+from training.models.mlp import MLPConfig, MLPRanker
 from training.models.schema import ModelSchema
 from training.trainers.config import TrainerConfig
 from training.trainers.data import load_worker_data
+from training.trainers.forward import Fold, ForwardTask
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
 from training.trainers.ray_run import TrainJob, TrainSummary, run_training
 from training.trainers.steps.loop import use_sparse_gradients
@@ -26,10 +34,19 @@ from training.trainers.steps.loop import use_sparse_gradients
 class RankerTrainConfig(TrainerConfig):
     """The ranking model and its training."""
 
-    ranker: Literal["dlrm"] = "dlrm"
-    """Which ranker."""
+    ranker: Literal["dlrm", "mlp"] = "dlrm"
+    """Which ranker: `dlrm`, the reference's, or `mlp`, a small one over inputs of each query and item."""
     model: DLRMConfig = DLRMConfig()
-    """Shape of the model."""
+    """Shape of the ranker `dlrm`."""
+    mlp: MLPConfig = MLPConfig()
+    """Shape of the ranker `mlp`."""
+    scores: Literal["in_sample", "forward"] = "in_sample"
+    """Retrieval scores of the training rows: `in_sample`, of a retriever that was trained on them; `forward`, of one
+    that was trained on earlier days only, as in serving. Then only rows of the later days train the ranker."""
+    forward_share: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the training days, the last ones, whose rows train the ranker with scores=forward."""
+    max_rows: int = Field(default=1_000_000, ge=1)
+    """With scores=forward, at most this many training rows of a worker; a random part of them."""
     ranker_rows: Literal["sampled_negatives", "label"] = "sampled_negatives"
     """Training rows: positives beside sampled negatives, or the `label` column of the interactions."""
     objective: RankerLossConfig = RankerLossConfig()
@@ -39,6 +56,48 @@ class RankerTrainConfig(TrainerConfig):
     init_from: Path | None = None
     """Folder of a trained ranker of the same shape to start from."""
 
+    @property
+    def shape(self) -> DLRMConfig | MLPConfig:
+        """Shape of the chosen ranker."""
+        return self.mlp if self.ranker == "mlp" else self.model
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Self:
+        forward, listed = self.scores == "forward", self.objective.negatives == "list"
+        if forward != listed:
+            raise ValueError(
+                f"scores={self.scores} with objective.negatives={self.objective.negatives}: forward rows are trained "
+                "beside items of their retrieved list; set both, scores=forward and objective.negatives=list, or none"
+            )
+        if forward and self.ranker_rows == "label":
+            raise ValueError("scores=forward with ranker_rows=label: labels need no retriever; set scores=in_sample")
+        return self
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A retriever that was trained on the days up to `last_day`, shop-local days since 1970-01-01."""
+
+    folder: Path
+    last_day: int
+
+
+def last_earlier_day(config: RankerTrainConfig, processed: Processed) -> int:
+    """The last day of the earlier retriever's training days.
+
+    Raises:
+        ConfigError: there is no such day.
+    """
+    info = processed.info
+    num_days = info.train_end_day - info.first_day + 1
+    later = max(1, round(config.forward_share * num_days))
+    if later >= num_days:
+        raise ConfigError(
+            f"ranker.forward_share={config.forward_share} of {num_days} training days leaves no day for the earlier "
+            "retriever; lower it, give more days, or set ranker.scores=in_sample"
+        )
+    return info.train_end_day - later
+
 
 def train_ranker(
     config: RankerTrainConfig,
@@ -47,15 +106,29 @@ def train_ranker(
     two_tower_dir: Path,
     storage_dir: Path,
     out_dir: Path,
+    earlier: Sequence[Earlier] = (),
+    last_day: int | None = None,
 ) -> TrainSummary:
     """Trains the ranker on the training days and writes its folder; see `run_training`.
+
+    Args:
+        config: the ranker and its training.
+        processed_dir: of preprocessing.
+        embeddings_dir: of embedding.
+        two_tower_dir: the retriever of the bundle.
+        storage_dir: folder of checkpoints.
+        out_dir: the ranker's folder.
+        earlier: with scores=forward, retrievers of earlier days in order of time; each scores the rows from where it
+            stopped to where the next one did, the last one to the last day.
+        last_day: last day to train on; None = the last training day.
 
     Raises:
         ConfigError: more workers than partitions, or other history days than the two-tower's.
         DataError: a folder does not hold what it should, there are fewer rows than a batch, or no labels.
     """
-    build = partial(build_task, config, processed_dir, embeddings_dir, two_tower_dir)
-    job = TrainJob(config.ranker, build, config, (processed_dir, embeddings_dir, two_tower_dir))
+    folders = processed_dir, embeddings_dir, two_tower_dir
+    build = partial(build_task, config, *folders, earlier=tuple(earlier), last_day=last_day)
+    job = TrainJob(config.ranker, build, config, (*folders, *(one.folder for one in earlier)))
     return run_training(job, storage_dir, out_dir)
 
 
@@ -67,20 +140,57 @@ def build_task(
     worker: int,
     num_workers: int,
     device: torch.device,
+    *,
+    earlier: Sequence[Earlier] = (),
+    last_day: int | None = None,
 ) -> RankingTask:
     """One worker's task."""
     processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
     items = processed.item_features(embeddings.text, embeddings.image)
     data = load_worker_data(
-        processed, items, worker=worker, num_workers=num_workers, validation_rows=config.validation_rows
+        processed,
+        items,
+        worker=worker,
+        num_workers=num_workers,
+        validation_rows=config.validation_rows,
+        last_day=last_day,
     )
     if config.ranker_rows == "label" and data.events.label is None:
         raise DataError("ranker_rows is label, but the interactions have no label column; use sampled_negatives")
-    retrieval = open_two_tower(two_tower_dir, items)
+    retrieval, end = open_two_tower(two_tower_dir, items).to(device), last_day or processed.info.train_end_day
     schema = ModelSchema.of(processed.transforms, items)
-    model = build_model(config.ranker, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
+    model = build_model(config.ranker, config.shape.model_dump(), schema, ItemTensors(items, data.encoded_id))
     if config.init_from is not None:
         load_weights(model, config.init_from)
+    if isinstance(model, MLPRanker) and model.counts is not None:
+        _freeze(model.counts, processed, end)
     use_sparse_gradients(model, config.sparse_above)
+    model.to(device)
+    if config.scores == "forward":
+        folds = _folds(processed, items, model, earlier, end)
+        return ForwardTask(model, retrieval, data, config.objective, folds, config.max_rows)
     task = LabelTask if config.ranker_rows == "label" else RankingTask
-    return task(model.to(device), retrieval.to(device), data, config.objective)
+    return task(model, retrieval, data, config.objective)
+
+
+def _folds(
+    processed: Processed, items: ItemFeatures, model: nn.Module, earlier: Sequence[Earlier], end: int
+) -> list[Fold]:
+    """The retrievers of earlier days, what they score, and counts of items as of their end."""
+    if not earlier:
+        raise DataError("scores=forward needs a retriever that was trained on earlier days; run train_earlier first")
+    folds = []
+    for one, last_day in zip(earlier, [*(later.last_day for later in earlier[1:]), end], strict=True):
+        counts = None
+        if isinstance(model, MLPRanker) and model.counts is not None:
+            counts = ItemCounts(model.schema.num_item_ids, model.counts.num_following)
+            _freeze(counts, processed, one.last_day)
+        folds.append(Fold(open_two_tower(one.folder, items), counts, one.last_day + 1, last_day))
+    return folds
+
+
+def _freeze(counts: ItemCounts, processed: Processed, last_day: int) -> None:
+    """Counts the events of all workers up to a day."""
+    parts = (processed.events([part]) for part in range(processed.num_partitions))
+    seen = SessionCounts.of(parts, processed.item_encoded_id, len(counts.log_count), last_day)
+    counts.freeze(seen.counts, seen.before, seen.after, seen.times)

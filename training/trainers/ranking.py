@@ -25,7 +25,7 @@ from training.trainers.steps.batches import Units
 from training.trainers.steps.loop import Metrics
 from training.trainers.tied_ranks import TiedRanks, are_broken, averages
 
-_RETRIEVED: Final = 300
+RETRIEVED: Final = 300
 _CUTOFF: Final = 10
 _EVALUATION_ROWS: Final = 128
 _EVALUATION_NEGATIVES: Final = 100
@@ -37,8 +37,9 @@ class RankerLossConfig(StrictConfig):
 
     loss: Literal["bce", "softmax"] = "softmax"
     """`bce`: each candidate by itself; `softmax`: the positive among its negatives."""
-    negatives: Literal["in_batch", "popularity", "retrieval"] = "popularity"
-    """`in_batch`: positives of other queries; `popularity`: draws by popularity; `retrieval`: by retrieval score."""
+    negatives: Literal["in_batch", "popularity", "retrieval", "list"] = "popularity"
+    """`in_batch`: positives of other queries; `popularity`: draws by popularity; `retrieval`: by retrieval score;
+    `list`: uniform draws from the retrieved list."""
     num_negatives: int = Field(default=5, ge=1)
     """Number of negatives per positive."""
     shared: bool = False
@@ -122,7 +123,7 @@ class RankingTask:
 
     def _order_sums(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Hits and NDCG [2] where the ranker orders the retrieved items, and which rows have broken scores."""
-        scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), _RETRIEVED)
+        scores, retrieved = self._retrieval.top(batch, self._retrieval.queries(batch), RETRIEVED)
         logits = self._ranker.logits(batch.queries, self._group(batch, retrieved, scores))
         is_late = self._launched_at[retrieved] > batch.now[:, None]  # fewer than 300 items are launched
         shown = logits.masked_fill(is_late, -torch.inf)

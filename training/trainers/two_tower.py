@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from training.embeddings import open_embeddings
@@ -32,15 +34,20 @@ class TwoTowerTrainConfig(TrainerConfig):
 
 
 def train_two_tower(
-    config: TwoTowerTrainConfig, processed_dir: Path, embeddings_dir: Path, storage_dir: Path, out_dir: Path
+    config: TwoTowerTrainConfig,
+    processed_dir: Path,
+    embeddings_dir: Path,
+    storage_dir: Path,
+    out_dir: Path,
+    last_day: int | None = None,
 ) -> TrainSummary:
-    """Trains the two-tower on the training days and writes its folder; see `run_training`.
+    """Trains the two-tower on the training days, or those up to a day, and writes its folder; see `run_training`.
 
     Raises:
         ConfigError: more workers than partitions.
         DataError: a folder does not hold what it should, or there are fewer rows than a batch.
     """
-    build = partial(build_task, config, processed_dir, embeddings_dir)
+    build = partial(build_task, config, processed_dir, embeddings_dir, last_day=last_day)
     job = TrainJob(TWO_TOWER, build, config, (processed_dir, embeddings_dir))
     return run_training(job, storage_dir, out_dir)
 
@@ -52,18 +59,27 @@ def build_task(
     worker: int,
     num_workers: int,
     device: torch.device,
+    *,
+    last_day: int | None = None,
 ) -> RetrievalTask:
     """One worker's task."""
     processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
     items = processed.item_features(embeddings.text, embeddings.image)
     data = load_worker_data(
-        processed, items, worker=worker, num_workers=num_workers, validation_rows=config.validation_rows
+        processed,
+        items,
+        worker=worker,
+        num_workers=num_workers,
+        validation_rows=config.validation_rows,
+        last_day=last_day,
     )
+    counts = data.counts(device).cpu()
+    data = replace(data, encoded_id=np.where(counts.numpy() > 0, data.encoded_id, 0).astype(np.int32))
     schema = ModelSchema.of(processed.transforms, items)
     model = build_model(TWO_TOWER, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
     assert isinstance(model, TwoTower)
     if config.init_from is None:
-        model.start_from_counts(data.counts(device).cpu())
+        model.start_from_counts(counts)
     else:
         load_weights(model, config.init_from)
     use_sparse_gradients(model, config.sparse_above)
