@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from contracts.config import StrictConfig
 from contracts.encoded import padded
@@ -36,6 +36,10 @@ class NumberFit(StrictConfig):
     """Standard deviation."""
     edges: tuple[float, ...] = ()
     """Edges of the bins, ascending."""
+    means: tuple[float, ...] = ()
+    """Means by encoded id of the category that the number is standardised `within`; row 0 has the mean of all items."""
+    stds: tuple[PositiveFloat, ...] = ()
+    """Standard deviations, likewise."""
 
     @field_validator("edges")
     @classmethod
@@ -108,14 +112,19 @@ class NumberEncoder:
     feature: Feature
     fit: NumberFit
 
-    def __call__(self, values: Values) -> AnyArray:
+    def __call__(self, values: Values, categories: IntArray | None = None) -> AnyArray:
+        """Encodes numbers [n], standardised within categories [n] if these are given, by encoded id."""
         encode, fit = self.feature.encode, self.fit
         numbers = prepared_numbers(self.feature, values)
         missing = np.isnan(numbers)
         if encode.bins is not None:
             return np.where(missing, 0, np.digitize(numbers, fit.edges) + 1).astype(np.int32)
-        filled = np.where(missing, fit.fill, numbers)
+        fill, mean, std = map(np.asarray, (fit.fill, fit.mean, fit.std))
+        if categories is not None:
+            mean, std = np.array(fit.means)[categories], np.array(fit.stds)[categories]
+            fill = mean
+        filled = np.where(missing, fill, numbers)
         if encode.standardise:
-            filled = np.minimum(np.maximum((filled - fit.mean) / fit.std, -_FARTHEST), _FARTHEST)
+            filled = np.minimum(np.maximum((filled - mean) / std, -_FARTHEST), _FARTHEST)
         scaled = filled.astype(np.float32)
         return np.stack([scaled, missing], axis=1, dtype=np.float32) if encode.missing_flag else scaled[:, None]

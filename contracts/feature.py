@@ -72,7 +72,7 @@ _SOURCES: Final[Mapping[Side, tuple[Source, ...]]] = {
 _ENCODINGS: Final[Mapping[FeatureKind, frozenset[str]]] = {
     FeatureKind.CATEGORICAL: frozenset({"min_count", "max_size", "buckets", "share"}),
     FeatureKind.CATEGORIES: frozenset({"min_count", "max_size", "buckets", "share", "max_length"}),
-    FeatureKind.NUMERIC: frozenset({"fill", "clip", "log", "standardise", "bins", "missing_flag"}),
+    FeatureKind.NUMERIC: frozenset({"fill", "clip", "log", "standardise", "within", "bins", "missing_flag"}),
     FeatureKind.CYCLIC: frozenset({"period"}),
 }
 _FILTERED: Final = (FeatureKind.CATEGORICAL, FeatureKind.CATEGORIES, FeatureKind.NUMERIC)
@@ -100,6 +100,9 @@ class Encoding(StrictConfig):
     """`natural`: log(x), where numbers up to 0 count as missing; `signed`: sign(x) · log(1 + |x|)."""
     standardise: bool = True
     """Whether to subtract the mean and divide by the standard deviation."""
+    within: str | None = Field(default=None, exclude_if=lambda name: name is None)
+    """Name of a categorical feature of items: mean and standard deviation are those of the item's category; null =
+    those of all items. Dumps leave out null, so that the digests of older schemas stay the same."""
     bins: int | tuple[float, ...] | None = None
     """Turns numbers into categories: a number of quantile bins, or edges; an edge belongs to the upper bin."""
     missing_flag: bool = False
@@ -143,6 +146,7 @@ class Feature(StrictConfig):
             )
         self._check_encoding()
         self._check_numbers()
+        self._check_within()
         if (self.length is None) == (self.kind is FeatureKind.VECTOR):
             raise ValueError(
                 f"{self.name}: length={self.length} with kind={self.kind}; a vector needs its length, and "
@@ -206,6 +210,22 @@ class Feature(StrictConfig):
             raise ValueError(f"{self.name}: clip={[low, high]} has its lowest number above its highest")
         if encode.log == "natural" and isinstance(encode.fill, float) and encode.fill <= 0:
             raise ValueError(f"{self.name}: fill={encode.fill} has no natural logarithm; expected a number above 0")
+
+    def _check_within(self) -> None:
+        within = self.encode.within
+        if within is None:
+            return
+        if self.side is not Side.ITEM:
+            raise ValueError(
+                f"{self.name}: within={within} with side={self.side}; only numbers of items are standardised within a "
+                "category"
+            )
+        for option, legal in (("bins", None), ("standardise", True), ("fill", "mean")):
+            if (got := getattr(self.encode, option)) != legal:
+                raise ValueError(
+                    f"{self.name}: {option}={got} with within={within}, which standardises numbers and fills missing "
+                    f"ones with the mean of their category; take out {option}"
+                )
 
     @property
     def origin(self) -> Source:

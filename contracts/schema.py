@@ -46,7 +46,7 @@ class FeatureSchema:
         features: in the order of the models' inputs.
 
     Raises:
-        ValueError: names clash, a shared vocabulary does not exist, or a column is read as two kinds.
+        ValueError: names clash, what `share` or `within` names does not exist, or a column is read as two kinds.
     """
 
     features: tuple[Feature, ...]
@@ -55,6 +55,7 @@ class FeatureSchema:
         _check_names(self.features)
         for feature in self.features:
             self._check_share(feature)
+            self._check_within(feature)
         _check_columns(self.features)
 
     def _check_share(self, feature: Feature) -> None:
@@ -66,6 +67,15 @@ class FeatureSchema:
             raise ValueError(
                 f"{feature.name}: encode.share={shared!r} is not a feature with its own vocabulary; legal: "
                 f"{', '.join(owners)}"
+            )
+
+    def _check_within(self, feature: Feature) -> None:
+        within = feature.encode.within
+        legal = [one.name for one in self.of(feature.side) if one.kind is FeatureKind.CATEGORICAL]
+        if within is not None and within not in legal:
+            raise ValueError(
+                f"{feature.name}: encode.within={within!r} is not a categorical feature of side={feature.side}; legal: "
+                f"{', '.join(legal) or 'none'}"
             )
 
     @classmethod

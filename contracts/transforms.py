@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -28,14 +28,8 @@ VOCABULARIES: Final = "vocabularies"
 _HOURS, _WEEKDAYS = 24, 7
 
 
-class _Step(NamedTuple):
-    """The encoding of one feature."""
-
-    feature: Feature
-    source: str
-    encode: Encode
-
-
+_Step = Callable[[Mapping[str, Values], int], AnyArray]
+"""Encodes one feature of n rows, from raw values by column and n; absent columns are missing values."""
 _Plan = tuple[list[_Step], list[_Step], list[_Step], list[_Step]]
 
 
@@ -76,6 +70,14 @@ class FittedTransforms:
         ):
             if set(found) != set(needed):
                 raise ValueError(f"the {what} are of {sorted(found)}, the schema has {sorted(needed)}")
+        for name, fit in self.numbers.items():
+            within = self.schema[name].encode.within
+            rows = 0 if within is None else self.cardinality(within)
+            if not len(fit.means) == len(fit.stds) == rows:
+                raise ValueError(
+                    f"{name} has {len(fit.means)} means and {len(fit.stds)} standard deviations of categories; "
+                    f"expected {rows} of each, since within={within}"
+                )
         ShopCalendar(self.timezone)  # refuses an unknown time zone
 
     @cached_property
@@ -90,12 +92,13 @@ class FittedTransforms:
         feature = self.schema[name]
         if feature.kind is FeatureKind.NUMERIC:
             return len(self.numbers[name].edges) + 2
-        if feature.encode.buckets is not None:
-            return feature.encode.buckets + 1
-        return self.vocabularies[feature.vocabulary or name].cardinality
+        return category_encoder(feature, self.vocabularies)[1]
 
     def encode(self, name: str, values: Values) -> AnyArray:
-        """Encodes one feature, or raw item ids for the name `item_id`; see `EncodedColumns` for the shapes."""
+        """Encodes one feature, or raw item ids for the name `item_id`; see `EncodedColumns` for the shapes.
+
+        Nothing is known of other columns: numbers that are standardised within a category count as having none.
+        """
         return self.vocabularies[name].encode(values) if name == c.ITEM_ID else self._encoders[name](values)
 
     def columns(self, features: Sequence[Feature], values: Mapping[str, Values], size: int) -> EncodedColumns:
@@ -113,13 +116,7 @@ class FittedTransforms:
         return self._encoded(self._plans[side], values, size)
 
     def _encoded(self, plan: _Plan, values: Mapping[str, Values], size: int) -> EncodedColumns:
-        codes, numbers, lists, vectors = (
-            [
-                step.encode(nothing(step.feature, size) if (given := values.get(step.source)) is None else given)
-                for step in steps
-            ]
-            for steps in plan
-        )
+        codes, numbers, lists, vectors = ([step(values, size) for step in steps] for steps in plan)
         stacked = np.stack(codes, axis=1) if codes else np.zeros((size, 0), dtype=np.int32)
         side_by_side = np.concatenate(numbers, axis=1) if numbers else np.zeros((size, 0), dtype=np.float32)
         return EncodedColumns(self.schema.digest, stacked, side_by_side, tuple(lists), tuple(vectors))
@@ -130,8 +127,21 @@ class FittedTransforms:
         for one in features:
             if one.kind is not FeatureKind.LABEL:
                 place = 0 if one.codes else 1 if one.numbers else 2 if one.kind is FeatureKind.CATEGORIES else 3
-                plan[place].append(_Step(one, _source_of(one), self._encoders[one.name]))
+                plan[place].append(self._step(one))
         return plan
+
+    def _step(self, feature: Feature) -> _Step:
+        source, within = _source_of(feature), feature.encode.within
+
+        def raw(values: Mapping[str, Values], size: int) -> Values:
+            given = values.get(source)
+            return nothing(feature, size) if given is None else given
+
+        if within is None:
+            encode = self._encoders[feature.name]
+            return lambda values, size: encode(raw(values, size))
+        category, number = self._step(self.schema[within]), NumberEncoder(feature, self.numbers[feature.name])
+        return lambda values, size: number(raw(values, size), category(values, size))
 
     @cached_property
     def _plans(self) -> dict[Side, _Plan]:
@@ -194,21 +204,15 @@ class FittedTransforms:
     def _encoder(self, feature: Feature) -> Encode:
         match feature.kind:
             case FeatureKind.CATEGORICAL:
-                return self._category_encoder(feature)
+                return category_encoder(feature, self.vocabularies)[0]
             case FeatureKind.CATEGORIES:
-                return ListEncoder(self._category_encoder(feature), feature.encode.max_length)
+                return ListEncoder(category_encoder(feature, self.vocabularies)[0], feature.encode.max_length)
             case FeatureKind.NUMERIC:
                 return NumberEncoder(feature, self.numbers[feature.name])
             case FeatureKind.CYCLIC:
                 return self._cyclic_encoder(feature)
             case _:
                 return lambda vectors: np.asarray(vectors, dtype=np.float32)
-
-    def _category_encoder(self, feature: Feature) -> Encode:
-        buckets = feature.encode.buckets
-        if buckets is not None:
-            return lambda values: hashed(values, buckets)
-        return self.vocabularies[feature.vocabulary or feature.name].encode
 
     def _cyclic_encoder(self, feature: Feature) -> Encode:
         if feature.origin != "derived":
@@ -224,6 +228,15 @@ class FittedTransforms:
             return on_circle(np.where(missing, np.nan, part(np.where(missing, 0, seconds))), period)
 
         return encode
+
+
+def category_encoder(feature: Feature, vocabularies: Mapping[str, Vocabulary]) -> tuple[Encode, int]:
+    """The encoder of the categories of a feature, and the rows of their embedding table, including the OOV row."""
+    buckets = feature.encode.buckets
+    if buckets is not None:
+        return lambda values: hashed(values, buckets), buckets + 1
+    vocabulary = vocabularies[feature.vocabulary or feature.name]
+    return vocabulary.encode, vocabulary.cardinality
 
 
 def vocabulary_names(schema: FeatureSchema) -> tuple[str, ...]:

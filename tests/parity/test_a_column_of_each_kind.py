@@ -46,6 +46,10 @@ LINES: dict[str, tuple[str, Any]] = {
     ),
     "number of items": (f"{{name: weight, kind: numeric, {_ITEM}}}", [1.5, 7, 30, None]),
     "bins": (f"{{name: weight, kind: numeric, encode: {{bins: [5, 20]}}, {_ITEM}}}", [1.5, 7, 30, None]),
+    "number within a category": (
+        f"{{name: weight, kind: numeric, encode: {{within: category_l1}}, {_ITEM}}}",
+        [1.5, 7, 30, None],
+    ),
     "season of items": ("{name: month, side: item, kind: cyclic, encode: {period: 12}}", [1, 4, 7, None]),
     "vector of items": ("{name: style, side: item, kind: vector, length: 2}", [[1, 2], [-3, 4], [0, 9], None]),
     "category of users": ("{name: vip, side: query, kind: categorical, encode: {max_size: 1}}", [True, False, None]),

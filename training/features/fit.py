@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from contracts import columns as c
 from contracts.encoders import NumberFit, prepared_numbers
 from contracts.feature import Feature, FeatureKind, Side
-from contracts.ids import AnyArray
+from contracts.ids import AnyArray, IntArray
 from contracts.schema import FeatureSchema
-from contracts.transforms import FittedTransforms
+from contracts.transforms import FittedTransforms, category_encoder
 from contracts.vocabulary import Vocabulary
 
 
@@ -44,14 +44,20 @@ class Fitted:
 
 def fit_features(features: Iterable[Feature], observed: Callable[[Feature], Observed]) -> Fitted:
     """Fits features on the observed values of their columns."""
-    fitted = Fitted({}, {}, {})
-    for feature in features:
+    fitted, by_name = Fitted({}, {}, {}), {feature.name: feature for feature in features}
+    for feature in by_name.values():
         if feature.vocabulary == feature.name:
             fitted.vocabularies[feature.name], left_out = _fit_categories(feature, *observed(feature))
             if left_out:
                 fitted.left_out[feature.name] = left_out
         elif feature.kind is FeatureKind.NUMERIC:
             fitted.numbers[feature.name] = _fit_numbers(feature, *observed(feature))
+    for feature in by_name.values():  # now that all vocabularies are known
+        if feature.encode.within is not None:
+            category = by_name[feature.encode.within]
+            encode, size = category_encoder(category, fitted.vocabularies)
+            codes, values = encode(observed(category).values.to_pylist()), observed(feature).values
+            fitted.numbers[feature.name] = _fit_within(feature, fitted.numbers[feature.name], values, codes, size)
     return fitted
 
 
@@ -180,6 +186,30 @@ def _fit_numbers(feature: Feature, values: pa.Array, weights: AnyArray) -> Numbe
     mean = float(np.average(numbers, weights=weights))
     deviation = float(np.average((numbers - mean) ** 2, weights=weights)) ** 0.5
     return NumberFit(fill=_fill(feature, mean), mean=mean, std=deviation if deviation > 0 else 1.0)
+
+
+def _fit_within(feature: Feature, overall: NumberFit, values: pa.Array, codes: IntArray, size: int) -> NumberFit:
+    """Adds mean and spread by category: those of all items for row 0 and where numbers are missing or all the same.
+
+    Args:
+        feature: the numeric feature, of items.
+        overall: its fit on all items.
+        values: its column, [n].
+        codes: encoded ids of the items' categories, [n].
+        size: number of encoded ids.
+    """
+    numbers = prepared_numbers(feature, values.to_numpy(zero_copy_only=False))
+    known = ~np.isnan(numbers) & (codes > 0)
+    found = (
+        pa.table({"code": codes[known], "number": numbers[known]})
+        .group_by("code", use_threads=False)  # sums in one order: the same fit each time
+        .aggregate([("number", name) for name in ("mean", "stddev", "min", "max")])
+    )
+    differ = pc.and_(pc.less(found["number_min"], found["number_max"]), pc.greater(found["number_stddev"], 0))
+    found = found.filter(differ)
+    means, stds = np.full(size, overall.mean), np.full(size, overall.std)
+    means[found["code"]], stds[found["code"]] = found["number_mean"], found["number_stddev"]
+    return overall.model_copy(update={"means": tuple(means.tolist()), "stds": tuple(stds.tolist())})
 
 
 def _fill(feature: Feature, mean: float) -> float:

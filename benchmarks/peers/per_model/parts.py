@@ -208,14 +208,16 @@ class StoredItems:
 class ItemTransform:
     """Item columns as model inputs; our stages read them from the bundle.
 
-    Numbers without raw values in the bundle are taken as stored.
+    Numbers without raw values in the bundle are taken as stored, and so are those within a category.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._transforms = bundle.transforms
         self._encoded_id = bundle.array("ranker/encoded_id")
         of_items = bundle.schema.of(Side.ITEM)
-        self._features = tuple(one for one in of_items if one.numbers and one.column_name in bundle.values)
+        self._features = tuple(
+            one for one in of_items if one.numbers and one.column_name in bundle.values and one.encode.within is None
+        )
         names = bundle.schema.layout(Side.ITEM).numbers
         self._places = [names.index(name) for one in self._features for name in one.numbers]
 
@@ -226,7 +228,7 @@ class ItemTransform:
         return ItemInputs(self._encoded_id[rows], replace(columns.encoded, numbers=numbers))
 
     def numbers(self, values: Mapping[str, AnyArray], size: int) -> FloatArray:
-        """Encoded numbers [U, N] of the features with raw values in the bundle, from those values [U] by column."""
+        """Encoded numbers [U, N] of the features that this encodes, from raw values [U] by column."""
         return self._transforms.columns(self._features, values, size).numbers
 
 

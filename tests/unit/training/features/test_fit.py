@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from contracts.encoders import NumberFit
-from contracts.feature import Feature
+from contracts.feature import Feature, Side
 from contracts.presets import SHOP
 from contracts.schema import FeatureSchema
 from contracts.transforms import FittedTransforms
@@ -181,6 +181,43 @@ def test_logarithms_are_fitted_after_they_are_taken() -> None:
 def test_quantile_edges(bins: int, values: list[float], weights: list[float] | None, edges: tuple[float, ...]) -> None:
     found = fit_one(feature("x", "numeric", encode={"bins": bins}), pa.array(values, pa.float64()), weights)
     assert found.numbers["x"].edges == edges
+
+
+OF_ITEMS = table(
+    item_id=[f"i{number}" for number in range(9)],
+    kind=["a", "a", "a", "b", "b", "b", "rare", None, "b"],
+    price=[np.e, np.e**3, None, 0.1, 0.1, 0.1, np.e**9, np.e**5, 0.0],
+)
+
+
+@pytest.mark.parametrize("encode", [{"min_count": 2}, {"buckets": 50}])
+def test_numbers_within_categories_by_hand(encode: dict[str, int]) -> None:
+    kind = Feature.model_validate({"name": "kind", "side": "item", "kind": "categorical", "encode": encode})
+    values = {"name": "x", "side": "item", "kind": "numeric", "column": "price"}
+    within = Feature.model_validate({**values, "encode": {"log": "natural", "within": "kind"}})
+
+    transforms, _ = fit_transforms(FeatureSchema((within, kind)), statistics(*PARTS), USERS, OF_ITEMS, "UTC")
+
+    fit, code = transforms.numbers["x"], transforms.encode("kind", ["a", "b"])
+    logs = np.array([1, 3, *[np.log(0.1)] * 3, 9, 5])
+    assert (fit.mean, fit.std, fit.fill) == pytest.approx((logs.mean(), logs.std(), logs.mean()))
+    assert len(fit.means) == len(fit.stds) == transforms.cardinality("kind")
+    assert (fit.means[code[0]], fit.stds[code[0]]) == pytest.approx((2.0, 1.0))
+    others = [place for place in range(len(fit.means)) if place != code[0]]  # b has one price, and rare has one item
+    assert {(fit.means[place], fit.stds[place]) for place in others} == {(fit.mean, fit.std)}
+    of_all = (logs - fit.mean) / fit.std
+    raw = {"kind": OF_ITEMS["kind"].to_pylist(), "price": OF_ITEMS["price"].to_numpy()}
+    found = transforms.side(Side.ITEM, raw, len(OF_ITEMS)).numbers[:, 0]
+    assert found == pytest.approx(np.array([-1, 1, 0, *of_all[2:], 0]))
+
+
+def test_numbers_within_categories_of_a_shop_without_numbers() -> None:
+    kind = Feature.model_validate({"name": "kind", "side": "item", "kind": "categorical"})
+    within = {"name": "price", "side": "item", "kind": "numeric", "encode": {"within": "kind"}}
+    schema = FeatureSchema((kind, Feature.model_validate(within)))
+    items = table(item_id=["i1"], kind=["a"], price=[None])
+    fitted = fit_transforms(schema, statistics({"train_item_rows": [0]}), USERS, items, "UTC")[0]
+    assert fitted.numbers["price"] == NumberFit(means=(0, 0), stds=(1, 1))
 
 
 LAND = feature("land", "categorical", source="context")
