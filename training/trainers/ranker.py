@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from contracts.catalogue import ItemFeatures
+from contracts.clock import DAY_S
 from contracts.errors import ConfigError, DataError
 from training.embeddings import open_embeddings
 from training.features.processed import Processed, open_processed
@@ -192,5 +194,9 @@ def _folds(
 def _freeze(counts: ItemCounts, processed: Processed, last_day: int) -> None:
     """Counts the events of all workers up to a day."""
     parts = (processed.events([part]) for part in range(processed.num_partitions))
-    seen = SessionCounts.of(parts, processed.item_encoded_id, len(counts.log_count), last_day)
-    counts.freeze(seen.counts, seen.before, seen.after, seen.times)
+    encoded_id, num_ids, calendar = processed.item_encoded_id, len(counts.log_rate), processed.transforms.calendar
+    seen = SessionCounts.of(parts, encoded_id, num_ids, last_day)
+    begin, end = calendar.start_of_day(processed.info.first_day), calendar.start_of_day(last_day + 1)
+    days = np.maximum(end - np.maximum(processed.launched_at, begin), 0) / DAY_S
+    of_ids = np.bincount(encoded_id, days, num_ids).astype(np.float32)
+    counts.freeze(seen.counts, of_ids, seen.before, seen.after, seen.times)

@@ -39,7 +39,7 @@ class MLPConfig(StrictConfig):
     """Pairs of a query's and an item's categorical feature: each pair of their values has a weight. Features that the
     shop lacks are left out."""
     counts: bool = True
-    """Whether the item's count up to the last training day is an input."""
+    """Whether the item's events a day, up to the last training day, are an input."""
     num_following: int = Field(default=64, ge=0)
     """How many of the items that most often follow an item in a session are counted: how much more often than usual the
     item follows the last one is an input. 0 leaves it out."""

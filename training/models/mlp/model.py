@@ -6,17 +6,23 @@ a ranker of many weights remembers its rows instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from contracts.features import NUM_ITEM_AGE_BUCKETS
-from training.models.dlrm.interactions import occurrences, one_hot
+from training.models.dlrm.interactions import occurrences
 from training.models.inputs import CandidateGroup, ItemTensors, PairTensors, QueryTensors
 from training.models.item_counts import ItemCounts
 from training.models.layers import mlp
 from training.models.mlp.config import MLPConfig
 from training.models.mlp.inputs import ItemTables, PastItems
 from training.models.schema import ModelSchema
+
+_AGE_DIM: Final = 4
+_LEAST_VARIANCE: Final = 0.01
+"""Added to the variance of an input, so that one that hardly varies in training cannot become large in serving."""
 
 
 class MLPRanker(nn.Module):
@@ -36,20 +42,21 @@ class MLPRanker(nn.Module):
         sizes = [list(schema.query.codes.values()), list(schema.item.codes.values())]
         self.crosses = nn.ParameterList(nn.Parameter(torch.zeros(sizes[0][a], sizes[1][b])) for a, b in self.crossed)
         self.counts = ItemCounts(schema.num_item_ids, config.num_following) if config.counts else None
-        width = self._width()
-        self.norm = nn.BatchNorm1d(width, affine=False)
+        self.age = nn.Parameter(torch.zeros(NUM_ITEM_AGE_BUCKETS, _AGE_DIM)) if config.item_age else None
+        width = self._num_numbers()
+        self.norm = nn.BatchNorm1d(width, eps=_LEAST_VARIANCE, affine=False)
+        width += len(self.crossed) + (_AGE_DIM if config.item_age else 0)
         self.mlp = mlp([width, *config.hidden_dims, 1], config.dropout)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         self._tables: ItemTables | None = None
         self._prepared = False
 
-    def _width(self) -> int:
-        """Number of inputs."""
+    def _num_numbers(self) -> int:
+        """How many inputs are standardised; values of few training rows must not become large by it."""
         config, item = self.config, self.schema.item
         features = len(item.codes) + len(item.numbers)
         contents = len(item.vectors) * (2 if config.within in item.codes else 1)
-        width = int(config.retrieval_score) + int(config.popularity) + len(self.crossed)
-        width += NUM_ITEM_AGE_BUCKETS if config.item_age else 0
+        width = int(config.retrieval_score) + int(config.popularity)
         width += (3 if config.num_following and config.history_length else 1) if config.counts else 0
         if config.history_length:
             width += 3 + (2 if config.repeats else 0)
@@ -95,11 +102,6 @@ class MLPRanker(nn.Module):
             inputs += past.categories(rows, **use) + past.numbers(rows, **use) + past.content(rows, **use)
             if config.repeats:
                 inputs += occurrences(queries, group.rows).unbind(dim=2)
-        codes = past.tables.codes
-        for (query, item), table in zip(self.crossed, self.crosses, strict=True):
-            inputs.append(table[queries.columns.codes[:, query, None], codes[rows, item]])
-        if config.item_age:
-            inputs += one_hot(group.age_bucket, NUM_ITEM_AGE_BUCKETS).unbind(dim=2)
         if self.counts is not None:
             inputs += self._counted(group.counts or self.counts, items.encoded_id.long(), past, rows)
         if config.retrieval_score:
@@ -108,13 +110,18 @@ class MLPRanker(nn.Module):
             if group.popularity is None:
                 raise ValueError("this ranker reads the popularity of its candidates, got none")
             inputs.append(group.popularity)
-        flat = torch.stack(inputs, dim=2).flatten(0, 1)
-        logits: Tensor = self.mlp(self.norm(flat)).view(size)
+        flat = [self.norm(torch.stack(inputs, dim=2).flatten(0, 1))]
+        codes = past.tables.codes
+        for (query, item), table in zip(self.crossed, self.crosses, strict=True):
+            flat.append(table[queries.columns.codes[:, query, None], codes[rows, item]].view(-1, 1))
+        if self.age is not None:
+            flat.append(self.age[group.age_bucket.flatten()])
+        logits: Tensor = self.mlp(torch.cat(flat, dim=1)).view(size)
         return logits if self.score_weight is None else logits + self.score_weight * group.scores
 
     def _counted(self, counts: ItemCounts, encoded_id: Tensor, past: PastItems, rows: Tensor) -> list[Tensor]:
-        """Log count of each item, log lift of its following the last one, and that in the last one's session."""
+        """Log rate of each item, log lift of its following the last one, and that in the last one's session."""
         if not (self.config.num_following and self.config.history_length):
-            return [counts.log_count[encoded_id[rows]]]
-        log_count, lift = counts(encoded_id[past.rows[:, 0]] * past.valid[:, 0], encoded_id[rows])
-        return [log_count, lift, lift * past.in_session[:, None]]
+            return [counts.log_rate[encoded_id[rows]]]
+        log_rate, lift = counts(encoded_id[past.rows[:, 0]] * past.valid[:, 0], encoded_id[rows])
+        return [log_rate, lift, lift * past.in_session[:, None]]

@@ -11,12 +11,13 @@ from training.features.session_counts import SessionCounts
 from training.models.item_counts import ItemCounts
 
 COUNTS = np.array([0, 3, 1, 7])
+DAYS = np.array([0.0, 2.0, 0.5, 3.0], dtype=np.float32)
 BEFORE, AFTER, TIMES = np.array([1, 1, 1, 2]), np.array([1, 2, 3, 1]), np.array([2, 5, 1, 4])
 
 
 def counts(num_following: int = 2) -> ItemCounts:
     frozen = ItemCounts(4, num_following)
-    frozen.freeze(COUNTS, BEFORE, AFTER, TIMES)
+    frozen.freeze(COUNTS, DAYS, BEFORE, AFTER, TIMES)
     return frozen
 
 
@@ -28,14 +29,16 @@ def test_only_what_follows_most_often_is_kept() -> None:
     assert frozen.total.tolist() == [0, 8, 4, 0]
 
 
-def test_log_count_and_lift_by_hand() -> None:
-    # counts plus 1 are 1, 4, 2, 8: their mean is 15 / 4 and item 2 has a share of 2 / 15
-    log_count, lift = counts()(torch.tensor([1, 0]), torch.tensor([[2, 3], [2, 0]]))
+def test_log_rate_and_lift_by_hand() -> None:
+    # 11 events in 5.5 days: 2 a day, so half a day at that rate adds 1 event
+    rates = np.array([1 / 0.5, 4 / 2.5, 2 / 1.0, 8 / 3.5])
+    logs = np.log(rates / rates.mean())
 
-    expected = [[math.log(2 / 3.75), math.log(8 / 3.75)], [math.log(2 / 3.75), math.log(1 / 3.75)]]
-    torch.testing.assert_close(log_count, torch.tensor(expected))
+    log_rate, lift = counts()(torch.tensor([1, 0]), torch.tensor([[2, 3], [2, 0]]))
+
+    torch.testing.assert_close(log_rate, torch.tensor(logs[[[2, 3], [2, 0]]], dtype=torch.float32))
     # item 2 followed item 1 in 5 of 8 times, item 3 is not kept; nothing is known of the unknown item 0
-    follows = math.log((5 / (2 / 15) + 20) / 28)
+    follows = math.log((5 / (rates[2] / rates.sum()) + 20) / 28)
     torch.testing.assert_close(lift, torch.tensor([[follows, math.log(20 / 28)], [0.0, 0.0]]))
 
 
@@ -45,7 +48,7 @@ def test_counts_are_part_of_the_weights() -> None:
 
     other.load_state_dict(state)
 
-    assert set(state) == {"log_count", "following", "times", "total"}
+    assert set(state) == {"log_rate", "following", "times", "total"}
     assert torch.equal(other.following, counts().following)
 
 

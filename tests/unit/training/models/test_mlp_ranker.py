@@ -96,7 +96,7 @@ def build(items: ItemTensors, **config: object) -> MLPRanker:
     torch.manual_seed(0)
     model = MLPRanker(MLPConfig(history_length=3, **config), SCHEMA, items)
     if model.counts is not None:
-        model.counts.freeze(np.arange(6), np.array([1, 4]), np.array([2, 1]), np.array([3, 2]))
+        model.counts.freeze(np.arange(6), np.ones(6, np.float32), np.array([1, 4]), np.array([2, 1]), np.array([3, 2]))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -175,7 +175,7 @@ def test_groups_that_all_queries_share(items: ItemTensors) -> None:
 def test_counts_of_an_earlier_time_replace_the_models_own(items: ItemTensors) -> None:
     model, other = build(items), build(items)
     assert other.counts is not None
-    other.counts.freeze(np.arange(6)[::-1].copy(), np.array([1]), np.array([3]), np.array([9]))
+    other.counts.freeze(np.arange(6)[::-1].copy(), np.ones(6, np.float32), np.array([1]), np.array([3]), np.array([9]))
     expected = other.logits(READ, group())
 
     given = model.logits(READ, replace(group(), counts=other.counts))
