@@ -21,8 +21,8 @@ from benchmarks.random_tables import write_tables
 
 NUM_DAYS: Final = 7
 NUM_USERS: Final = 2_000
-JOBS: Final = ("preprocess", "embed", "train_two_tower", "train_dlrm", "build_index", "evaluate")
-_REPORTED: Final = ("preprocess", "train_two_tower", "train_dlrm", "evaluate")
+JOBS: Final = ("preprocess", "embed", "train_two_tower", "train_ranker", "build_index", "evaluate")
+_REPORTED: Final = ("preprocess", "train_two_tower", "train_ranker", "evaluate")
 _SAMPLE_S: Final = 0.1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.clock import day_to_name
-from ray_apps.jobs import embed, preprocess, train_dlrm, train_two_tower
+from ray_apps.jobs import embed, preprocess, train_ranker, train_two_tower
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace, digest
 from training.bundle_writer import BundleInputs, write_bundle
@@ -32,7 +32,7 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
         processed_dir=workspace.output(preprocess.JOB),
         embeddings_dir=workspace.output(embed.JOB),
         two_tower_dir=two_tower_dir,
-        ranker_dir=workspace.output(train_dlrm.JOB),
+        ranker_dir=workspace.output(train_ranker.JOB),
         index_file=index_file,
         index_metrics=index.metrics(),
         config=workspace.config.model_dump(mode="json"),
@@ -62,7 +62,7 @@ JOB = Job(
     name="build_index",
     purpose="Builds the retrieval index and writes and verifies the artifact bundle.",
     sections=("index",),
-    inputs=(preprocess.JOB, embed.JOB, train_two_tower.JOB, train_dlrm.JOB),
+    inputs=(preprocess.JOB, embed.JOB, train_two_tower.JOB, train_ranker.JOB),
     run=run,
     place=place,
 )

@@ -113,7 +113,8 @@ class JobConfig(StrictConfig):
         return self
 
     def _check_history(self) -> None:
-        reach = HistoryReach.of({"two_tower.model": self.two_tower.model, "ranker.model": self.ranker.model})
+        name = "mlp" if self.ranker.ranker == "mlp" else "model"
+        reach = HistoryReach.of({"two_tower.model": self.two_tower.model, f"ranker.{name}": self.ranker.shape})
         for name, needed in (("history_length", reach.length), ("history_days", reach.days)):
             if reach.length and getattr(self.stores, name) < needed:
                 raise ValueError(
@@ -133,7 +134,7 @@ class JobConfig(StrictConfig):
                 "features.columns"
             )
         numbers = [list(schema.layout(side).numbers) for side in (Side.QUERY, Side.ITEM)]
-        if self.ranker.model.lacks_numbers(*numbers):
+        if self.ranker.ranker == "dlrm" and self.ranker.model.lacks_numbers(*numbers):
             raise ValueError(
                 "ranker.model.price_in_bottom=true mixes the numbers of query and item, the features have "
                 f"{numbers[0]} and {numbers[1]}; set it to false"

@@ -14,7 +14,8 @@ from ray_apps.jobs import (
     preprocess,
     publish,
     simulate,
-    train_dlrm,
+    train_earlier,
+    train_ranker,
     train_two_tower,
 )
 from ray_apps.jobs.cli import run_command
@@ -25,8 +26,9 @@ JOBS = (
     simulate.JOB,
     preprocess.JOB,
     embed.JOB,
+    train_earlier.JOB,
     train_two_tower.JOB,
-    train_dlrm.JOB,
+    train_ranker.JOB,
     build_index.JOB,
     evaluate.JOB,
     publish.JOB,
@@ -38,6 +40,8 @@ def run_pipeline(workspace: Workspace, jobs: Sequence[Job] = JOBS) -> dict[str, 
     """Runs jobs in order; returns the seconds of each, 0 where its output was reused."""
     seconds = {}
     for job in jobs:
+        if not job.applies(workspace.config):
+            continue
         if workspace.is_given(job):
             say(job.name, f"tables given in {workspace.output(job)}")
             continue

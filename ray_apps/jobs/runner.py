@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from contracts.errors import DataError
 from ray_apps.cluster import connect
 from ray_apps.console import say
 from ray_apps.jobs.workspace import Job, Workspace
@@ -20,8 +21,10 @@ def execute(job: Job, workspace: Workspace) -> float:
         Seconds that it took, 0 when it was reused.
 
     Raises:
-        DataError: a job that it reads from has not been run.
+        DataError: a job that it reads from has not been run, or the config does not ask for this one.
     """
+    if not job.applies(workspace.config):
+        raise DataError(f"this config does not use {job.name!r}: {job.purpose}")
     started = time.perf_counter()
     if job.place is None:
         if job.uses_ray:

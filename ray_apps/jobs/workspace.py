@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
 
 from contracts.clock import Clock, SystemClock
 from contracts.config import StrictConfig
@@ -40,12 +41,13 @@ class Job:
     Attributes:
         name: module name in `ray_apps.jobs`.
         purpose: one sentence for people.
-        sections: config sections that its output depends on.
+        sections: config sections, or settings `section.key`, that its output depends on.
         inputs: jobs whose outputs it reads.
         run: writes the output folder that it is given and returns a line about the result.
         place: path of the output below `var/` for an identity; None for a job that changes a registry or store,
             keeps no record and decides itself whether there is something to do.
         uses_ray: whether it needs a Ray cluster.
+        applies: whether the config asks for it; otherwise it is not run, and no input of others.
         files: further files that it reads, or will read once a day is over; they are part of the fingerprint.
         schema_version: raised when the layout or meaning of the output changes.
     """
@@ -57,6 +59,7 @@ class Job:
     run: Callable[[Workspace, Path], str]
     place: Callable[[Workspace, str], str] | None = None
     uses_ray: bool = False
+    applies: Callable[[JobConfig], bool] = lambda _config: True
     files: Callable[[Workspace], Sequence[Path]] = lambda _workspace: ()
     schema_version: int = 1
 
@@ -124,8 +127,8 @@ class Workspace:
         values = {
             "job": job.name,
             "schema_version": job.schema_version,
-            "config": self.config.model_dump(mode="json", include={*job.sections, "shop"}),
-            "inputs": [self.identity(source) for source in job.inputs],
+            "config": self.config.model_dump(mode="json", include=_included(("shop", *job.sections))),
+            "inputs": [self.identity(source) for source in job.inputs if source.applies(self.config)],
             "files": self._files_of(job),
         }
         return digest(values)
@@ -211,6 +214,15 @@ class Workspace:
     def _write(self, record: Record) -> None:
         path = self.root / "jobs" / record.job / f"{record.fingerprint}.json"
         write_atomic(path, record.model_dump_json(indent=2))
+
+
+def _included(names: Sequence[str]) -> dict[str, Any]:
+    """Sections, whole or by key, as pydantic selects them."""
+    included: dict[str, Any] = {}
+    for name in names:
+        section, _, key = name.partition(".")
+        included[section] = {*included.get(section, ()), key} if key else True
+    return included
 
 
 def given_tables_identity(raw_dir: Path) -> str:

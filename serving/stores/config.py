@@ -61,7 +61,7 @@ class StoreConfig(StrictConfig):
     """Time limit of one batch of commands in a job."""
     pool_size: int = Field(default=8, ge=1)
     """Connections of one process."""
-    history_length: int = Field(default=50, ge=1)
+    history_length: int = Field(default=64, ge=1)
     """Recent items kept per subject."""
     history_days: int = Field(default=30, ge=1)
     """Recent items that are this many days older than the newest one are dropped."""

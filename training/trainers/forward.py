@@ -51,11 +51,13 @@ class ForwardBatch(Batch):
     Attributes:
         items: ItemRows [B, 1 + C]; the positive first.
         scores: retrieval scores [B, 1 + C].
+        others: items of the list beside the positive [B]; C of them were drawn, or all.
         fold: number of the fold [B].
     """
 
     items: Tensor
     scores: Tensor
+    others: Tensor
     fold: Tensor
 
 
@@ -100,10 +102,12 @@ class ForwardTask(RankingTask):
         generator = torch.Generator(device).manual_seed(0)
         lists = []
         for number, (fold, of_fold) in enumerate(zip(folds, rows, strict=True)):
-            wanted = min(len(of_fold), max_rows * len(of_fold) // num_rows)
+            if len(of_fold) == 0:
+                continue
+            wanted = max(1, min(len(of_fold), max_rows * len(of_fold) // num_rows))
             chosen = np.sort(np.random.default_rng(number).permutation(of_fold)[:wanted])
             lists.append(self._retrieved(fold, number, chosen, generator))
-        self._rows, self._items, self._scores, self._fold = (np.concatenate(part) for part in zip(*lists, strict=True))
+        self._rows, *self._lists = (np.concatenate(part) for part in zip(*lists, strict=True))
 
     @property
     def units(self) -> Units:
@@ -111,9 +115,8 @@ class ForwardTask(RankingTask):
 
     def build(self, ids: LongArray) -> Batch:
         batch = self._inputs(self._rows[ids], masked=True)
-        lists = (torch.from_numpy(part[ids]) for part in (self._items, self._scores, self._fold))
-        items, scores, fold = lists
-        return ForwardBatch(**vars(batch), items=items.long(), scores=scores, fold=fold)
+        items, scores, others, fold = (torch.from_numpy(part[ids]) for part in self._lists)
+        return ForwardBatch(**vars(batch), items=items.long(), scores=scores, others=others, fold=fold)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Softmax over the positive and a uniform draw from the others of its list, corrected for the draw."""
@@ -125,8 +128,8 @@ class ForwardTask(RankingTask):
             if len(of_fold):
                 part = replace(group.take(of_fold), counts=counts)
                 logits = logits.index_copy(0, of_fold, self._ranker.logits(batch.queries.take(of_fold), part))
-        drawn = batch.items.shape[1] - 1
-        log_q = torch.full_like(logits, np.log(drawn / (RETRIEVED - 1)))
+        drawn = (batch.items[:, 1:] >= 0).sum(dim=1)
+        log_q = (drawn / batch.others.clamp(min=1)).log()[:, None].repeat(1, logits.shape[1])
         log_q[:, 0] = 0.0
         loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
         return loss(
@@ -138,7 +141,7 @@ class ForwardTask(RankingTask):
 
     @torch.no_grad()
     def _retrieved(self, fold: Fold, number: int, rows: LongArray, generator: torch.Generator) -> list[AnyArray]:
-        """Rows whose positive is retrieved, their items and scores, and the fold's number."""
+        """Rows whose positive was retrieved, and what a `ForwardBatch` holds of them."""
         scorer = RetrievalScores(fold.retrieval.to(self._launched_at.device), self.data)
         parts: list[list[AnyArray]] = []
         for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -152,9 +155,7 @@ class ForwardTask(RankingTask):
             place = order.topk(min(1 + self.config.num_negatives, items.shape[1]), largest=False).indices
             found = is_positive.any(dim=1)
             listed = items.masked_fill(is_late, -1).gather(1, place)[found].int()
-            parts.append(
-                [part[found.cpu().numpy()], listed.cpu().numpy(), scores.gather(1, place)[found].cpu().numpy()]
-            )
-        parts = parts or [[rows, np.zeros((0, 1), np.int32), np.zeros((0, 1), np.float32)]]
-        kept, of_list, of_scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return [kept, of_list, of_scores, np.full(len(kept), number)]
+            others = (~is_late).sum(dim=1)[found] - 1
+            lists = [listed, scores.gather(1, place)[found], others, torch.full_like(others, number)]
+            parts.append([part[found.cpu().numpy()], *(values.cpu().numpy() for values in lists)])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -69,7 +69,7 @@ class RetrievalTask:
     def units(self) -> Units:
         if self._windows is None:
             return Units.of_rows(self.data.train_rows)
-        return Units(np.arange(len(self._windows)), self._windows.num_rows)
+        return Units(np.arange(len(self._windows)), self._windows.num_rows, self._windows.stops - self._windows.starts)
 
     def build(self, ids: LongArray) -> Batch:
         if self._windows is None:

@@ -17,6 +17,8 @@ from training.trainers.data import Batch
 _CHUNK_ROWS: Final = 16_384
 _CHUNKS_AHEAD: Final = 2
 _POLL_S: Final = 0.1
+_POOL_BATCHES: Final = 16
+"""Units are sorted by length among those of this many batches."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class Units:
     Attributes:
         ids: what a task builds batches from: event rows, or windows of events [U].
         rows: training rows in each [U], 1 or more.
+        lengths: size of each when it is padded [U]: units of a batch have similar ones; None = all are alike.
     """
 
     ids: LongArray
     rows: LongArray
+    lengths: LongArray | None = None
 
     @classmethod
     def of_rows(cls, rows: LongArray) -> Units:
@@ -43,11 +47,26 @@ class Units:
     def num_rows(self) -> int:
         return int(self.rows.sum())
 
-    def cut(self, order: LongArray, num_batches: int) -> LongArray:
-        """Ends of batches of nearly equal numbers of rows, [num_batches + 1], for units in this order.
+    def batches(self, num_batches: int, rng: np.random.Generator) -> tuple[LongArray, LongArray]:
+        """All units in random order, and the ends of batches of nearly equal numbers of rows among them.
 
-        Every batch has at least one unit; there must be as many units.
+        Args:
+            num_batches: at most the number of units; every batch has at least one.
+            rng: gives the order.
+
+        Returns:
+            Ids [U] and ends [num_batches + 1].
         """
+        order = rng.permutation(len(self))
+        if self.lengths is None:
+            return self.ids[order], self._cut(order, num_batches)
+        pools = np.array_split(order, -(-num_batches // _POOL_BATCHES))
+        order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
+        batches = np.split(order, self._cut(order, num_batches)[1:-1])
+        mixed = [batches[number] for number in rng.permutation(num_batches)]
+        return self.ids[np.concatenate(mixed)], np.cumsum([0, *map(len, mixed)])
+
+    def _cut(self, order: LongArray, num_batches: int) -> LongArray:
         until, number = np.cumsum(self.rows[order]), np.arange(num_batches + 1)
         ends = np.searchsorted(until, np.linspace(0, until[-1], num_batches + 1), side="right")
         ends = np.maximum.accumulate(ends - number) + number
@@ -61,11 +80,9 @@ def epoch_batches(
 
     The same generator gives the same batches. A thread that works ahead builds tensors in chunks of many batches.
     """
-    order = rng.permutation(len(units))
-    ends = units.cut(order, num_batches)
+    ids, ends = units.batches(num_batches, rng)
     chunk = max(1, _CHUNK_ROWS * num_batches // units.num_rows)
     starts = range(first, num_batches, chunk)
-    ids = units.ids[order]
     parts = _ahead(lambda start: build(ids[ends[start] : ends[min(start + chunk, num_batches)]]), starts)
     for start, part in zip(starts, parts, strict=True):
         for number in range(start, min(start + chunk, num_batches)):

@@ -126,3 +126,30 @@ def test_counts_are_of_training_rows(toy_data: WorkerData) -> None:
 
     assert counts.sum().item() == len(toy_data.train_rows)
     assert counts[-2:].tolist() == [0, 0]
+
+
+def test_units_of_a_batch_have_similar_lengths_and_each_comes_once() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 60, 500)
+    units = Units(np.arange(500) + 1_000, np.maximum(lengths // 2, 1), lengths)
+
+    ids, ends = units.batches(40, np.random.default_rng(1))
+
+    assert sorted(ids.tolist()) == units.ids.tolist()
+    parts = np.split(lengths[ids - 1_000], ends[1:-1])
+    rows = [np.maximum(part // 2, 1).sum() for part in parts]
+    assert max(rows) - min(rows) < 2 * 30  # at most one unit more or less
+    spread = np.mean([part.max() - part.min() for part in parts])
+    assert spread < 10 < lengths.max() - lengths.min()
+    firsts = [part[0] for part in parts]
+    assert firsts != sorted(firsts)
+
+
+def test_every_batch_has_a_unit_even_if_one_has_most_rows() -> None:
+    units = Units(np.arange(5), np.array([1, 1, 100, 1, 1]))
+
+    for seed in range(20):
+        ids, ends = units.batches(5, np.random.default_rng(seed))
+
+        assert sorted(ids.tolist()) == [0, 1, 2, 3, 4]
+        assert np.diff(ends).tolist() == [1] * 5
