@@ -18,21 +18,27 @@ from training.features.processed import open_processed
 from training.held_out_queries import QueryGroup, held_out_queries
 from training.index import build_index
 from training.models.loading import open_two_tower
+from training.trainers.parts import REFIT, TRAINED
 
 
 def run(workspace: Workspace, bundle_dir: Path) -> str:
-    """Writes the bundle."""
-    two_tower_dir = workspace.output(train_two_tower.JOB)
+    """Writes the bundle of the served models."""
+    return write(workspace, bundle_dir, REFIT if workspace.config.refit else TRAINED)
+
+
+def write(workspace: Workspace, bundle_dir: Path, part: str) -> str:
+    """Writes the bundle of a part's models, see `training.trainers.parts`."""
+    two_tower_dir = workspace.output(train_two_tower.JOB) / part
     index_file = workspace.scratch(JOB) / "faiss.index"
     index_file.parent.mkdir(parents=True, exist_ok=True)
     index = build_index(
-        workspace.config.index, np.load(two_tower_dir / "candidate.npy"), index_file, _queries(workspace)
+        workspace.config.index, np.load(two_tower_dir / "candidate.npy"), index_file, _queries(workspace, two_tower_dir)
     )
     inputs = BundleInputs(
         processed_dir=workspace.output(preprocess.JOB),
         embeddings_dir=workspace.output(embed.JOB),
         two_tower_dir=two_tower_dir,
-        ranker_dir=workspace.output(train_ranker.JOB),
+        ranker_dir=workspace.output(train_ranker.JOB) / part,
         index_file=index_file,
         index_metrics=index.metrics(),
         config=workspace.config.model_dump(mode="json"),
@@ -42,12 +48,12 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
     return f"bundle {bundle_dir.name} with an {index.kind} index of {index.num_items:,} items"
 
 
-def _queries(workspace: Workspace) -> Sequence[QueryGroup]:
+def _queries(workspace: Workspace, two_tower_dir: Path) -> Sequence[QueryGroup]:
     """Queries that measure ANN recall."""
     processed = open_processed(workspace.output(preprocess.JOB))
     embeddings = open_embeddings(workspace.output(embed.JOB))
     items = processed.item_features(embeddings.text, embeddings.image)
-    two_tower = open_two_tower(workspace.output(train_two_tower.JOB), items)
+    two_tower = open_two_tower(two_tower_dir, items)
     config = workspace.config.index
     return held_out_queries(processed, items, two_tower, config.num_recall_queries, config.seed)
 

@@ -64,6 +64,8 @@ class JobConfig(StrictConfig):
     """Retrieval model and its training."""
     ranker: RankerTrainConfig = RankerTrainConfig()
     """Ranking model and its training."""
+    refit: bool = True
+    """Whether the served models are trained anew on training and validation days, with the same settings."""
     index: IndexConfig = IndexConfig()
     """Retrieval index."""
     evaluation: EvaluationConfig = EvaluationConfig()

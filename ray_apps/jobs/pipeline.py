@@ -14,7 +14,6 @@ from ray_apps.jobs import (
     preprocess,
     publish,
     simulate,
-    train_earlier,
     train_ranker,
     train_two_tower,
 )
@@ -26,7 +25,6 @@ JOBS = (
     simulate.JOB,
     preprocess.JOB,
     embed.JOB,
-    train_earlier.JOB,
     train_two_tower.JOB,
     train_ranker.JOB,
     build_index.JOB,

@@ -1,4 +1,8 @@
-"""Fits the transforms: those of users and context on training positives, those of items on the whole catalogue."""
+"""Fits the transforms: those of users and context on training positives, those of items on the whole catalogue.
+
+Items with a positive up to the last validation day have an id of their own: models that are trained on the validation
+days, too, use all of them, and the others leave out those that they have not seen.
+"""
 
 from __future__ import annotations
 
@@ -93,8 +97,8 @@ def fit_transforms(
     fitted = fit_features((one for one in schema.features if one.origin != "derived"), observed)
     vocabularies = fitted.vocabularies
     if schema.of(Side.ITEM):
-        trained_items = np.unique(flat(statistics["train_item_rows"]))
-        vocabularies |= {c.ITEM_ID: Vocabulary.fit(items[c.ITEM_ID].take(pa.array(trained_items)).to_pylist())}
+        known = pa.array(np.unique(flat(statistics["known_item_rows"])))
+        vocabularies |= {c.ITEM_ID: Vocabulary.fit(items[c.ITEM_ID].take(known).to_pylist())}
     return FittedTransforms(schema, vocabularies, fitted.numbers, timezone), fitted.left_out
 
 

@@ -47,7 +47,7 @@ STATISTICS: Final = pa.schema(
         ("positives_of_day", pa.list_(pa.int64())),
         ("train_user_rows", pa.list_(pa.int32())),
         ("train_user_events", pa.list_(pa.int64())),
-        ("train_item_rows", pa.list_(pa.int32())),
+        ("known_item_rows", pa.list_(pa.int32())),
         (_OF_CONTEXT, pa.list_(CONTEXT)),
         ("verdicts", pa.list_(pa.int64())),
         ("examples", pa.list_(pa.string())),
@@ -73,6 +73,7 @@ class PartitionSpec:
         item_launch: Unix seconds of each item's launch [I].
         first_day: first day of the window.
         train_end_day: last training day.
+        validation_end_day: last validation day.
         last_day: last day of the window.
         served: values that serving wrote; None = nothing was recorded.
         extra: further columns of the interactions.
@@ -87,6 +88,7 @@ class PartitionSpec:
     item_launch: LongArray
     first_day: int
     train_end_day: int
+    validation_end_day: int
     last_day: int
     served: ServedValues | None = None
     extra: tuple[c.Column, ...] = ()
@@ -269,7 +271,7 @@ def _fitted_on(events: pa.Table, subjects: pa.Table, rows: pa.Table, spec: Parti
         "early_times": timestamp[early[:NUM_EXAMPLES]],
         "item_rows": items,
         "first_events": first,
-        "train_item_rows": np.unique(events[ITEM_ROW].to_numpy()[train]),
+        "known_item_rows": np.unique(events[ITEM_ROW].to_numpy()[positive & (day <= spec.validation_end_day)]),
         _OF_CONTEXT: _one_list(context_values(spec.context, trained)),
     }
 

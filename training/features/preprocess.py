@@ -184,6 +184,7 @@ def partition_spec(
         item_launch=launch_times(raw.items),
         first_day=raw.split.first_day,
         train_end_day=raw.split.train_end_day,
+        validation_end_day=raw.split.validation_end_day,
         last_day=raw.split.last_day,
         served=ServedValues.read(raw.served_dir, raw.users[c.USER_ID].to_pylist(), categories),
         extra=raw.extra.get(c.INTERACTIONS.name, ()),

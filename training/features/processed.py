@@ -124,7 +124,7 @@ class Processed:
 
     @cached_property
     def item_encoded_id(self) -> IntArray:
-        """[I] int32 encoded item ids; 0 for items without a training positive."""
+        """[I] int32 encoded item ids; 0 for items without a positive up to the last validation day."""
         return self.transforms.encode(c.ITEM_ID, self.items[c.ITEM_ID].to_pylist())
 
     @cached_property

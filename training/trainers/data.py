@@ -135,6 +135,11 @@ class WorkerData:
         counts = np.bincount(self.events.item_row[self.train_rows], minlength=len(self.items))
         return total(torch.from_numpy(counts).to(device))
 
+    def knowing_its_items(self, device: torch.device) -> WorkerData:
+        """The same with the ids of items that have a training positive of any worker; the others become 0."""
+        known = self.counts(device).cpu().numpy() > 0
+        return replace(self, encoded_id=np.where(known, self.encoded_id, 0).astype(np.int32))
+
     def age_buckets_by_day(self) -> Tensor:
         """Age bucket of each item at the start of each day [D, I] int64; `NOT_LAUNCHED` until its day of launch."""
         calendar = self.transforms.calendar
@@ -170,7 +175,7 @@ def load_worker_data(
         worker: this worker's number.
         num_workers: all workers.
         validation_rows: most validation events of all workers together, spread evenly over the day.
-        last_day: last day to train on; None = the last training day.
+        last_day: last day to train on; None = the last training day. Validation rows are those after it.
 
     Raises:
         ConfigError: there are more workers than partitions.
@@ -183,7 +188,7 @@ def load_worker_data(
     info = processed.info
     end = info.train_end_day if last_day is None else last_day
     events = processed.events(range(worker, processed.num_partitions, num_workers))
-    validation = events.rows_between(info.validation_day, info.validation_end_day)
+    validation = events.rows_between(max(info.validation_day, end + 1), info.validation_end_day)
     labelled = np.zeros(len(events), dtype=bool) if events.label is None else ~np.isnan(events.label)
     wanted = min(len(validation), -(-validation_rows // num_workers))
     return WorkerData(

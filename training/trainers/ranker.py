@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, Self
@@ -15,7 +14,7 @@ from torch import nn
 
 from contracts.catalogue import ItemFeatures
 from contracts.clock import DAY_S
-from contracts.errors import ConfigError, DataError
+from contracts.errors import DataError
 from training.embeddings import open_embeddings
 from training.features.processed import Processed, open_processed
 from training.features.session_counts import SessionCounts
@@ -28,6 +27,7 @@ from training.models.schema import ModelSchema
 from training.trainers.config import TrainerConfig
 from training.trainers.data import load_worker_data
 from training.trainers.forward import Fold, ForwardTask
+from training.trainers.parts import EARLIER
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
 from training.trainers.ray_run import TrainJob, TrainSummary, run_training
 from training.trainers.steps.loop import use_sparse_gradients
@@ -76,31 +76,6 @@ class RankerTrainConfig(TrainerConfig):
         return self
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """A retriever that was trained on the days up to `last_day`, shop-local days since 1970-01-01."""
-
-    folder: Path
-    last_day: int
-
-
-def last_earlier_day(config: RankerTrainConfig, processed: Processed) -> int:
-    """The last day of the earlier retriever's training days.
-
-    Raises:
-        ConfigError: there is no such day.
-    """
-    info = processed.info
-    num_days = info.train_end_day - info.first_day + 1
-    later = max(1, round(config.forward_share * num_days))
-    if later >= num_days:
-        raise ConfigError(
-            f"ranker.forward_share={config.forward_share} of {num_days} training days leaves no day for the earlier "
-            "retriever; lower it, give more days, or set ranker.scores=in_sample"
-        )
-    return info.train_end_day - later
-
-
 def train_ranker(
     config: RankerTrainConfig,
     processed_dir: Path,
@@ -108,30 +83,30 @@ def train_ranker(
     two_tower_dir: Path,
     storage_dir: Path,
     out_dir: Path,
-    earlier: Sequence[Earlier] = (),
-    last_day: int | None = None,
+    last_days: Mapping[str, int],
 ) -> TrainSummary:
-    """Trains the ranker on the training days and writes its folder; see `run_training`.
+    """Trains a ranker for each retriever but the earlier one and writes their folders; see `run_training`.
 
     Args:
         config: the ranker and its training.
         processed_dir: of preprocessing.
         embeddings_dir: of embedding.
-        two_tower_dir: the retriever of the bundle.
+        two_tower_dir: has the retriever of each part.
         storage_dir: folder of checkpoints.
-        out_dir: the ranker's folder.
-        earlier: with scores=forward, retrievers of earlier days in order of time; each scores the rows from where it
-            stopped to where the next one did, the last one to the last day.
-        last_day: last day to train on; None = the last training day.
+        out_dir: has a folder for each part but `EARLIER`.
+        last_days: last day that each part trains on, see `training.trainers.parts`.
 
     Raises:
         ConfigError: more workers than partitions, or other history days than the two-tower's.
         DataError: a folder does not hold what it should, there are fewer rows than a batch, or no labels.
     """
     folders = processed_dir, embeddings_dir, two_tower_dir
-    build = partial(build_task, config, *folders, earlier=tuple(earlier), last_day=last_day)
-    job = TrainJob(config.ranker, build, config, (*folders, *(one.folder for one in earlier)))
-    return run_training(job, storage_dir, out_dir)
+    parts = {
+        part: partial(build_task, config, *folders, part=part, last_days=last_days)
+        for part in last_days
+        if part != EARLIER
+    }
+    return run_training(TrainJob(config.ranker, parts, config, folders), storage_dir, out_dir)
 
 
 def build_task(
@@ -143,23 +118,23 @@ def build_task(
     num_workers: int,
     device: torch.device,
     *,
-    earlier: Sequence[Earlier] = (),
-    last_day: int | None = None,
+    part: str,
+    last_days: Mapping[str, int],
 ) -> RankingTask:
-    """One worker's task."""
+    """One worker's task of a part."""
     processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
-    items = processed.item_features(embeddings.text, embeddings.image)
+    items, end = processed.item_features(embeddings.text, embeddings.image), last_days[part]
     data = load_worker_data(
         processed,
         items,
         worker=worker,
         num_workers=num_workers,
         validation_rows=config.validation_rows,
-        last_day=last_day,
-    )
+        last_day=end,
+    ).knowing_its_items(device)
     if config.ranker_rows == "label" and data.events.label is None:
         raise DataError("ranker_rows is label, but the interactions have no label column; use sampled_negatives")
-    retrieval, end = open_two_tower(two_tower_dir, items).to(device), last_day or processed.info.train_end_day
+    retrieval = open_two_tower(two_tower_dir / part, items).to(device)
     schema = ModelSchema.of(processed.transforms, items)
     model = build_model(config.ranker, config.shape.model_dump(), schema, ItemTensors(items, data.encoded_id))
     if config.init_from is not None:
@@ -169,25 +144,32 @@ def build_task(
     use_sparse_gradients(model, config.sparse_above)
     model.to(device)
     if config.scores == "forward":
-        folds = _folds(processed, items, model, earlier, end)
+        before = {two_tower_dir / name: day for name, day in last_days.items() if day < end}
+        folds = _folds(processed, items, model, before, end)
         return ForwardTask(model, retrieval, data, config.objective, folds, config.max_rows)
     task = LabelTask if config.ranker_rows == "label" else RankingTask
     return task(model, retrieval, data, config.objective)
 
 
 def _folds(
-    processed: Processed, items: ItemFeatures, model: nn.Module, earlier: Sequence[Earlier], end: int
+    processed: Processed, items: ItemFeatures, model: nn.Module, before: Mapping[Path, int], end: int
 ) -> list[Fold]:
-    """The retrievers of earlier days, what they score, and counts of items as of their end."""
-    if not earlier:
-        raise DataError("scores=forward needs a retriever that was trained on earlier days; run train_earlier first")
+    """The retrievers of earlier days, each with the days from where it stopped to where the next one did.
+
+    Args:
+        processed: the processed run.
+        items: its catalogue.
+        model: the ranker.
+        before: last day of each retriever's training, by folder, in order of time.
+        end: last day that the ranker trains on.
+    """
     folds = []
-    for one, last_day in zip(earlier, [*(later.last_day for later in earlier[1:]), end], strict=True):
+    for (folder, day), last_day in zip(before.items(), [*list(before.values())[1:], end], strict=True):
         counts = None
         if isinstance(model, MLPRanker) and model.counts is not None:
             counts = ItemCounts(model.schema.num_item_ids, model.counts.num_following)
-            _freeze(counts, processed, one.last_day)
-        folds.append(Fold(open_two_tower(one.folder, items), counts, one.last_day + 1, last_day))
+            _freeze(counts, processed, day)
+        folds.append(Fold(open_two_tower(folder, items), counts, day + 1, last_day))
     return folds
 
 

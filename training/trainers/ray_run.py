@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from training.trainers.steps.loop import Metrics, Progress, Task, TrainState, fi
 logger = logging.getLogger(__name__)
 
 _STATE: Final = "state.pt"
-_MODEL: Final = "model"
+_MODELS: Final = "models"
 _METRICS: Final = "metrics.json"
 BuildTask = Callable[[int, int, torch.device], Task]
 """Builds a worker's task from its number, the number of workers and its device."""
@@ -39,58 +39,62 @@ class TrainSummary:
     """Result of a training run.
 
     Attributes:
-        metrics: of the validation day, and `loss` and `rows_per_s` of the last epoch.
+        metrics: by part, of the validation day, and `loss` and `rows_per_s` of the last epoch.
         seconds: wall time, including the start of the workers.
-        out_dir: the model's folder.
+        out_dir: folder of the parts' folders.
     """
 
-    metrics: Metrics
+    metrics: Mapping[str, Metrics]
     seconds: float
     out_dir: Path
 
     def __str__(self) -> str:
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
-        return f"{self.out_dir.name}: {figures} in {self.seconds:.0f} s"
+        """The figures of the first part that was validated."""
+        validated = [metrics for metrics in self.metrics.values() if len(metrics) > 2]
+        figures = (validated or list(self.metrics.values()))[0]
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        others = f"; {len(self.metrics)} models" if len(self.metrics) > 1 else ""
+        return f"{shown}{others}"
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One training run, as every worker gets it.
+    """One training run, as every worker gets it: models that are trained one after the other by the same workers.
 
     Attributes:
         name: `two_tower` or the name of a ranker.
-        build: builds the worker's task.
+        parts: builds the worker's task of each part, by name, in order; a part may read the folders of those before.
         config: loop, optimizers and workers.
         inputs: folders that the run reads; with the config they identify the run.
     """
 
     name: str
-    build: BuildTask
+    parts: Mapping[str, BuildTask]
     config: TrainerConfig
     inputs: tuple[Path, ...] = field(default=())
 
     @property
     def run_name(self) -> str:
         """Name of the folder of checkpoints: an interrupted run continues there, a run with another config does not."""
-        identity = [self.config.model_dump_json(), *(str(path.resolve()) for path in self.inputs)]
+        identity = [self.config.model_dump_json(), *self.parts, *(str(path.resolve()) for path in self.inputs)]
         return f"{self.name}-{hashlib.sha256(chr(0).join(identity).encode()).hexdigest()[:12]}"
 
 
 def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummary:
-    """Trains with Ray Train and writes the model's folder; an earlier one is replaced.
+    """Trains with Ray Train and writes the folder of each part; an earlier one is replaced.
 
     Ray must be initialised; every node must see `storage_dir` and the job's inputs. An interrupted run continues from
     its last checkpoint, whether a worker or this process was lost.
 
     Args:
         job: what to train.
-        storage_dir: folder of checkpoints until the run is done.
-        out_dir: see `training.models.loading`, and metrics.json.
+        storage_dir: folder of checkpoints, and of the parts that are done, until the run is done.
+        out_dir: a folder for each part, see `training.models.loading`, with metrics.json.
     """
     config, started = job.config, time.perf_counter()
+    run_dir = storage_dir.resolve() / job.run_name
     trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={"job": job},
+        partial(_train_worker, job, run_dir / _MODELS),
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.num_workers,
             use_gpu=config.use_gpu,
@@ -104,49 +108,61 @@ def run_training(job: TrainJob, storage_dir: Path, out_dir: Path) -> TrainSummar
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
     )
-    kept = trainer.fit().checkpoint
-    assert kept is not None  # every epoch reports a checkpoint
-    with atomic_dir(out_dir) as folder, kept.as_directory() as checkpoint:
-        shutil.copytree(Path(checkpoint) / _MODEL, folder, dirs_exist_ok=True)
-        metrics: Metrics = dict(torch.load(Path(checkpoint) / _STATE, weights_only=True)["metrics"])
-        (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(storage_dir / job.run_name, ignore_errors=True)
+    trainer.fit()
+    with atomic_dir(out_dir) as folder:
+        shutil.copytree(run_dir / _MODELS, folder, dirs_exist_ok=True)
+    metrics = {part: json.loads((out_dir / part / _METRICS).read_text(encoding="utf-8")) for part in job.parts}
+    shutil.rmtree(run_dir, ignore_errors=True)
     return TrainSummary(metrics, time.perf_counter() - started, out_dir)
 
 
-def _train_worker(values: dict[str, TrainJob]) -> None:
-    """Code of every worker: builds its task, loads the run's checkpoint if there is one, and trains."""
-    job, context = values["job"], ray.train.get_context()
-    worker = context.get_world_rank()
+def _train_worker(job: TrainJob, models: Path) -> None:
+    """Code of every worker: trains the parts that are not done, from the run's checkpoint if there is one."""
+    resume = None
     threads = ThreadsByLoad(job.config.threads, torch.set_num_threads, fixed=job.config.fixed_threads)
     keep_freed_memory()
-    torch.manual_seed(job.config.seed)  # all workers start from the same weights
-    task = job.build(worker, context.get_world_size(), get_device())
-    resume = None
     if (checkpoint := ray.train.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             resume = torch.load(Path(folder) / _STATE, weights_only=True)
-        logger.info("%s continues at epoch %d, step %d", job.name, resume["epoch"], resume["step"])
-    progress, close = _progress_bar(job.name) if worker == 0 else (None, lambda: None)
-    keep = partial(_report, job, task)
+    for part in job.parts:
+        if not (models / part).exists():
+            state = None if resume is None or resume["part"] != part else resume["state"]
+            _train_part(job, part, models, state, threads.follow)
+
+
+def _train_part(
+    job: TrainJob, part: str, models: Path, resume: TrainState | None, before_step: Callable[[], None]
+) -> None:
+    """Trains one part; worker 0 writes its folder."""
+    context = ray.train.get_context()
+    worker = context.get_world_rank()
+    torch.manual_seed(job.config.seed)  # all workers start from the same weights
+    task = job.parts[part](worker, context.get_world_size(), get_device())
+    if resume is not None:
+        logger.info("%s, %s, continues at epoch %d, step %d", job.name, part, resume["epoch"], resume["step"])
+    progress, close = _progress_bar(f"{job.name} {part}") if worker == 0 else (None, lambda: None)
+    keep = partial(_report, part, worker)
     try:
-        fit(task, job.config, worker=worker, resume=resume, keep=keep, progress=progress, before_step=threads.follow)
+        metrics = fit(
+            task, job.config, worker=worker, resume=resume, keep=keep, progress=progress, before_step=before_step
+        )
     finally:
         close()
+    if worker == 0:
+        with atomic_dir(models / part) as folder:
+            save_model(job.name, task.model, folder)
+            (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    ray.train.report(metrics)  # the others wait for the folder, which the next part may read
 
 
-def _report(job: TrainJob, task: Task, state: TrainState) -> None:
-    """Reports metrics to Ray Train, and from worker 0 a checkpoint; the last one contains the model's folder."""
+def _report(part: str, worker: int, state: TrainState) -> None:
+    """Reports metrics to Ray Train, and from worker 0 a checkpoint."""
     metrics = state["metrics"]
-    if ray.train.get_context().get_world_rank() != 0:
+    if worker != 0:
         ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(state, Path(folder) / _STATE)
-        if state["epoch"] == job.config.epochs:
-            model_dir = Path(folder) / _MODEL
-            model_dir.mkdir()
-            save_model(job.name, task.model, model_dir)
+        torch.save({"part": part, "state": state}, Path(folder) / _STATE)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 

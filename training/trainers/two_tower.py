@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from training.embeddings import open_embeddings
@@ -39,17 +38,27 @@ def train_two_tower(
     embeddings_dir: Path,
     storage_dir: Path,
     out_dir: Path,
-    last_day: int | None = None,
+    last_days: Mapping[str, int],
 ) -> TrainSummary:
-    """Trains the two-tower on the training days, or those up to a day, and writes its folder; see `run_training`.
+    """Trains a two-tower on the days up to each of some last days and writes their folders; see `run_training`.
+
+    Args:
+        config: the model and its training.
+        processed_dir: of preprocessing.
+        embeddings_dir: of embedding.
+        storage_dir: folder of checkpoints.
+        out_dir: has a folder for each part.
+        last_days: last day to train on by part, see `training.trainers.parts`.
 
     Raises:
         ConfigError: more workers than partitions.
         DataError: a folder does not hold what it should, or there are fewer rows than a batch.
     """
-    build = partial(build_task, config, processed_dir, embeddings_dir, last_day=last_day)
-    job = TrainJob(TWO_TOWER, build, config, (processed_dir, embeddings_dir))
-    return run_training(job, storage_dir, out_dir)
+    parts = {
+        part: partial(build_task, config, processed_dir, embeddings_dir, last_day=day)
+        for part, day in last_days.items()
+    }
+    return run_training(TrainJob(TWO_TOWER, parts, config, (processed_dir, embeddings_dir)), storage_dir, out_dir)
 
 
 def build_task(
@@ -62,7 +71,7 @@ def build_task(
     *,
     last_day: int | None = None,
 ) -> RetrievalTask:
-    """One worker's task."""
+    """One worker's task on the days up to a last day; None = the last training day."""
     processed, embeddings = open_processed(processed_dir), open_embeddings(embeddings_dir)
     items = processed.item_features(embeddings.text, embeddings.image)
     data = load_worker_data(
@@ -72,14 +81,12 @@ def build_task(
         num_workers=num_workers,
         validation_rows=config.validation_rows,
         last_day=last_day,
-    )
-    counts = data.counts(device).cpu()
-    data = replace(data, encoded_id=np.where(counts.numpy() > 0, data.encoded_id, 0).astype(np.int32))
+    ).knowing_its_items(device)
     schema = ModelSchema.of(processed.transforms, items)
     model = build_model(TWO_TOWER, config.model.model_dump(), schema, ItemTensors(items, data.encoded_id))
     assert isinstance(model, TwoTower)
     if config.init_from is None:
-        model.start_from_counts(counts)
+        model.start_from_counts(data.counts(device).cpu())
     else:
         load_weights(model, config.init_from)
     use_sparse_gradients(model, config.sparse_above)

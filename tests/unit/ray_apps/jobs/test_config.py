@@ -21,7 +21,8 @@ def test_every_shipped_config_loads(path: Path) -> None:
 def test_the_reference_recipe_settles_every_option_of_the_models() -> None:
     config = load_job_config(CONFIGS / "reference.yaml")
     assert config.two_tower.model.history_length == config.ranker.model.history_length == 0
-    without_history = {"history_days", "history_dim", "history_heads"}
+    assert not config.refit
+    without_history = {"history_days", "history_dim", "history_heads", "transformer"}
     sections = (config.two_tower.model, config.two_tower.negatives, config.ranker.model, config.ranker.objective)
     for section in sections:
         left_open = set(type(section).model_fields) - section.model_fields_set - without_history
@@ -60,8 +61,12 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["ranker.model.history_days=7"], r"two_tower.model.history_days=30 differs from ranker.model.history_days=7"),
-        (["stores.history_length=8"], r"stores.history_length=8 is below the models' history_length=32"),
+        (["ranker.mlp.history_days=7"], r"two_tower.model.history_days=30 differs from ranker.mlp.history_days=7"),
+        (
+            ["ranker.ranker=dlrm", "ranker.model.history_days=7"],
+            r"two_tower.model.history_days=30 differs from ranker.model.history_days=7",
+        ),
+        (["stores.history_length=8"], r"stores.history_length=8 is below the models' history_length=64"),
         (["stores.history_days=20"], r"stores.history_days=20 is below the models' history_days=30; raise it"),
         (["shop=My-Shop"], r"shop: String should match pattern"),
         (
@@ -88,12 +93,13 @@ def test_given_tables_need_no_simulator(tmp_path: Path) -> None:
             [
                 "features={preset: none, columns: [{name: a, side: query, kind: categorical}, "
                 "{name: b, side: item, kind: numeric}]}",
+                "ranker.ranker=dlrm",
                 "ranker.model.price_in_bottom=true",
             ],
             r"price_in_bottom=true mixes the numbers of query and item, the features have \[\] and \['b'\]; set it",
         ),
         (
-            ["features.preset=none"],
+            ["features={preset: none, columns: []}"],
             "features: two-tower and ranker need features of items and of queries; take",
         ),
         (

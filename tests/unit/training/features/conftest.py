@@ -69,6 +69,7 @@ def spec(tmp_path: Path) -> Callable[..., PartitionSpec]:
             item_launch=np.zeros(len(ITEMS), dtype=np.int64),
             first_day=FIRST_DAY,
             train_end_day=FIRST_DAY + 2,
+            validation_end_day=FIRST_DAY + 3,
             last_day=FIRST_DAY + 4,
             extra=extra,
             context=schema.read_from("context"),

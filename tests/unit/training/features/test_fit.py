@@ -37,8 +37,8 @@ ITEMS = table(
     price=[1.0, np.e**2, None],
 )
 PARTS = (
-    {"train_user_rows": [0, 1], "train_user_events": [3, 1], "train_item_rows": [0, 2]},
-    {"train_user_rows": [2], "train_user_events": [9], "train_item_rows": [2]},
+    {"train_user_rows": [0, 1], "train_user_events": [3, 1], "known_item_rows": [0, 2]},
+    {"train_user_rows": [2], "train_user_events": [9], "known_item_rows": [2]},
 )
 
 
@@ -95,14 +95,14 @@ def test_prices_are_of_the_whole_catalogue() -> None:
 def test_a_shop_without_ages_and_prices() -> None:
     users = table(user_id=["u1"], age=[None], gender=[None])
     items = table(item_id=["i1"], category_l1=[None], category_l2=[None], gender=[None], price=[None])
-    part = {"train_user_rows": [0], "train_user_events": [1], "train_item_rows": [0]}
+    part = {"train_user_rows": [0], "train_user_events": [1], "known_item_rows": [0]}
     fitted = shop(part, users=users, items=items)
     assert fitted.numbers["age_norm"] == fitted.numbers["price_log_norm"] == NumberFit()
     assert fitted.cardinality("gender") == 1
 
 
 def test_one_age_and_one_price_do_not_divide_by_zero() -> None:
-    part = {"train_user_rows": [0], "train_user_events": [4], "train_item_rows": [0]}
+    part = {"train_user_rows": [0], "train_user_events": [4], "known_item_rows": [0]}
     fitted = shop(part, users=USERS.slice(0, 1), items=ITEMS.slice(1, 1))
     assert (fitted.numbers["age_norm"].std, fitted.numbers["price_log_norm"].std) == (1.0, 1.0)
 
@@ -216,7 +216,7 @@ def test_numbers_within_categories_of_a_shop_without_numbers() -> None:
     within = {"name": "price", "side": "item", "kind": "numeric", "encode": {"within": "kind"}}
     schema = FeatureSchema((kind, Feature.model_validate(within)))
     items = table(item_id=["i1"], kind=["a"], price=[None])
-    fitted = fit_transforms(schema, statistics({"train_item_rows": [0]}), USERS, items, "UTC")[0]
+    fitted = fit_transforms(schema, statistics({"known_item_rows": [0]}), USERS, items, "UTC")[0]
     assert fitted.numbers["price"] == NumberFit(means=(0, 0), stds=(1, 1))
 
 

@@ -125,7 +125,7 @@ def test_statistics_are_of_training_positives(encode_rows: Encode, spec: Spec) -
     statistics, _, _ = finish(encode_rows(rows), spec(positive_events=("cart",)))
     assert statistics["train_user_rows"] == [1]
     assert statistics["train_user_events"] == [2]
-    assert statistics["train_item_rows"] == [0, 2]
+    assert statistics["known_item_rows"] == [0, 2]  # of the validation day, too
     assert statistics["train_context"] == [
         {"column": "device_type", "value": "app", "number": None, "weight": 1.0}  # the other positive told none
     ]

@@ -119,7 +119,7 @@ def test_info_and_transforms(shop: Processed) -> None:
 
 
 def test_items_and_their_features(shop: Processed) -> None:
-    assert shop.item_encoded_id.tolist() == [1, 2, 0, 0]  # i3 and i4 have no training positive
+    assert shop.item_encoded_id.tolist() == [1, 2, 3, 0]  # i4 has a positive on the test day only
     assert shop.item_category.tolist() == [1, 1, 2, 0]
     assert shop.launched_at.tolist() == [0, START, START + DAY_S, START + 4 * DAY_S]
     text, image = np.ones((4, 3), dtype=np.float32), np.zeros((4, 2), dtype=np.float32)

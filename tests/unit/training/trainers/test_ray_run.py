@@ -72,7 +72,7 @@ def task_builder(data: WorkerData, schema: ModelSchema, folder: Path, *, kill: b
 def test_training_finishes_after_a_worker_was_killed(
     toy_data: WorkerData, toy_schema: ModelSchema, tmp_path: Path
 ) -> None:
-    job = TrainJob("two_tower", task_builder(toy_data, toy_schema, tmp_path, kill=True), CONFIG)
+    job = TrainJob("two_tower", {"a": task_builder(toy_data, toy_schema, tmp_path, kill=True)}, CONFIG)
 
     summary = run_training(job, tmp_path / "storage", tmp_path / "model")
 
@@ -80,12 +80,39 @@ def test_training_finishes_after_a_worker_was_killed(
     expected = task_builder(toy_data, toy_schema, tmp_path, kill=False)(0, 1, torch.device("cpu"))
     torch.set_num_threads(1)
     metrics = fit(expected, CONFIG)
-    assert summary.metrics["recall@10"] == pytest.approx(metrics["recall@10"])
-    trained = open_two_tower(tmp_path / "model", toy_data.items).state_dict()
+    assert summary.metrics["a"]["recall@10"] == pytest.approx(metrics["recall@10"])
+    trained = open_two_tower(tmp_path / "model" / "a", toy_data.items).state_dict()
     for name, value in expected.model.state_dict().items():
         torch.testing.assert_close(trained[name], value, msg=lambda text, name=name: f"{name}: {text}")
-    assert json.loads((tmp_path / "model" / "metrics.json").read_text()) == summary.metrics
+    assert json.loads((tmp_path / "model" / "a" / "metrics.json").read_text()) == summary.metrics["a"]
     assert not (tmp_path / "storage" / job.run_name).exists()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_killed_run_of_several_parts_goes_on_in_its_part(
+    toy_data: WorkerData, toy_schema: ModelSchema, tmp_path: Path
+) -> None:
+    builds = []
+    for name, kill in (("first", False), ("second", True)):
+        (tmp_path / name).mkdir()
+        builds.append(task_builder(toy_data, toy_schema, tmp_path / name, kill=kill))
+
+    def count_builds(worker: int, num_workers: int, device: torch.device) -> Task:
+        with (tmp_path / "first" / "builds").open("a") as file:
+            file.write("x")
+        return builds[0](worker, num_workers, device)
+
+    job = TrainJob("two_tower", {"first": count_builds, "second": builds[1]}, CONFIG)
+
+    summary = run_training(job, tmp_path / "storage", tmp_path / "model")
+
+    assert (tmp_path / "second" / "killed").exists()
+    assert (tmp_path / "first" / "builds").read_text() == "x"  # it was done before the worker died
+    assert summary.metrics["first"]["recall@10"] == pytest.approx(summary.metrics["second"]["recall@10"])
+    first, second = (open_two_tower(tmp_path / "model" / part, toy_data.items).state_dict() for part in job.parts)
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, msg=lambda text, name=name: f"{name}: {text}")
+    assert "2 models" in str(summary)
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -93,14 +120,14 @@ def test_two_workers_keep_their_replicas_identical(
     toy_data: WorkerData, toy_schema: ModelSchema, tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(update={"num_workers": 2})
-    job = TrainJob("two_tower", task_builder(toy_data, toy_schema, tmp_path, kill=False), config)
+    job = TrainJob("two_tower", {"a": task_builder(toy_data, toy_schema, tmp_path, kill=False)}, config)
 
     summary = run_training(job, tmp_path / "storage", tmp_path / "model")
 
     first, second = (torch.load(tmp_path / f"weights-{worker}.pt", weights_only=True) for worker in range(2))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-    assert summary.metrics["recall@10"] > 0.8
+    assert summary.metrics["a"]["recall@10"] > 0.8
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -118,15 +145,15 @@ def test_a_worker_has_fewer_threads_where_others_need_the_cores(
         return task
 
     config = CONFIG.model_copy(update={"threads": 2, "epochs": 1})
-    run_training(TrainJob("two_tower", build_on_busy_machine, config), tmp_path / "storage", tmp_path / "model")
+    run_training(TrainJob("two_tower", {"a": build_on_busy_machine}, config), tmp_path / "storage", tmp_path / "model")
     assert [torch.load(tmp_path / name) for name in ("before.pt", "threads-0.pt")] == [2, 1]
 
 
 def test_runs_of_other_configs_or_inputs_have_other_names(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
     build = task_builder(toy_data, toy_schema, Path(), kill=False)
     configs = (CONFIG, CONFIG, CONFIG.model_copy(update={"seed": 1}))
-    names = [TrainJob("two_tower", build, config, (Path("a"),)).run_name for config in configs]
-    names.append(TrainJob("two_tower", build, CONFIG, (Path("b"),)).run_name)
+    names = [TrainJob("two_tower", {"a": build}, config, (Path("a"),)).run_name for config in configs]
+    names.append(TrainJob("two_tower", {"a": build}, CONFIG, (Path("b"),)).run_name)
 
     assert names[0] == names[1]
     assert len(set(names)) == 3
@@ -143,7 +170,7 @@ def test_a_run_that_diverges_says_so_and_leaves_no_model(
             next(task.model.parameters()).fill_(torch.nan)
         return task
 
-    job = TrainJob("two_tower", build, CONFIG.model_copy(update={"max_failures": 0}))
+    job = TrainJob("two_tower", {"a": build}, CONFIG.model_copy(update={"max_failures": 0}))
 
     with pytest.raises(Exception, match="loss of step 1 is nan") as raised:
         run_training(job, tmp_path / "storage", tmp_path / "model")
