@@ -46,6 +46,8 @@ class BundleInputs:
         two_tower_dir, ranker_dir: of the trainers.
         index_file: of `training.index.build_index`.
         index_metrics: of its summary.
+        judged_dirs: folders of the models whose validation figures the manifest shows, `two_tower` and `ranker`; None =
+            the bundle's own models.
         config: the job's config, as values.
         parent: bundle that it is made from.
         seed: of the sample that the reference statistics are taken from.
@@ -57,6 +59,7 @@ class BundleInputs:
     ranker_dir: Path
     index_file: Path
     index_metrics: Mapping[str, float] = field(default_factory=dict)
+    judged_dirs: tuple[Path, Path] | None = None
     config: Mapping[str, JsonValue] = field(default_factory=dict)
     parent: str | None = None
     seed: int = 0
@@ -84,6 +87,7 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
     events = processed.events()
     counts = decayed_counts(events.item_row, events.timestamp, len(items), int(events.timestamp.max()))
     history, popularity = _history(inputs), _popularity(inputs, processed, events)
+    judged = inputs.judged_dirs or (inputs.two_tower_dir, inputs.ranker_dir)
     return BundleParts(
         shop=info.shop,
         raw_dir=info.raw_dir,
@@ -109,8 +113,8 @@ def collect_parts(inputs: BundleInputs) -> BundleParts:
         history=history,
         seen_events=info.seen_events,
         metrics={
-            **_metrics("two_tower", inputs.two_tower_dir),
-            **_metrics("ranker", inputs.ranker_dir),
+            **_metrics("two_tower", judged[0]),
+            **_metrics("ranker", judged[1]),
             **inputs.index_metrics,
         },
         missing=info.missing,

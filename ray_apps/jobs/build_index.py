@@ -28,7 +28,8 @@ def run(workspace: Workspace, bundle_dir: Path) -> str:
 
 def write(workspace: Workspace, bundle_dir: Path, part: str) -> str:
     """Writes the bundle of a part's models, see `training.trainers.parts`."""
-    two_tower_dir = workspace.output(train_two_tower.JOB) / part
+    two_towers, rankers = workspace.output(train_two_tower.JOB), workspace.output(train_ranker.JOB)
+    two_tower_dir = two_towers / part
     index_file = workspace.scratch(JOB) / "faiss.index"
     index_file.parent.mkdir(parents=True, exist_ok=True)
     index = build_index(
@@ -38,9 +39,10 @@ def write(workspace: Workspace, bundle_dir: Path, part: str) -> str:
         processed_dir=workspace.output(preprocess.JOB),
         embeddings_dir=workspace.output(embed.JOB),
         two_tower_dir=two_tower_dir,
-        ranker_dir=workspace.output(train_ranker.JOB) / part,
+        ranker_dir=rankers / part,
         index_file=index_file,
         index_metrics=index.metrics(),
+        judged_dirs=(two_towers / TRAINED, rankers / TRAINED),
         config=workspace.config.model_dump(mode="json"),
         seed=workspace.config.seed,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contracts.bundle import open_bundle
 from contracts.records import shop_records
-from ray_apps.jobs import build_index, preprocess, simulate
+from ray_apps.jobs import build_before, build_index, preprocess, simulate
 from ray_apps.jobs.cli import main
 from ray_apps.jobs.workspace import Job, Workspace
 from serving.running.recommend import local_recommend
@@ -20,7 +20,10 @@ from training.simulator.truth import TRUTH
 
 def run(workspace: Workspace, report_dir: Path) -> str:
     """Writes the report."""
-    bundle = open_bundle(workspace.output(build_index.JOB))
+    bundle, before = open_bundle(workspace.output(build_index.JOB)), None
+    if build_before.JOB.applies(workspace.config):
+        unrefit = open_bundle(workspace.output(build_before.JOB))
+        before = local_recommend(unrefit), unrefit
     raw_dir = workspace.output(simulate.JOB)
     report = evaluate(
         workspace.config.evaluation,
@@ -30,6 +33,7 @@ def run(workspace: Workspace, report_dir: Path) -> str:
         Oracle.open(raw_dir) if (raw_dir / TRUTH).is_dir() else None,
         report_dir,
         shop_records(workspace.config.stores.records_dir, workspace.config.shop),
+        before,
     )
     return f"HR@10 {number(report.values['pipeline']['hr@10']['value'])}, {report_dir / 'report.html'}"
 
@@ -38,7 +42,7 @@ JOB = Job(
     name="evaluate",
     purpose="Judges the bundle on the held-out days and writes report.json and report.html.",
     sections=("evaluation",),
-    inputs=(simulate.JOB, preprocess.JOB, build_index.JOB),
+    inputs=(simulate.JOB, preprocess.JOB, build_index.JOB, build_before.JOB),
     run=run,
     place=lambda workspace, _identity: f"reports/{workspace.output(build_index.JOB).name}",
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ray_apps.console import say
 from ray_apps.jobs import (
+    build_before,
     build_index,
     embed,
     evaluate,
@@ -28,6 +29,7 @@ JOBS = (
     train_two_tower.JOB,
     train_ranker.JOB,
     build_index.JOB,
+    build_before.JOB,
     evaluate.JOB,
     publish.JOB,
     materialize.JOB,

@@ -53,6 +53,7 @@ def evaluate(
     oracle: Oracle | None,
     out_dir: Path,
     records_dir: Path | None = None,
+    before: tuple[Recommend, Bundle] | None = None,
 ) -> Report:
     """Evaluates a bundle on the last day and writes report.json and report.html.
 
@@ -64,6 +65,7 @@ def evaluate(
         oracle: of the simulated shop; None for real tables.
         out_dir: folder of the report; replaced if it exists.
         records_dir: folder of the shop's records; impressions of users erased there are left out.
+        before: pipeline and bundle of the models before the refit; None if the bundle's models are those.
 
     Raises:
         DataError: bundle and processed run have other catalogues, or the test day has no positives.
@@ -80,10 +82,14 @@ def evaluate(
         pipeline = run_pipeline(recommend, bundle, processed, day, config, filtered=False)
     with stopwatch("pipeline_filtered"):
         filtered = run_pipeline(recommend, bundle, processed, day, config, filtered=True)
+    unrefit = None
+    if before is not None:
+        with stopwatch("pipeline_before_refit"):
+            unrefit = run_pipeline(*before, processed, day, config, filtered=False)
     baselines = run_baselines(day, config, stopwatch)
     best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
     with stopwatch("figures"):
-        outcomes = Outcomes(pipeline, filtered, baselines, best)
+        outcomes = Outcomes(pipeline, filtered, unrefit, baselines, best)
         figures = report_figures(config, processed, bundle, day, outcomes)
     with stopwatch("impressions"):
         clicks = _impressions(processed, bundle, config, figures["warnings"], oracle is not None, records_dir)

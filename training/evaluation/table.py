@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from training.evaluation.bootstrap import Figure
-from training.evaluation.figures import Figures
+from training.evaluation.figures import SHARED, Figures
 from training.evaluation.values import ReportValues
 
 _COLUMNS: Final = ("hr@10", "ndcg@10", "mrr", "recall@300")
@@ -20,7 +20,8 @@ def main_table(report: ReportValues) -> str:
         f"{shop}: {data['events']:,} events, {data['users']:,} users, {data['items']:,} items; "
         f"{data['test_events']:,} events of {data['test_day']}"
     )
-    lines = [title, "", "seen filter off".ljust(_WIDTH) + "".join(name.rjust(_column_width(name)) for name in _COLUMNS)]
+    head = "seen filter off".ljust(_WIDTH) + "".join(name.rjust(_column_width(name)) for name in _COLUMNS)
+    lines = [report["headline"], title, "", head]
     rows = {"pipeline": report["pipeline"], **report["baselines"], "oracle": report["oracle"]["full"]}
     lines += [_row(name, figures) for name, figures in rows.items() if figures is not None]
     lines += ["", "seen filter on"]
@@ -37,6 +38,10 @@ def main_table(report: ReportValues) -> str:
 def _closing(report: ReportValues) -> list[str]:
     found = {name: _short(figure) for name, figure in report["retrieval"].items() if not isinstance(figure, str)}
     lines = [f"retrieval recall@100 {found['recall@100']}, recall@300 {found['recall@300']}"]
+    if (refit := report["refit"]) is not None:
+        parts = {name: (refit["before"][name], refit["after"][name]) for name in SHARED}
+        texts = (f"{name} {_short(before)} before, {_short(after)} after" for name, (before, after) in parts.items())
+        lines.append(f"refit on the validation days: {'; '.join(texts)}; served: after")
     shares = {
         "captured share": report["captured_share"],
         "captured share, filter on": report["captured_share_filtered"],

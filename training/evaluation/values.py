@@ -19,6 +19,7 @@ from training.evaluation.features import FeatureRow, feature_rows
 from training.evaluation.figures import CURVE_K, POPULARITIES, SHARED, FigureMaker, Figures, content_vectors
 from training.evaluation.ranked import Ranked
 from training.evaluation.runs import OracleRun, PipelineRun
+from training.evaluation.summary import RefitSection, headline, refit_section
 from training.evaluation.test_day import TestDay
 from training.features.processed import Processed
 from training.index import METRICS, NUM_QUERIES
@@ -61,14 +62,19 @@ class OracleComparison(TypedDict):
 
 
 class ReportFigures(OracleComparison):
-    """Figures of the methods, by method and metric; null where a method was not run."""
+    """Figures of the methods, by method and metric; null where a method was not run.
 
+    `refit` is null if the served models are trained on the training days only.
+    """
+
+    headline: str
     bundle_version: str
     warnings: list[str]
     data: DataSection
     features: list[FeatureRow]
     pipeline: Figures
     pipeline_filtered: Figures
+    refit: RefitSection | None
     retrieval: Section
     ranking: Section
     baselines: dict[str, Figures | None]
@@ -89,10 +95,14 @@ class ReportValues(ReportFigures):
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes of all methods on the test day; a baseline has two: plain, and without the seen items."""
+    """Outcomes of all methods on the test day; a baseline has two: plain, and without the seen items.
+
+    `before` is the pipeline of the models before the refit; None if the served models are those.
+    """
 
     pipeline: PipelineRun
     filtered: PipelineRun
+    before: PipelineRun | None
     baselines: Mapping[str, tuple[Ranked, Ranked] | None]
     oracle: OracleRun | None
 
@@ -115,16 +125,19 @@ def report_figures(
 ) -> ReportFigures:
     """Everything but impressions and timings."""
     make = FigureMaker(day, config.num_replicates, config.seed)
+    pipeline, baselines = make.single(outcomes.pipeline.ranked), _baselines(make, outcomes, filtered=False)
     return {
+        "headline": headline(pipeline, baselines),
         "bundle_version": bundle.version,
         "warnings": [*bundle.manifest.warnings, *_warnings(config, day, outcomes)],
         "data": _data(processed, bundle, day, is_simulated=outcomes.oracle is not None),
         "features": feature_rows(processed),
-        "pipeline": make.single(outcomes.pipeline.ranked),
+        "pipeline": pipeline,
         "pipeline_filtered": make.single(outcomes.filtered.ranked),
+        "refit": refit_section(make, outcomes.before, outcomes.pipeline),
         "retrieval": _retrieval(make, outcomes, bundle),
         "ranking": _ranking(make, outcomes.pipeline),
-        "baselines": _baselines(make, outcomes, filtered=False),
+        "baselines": baselines,
         "baselines_filtered": _baselines(make, outcomes, filtered=True),
         "oracle": _oracle(make, outcomes.oracle),
         "segments": _segments(make, processed, outcomes),

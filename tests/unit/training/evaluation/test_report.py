@@ -25,6 +25,7 @@ from training.evaluation.features import feature_rows
 from training.evaluation.figures import FigureMaker
 from training.evaluation.plots import curves_plot, methods_plot, segments_plot
 from training.evaluation.ranked import Ranked
+from training.evaluation.summary import headline
 from training.evaluation.test_day import test_day as collect
 from training.features.processed import Processed, open_processed
 
@@ -197,10 +198,47 @@ def test_the_page_shows_warnings_first_and_needs_nothing_else(simulated: dict[st
 
 def test_the_main_table_has_every_method(simulated: dict[str, Any]) -> None:
     table = main_table(simulated)
-    assert table.startswith("hard debug: 140 events, 5 users, 12 items; 10 events of 2026-01-14")
+    first, second, *_ = table.splitlines()
+    assert first == simulated["headline"]
+    assert second == "hard debug: 140 events, 5 users, 12 items; 10 events of 2026-01-14"
     for name in ("pipeline", "popularity_all", "item_knn", "markov", "ease", "oracle", "captured share"):
         assert name in table
     assert "! the picture encoder is a stand-in" in table
+
+
+def test_the_refit_is_compared_with_what_was_before(processed: Processed, bundle: Bundle, tmp_path: Path) -> None:
+    before = OnlyItem(bundle), bundle
+    report = evaluate(CONFIG, processed, bundle, ByRow(bundle), None, tmp_path / "a", before=before)
+    same = evaluate(CONFIG, processed, bundle, ByRow(bundle), None, tmp_path / "b", before=(ByRow(bundle), bundle))
+    alone = evaluate(CONFIG, processed, bundle, ByRow(bundle), None, tmp_path / "c")
+
+    refit = report.values["refit"]
+    assert refit is not None
+    assert refit["after"]["hr@10"] == report.values["pipeline"]["hr@10"]
+    values = [refit[name]["hr@10"]["value"] for name in ("before", "after", "gain")]
+    assert values[2] == pytest.approx(values[1] - values[0])
+    assert same.values["refit"] is not None
+    assert same.values["refit"]["gain"]["hr@10"]["value"] == 0
+    assert "served: after" in str(report)
+    assert "Before and after the refit" in (tmp_path / "a/report.html").read_text()
+    assert alone.values["refit"] is None
+    assert "refit" not in str(alone)
+    assert "after the refit" not in (tmp_path / "c/report.html").read_text()
+
+
+def figures(value: float, ndcg: float = 0.0) -> dict[str, Any]:
+    return {"hr@10": {"value": value}, "ndcg@10": {"value": ndcg}}
+
+
+def test_the_headline_says_whether_a_baseline_is_above() -> None:
+    good, none = {"ease": figures(0.2, 0.01), "markov": figures(0.3, 0.02)}, {"ease": None}
+
+    assert headline(figures(0.31, 0.03), good) == (
+        "The pipeline is above every baseline: ndcg@10 0.0300; the best of them, markov, has 0.0200."
+    )
+    assert headline(figures(0.29, 0.03), good).startswith("The baseline markov is above the pipeline: hr@10 0.3000 aga")
+    assert headline(figures(0.31, 0.015), good).startswith("The baseline markov is above the pipeline: ndcg@10 0.0200")
+    assert headline(figures(0.31), none) == "No baseline was run."
 
 
 def test_without_an_oracle_its_sections_are_null(processed: Processed, bundle: Bundle, tmp_path: Path) -> None:
@@ -208,7 +246,7 @@ def test_without_an_oracle_its_sections_are_null(processed: Processed, bundle: B
     assert set(report["oracle"].values()) == {None}
     assert report["captured_share"] is report["captured_share_filtered"] is report["regret"] is None
     assert report["data"]["preset"] is report["data"]["size"] is None
-    assert main_table(report).startswith("tiny: 140 events")
+    assert main_table(report).splitlines()[1].startswith("tiny: 140 events")
     assert "What each signal is worth" not in (tmp_path / "report/report.html").read_text()
 
 
