@@ -12,7 +12,7 @@ class MLPConfig(StrictConfig):
 
     hidden_dims: tuple[int, ...] = Field(default=(64, 32), min_length=1)
     """Hidden layers."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the hidden layers."""
     history_length: int = Field(default=64, ge=0)
     """Last interactions that the inputs are computed from; 0 for none."""
