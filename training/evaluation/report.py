@@ -70,11 +70,7 @@ def evaluate(
     Raises:
         DataError: bundle and processed run have other catalogues, or the test day has no positives.
     """
-    if processed.items[c.ITEM_ID].to_pylist() != list(bundle.strings("items/item_id")):
-        raise DataError(
-            f"bundle {bundle.version} and the run in {processed.path} have different catalogues; "
-            "evaluate a bundle on the run that it was made from"
-        )
+    _check_catalogue(processed, bundle)
     stopwatch = Stopwatch()
     with stopwatch("events"):
         day = test_day(processed.events(), processed.info.last_day, np.asarray(bundle.items.launched_at), config)
@@ -82,10 +78,8 @@ def evaluate(
         pipeline = run_pipeline(recommend, bundle, processed, day, config, filtered=False)
     with stopwatch("pipeline_filtered"):
         filtered = run_pipeline(recommend, bundle, processed, day, config, filtered=True)
-    unrefit = None
-    if before is not None:
-        with stopwatch("pipeline_before_refit"):
-            unrefit = run_pipeline(*before, processed, day, config, filtered=False)
+    with stopwatch("pipeline_before_refit"):
+        unrefit = None if before is None else run_pipeline(*before, processed, day, config, filtered=False)
     baselines = run_baselines(day, config, stopwatch)
     best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
     with stopwatch("figures"):
@@ -99,6 +93,14 @@ def evaluate(
         (folder / REPORT_JSON).write_text(json.dumps(values, indent=2, allow_nan=False), encoding="utf-8")
         (folder / REPORT_HTML).write_text(render_page(values), encoding="utf-8")
     return Report(values, out_dir)
+
+
+def _check_catalogue(processed: Processed, bundle: Bundle) -> None:
+    if processed.items[c.ITEM_ID].to_pylist() != list(bundle.strings("items/item_id")):
+        raise DataError(
+            f"bundle {bundle.version} and the run in {processed.path} have different catalogues; "
+            "evaluate a bundle on the run that it was made from"
+        )
 
 
 def _impressions(
