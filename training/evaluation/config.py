@@ -18,6 +18,8 @@ class EvaluationConfig(StrictConfig):
     """Most users whose whole test day is predicted (second protocol); a seeded sample if there are more."""
     max_ablation_events: int = Field(default=5_000, ge=1)
     """Most events that the ablated oracles score; see their `n`."""
+    max_training_events: int = Field(default=3_000, ge=1)
+    """Most events of the last training day that are scored beside those of the test day."""
     batch_size: int = Field(default=64, ge=1)
     """Queries per call of the pipeline."""
     candidates_k: int = Field(default=300, ge=10)

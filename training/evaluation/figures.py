@@ -46,7 +46,7 @@ class FigureMaker:
     """
 
     def __init__(self, day: TestDay, num_replicates: int, seed: int) -> None:
-        self.day = day
+        self.day, self.num_replicates, self.seed = day, num_replicates, seed
         self.bootstrap = UserBootstrap(day.subject, num_replicates, seed)
         self._queries, self._targets = day.targets_of_day()
 

@@ -17,6 +17,8 @@ from training.evaluation.test_day import TestDay
 LIST_K: Final = 10
 ScoreBlocks = Iterable[tuple[LongArray, FloatArray]]
 """Queries [B] and their scores of all items [B, I]; -inf is never recommended."""
+_BLOCK_SCORES: Final = 1_500_000
+"""Scores held at once: queries of a block times items."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +109,8 @@ def target_ranks(scores: FloatArray, target: IntArray, ties: AnyArray) -> IntArr
     above = np.count_nonzero(scores > own[:, None], axis=1)
     equal = (scores == own[:, None]) & (ties < ties[target][:, None])
     return np.where(np.isfinite(own), above + np.count_nonzero(equal, axis=1) + 1, 0).astype(np.int32)
+
+
+def block_rows_for(num_items: int) -> int:
+    """Queries per block, limited by the memory of the scores."""
+    return max(16, _BLOCK_SCORES // num_items)

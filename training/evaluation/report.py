@@ -16,10 +16,12 @@ from contracts.files import atomic_dir
 from contracts.recommend import Recommend
 from training.evaluation.clicks import ClickSection, click_section, has_impressions
 from training.evaluation.config import EvaluationConfig
+from training.evaluation.nats import retrieval_nats
 from training.evaluation.page import render_page
 from training.evaluation.runs import Stopwatch, run_baselines, run_oracle, run_pipeline
+from training.evaluation.summary import TrainingRows
 from training.evaluation.table import main_table
-from training.evaluation.test_day import test_day
+from training.evaluation.test_day import TestDay, test_day
 from training.evaluation.values import Outcomes, ReportValues, report_figures
 from training.features.config import PreprocessConfig
 from training.features.processed import Processed
@@ -74,16 +76,8 @@ def evaluate(
     stopwatch = Stopwatch()
     with stopwatch("events"):
         day = test_day(processed.events(), processed.info.last_day, np.asarray(bundle.items.launched_at), config)
-    with stopwatch("pipeline"):
-        pipeline = run_pipeline(recommend, bundle, processed, day, config, filtered=False)
-    with stopwatch("pipeline_filtered"):
-        filtered = run_pipeline(recommend, bundle, processed, day, config, filtered=True)
-    with stopwatch("pipeline_before_refit"):
-        unrefit = None if before is None else run_pipeline(*before, processed, day, config, filtered=False)
-    baselines = run_baselines(day, config, stopwatch)
-    best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
+    outcomes = _outcomes(config, processed, bundle, recommend, oracle, before, day, stopwatch)
     with stopwatch("figures"):
-        outcomes = Outcomes(pipeline, filtered, unrefit, baselines, best)
         figures = report_figures(config, processed, bundle, day, outcomes)
     with stopwatch("impressions"):
         clicks = _impressions(processed, bundle, config, figures["warnings"], oracle is not None, records_dir)
@@ -93,6 +87,49 @@ def evaluate(
         (folder / REPORT_JSON).write_text(json.dumps(values, indent=2, allow_nan=False), encoding="utf-8")
         (folder / REPORT_HTML).write_text(render_page(values), encoding="utf-8")
     return Report(values, out_dir)
+
+
+def _outcomes(
+    config: EvaluationConfig,
+    processed: Processed,
+    bundle: Bundle,
+    recommend: Recommend,
+    oracle: Oracle | None,
+    before: tuple[Recommend, Bundle] | None,
+    day: TestDay,
+    stopwatch: Stopwatch,
+) -> Outcomes:
+    """Runs every method; the oracle and the pipeline also on rows of the last training day."""
+    with stopwatch("pipeline"):
+        pipeline = run_pipeline(recommend, bundle, processed, day, config, filtered=False)
+    with stopwatch("pipeline_filtered"):
+        filtered = run_pipeline(recommend, bundle, processed, day, config, filtered=True)
+    with stopwatch("pipeline_before_refit"):
+        unrefit = None if before is None else run_pipeline(*before, processed, day, config, filtered=False)
+    with stopwatch("retrieval_nats"):
+        nats = retrieval_nats(bundle, processed, day)
+    with stopwatch("training_rows"):
+        training = _training_rows(config, processed, bundle, recommend, oracle, day)
+    baselines = run_baselines(day, config, stopwatch)
+    best = None if oracle is None else run_oracle(oracle, processed, day, config, stopwatch)
+    return Outcomes(pipeline, filtered, unrefit, nats, training, baselines, best)
+
+
+def _training_rows(
+    config: EvaluationConfig,
+    processed: Processed,
+    bundle: Bundle,
+    recommend: Recommend,
+    oracle: Oracle | None,
+    day: TestDay,
+) -> TrainingRows:
+    few = config.model_copy(update={"max_events": config.max_training_events, "max_users": 1})
+    trained = test_day(day.events, processed.info.train_end_day, day.launched_at, few)
+    pipeline = run_pipeline(recommend, bundle, processed, trained, few, filtered=False).ranked
+    if oracle is None:
+        return TrainingRows(trained, pipeline, None)
+    best = run_oracle(oracle, processed, trained, few, Stopwatch(), ablations=False)
+    return TrainingRows(trained, pipeline, best.full)
 
 
 def _check_catalogue(processed: Processed, bundle: Bundle) -> None:

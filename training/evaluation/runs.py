@@ -7,26 +7,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.clock import day_to_name
-from contracts.ids import LongArray
+from contracts.ids import FloatArray, LongArray
 from contracts.messages import Candidates, PipelineResult
 from contracts.recommend import Recommend
 from training.evaluation.baselines.item_to_item import BASELINES
 from training.evaluation.baselines.popularity import Popularity
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ranked import Ranked, ScoreBlocks, rank_scores
+from training.evaluation.nats import with_nats
+from training.evaluation.ranked import Ranked, ScoreBlocks, block_rows_for, rank_scores
 from training.evaluation.test_day import TestDay
 from training.features.processed import Processed
 from training.simulator.oracle import Oracle, OracleEvents, Variant
 
 logger = logging.getLogger(__name__)
-_BLOCK_SCORES: Final = 1_500_000
-"""Scores held at once: queries of a block times items."""
 
 
 @dataclass(frozen=True)
@@ -139,22 +137,27 @@ def run_baselines(
     return outcomes
 
 
-def block_rows_for(num_items: int) -> int:
-    """Queries per block, limited by the memory of the scores."""
-    return max(16, _BLOCK_SCORES // num_items)
-
-
 @dataclass
 class OracleRun:
-    """Plain and filtered outcome of the full oracle, and plain ones of its ablations."""
+    """Plain and filtered outcome of the full oracle, and plain ones of its ablations.
+
+    `nats` are -log of the probability that the full oracle gives each target [Q].
+    """
 
     full: Ranked
     filtered: Ranked
+    nats: FloatArray
     ablations: dict[str, Ranked] = field(default_factory=dict)
 
 
 def run_oracle(
-    oracle: Oracle, processed: Processed, day: TestDay, config: EvaluationConfig, stopwatch: Stopwatch
+    oracle: Oracle,
+    processed: Processed,
+    day: TestDay,
+    config: EvaluationConfig,
+    stopwatch: Stopwatch,
+    *,
+    ablations: bool = True,
 ) -> OracleRun:
     """Scores the queries with the oracle, and a sample of them with each ablation."""
     event_ids = processed.event_ids()[day.rows]
@@ -162,17 +165,19 @@ def run_oracle(
     place = {item_id: column for column, item_id in enumerate(oracle.item_ids)}
     columns = np.array([place[name] for name in names])
     train_end = day_to_name(processed.info.train_end_day + 1)
-    days = (day_to_name(processed.info.last_day),)
+    days = (day_to_name(day.day),)
 
-    def ranks(events: OracleEvents, queries: LongArray, variant: Variant) -> tuple[Ranked, Ranked]:
+    def blocks(events: OracleEvents, queries: LongArray, variant: Variant) -> ScoreBlocks:
         scored = oracle.scores(events, variant, train_end)
-        blocks = ((queries[places], scores[:, columns]) for places, scores in scored)
-        return rank_scores(blocks, day, config.seed)
+        return ((queries[places], scores[:, columns]) for places, scores in scored)
 
-    everything = np.arange(len(day))
+    everything, nats = np.arange(len(day)), np.full(len(day), np.nan, dtype=np.float32)
     with stopwatch("oracle_full"):
-        full, filtered = ranks(oracle.find(event_ids.tolist(), days), everything, Variant.FULL)
-    run = OracleRun(full, filtered)
+        found = blocks(oracle.find(event_ids.tolist(), days), everything, Variant.FULL)
+        full, filtered = rank_scores(with_nats(found, day, nats), day, config.seed)
+    run = OracleRun(full, filtered, nats)
+    if not ablations:
+        return run
     single = np.flatnonzero(day.single)
     if len(single) > config.max_ablation_events:
         rng = np.random.default_rng(config.seed)
@@ -181,5 +186,5 @@ def run_oracle(
     for variant in Variant:
         if variant is not Variant.FULL:
             with stopwatch(f"oracle_{variant}"):
-                run.ablations[str(variant)] = ranks(events, single, variant)[0]
+                run.ablations[str(variant)] = rank_scores(blocks(events, single, variant), day, config.seed)[0]
     return run

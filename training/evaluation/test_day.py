@@ -86,6 +86,7 @@ class TestDay:
     """Q queries of the test day in order of time; a query is an event, seen from just before it.
 
     Attributes:
+        day: shop-local days since 1970-01-01.
         events: all events.
         rows: event rows [Q].
         time: Unix seconds [Q].
@@ -104,6 +105,7 @@ class TestDay:
 
     __test__ = False  # not a test class for pytest
 
+    day: int
     events: EventTable
     rows: LongArray
     time: LongArray
@@ -163,6 +165,7 @@ def test_day(events: EventTable, day: int, launched_at: LongArray, config: Evalu
     filtered = _sample(np.flatnonzero(is_single & outside), config.max_filtered_events, rng)
     launched = launched_at[target]
     return TestDay(
+        day=day,
         events=events,
         rows=chosen,
         time=time,

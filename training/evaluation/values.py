@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from contracts import columns as c
 from contracts.bundle import Bundle
 from contracts.clock import day_to_name
+from contracts.ids import FloatArray
 from training.evaluation.bootstrap import Estimate, Figure
 from training.evaluation.clicks import ClickSection
 from training.evaluation.config import EvaluationConfig
@@ -19,7 +20,14 @@ from training.evaluation.features import FeatureRow, feature_rows
 from training.evaluation.figures import CURVE_K, POPULARITIES, SHARED, FigureMaker, Figures, content_vectors
 from training.evaluation.ranked import Ranked
 from training.evaluation.runs import OracleRun, PipelineRun
-from training.evaluation.summary import RefitSection, headline, refit_section
+from training.evaluation.summary import (
+    RefitSection,
+    TrainingRows,
+    TrainingSection,
+    headline,
+    refit_section,
+    training_section,
+)
 from training.evaluation.test_day import TestDay
 from training.features.processed import Processed
 from training.index import METRICS, NUM_QUERIES
@@ -75,6 +83,7 @@ class ReportFigures(OracleComparison):
     pipeline: Figures
     pipeline_filtered: Figures
     refit: RefitSection | None
+    training_rows: TrainingSection
     retrieval: Section
     ranking: Section
     baselines: dict[str, Figures | None]
@@ -97,12 +106,15 @@ class ReportValues(ReportFigures):
 class Outcomes:
     """Outcomes of all methods on the test day; a baseline has two: plain, and without the seen items.
 
-    `before` is the pipeline of the models before the refit; None if the served models are those.
+    `before` is the pipeline of the models before the refit; None if the served models are those. `nats` are those of
+    retrieval [Q], and `training` is the same pipeline on the last training day.
     """
 
     pipeline: PipelineRun
     filtered: PipelineRun
     before: PipelineRun | None
+    nats: FloatArray
+    training: TrainingRows
     baselines: Mapping[str, tuple[Ranked, Ranked] | None]
     oracle: OracleRun | None
 
@@ -135,6 +147,7 @@ def report_figures(
         "pipeline": pipeline,
         "pipeline_filtered": make.single(outcomes.filtered.ranked),
         "refit": refit_section(make, outcomes.before, outcomes.pipeline),
+        "training_rows": training_section(make, pipeline, outcomes.training),
         "retrieval": _retrieval(make, outcomes, bundle),
         "ranking": _ranking(make, outcomes.pipeline),
         "baselines": baselines,
@@ -192,11 +205,22 @@ def _retrieval(make: FigureMaker, outcomes: Outcomes, bundle: Bundle) -> Section
     if outcomes.oracle is not None:
         oracle = outcomes.oracle.full
         figures |= {f"share_of_oracle_{name}": make.ratio(retrieved, oracle, name) for name in _RECALL_SHARES}
+        figures |= _nats(make, outcomes.nats, outcomes.oracle.nats)
+    else:
+        figures["nats"] = make.mean(outcomes.nats, make.day.single & np.isfinite(outcomes.nats))
     metrics = bundle.manifest.metrics
     recalls = {name.removeprefix(METRICS): value for name, value in metrics.items() if name.startswith(METRICS)}
     num_queries = int(recalls.pop(NUM_QUERIES.removeprefix(METRICS), 0))
     figures |= {name: Estimate(value, None, None, num_queries).json() for name, value in recalls.items()}
     return {**figures, "ann_recall_queries": ANN_QUERIES}
+
+
+def _nats(make: FigureMaker, nats: FloatArray, oracle: FloatArray) -> Figures:
+    """Loss of retrieval and of the oracle over the queries where both are finite, and the difference."""
+    where = make.day.single & np.isfinite(nats) & np.isfinite(oracle)
+    own, best = (np.where(where, values, 0.0) for values in (nats, oracle))
+    differences = {"nats": own, "oracle_nats": best, "nats_above_oracle": own - best}
+    return {name: make.mean(values, where) for name, values in differences.items()}
 
 
 def _ranking(make: FigureMaker, pipeline: PipelineRun) -> Section:
