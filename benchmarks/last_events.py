@@ -16,8 +16,7 @@ from contracts.ids import BoolArray, FloatArray, IntArray, LongArray
 from training.evaluation import metrics
 from training.evaluation.baselines.item_to_item import BASELINES, recent_matrix
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ranked import target_ranks
-from training.evaluation.runs import block_rows_for
+from training.evaluation.ranked import block_rows_for, target_ranks
 from training.features.events import EventTable
 from training.ranges import expand
 

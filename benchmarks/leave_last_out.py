@@ -26,7 +26,7 @@ from contracts.config import merge, override_values, validate
 from contracts.cores import ThreadsByLoad
 from contracts.ids import AnyArray, IntArray, LongArray
 from ray_apps.cluster import ClusterConfig, connect
-from training.evaluation.runs import block_rows_for
+from training.evaluation.ranked import block_rows_for
 from training.features import preprocess
 from training.features.processed import Processed
 from training.models.inputs import ItemTensors

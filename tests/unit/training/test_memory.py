@@ -13,8 +13,7 @@ from tests.fixtures.events import event_table
 from training.evaluation.baselines.item_to_item import BASELINES, user_item_gram
 from training.evaluation.baselines.popularity import Popularity
 from training.evaluation.config import EvaluationConfig
-from training.evaluation.ranked import rank_scores
-from training.evaluation.runs import block_rows_for
+from training.evaluation.ranked import block_rows_for, rank_scores
 from training.evaluation.test_day import test_day as collect
 from training.features.events import EventTable
 from training.features.point_in_time import top_categories
