@@ -98,7 +98,7 @@ def train_ranker(
 
     Raises:
         ConfigError: more workers than partitions, or other history days than the two-tower's.
-        DataError: a folder does not hold what it should, there are fewer rows than a batch, or no labels.
+        DataError: a folder does not hold what it should, there are fewer than two rows, or no labels.
     """
     folders = processed_dir, embeddings_dir, two_tower_dir
     parts = {

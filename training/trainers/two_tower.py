@@ -52,7 +52,7 @@ def train_two_tower(
 
     Raises:
         ConfigError: more workers than partitions.
-        DataError: a folder does not hold what it should, or there are fewer rows than a batch.
+        DataError: a folder does not hold what it should, or there are fewer than two rows.
     """
     parts = {
         part: partial(build_task, config, processed_dir, embeddings_dir, last_day=day)

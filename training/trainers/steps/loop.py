@@ -168,7 +168,7 @@ def fit(
         Metrics of the validation day, and of the last epoch `loss` and `rows_per_s` (this worker's, with its input).
 
     Raises:
-        DataError: a worker has fewer rows than a batch.
+        DataError: a worker has fewer than two rows.
         TrainingError: a loss, weight or metric is not finite; nothing of that state was kept.
     """
     num_steps = _steps_of_epoch(task, config)
@@ -199,11 +199,8 @@ def _steps_of_epoch(task: Task, config: TrainerConfig) -> int:
     """
     device, num_rows = next(task.model.parameters()).device, task.units.num_rows
     fewest = smallest(num_rows, device)
-    if fewest < config.batch_size:
-        raise DataError(
-            f"a worker has {fewest} training rows, fewer than a batch of {config.batch_size}; "
-            "lower batch_size or num_workers"
-        )
+    if fewest < 2:
+        raise DataError(f"a worker has {fewest} training rows, expected 2 or more; give more days or lower num_workers")
     return min(math.ceil(largest(num_rows, device) / config.batch_size), smallest(len(task.units), device))
 
 

@@ -182,11 +182,23 @@ def test_every_step_is_announced(toy_data: WorkerData, toy_schema: ModelSchema) 
     assert told == ["announced", "step"] * 30
 
 
-def test_fewer_rows_than_a_batch_are_refused(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
-    config = CONFIG.model_copy(update={"batch_size": 5_000})
+def test_a_small_shop_is_one_batch(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 5_000, "epochs": 2})
+    sizes = []
 
-    with pytest.raises(DataError, match="a worker has 960 training rows, fewer than a batch of 5000; lower batch_size"):
-        fit(make_task(toy_data, toy_schema, config), config)
+    task = make_task(toy_data, toy_schema, config)
+    loss = task.loss
+    task.loss = lambda batch, generator: (sizes.append(len(batch)), loss(batch, generator))[1]  # type: ignore[method-assign,func-returns-value]
+    fit(task, config)
+
+    assert sizes == [960, 960]
+
+
+def test_a_single_row_is_refused(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
+    one = replace(toy_data, train_rows=toy_data.train_rows[:1])
+
+    with pytest.raises(DataError, match="a worker has 1 training rows, expected 2 or more; give more days or lower"):
+        fit(make_task(one, toy_schema, CONFIG), CONFIG)
 
 
 def test_scalars_and_biases_have_a_rate_of_their_own_and_no_decay() -> None:
