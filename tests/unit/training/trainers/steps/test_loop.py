@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from contracts.errors import DataError, TrainingError
+from contracts.errors import TrainingError
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
 from training.models.two_tower import TwoTower, TwoTowerConfig
@@ -180,25 +180,6 @@ def test_every_step_is_announced(toy_data: WorkerData, toy_schema: ModelSchema) 
     task.loss = observed  # type: ignore[method-assign]
     fit(task, CONFIG, before_step=lambda: told.append("announced"))
     assert told == ["announced", "step"] * 30
-
-
-def test_a_small_shop_is_one_batch(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
-    config = CONFIG.model_copy(update={"batch_size": 5_000, "epochs": 2})
-    sizes = []
-
-    task = make_task(toy_data, toy_schema, config)
-    loss = task.loss
-    task.loss = lambda batch, generator: (sizes.append(len(batch)), loss(batch, generator))[1]  # type: ignore[method-assign,func-returns-value]
-    fit(task, config)
-
-    assert sizes == [960, 960]
-
-
-def test_a_single_row_is_refused(toy_data: WorkerData, toy_schema: ModelSchema) -> None:
-    one = replace(toy_data, train_rows=toy_data.train_rows[:1])
-
-    with pytest.raises(DataError, match="a worker has 1 training rows, expected 2 or more; give more days or lower"):
-        fit(make_task(one, toy_schema, CONFIG), CONFIG)
 
 
 def test_scalars_and_biases_have_a_rate_of_their_own_and_no_decay() -> None:
