@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from contracts.catalogue import ItemFeatures
-from contracts.features import item_age_bucket
 from contracts.ids import BoolArray, FloatArray
 from training.features.processed import Processed
 from training.models.inputs import QueryTensors
@@ -61,6 +60,6 @@ def held_out_queries(
         start = calendar.start_of_day(day)
         with torch.inference_mode():
             embeddings = model.query(QueryTensors.from_features(features)).numpy()
-            bias = model.age_bias.numpy()[item_age_bucket(items.launched_at, np.array(start))]
-        groups.append(QueryGroup(embeddings, bias.astype(np.float32), items.launched_at <= start))
+            bias = model.day_bias(items.launched_at, np.array([start]), calendar).numpy()[0]
+        groups.append(QueryGroup(embeddings, bias, items.launched_at <= start))
     return groups

@@ -9,7 +9,6 @@ import torch
 
 from contracts.catalogue import ItemFeatures
 from contracts.clock import ShopCalendar
-from contracts.features import item_age_bucket
 from contracts.ids import FloatArray
 from contracts.messages import Candidates, QueryFeatures
 from training.models.candidate_index import CandidateIndex
@@ -56,12 +55,9 @@ def score_stats(
         calendar: the shop's.
         popularity: of the items, where the ranker reads it.
     """
-    days = calendar.day(queries.now)
-    starts = np.array([calendar.start_of_day(int(day)) for day in days], dtype=np.int64)
-    buckets = item_age_bucket(items.launched_at, starts[:, None])
     tensors = QueryTensors.from_features(queries)
     with torch.inference_mode():
-        bias = two_tower.age_bias.numpy()[buckets]
+        bias = two_tower.day_bias(items.launched_at, queries.now, calendar).numpy()
         found = CandidateIndex(candidates).search(
             two_tower.query(tensors).numpy(), RETRIEVAL_K, bias, items.launched_at <= queries.now[:, None]
         )

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from contracts.bundle import Bundle
-from contracts.features import item_age_bucket
 from contracts.ids import FloatArray, LongArray
 from training.evaluation.ranked import ScoreBlocks, block_rows_for
 from training.evaluation.test_day import TestDay
@@ -35,7 +34,7 @@ def with_nats(blocks: ScoreBlocks, day: TestDay, nats: FloatArray) -> Iterator[t
 def retrieval_nats(bundle: Bundle, processed: Processed, day: TestDay) -> FloatArray:
     """Nats of each target [Q] under the softmax of the retrieval scores over the items launched by then."""
     tower, history, nats = load_two_tower(bundle), bundle.manifest.history, np.zeros(len(day), dtype=np.float32)
-    calendar, size = processed.transforms.calendar, block_rows_for(day.num_items)
+    size = block_rows_for(day.num_items)
     candidates = torch.from_numpy(np.array(bundle.array("two_tower/candidate")))
     with torch.inference_mode():
         for start in range(0, len(day), size):
@@ -43,10 +42,8 @@ def retrieval_nats(bundle: Bundle, processed: Processed, day: TestDay) -> FloatA
             features = day.events.query_features(
                 day.rows[part], processed.transforms, length=history.length, history_days=history.days, masked=False
             )
-            starts = np.array([calendar.start_of_day(int(one)) for one in day.events.day[day.rows[part]]])
-            buckets = item_age_bucket(day.launched_at, starts[:, None]).astype(np.int64)
             scores = tower.query(QueryTensors.from_features(features)) @ candidates.T
-            scores += tower.age_bias[torch.from_numpy(buckets)]
+            scores += tower.day_bias(day.launched_at, day.time[part], processed.transforms.calendar)
             scores[torch.from_numpy(day.launched_at > day.time[part, None])] = -torch.inf
             own = scores.gather(1, torch.from_numpy(day.target[part].astype(np.int64))[:, None])[:, 0]
             nats[part] = (scores.logsumexp(dim=1) - own).numpy()

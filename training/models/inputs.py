@@ -144,6 +144,17 @@ class CandidateGroup:
     columns: ColumnTensors | None = None
     counts: ItemCounts | None = None
 
+    @property
+    def known_popularity(self) -> Tensor:
+        """The popularity, for a ranker that reads it.
+
+        Raises:
+            ValueError: it is not given.
+        """
+        if self.popularity is None:
+            raise ValueError("this ranker reads the popularity of its candidates, got none")
+        return self.popularity
+
     def __getitem__(self, part: slice) -> CandidateGroup:
         """The candidates of some of the queries."""
         return self.take(part)
@@ -214,6 +225,15 @@ class PairTensors:
             return filled.view(num_queries, longest, *values.shape[1:])
 
         return self._group(padded), place
+
+    def score(self, queries: QueryTensors, logits: Callable[[QueryTensors, CandidateGroup], Tensor]) -> Tensor:
+        """Logits [T] of these candidates of B queries, by a function that gives those of groups [B, C]."""
+        if not len(self):
+            return self.scores.new_zeros(0)
+        if len(queries) == 1:
+            return logits(queries, self.alone())[0]
+        group, place = self.grouped(len(queries))
+        return logits(queries, group).flatten()[place]
 
     def _group(self, change: Callable[[Tensor], Tensor]) -> CandidateGroup:
         moved = self._map(self.owners, change)

@@ -9,6 +9,7 @@ of a window of events, in training: both give the same vectors where they hold t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -170,13 +171,16 @@ class SequenceEncoder(nn.Module):
         valid = rows >= 0
         own, projected = self._of_items(items, rows)
         place = torch.arange(rows.shape[1], device=rows.device)
-        new_session = F.pad(age_s.diff(dim=1) >= SESSION_GAP_S, (1, 0)).cumsum(dim=1)
-        between = Relation(
-            age_s=(age_s[:, None] - age_s[:, :, None]).clamp(min=0),
-            distance=(place - place[:, None]).clamp(min=0)[None],
-            same_session=new_session[:, None] == new_session[:, :, None],
-            mask=valid[:, None] & (place >= place[:, None]),
-        )
+
+        def between() -> Relation:
+            session = F.pad(age_s.diff(dim=1) >= SESSION_GAP_S, (1, 0)).cumsum(dim=1)
+            return Relation(
+                age_s=(age_s[:, None] - age_s[:, :, None]).clamp(min=0),
+                distance=(place - place[:, None]).clamp(min=0)[None],
+                same_session=session[:, None] == session[:, :, None],
+                mask=valid[:, None] & (place >= place[:, None]),
+            )
+
         vectors, projected = self._through_blocks(own, projected, between)
         now = Relation(age_s[:, None], place[None, None], queries.same_session[:, None], valid[:, None])
         keys_values = projected[..., self.dim :]
@@ -197,7 +201,7 @@ class SequenceEncoder(nn.Module):
             age_s = (now[:, :, None] - times[:, None]).clamp(min=0)
             return Relation(age_s.float(), distance, in_session, causal & (age_s <= self.limit_s))
 
-        vectors, projected = self._through_blocks(own, projected, relation(times, same_session))
+        vectors, projected = self._through_blocks(own, projected, lambda: relation(times, same_session))
         age_s = (following - times).clamp(min=0)
         in_session = age_s < SESSION_GAP_S
         at_next = relation(following, same_session & in_session[:, :, None])
@@ -216,11 +220,17 @@ class SequenceEncoder(nn.Module):
         vectors = self.dropout(F.embedding(place, self.encoder(items, used)))
         return vectors, self._block(0).projected(vectors)
 
-    def _through_blocks(self, vectors: Tensor, projected: Tensor, relation: Relation) -> tuple[Tensor, Tensor]:
-        """Vectors of all interactions after all blocks but the last, and their part of the last one."""
+    def _through_blocks(
+        self, vectors: Tensor, projected: Tensor, relation: Callable[[], Relation]
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of all interactions after all blocks but the last, and their part of the last one.
+
+        One block needs no relation between interactions, so it is not computed.
+        """
+        between = relation() if len(self.blocks) > 1 else None
         for number in range(len(self.blocks) - 1):
             queries, keys_values = projected[..., : self.dim], projected[..., self.dim :]
-            vectors = self._block(number)(vectors, queries, keys_values, relation)
+            vectors = self._block(number)(vectors, queries, keys_values, between)
             projected = self._block(number + 1).projected(vectors)
         return vectors, projected
 

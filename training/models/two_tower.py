@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from contracts.clock import ShopCalendar
 from contracts.config import StrictConfig
-from contracts.features import NUM_ITEM_AGE_BUCKETS
+from contracts.features import NUM_ITEM_AGE_BUCKETS, item_age_bucket
+from contracts.ids import LongArray
 from training.models.history import HistoryEncoder
 from training.models.inputs import ItemTensors, QueryTensors
 from training.models.layers import (
@@ -204,6 +207,19 @@ class TwoTower(nn.Module):
         ids = self.items.ids(rows, self.config.id_dropout if self.training else 0.0, hidden)
         embeddings = self._normalised(self.candidate_tower(self.items, rows, ids))
         return embeddings if self.item_bias is None else torch.cat([embeddings, self.item_bias[ids][:, None]], dim=1)
+
+    def day_bias(self, launched_at: LongArray, now: LongArray, calendar: ShopCalendar) -> Tensor:
+        """Bias of items by their age at the start of the days of queries, [B, I].
+
+        Args:
+            launched_at: of the items, Unix seconds [I].
+            now: of the queries, Unix seconds [B].
+            calendar: the shop's.
+        """
+        days, place = np.unique(calendar.day(now), return_inverse=True)
+        starts = np.array([calendar.start_of_day(int(day)) for day in days], dtype=np.int64)
+        buckets = torch.from_numpy(item_age_bucket(launched_at, starts[:, None]).astype(np.int64))
+        return self.age_bias[buckets.to(self.age_bias.device)][torch.from_numpy(place).to(self.age_bias.device)]
 
     def prepare(self) -> None:
         """Computes what depends on weights and catalogue only, for scoring with fixed weights."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from contracts.errors import DataError
 from contracts.ids import AnyArray, LongArray
-from training.losses import sampled_bce_loss, sampled_softmax_loss
 from training.models.item_counts import ItemCounts
 from training.models.two_tower import TwoTower
 from training.trainers.data import Batch, WorkerData
@@ -131,13 +130,7 @@ class ForwardTask(RankingTask):
         drawn = (batch.items[:, 1:] >= 0).sum(dim=1)
         log_q = (drawn / batch.others.clamp(min=1)).log()[:, None].repeat(1, logits.shape[1])
         log_q[:, 0] = 0.0
-        loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
-        return loss(
-            logits,
-            torch.zeros_like(batch.positives),
-            excluded=batch.items < 0,
-            log_q=log_q if self.config.logq_correction else None,
-        )
+        return self._loss_of(logits, batch.items < 0, log_q)
 
     @torch.no_grad()
     def _retrieved(self, fold: Fold, number: int, rows: LongArray, generator: torch.Generator) -> list[AnyArray]:

@@ -91,13 +91,7 @@ class RankingTask:
         logits = self._logits(batch, queries, positives, negatives, hidden=batch.hidden[:, None])
         hits = F.pad(negatives == positives, (1, 0))
         late = [self._launched_at[rows] > batch.now[:, None] for rows in (positives, negatives)]
-        loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
-        return loss(
-            logits,
-            torch.zeros_like(batch.positives),
-            excluded=hits | torch.cat(late, dim=1),
-            log_q=log_q if self.config.logq_correction else None,
-        )
+        return self._loss_of(logits, hits | torch.cat(late, dim=1), log_q)
 
     def evaluate(self) -> Metrics:
         """HR@10 and NDCG@10 of the retrieved items as the ranker orders them, and its AUC.
@@ -120,6 +114,12 @@ class RankingTask:
             counts += torch.stack([*2 * (torch.full_like(auc, len(batch)),), auc_rows])
             broken += (order_broken | auc_broken).sum()
         return averages((f"hr@{_CUTOFF}", f"ndcg@{_CUTOFF}", "auc_popularity_negatives"), sums, broken, counts)
+
+    def _loss_of(self, logits: Tensor, excluded: Tensor, log_q: Tensor) -> Tensor:
+        """Loss of logits, exclusions and draws [B, C] whose first column is the positive, see `training.losses`."""
+        loss = sampled_softmax_loss if self.config.loss == "softmax" else sampled_bce_loss
+        target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        return loss(logits, target, excluded=excluded, log_q=log_q if self.config.logq_correction else None)
 
     def _order_sums(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Hits and NDCG [2] where the ranker orders the retrieved items, and which rows have broken scores."""

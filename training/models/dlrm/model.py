@@ -8,6 +8,7 @@ query-item pairs are computed for each candidate. The result equals that of the 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import torch
@@ -181,12 +182,7 @@ class DLRM(nn.Module):
 
     def score(self, queries: QueryTensors, pairs: PairTensors, items: ItemTensors | None = None) -> Tensor:
         """Logits [T] of ragged candidates; see `Ranker.score`."""
-        if not len(pairs):
-            return pairs.scores.new_zeros(0)
-        if len(queries) == 1:
-            return self.logits(queries, pairs.alone(), items=items)[0]
-        group, place = pairs.grouped(len(queries))
-        return self.logits(queries, group, items=items).flatten()[place]
+        return pairs.score(queries, partial(self.logits, items=items))
 
     def prepare(self) -> None:
         """Computes what depends on weights and catalogue only, for scoring with fixed weights."""
@@ -231,9 +227,7 @@ class DLRM(nn.Module):
         if self.config.retrieval_score:
             inputs.append(group.scores[..., None])
         if self.config.popularity:
-            if group.popularity is None:
-                raise ValueError("this ranker reads the popularity of its candidates, got none")
-            inputs.append(group.popularity[..., None])
+            inputs.append(group.known_popularity[..., None])
         cross = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=2)
         hidden = self.joint_first(cross)
         if items is not None:

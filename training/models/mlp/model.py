@@ -6,6 +6,7 @@ a ranker of many weights remembers its rows instead.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import torch
@@ -49,7 +50,6 @@ class MLPRanker(nn.Module):
         self.mlp = mlp([width, *config.hidden_dims, 1], config.dropout)
         self.score_weight = nn.Parameter(torch.ones(())) if config.retrieval_score else None
         self._tables: ItemTables | None = None
-        self._prepared = False
 
     def _num_numbers(self) -> int:
         """How many inputs are standardised; values of few training rows must not become large by it."""
@@ -72,12 +72,7 @@ class MLPRanker(nn.Module):
 
     def score(self, queries: QueryTensors, pairs: PairTensors, items: ItemTensors | None = None) -> Tensor:
         """Logits [T] of ragged candidates; see `Ranker.score`."""
-        if not len(pairs):
-            return pairs.scores.new_zeros(0)
-        if len(queries) == 1:
-            return self.logits(queries, pairs.alone(), items=items)[0]
-        group, place = pairs.grouped(len(queries))
-        return self.logits(queries, group, items=items).flatten()[place]
+        return pairs.score(queries, partial(self.logits, items=items))
 
     def prepare(self) -> None:
         """Computes the tables of the catalogue, which depend on no weight."""
@@ -107,9 +102,7 @@ class MLPRanker(nn.Module):
         if config.retrieval_score:
             inputs.append(group.scores)
         if config.popularity:
-            if group.popularity is None:
-                raise ValueError("this ranker reads the popularity of its candidates, got none")
-            inputs.append(group.popularity)
+            inputs.append(group.known_popularity)
         flat = [self.norm(torch.stack(inputs, dim=2).flatten(0, 1))]
         codes = past.tables.codes
         for (query, item), table in zip(self.crossed, self.crosses, strict=True):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.bundle import open_bundle
+from contracts.bundle import Bundle
 from contracts.clock import DAY_S
 from contracts.features import ITEM_AGE_EDGES_DAYS
-from tests.fixtures.tiny_run import LAST_DAY, write_embeddings, write_models, write_processed
-from training.bundle_writer import BundleInputs, write_bundle
+from tests.fixtures.tiny_run import LAST_DAY
 from training.evaluation.config import EvaluationConfig
 from training.evaluation.nats import retrieval_nats, with_nats
 from training.evaluation.test_day import TestDay
 from training.evaluation.test_day import test_day as collect_day
-from training.features.processed import open_processed
+from training.features.processed import Processed
 from training.models.inputs import QueryTensors
 from training.models.loading import load_two_tower
 
@@ -37,17 +35,7 @@ def test_nats_of_probabilities_by_hand() -> None:
     np.testing.assert_allclose(nats, [math.log(4), math.inf, math.log(4)], rtol=1e-6)
 
 
-def test_nats_of_retrieval_are_those_of_the_softmax_over_launched_items(tmp_path: Path) -> None:
-    processed = open_processed(write_processed(tmp_path / "processed"))
-    models = write_models(tmp_path / "models")
-    inputs = BundleInputs(
-        processed_dir=processed.path,
-        embeddings_dir=write_embeddings(tmp_path / "embeddings"),
-        two_tower_dir=models / "two_tower",
-        ranker_dir=models / "ranker",
-        index_file=models / "faiss.index",
-    )
-    bundle = open_bundle(write_bundle(inputs, tmp_path / "bundles", "v1"))
+def test_nats_of_retrieval_are_those_of_the_softmax_over_launched_items(processed: Processed, bundle: Bundle) -> None:
     launched_at = np.array(bundle.items.launched_at)
     launched_at[3] = (LAST_DAY + 1) * DAY_S  # never there
     day = collect_day(processed.events(), LAST_DAY, launched_at, EvaluationConfig())

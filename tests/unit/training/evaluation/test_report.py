@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from contracts.bundle import Bundle, open_bundle
+from contracts.bundle import Bundle
 from contracts.clock import DAY_S
 from contracts.errors import DataError
 from contracts.messages import PipelineResult, QueryFeatures, SeenMask
 from contracts.presets import SHOP
 from tests.fixtures.report_pipelines import ByRow, KnowsAll, OneItemForAll, OnlyItem
-from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_embeddings, write_models, write_processed
-from training.bundle_writer import BundleInputs, write_bundle
+from tests.fixtures.tiny_run import LAST_DAY, NUM_ITEMS, write_processed
 from training.evaluation import EvaluationConfig, evaluate, main_table
 from training.evaluation.features import feature_rows
 from training.evaluation.figures import FigureMaker
@@ -33,27 +32,6 @@ if TYPE_CHECKING:
 
 CONFIG = EvaluationConfig(batch_size=4, num_replicates=100)
 METRIC_KEYS = {"value", "low", "high", "n"}
-
-
-@pytest.fixture(scope="module")
-def processed(tmp_path_factory: pytest.TempPathFactory) -> Processed:
-    return open_processed(write_processed(tmp_path_factory.mktemp("run") / "processed"))
-
-
-@pytest.fixture(scope="module")
-def bundle(processed: Processed, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("bundle")
-    models = write_models(folder / "models")
-    inputs = BundleInputs(
-        processed_dir=processed.path,
-        embeddings_dir=write_embeddings(folder / "embeddings"),
-        two_tower_dir=models / "two_tower",
-        ranker_dir=models / "ranker",
-        index_file=models / "faiss.index",
-        index_metrics={"index.ann_recall@12": 1.0},
-        config={"simulator": {"preset": "hard", "size": "debug"}},
-    )
-    return open_bundle(write_bundle(inputs, folder / "bundles", "v1"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from training.models.inputs import ItemTensors
 from training.models.item_counts import ItemCounts
 from training.models.mlp import MLPConfig, MLPRanker
 from training.models.schema import ModelSchema
-from training.models.two_tower import TwoTower, TwoTowerConfig
+from training.models.two_tower import TwoTower
 from training.trainers.config import TrainerConfig
 from training.trainers.data import WorkerData
 from training.trainers.forward import Fold, ForwardBatch, ForwardTask
@@ -23,14 +23,6 @@ from training.trainers.ranking import RankerLossConfig
 from training.trainers.steps.loop import fit
 
 CONFIG = TrainerConfig(epochs=8, batch_size=32, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
-
-
-@pytest.fixture
-def retrieval(toy_data: WorkerData, toy_schema: ModelSchema) -> TwoTower:
-    """Untrained: it retrieves all launched items and orders them at random."""
-    torch.manual_seed(5)
-    config = TwoTowerConfig(output_dim=4, history_length=2, history_dim=4, history_heads=1)
-    return TwoTower(config, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id)).eval()
 
 
 def make_task(

@@ -11,7 +11,7 @@ from contracts.errors import TrainingError
 from training.models.dlrm import DLRM, DLRMConfig
 from training.models.inputs import ItemTensors
 from training.models.schema import ModelSchema
-from training.models.two_tower import TwoTower, TwoTowerConfig
+from training.models.two_tower import TwoTower
 from training.trainers.config import TrainerConfig
 from training.trainers.data import WorkerData
 from training.trainers.ranking import LabelTask, RankerLossConfig, RankingTask
@@ -20,14 +20,6 @@ from training.trainers.steps.loop import fit, use_sparse_gradients
 
 CONFIG = TrainerConfig(epochs=4, batch_size=64, learning_rate=0.01, warmup_steps=4, threads=1, validation_rows=40)
 REFERENCE = {"history_length": 0, "item_age": False, "retrieval_score": False, "price_in_bottom": True}
-
-
-@pytest.fixture
-def retrieval(toy_data: WorkerData, toy_schema: ModelSchema) -> TwoTower:
-    """Untrained: it retrieves all 30 items and orders them at random."""
-    torch.manual_seed(5)
-    config = TwoTowerConfig(output_dim=4, history_length=2, history_dim=4, history_heads=1)
-    return TwoTower(config, toy_schema, ItemTensors(toy_data.items, toy_data.encoded_id)).eval()
 
 
 def make_task(
